@@ -1,0 +1,35 @@
+"""The discrete noise schedule of Stable Diffusion, as noise levels sigma = sqrt((1 - a) / a), a the cumulative alpha."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """sigmas: [T], rising; sigmas[t] is the noise level of timestep t."""
+
+    sigmas: Tensor
+
+    def timestep(self, sigma: Tensor) -> Tensor:
+        """The nearest timestep, in log sigma, of each sigma [B]; long [B].
+
+        Nearest, not interpolated: the network was trained on whole timesteps, and ComfyUI rounds the same way, so that one
+        file gives one trajectory in both hosts.
+        """
+        distance = sigma.log()[:, None] - self.sigmas.to(sigma).log()[None]
+        return distance.abs().argmin(dim=1)
+
+    def sigma(self, timestep: Tensor) -> Tensor:
+        """The noise level [B] of each whole timestep [B]."""
+        return self.sigmas.to(timestep.device)[timestep]
+
+
+def scaled_linear(steps: int = 1000, first: float = 0.00085, last: float = 0.012) -> NoiseSchedule:
+    """Stable Diffusion's betas: linear in sqrt(beta). `first` and `last` are the betas of the first and last step."""
+    betas = torch.linspace(first**0.5, last**0.5, steps, dtype=torch.float64) ** 2
+    alphas = torch.cumprod(1 - betas, dim=0)
+    return NoiseSchedule(((1 - alphas) / alphas).sqrt().float())
