@@ -1,0 +1,81 @@
+"""Apply Domain Guidance: one more term for whatever sampler the MODEL reaches."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from .comfy_host.apply import apply_domain
+
+
+class DomainGuidanceApply(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DomainGuidanceApply",
+            display_name="Apply Domain Guidance",
+            category="model/patch",
+            description=(
+                "Draws in the domain of domain_model, at a weight of your choice, beside prompt, ControlNet, IP-Adapter and "
+                "LoRA. Put it between the checkpoint and the sampler; chain it for several domains."
+            ),
+            search_aliases=["domain", "style guidance", "text-free", "image is all you need", "DoG", "fine-tune guidance"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model that your prompt, LoRAs and ControlNets work on."),
+                io.Model.Input(
+                    "domain_model",
+                    tooltip="The domain: from Load Domain UNet, a fine-tuned checkpoint, or this checkpoint with a LoRA on it.",
+                ),
+                io.Float.Input(
+                    "weight",
+                    default=1.5, min=-20.0, max=20.0, step=0.05, round=0.001,
+                    tooltip="How strongly the domain pulls; 0 changes nothing, negative pushes away. Usual: 1 to 2.5, with cfg 3.",
+                ),
+                io.Conditioning.Input(
+                    "domain_conditioning",
+                    optional=True,
+                    tooltip="The empty prompt (CLIP Text Encode with no text) for a domain model that brings none. "
+                    "A domain file brings its own.",
+                ),
+                io.Model.Input(
+                    "reference_model",
+                    optional=True,
+                    tooltip="The checkpoint that the domain was trained from, if it is not model itself. "
+                    "Its prediction is subtracted, so that only the domain remains.",
+                ),
+                io.Mask.Input("mask", optional=True, tooltip="Where the domain acts: white fully, black not at all."),
+                io.Combo.Input(
+                    "reference", options=["auto", "empty", "negative"], default="auto", optional=True, advanced=True,
+                    tooltip="What is subtracted. auto: the empty prompt, free where your negative prompt is empty. "
+                    "empty: the same. negative: always your negative prompt; faster, but an unusual negative prompt then "
+                    "leaks into the domain.",
+                ),
+                io.Float.Input(
+                    "start_percent", default=0.0, min=0.0, max=1.0, step=0.01, round=0.001, optional=True, advanced=True,
+                    tooltip="Share of the sampling (0 to 1) after which the domain starts to act.",
+                ),
+                io.Float.Input(
+                    "end_percent", default=1.0, min=0.0, max=1.0, step=0.01, round=0.001, optional=True, advanced=True,
+                    tooltip="Share of the sampling (0 to 1) after which the domain stops. Ending early keeps fine detail the base's.",
+                ),
+                io.Combo.Input(
+                    "control", options=["same", "none"], default="same", optional=True, advanced=True,
+                    tooltip="ControlNets on the domain side. same: domain and subtracted prediction both see them. "
+                    "none: neither does, at the price of one more evaluation per step.",
+                ),
+                io.Float.Input(
+                    "projection", default=1.0, min=0.0, max=1.0, step=0.05, round=0.001, optional=True, advanced=True,
+                    tooltip="Share kept of the part of the domain's pull that only scales the picture. 1 keeps all, 0 removes it; "
+                    "lower it against oversaturation.",
+                ),
+                io.Float.Input(
+                    "norm_cap", default=0.0, min=0.0, max=10000.0, step=0.5, round=0.001, optional=True, advanced=True,
+                    tooltip="Longest allowed pull per step, as a length in latent units; 0 is no limit. "
+                    "Against burning at high weights.",
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="The model with the domain's guidance; connect it to any sampler or guider.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model, domain_model, weight, **settings) -> io.NodeOutput:
+        return io.NodeOutput(apply_domain(model, domain_model, weight, **settings))

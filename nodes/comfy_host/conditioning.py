@@ -1,0 +1,127 @@
+"""Host conditioning as the guidance needs it: the same picture-side state, another text.
+
+`entries` are the host's processed conditions of one sampling input, a list of dicts, one per prompt, area or mask.
+"""
+
+from __future__ import annotations
+
+from comfy.sampler_helpers import convert_cond
+from torch import Tensor, equal, linalg
+
+# What a prompt says; everything else in an entry is structure: area, mask, strength, time range, control, sizes.
+TEXT = frozenset((
+    "cross_attn", "pooled_output", "model_conds", "uuid", "hooks", "gligen", "unclip_conditioning", "attention_mask",
+    "conditioning_llama3", "cross_attn_controlnet", "pooled_output_controlnet", "clip_start_percent", "clip_end_percent",
+    "default", "prompt_type",
+))  # fmt: skip
+# An entry with one of these is evaluated with more than its text embedding, so it is no plain empty prompt.
+BEYOND_TEXT = frozenset(("hooks", "gligen", "unclip_conditioning"))
+MASKING = frozenset(("mask", "strength", "mask_strength", "set_area_to_bounds"))
+# fp16 and fp32 text encoders agree on one prompt to about 1e-3 (our choice); two prompts differ by more than 0.1.
+SAME_PROMPT = 1e-2
+
+
+def structure(entry: dict) -> dict:
+    return {key: value for key, value in entry.items() if key not in TEXT}
+
+
+def without_control(entries: list[dict]) -> list[dict]:
+    return [{key: value for key, value in entry.items() if key != "control"} for entry in entries]
+
+
+def has_control(entries: list[dict]) -> bool:
+    return any(entry.get("control") is not None for entry in entries)
+
+
+def mirror(entries: list[dict], conditioning: list) -> list[dict]:
+    """`entries` with their text replaced by `conditioning` (host form, [[cross_attn, {...}]]), not yet encoded.
+
+    Everything else stays, so that a term compares two models under one area, mask, control, size and inpainting input.
+    """
+    return [
+        {**structure(entry), **prompt, "prompt_type": "negative"}
+        for entry in _without_needless_masks(entries)
+        for prompt in convert_cond(conditioning)
+    ]
+
+
+def _without_needless_masks(entries: list[dict]) -> list[dict]:
+    """One entry where all would be the same evaluation, blended with itself: a mask changes where it counts, not what it is."""
+    unmasked = [entry for entry in entries if entry.get("mask") is None]
+    bare = [{key: value for key, value in structure(entry).items() if key not in MASKING} for entry in entries]
+    if unmasked and all(same(bare[0], other) for other in bare[1:]):
+        return unmasked[:1]
+    return entries
+
+
+def is_prompt(entries: list[dict], conditioning: list) -> bool:
+    """Whether every entry reads exactly the one prompt of `conditioning`, to the rounding of a text encoder."""
+    prompts = convert_cond(conditioning)
+    return len(prompts) == 1 and all(
+        not BEYOND_TEXT & entry.keys()
+        and _close(entry.get("cross_attn"), prompts[0].get("cross_attn"))
+        and (not reads_pooled(entry) or _close(entry.get("pooled_output"), prompts[0].get("pooled_output")))
+        for entry in entries
+    )
+
+
+def reads_pooled(entry: dict) -> bool:
+    """Whether the model turned the prompt's pooled vector into an input. SD1.5's prompts carry one that nobody reads."""
+    return entry.get("pooled_output") is not None and "y" in entry["model_conds"]
+
+
+def same_structure(a: list[dict], b: list[dict]) -> bool:
+    return len(a) == len(b) and all(same(structure(x), structure(y)) for x, y in zip(a, b))
+
+
+def same_prompts(a: list[dict], b: list[dict]) -> bool:
+    """Whether two lists of entries hold the same embeddings, entry for entry."""
+    return all(same(x.get(key), y.get(key)) for x, y in zip(a, b) for key in ("cross_attn", "pooled_output"))
+
+
+def check_pooled(entries: list[dict], conditioning: list) -> None:
+    """Raises ValueError if `conditioning` lacks the pooled vector that the sampler's own prompts carry."""
+    if any(map(reads_pooled, entries)) and any(prompt[1].get("pooled_output") is None for prompt in conditioning):
+        raise ValueError(
+            "The domain's empty prompt has no pooled vector, but this model family reads one: connect the empty prompt, "
+            "encoded with this family's text encoders, to domain_conditioning."
+        )
+
+
+def check_width(conditioning: list, expected: int | None) -> None:
+    """Raises ValueError if `conditioning` is another text encoder's."""
+    for embedding, _ in conditioning:
+        if embedding is not None and expected is not None and embedding.shape[-1] != expected:
+            raise ValueError(
+                f"The domain's prompt has {embedding.shape[-1]} values per token, domain_model reads {expected}: encode the empty "
+                "prompt with the text encoder of domain_model and connect it to domain_conditioning."
+            )
+
+
+def width(entries: list[dict]) -> int | None:
+    """Values per token of the prompts in `entries`; None where they have no text."""
+    return next((entry["cross_attn"].shape[-1] for entry in entries if entry.get("cross_attn") is not None), None)
+
+
+def _close(a: Tensor | None, b: Tensor | None) -> bool:
+    if a is None or b is None:
+        return a is b
+    if a.shape != b.shape:
+        return False
+    a, b = a.float(), b.to(a.device).float()
+    return bool(linalg.vector_norm(a - b) <= SAME_PROMPT * linalg.vector_norm(b))
+
+
+def same(a, b) -> bool:
+    if a is b:
+        return True
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.shape == b.shape and a.device == b.device and equal(a, b)
+    if type(a) is not type(b):
+        return False
+    if isinstance(a, dict):
+        return a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    if isinstance(a, (list, tuple)):
+        return len(a) == len(b) and all(same(x, y) for x, y in zip(a, b))
+    # Host objects (a ControlNet, a CLIP vision output) are the same only as one object.
+    return isinstance(a, (int, float, str, bool)) and a == b

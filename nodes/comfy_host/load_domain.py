@@ -1,0 +1,42 @@
+"""Reading a domain file into a MODEL through the host's own loader."""
+
+from __future__ import annotations
+
+import comfy.sd
+import folder_paths
+import torch
+from comfy.model_patcher import ModelPatcher
+
+from ...domain_guidance.domain_file import DomainFile, DomainFileError, read_domain_file
+from .origin import ATTACHMENT, DomainOrigin
+
+# As in the host's Load Diffusion Model.
+WEIGHT_DTYPES = {
+    "default": {},
+    "fp8_e4m3fn": {"dtype": torch.float8_e4m3fn},
+    "fp8_e4m3fn_fast": {"dtype": torch.float8_e4m3fn, "fp8_optimizations": True},
+    "fp8_e5m2": {"dtype": torch.float8_e5m2},
+}
+
+
+def load_domain_unet(folder: str, name: str, weight_dtype: str = "default") -> ModelPatcher:
+    """A MODEL from the domain file `name` of a model folder. Raises DomainFileError, one sentence."""
+    path = _path_inside(folder, name)
+    file = read_domain_file(path)
+    model = comfy.sd.load_diffusion_model(path, model_options=dict(WEIGHT_DTYPES[weight_dtype]))
+    model.set_attachments(ATTACHMENT, DomainOrigin(name, file.card, as_conditioning(file)))
+    return model
+
+
+def _path_inside(folder: str, name: str) -> str:
+    # A combo is untrusted: the API takes any string. The host maps '..' into the folder, so only a listed name is safe.
+    if name not in folder_paths.get_filename_list(folder):
+        raise DomainFileError(
+            f"'{name}' is not in the {folder} folders of this ComfyUI: put the domain file into models/{folder} and refresh."
+        )
+    return folder_paths.get_full_path_or_raise(folder, name)
+
+
+def as_conditioning(file: DomainFile) -> list:
+    pooled = {} if file.pooled_output is None else {"pooled_output": file.pooled_output}
+    return [[file.cross_attn, pooled]]

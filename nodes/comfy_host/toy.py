@@ -1,0 +1,80 @@
+"""The toy world's networks as MODELs, built by hand: the host's detection knows none this small."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import comfy.latent_formats
+import comfy.model_management
+import comfy.model_patcher
+import comfy.sd
+import comfy.supported_models_base
+import torch
+from comfy.model_patcher import ModelPatcher
+
+from ...domain_guidance.domain_file import read_domain_file
+from ...domain_guidance.toy_world.model import CHANNELS, IMAGE_SIZE, PROMPT_WIDTH
+from ...domain_guidance.toy_world.weights import DOMAIN, FOLDER, read_base
+from ...domain_guidance.unet_layouts import HOST_PREFIX
+from .load_domain import as_conditioning
+from .origin import ATTACHMENT, DomainOrigin
+
+# The host's names for `toy_world.model.UNET_CONFIG`.
+UNET = {
+    "image_size": IMAGE_SIZE,
+    "in_channels": CHANNELS,
+    "out_channels": CHANNELS,
+    "model_channels": 64,
+    "channel_mult": [1, 1],
+    "num_res_blocks": [1, 1],
+    "transformer_depth": [0, 1],
+    "transformer_depth_output": [0, 0, 1, 1],
+    "transformer_depth_middle": -2,
+    "context_dim": PROMPT_WIDTH,
+    "use_spatial_transformer": True,
+    "use_linear_in_transformer": False,
+    "legacy": False,
+}
+
+
+class PixelLatent(comfy.latent_formats.LatentFormat):
+    """Pictures in [-1, 1] are their own latents."""
+
+    latent_channels = CHANNELS
+    spacial_downscale_ratio = 1
+    latent_rgb_factors = [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+
+
+class ToyConfig(comfy.supported_models_base.BASE):
+    unet_extra_config = {"num_heads": 4, "num_head_channels": -1}
+    latent_format = PixelLatent
+    supported_inference_dtypes = [torch.float32]
+
+
+def load_base(disable_dynamic: bool = False) -> ModelPatcher:
+    state, _ = read_base()
+    return _patcher(load_base, state, disable_dynamic)
+
+
+def load_domain(disable_dynamic: bool = False) -> ModelPatcher:
+    """The domain's MODEL brings its empty prompt, as one from Load Domain UNet does."""
+    file = read_domain_file(FOLDER / DOMAIN)
+    patcher = _patcher(load_domain, file.weights, disable_dynamic)
+    patcher.set_attachments(ATTACHMENT, DomainOrigin("the toy world's domain", file.card, as_conditioning(file)))
+    return patcher
+
+
+def pixel_vae() -> comfy.sd.VAE:
+    return comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)})
+
+
+def _patcher(load: Callable[..., ModelPatcher], weights: dict[str, torch.Tensor], disable_dynamic: bool) -> ModelPatcher:
+    config = ToyConfig(UNET)
+    config.set_inference_dtype(torch.float32, None)
+    model = config.get_model({})
+    model.load_model_weights({name.removeprefix(HOST_PREFIX): tensor for name, tensor in weights.items()})
+    make = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
+    patcher = make(model, comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device())
+    # The host makes further copies through this (torch.compile, hooks, several GPUs).
+    patcher.cached_patcher_init = (load, ())
+    return patcher

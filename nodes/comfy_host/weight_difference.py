@@ -1,0 +1,187 @@
+"""Two MODELs on the same weights: evaluate the second as the first plus its LoRA, without a second UNet in memory.
+
+Weights in memory can carry the patches of one patcher only; a second one that shares them is silently ignored by a plain
+evaluation (HOST: ComfyUI#14521). Here the missing patches run beside the layers, through the host's bypass hooks, around one
+evaluation, and the weights are never touched: W + dW acts as f(x) + h(x), h linear in dW.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from comfy.model_patcher import ModelPatcher
+from comfy.weight_adapter import LoHaAdapter, LoKrAdapter, LoRAAdapter
+from comfy.weight_adapter.bypass import BypassForwardHook
+from torch import Tensor, nn
+
+# Where these adapters keep a DoRA scale; with one the layer is no longer base plus difference.
+DORA_SCALE = {LoRAAdapter: 4, LoHaAdapter: 7, LoKrAdapter: 8}
+LORA_RESHAPE = 5
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One added difference. module: dotted name in the BaseModel; strength: negative takes the adapter away."""
+
+    module: str
+    adapter: object
+    strength: float
+
+
+@dataclass(frozen=True)
+class WeightDifference:
+    """What has to be added to a loaded MODEL to make it another one on the same weights."""
+
+    layers: tuple[Layer, ...] = ()
+
+    @contextmanager
+    def applied(self, model: nn.Module) -> Iterator[None]:
+        """Inside, `model` computes with the difference; afterwards it is as before, also after an exception."""
+        with ExitStack() as undo:
+            for layer in self.layers:
+                module = model.get_submodule(layer.module)
+                hook = BypassForwardHook(module, _prepared(layer.adapter, module), layer.strength)
+                hook.inject()
+                undo.callback(hook.eject)
+            yield
+
+
+def difference(target: ModelPatcher, loaded: ModelPatcher, *, add_only: bool) -> WeightDifference:
+    """`target` minus `loaded`, two MODELs of one `.model`. A LoRA on both counts with the difference of its strengths.
+
+    add_only: keep what `loaded` has beyond `target`, so that a domain LoRA sits on top of the user's own, wherever in the
+    graph the two branches part. Raises ValueError for a patch that is not a difference of a layer's output.
+    """
+    layers, matched = [], []
+    for key, patch in _patches(target):
+        twin = next((other for other in loaded.patches.get(key, ()) if _same_patch(other, patch)), None)
+        matched.append((key, twin))
+        strength = patch[0] - (0.0 if twin is None else twin[0])
+        if strength != 0:
+            layers.append(_layer(key, patch, strength))
+    if not add_only:
+        rest = ((key, patch) for key, patch in _patches(loaded) if not any(key == k and patch is t for k, t in matched))
+        layers += [_layer(key, patch, -patch[0]) for key, patch in rest]
+    return WeightDifference(tuple(layers))
+
+
+def _patches(model: ModelPatcher) -> Iterator[tuple[str, tuple]]:
+    return ((key, patch) for key, patches in model.patches.items() for patch in patches)
+
+
+def _same_patch(a: tuple, b: tuple) -> bool:
+    """One file's LoRA, also when two loader nodes read it."""
+    return a[2:] == b[2:] and (a[1] is b[1] or (type(a[1]) is type(b[1]) and _same_values(_values(a[1]), _values(b[1]))))
+
+
+def _values(data):
+    return data if isinstance(data, tuple) else getattr(data, "weights", None)
+
+
+def _same_values(a, b) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.shape == b.shape and torch.equal(a, b)
+    if isinstance(a, (tuple, list)) and isinstance(b, (tuple, list)):
+        return len(a) == len(b) and all(map(_same_values, a, b))
+    return a is b or (isinstance(a, (int, float, str)) and a == b)
+
+
+def _layer(key: str, patch: tuple, strength: float) -> Layer:
+    _, data, strength_model, offset, function = patch
+    module, _, parameter = key.rpartition(".")
+    adapter = _adapter(data, parameter)
+    if adapter is None or strength_model != 1.0 or function is not None:
+        raise ValueError(
+            f"The LoRA on domain_model changes '{key}' in a way ({_kind(data)}) that cannot run beside the shared weights: "
+            "load the checkpoint a second time for the domain branch and put the LoRA on that one."
+        )
+    return Layer(module, adapter if offset is None else SlicedAdapter(adapter, *offset), strength)
+
+
+def _adapter(data, parameter: str):
+    if type(data) in DORA_SCALE:
+        reshaped = isinstance(data, LoRAAdapter) and data.weights[LORA_RESHAPE] is not None
+        plain = data.weights[DORA_SCALE[type(data)]] is None and not reshaped and parameter == "weight"
+        return data if plain else None
+    if isinstance(data, tuple) and (len(data) == 1 or data[0] == "diff"):
+        return PlainDifference(parameter, (data[-1][0] if len(data) == 2 else data[0],))
+    return None
+
+
+def _prepared(adapter, module: nn.Module):
+    # A copy: the hook moves and casts the adapter's tensors, which the LoRA on another branch still needs as they are.
+    adapter = copy.copy(adapter)
+    if isinstance(adapter, PlainDifference):
+        adapter.module = module
+    return adapter
+
+
+def _kind(data) -> str:
+    return data[0] if isinstance(data, tuple) and isinstance(data[0], str) else getattr(data, "name", type(data).__name__)
+
+
+class PlainDifference:
+    """A whole weight or bias difference as a bypass adapter: biases and norms of the host's own LoRA trainer are such."""
+
+    def __init__(self, parameter: str, weights: tuple[Tensor]):
+        self.parameter, self.weights = parameter, weights
+        self.module: nn.Module | None = None
+
+    def h(self, x: Tensor, base_out: Tensor) -> Tensor:
+        delta = self.weights[0].to(base_out) * self.multiplier
+        if self.parameter == "bias":
+            return _per_channel(delta, self.module, base_out)
+        if self.is_conv:
+            return (F.conv1d, F.conv2d, F.conv3d)[self.conv_dim - 1](x, delta, **self.kw_dict)
+        if delta.ndim == 2:
+            return F.linear(x, delta)
+        return _normalised(x, self.module) * _per_channel(delta, self.module, base_out)
+
+    def g(self, y: Tensor) -> Tensor:
+        return y
+
+
+def _per_channel(values: Tensor, module: nn.Module, output: Tensor) -> Tensor:
+    """[C] shaped to broadcast over a layer's output: channels come second for convolutions and group norms, else last."""
+    channels_second = isinstance(module, (nn.GroupNorm, nn.Conv1d, nn.Conv2d, nn.Conv3d))
+    return values.reshape(-1, *[1] * (output.ndim - 2)) if channels_second else values.expand_as(output)
+
+
+def _normalised(x: Tensor, module: nn.Module) -> Tensor:
+    if isinstance(module, nn.GroupNorm):
+        return F.group_norm(x, module.num_groups, eps=module.eps)
+    if isinstance(module, nn.LayerNorm):
+        return F.layer_norm(x, module.normalized_shape, eps=module.eps)
+    return F.rms_norm(x, module.normalized_shape, eps=module.eps)
+
+
+class SlicedAdapter:
+    """A LoRA on a part of a fused layer (q of a joint qkv): its output goes to that part alone."""
+
+    def __init__(self, adapter, dim: int, start: int, length: int):
+        if dim != 0:
+            raise ValueError(f"The LoRA on domain_model changes inputs {start} to {start + length} of a fused layer, expected outputs: bake it into a checkpoint.")
+        self.adapter, self.start, self.length = copy.copy(adapter), start, length
+
+    @property
+    def weights(self):
+        return self.adapter.weights
+
+    @weights.setter
+    def weights(self, moved):
+        self.adapter.weights = moved
+
+    def h(self, x: Tensor, base_out: Tensor) -> Tensor:
+        vars(self.adapter).update({k: v for k, v in vars(self).items() if k not in ("adapter", "start", "length")})
+        out = torch.zeros_like(base_out)
+        part = out.narrow(-1, self.start, self.length)
+        part.copy_(self.adapter.h(x, part))
+        return out
+
+    def g(self, y: Tensor) -> Tensor:
+        return y

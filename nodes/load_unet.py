@@ -1,0 +1,38 @@
+"""Load Domain UNet: a domain file becomes a MODEL that brings its own empty prompt."""
+
+from __future__ import annotations
+
+import folder_paths
+from comfy_api.latest import io
+
+from .comfy_host.load_domain import WEIGHT_DTYPES, load_domain_unet
+
+FOLDER = "diffusion_models"
+
+
+class DomainGuidanceLoadUNet(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DomainGuidanceLoadUNet",
+            display_name="Load Domain UNet",
+            category="model/loaders",
+            description="Loads a domain file: the domain's UNet, the empty prompt it was trained with, and its card.",
+            search_aliases=["domain", "load domain", "text-free unet", "domain guidance loader"],
+            inputs=[
+                io.Combo.Input(
+                    "unet_name",
+                    options=folder_paths.get_filename_list(FOLDER),
+                    tooltip="A domain file in models/diffusion_models or output/diffusion_models.",
+                ),
+                io.Combo.Input(
+                    "weight_dtype", options=list(WEIGHT_DTYPES), default="default", optional=True, advanced=True,
+                    tooltip="How the weights are kept in memory. Use the same as for the base, or rounding joins the guidance.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="domain_model", tooltip="Connect it to Apply Domain Guidance.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, unet_name: str, weight_dtype: str = "default") -> io.NodeOutput:
+        return io.NodeOutput(load_domain_unet(FOLDER, unet_name, weight_dtype))
