@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -197,13 +197,10 @@ def _check_layout(weights: Mapping[str, Tensor], card: DomainCard, name: str) ->
 
 
 def _check_text_free(weights: Mapping[str, Tensor], name: str) -> None:
-    reading = [key for key in _text_values(weights) if weights[key].count_nonzero()]
+    reading = [key for key in weights if key.endswith("attn2.to_v.weight") and weights[key].float().count_nonzero()]
     if reading:
         raise DomainFileError(
             f"'{name}' says it is text-free, but {len(reading)} cross-attentions still read the text (the first is "
             f"'{reading[0]}'): save it again as text-free."
         )
 
-
-def _text_values(weights: Mapping[str, Tensor]) -> Iterator[str]:
-    return (key for key in weights if key.endswith("attn2.to_v.weight"))

@@ -1,0 +1,189 @@
+"""The one-file format: what goes in comes out, and whatever is wrong with a file is said in one sentence before any use."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from domain_guidance.domain_file import (
+    CARD_KEY,
+    CROSS_ATTN,
+    POOLED,
+    DomainCard,
+    DomainFileError,
+    read_card,
+    read_domain_file,
+    write_domain_file,
+)
+from domain_guidance.fingerprint import chosen_names, fingerprint
+
+CARD = DomainCard(form="text-free", prediction="epsilon", base_fingerprint="0123456789abcdef", base_name="toy", training={"steps": 3})
+BLOCK = "input_blocks.1.1.transformer_blocks.0.attn2."
+
+
+@pytest.fixture
+def weights():
+    generator = torch.Generator().manual_seed(0)
+    state = {name: torch.randn(4, 4, generator=generator) for name in ("input_blocks.0.0.weight", BLOCK + "to_q.weight")}
+    return {**state, BLOCK + "to_v.weight": torch.zeros(4, 4), BLOCK + "to_out.0.bias": torch.ones(4)}
+
+
+@pytest.fixture
+def path(tmp_path, weights):
+    path = tmp_path / "cups.safetensors"
+    write_domain_file(path, weights, card=CARD, cross_attn=torch.ones(1, 77, 8), pooled_output=torch.ones(1, 5))
+    return path
+
+
+def rewrite(path, change_tensors=None, change_card=None, drop_metadata=False):
+    """The same file, damaged on purpose."""
+    tensors = load_file(path)
+    card = json.loads(json.dumps(read_card(path).__dict__))
+    (change_tensors or (lambda t: None))(tensors)
+    (change_card or (lambda c: None))(card)
+    save_file(tensors, path, None if drop_metadata else {CARD_KEY: json.dumps(card)})
+
+
+def refusal(path):
+    with pytest.raises(DomainFileError) as caught:
+        read_domain_file(path)
+    message = str(caught.value)
+    assert "\n" not in message and message.endswith(".") and path.name in message
+    return message
+
+
+def test_a_written_file_is_read_back_whole(path, weights):
+    file = read_domain_file(path)
+    assert file.card == CARD == read_card(path)
+    assert file.weights.keys() == {f"model.diffusion_model.{name}" for name in weights}
+    assert all(torch.equal(file.weights[f"model.diffusion_model.{name}"], tensor) for name, tensor in weights.items())
+    assert file.cross_attn.shape == (1, 77, 8) and file.pooled_output.shape == (1, 5)
+
+
+def test_the_diffusers_layout_keeps_its_own_names(tmp_path):
+    path = tmp_path / "d.safetensors"
+    card = DomainCard(form="text-based", prediction="flow", base_fingerprint="0", layout="diffusers")
+    write_domain_file(path, {"conv_in.weight": torch.ones(2, 2)}, card=card, cross_attn=torch.ones(1, 1, 1))
+    assert read_domain_file(path).weights.keys() == {"conv_in.weight"}
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(path, weights, monkeypatch):
+    before = path.read_bytes()
+
+    def full_disk(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("domain_guidance.domain_file.save_file", full_disk)
+    with pytest.raises(OSError):
+        write_domain_file(path, weights, card=CARD, cross_attn=torch.zeros(1, 1, 1))
+    assert path.read_bytes() == before
+    assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_weights_with_nan_are_neither_written_nor_read(path, weights):
+    broken = {**weights, "input_blocks.0.0.weight": torch.full((4, 4), float("nan"))}
+    with pytest.raises(DomainFileError, match="NaN or infinity"):
+        write_domain_file(path, broken, card=CARD, cross_attn=torch.ones(1, 1, 1))
+
+    def poison(tensors):
+        tensors["model.diffusion_model.input_blocks.0.0.weight"][0, 0] = float("inf")
+
+    rewrite(path, poison)
+    assert "input_blocks.0.0.weight" in refusal(path) and "NaN or infinity" in refusal(path)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2])
+def test_narrow_weights_are_checked_and_kept_as_they_are(tmp_path, weights, dtype):
+    path = tmp_path / "narrow.safetensors"
+    narrow = {name: tensor.to(dtype) for name, tensor in weights.items()}
+    write_domain_file(path, narrow, card=CARD, cross_attn=torch.ones(1, 1, 1))
+    assert all(tensor.dtype == dtype for tensor in read_domain_file(path).weights.values())
+
+
+def test_a_missing_file(tmp_path):
+    assert "There is no domain file" in refusal(tmp_path / "nowhere.safetensors")
+
+
+@pytest.mark.parametrize("length", [0, 5, 200, -1])
+def test_a_truncated_file(path, length):
+    path.write_bytes(path.read_bytes()[:length])
+    assert "not a complete safetensors file" in refusal(path)
+
+
+def test_a_file_that_is_no_safetensors_at_all(path):
+    path.write_bytes(b"\x80\x04\x95 a pickle, perhaps" * 50)
+    assert "not a complete safetensors file" in refusal(path)
+
+
+def test_a_checkpoint_without_a_card_is_sent_to_the_stock_loader(path):
+    rewrite(path, drop_metadata=True)
+    assert "Load Diffusion Model" in refusal(path)
+
+
+@pytest.mark.parametrize("card", ["{", "[]", "{}", '{"form": "text-free"}'])
+def test_a_damaged_card(path, card):
+    save_file(load_file(path), path, {CARD_KEY: card})
+    assert "card" in refusal(path).lower()
+
+
+def test_a_card_of_a_later_format_asks_for_an_update(path):
+    rewrite(path, change_card=lambda card: card.update(format_version=2))
+    assert "update Domain Guidance" in refusal(path)
+
+
+@pytest.mark.parametrize(("field", "value"), [("form", "lora"), ("prediction", "sample"), ("layout", "onnx")])
+def test_a_card_with_a_value_that_nobody_knows(path, field, value):
+    rewrite(path, change_card=lambda card: card.update({field: value}))
+    with pytest.raises(DomainFileError, match=f"{field} '{value}', expected one of"):
+        read_domain_file(path)
+
+
+def test_fields_that_a_later_version_added_are_no_error(path):
+    rewrite(path, change_card=lambda card: card.update(previews=["a"]))
+    assert read_domain_file(path).card == CARD
+
+
+def test_a_file_without_the_empty_prompt(path):
+    rewrite(path, lambda tensors: tensors.pop(CROSS_ATTN))
+    assert "no empty-prompt embedding" in refusal(path)
+
+
+@pytest.mark.parametrize(("key", "shape"), [(CROSS_ATTN, (77, 8)), (CROSS_ATTN, (2, 77, 8)), (POOLED, (5,)), (POOLED, (2, 5))])
+def test_an_embedding_of_another_shape(path, key, shape):
+    rewrite(path, lambda tensors: tensors.update({key: torch.ones(shape)}))
+    assert str(list(shape)) in refusal(path)
+
+
+def test_a_layout_that_the_keys_contradict(path):
+    rewrite(path, change_card=lambda card: card.update(layout="diffusers"))
+    assert "diffusers layout" in refusal(path)
+
+
+def test_a_text_free_file_that_reads_text_after_all(path):
+    rewrite(path, lambda tensors: tensors.update({f"model.diffusion_model.{BLOCK}to_v.weight": torch.ones(4, 4)}))
+    assert "still read the text" in refusal(path)
+
+
+def base_weights(seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return {f"block.{n}.weight": 0.02 * torch.randn(64, 64, generator=generator) for n in range(20)} | {"norm.weight": torch.ones(64)}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2])
+def test_one_base_has_one_fingerprint_in_every_precision(dtype):
+    weights = base_weights()
+    assert fingerprint({name: tensor.to(dtype) for name, tensor in weights.items()}) == fingerprint(weights)
+
+
+def test_a_fine_tune_and_a_merge_have_fingerprints_of_their_own():
+    weights, other = base_weights(), base_weights(1)
+    tuned = {name: tensor + 1e-4 * torch.randn_like(tensor) for name, tensor in weights.items()}
+    merged = {name: 0.9 * tensor + 0.1 * other[name] for name, tensor in weights.items()}
+    assert len({fingerprint(w) for w in (weights, other, tuned, merged)}) == 4
+
+
+def test_the_fingerprint_looks_at_eight_matrices_spread_over_the_net_and_at_no_vector():
+    names = chosen_names(base_weights())
+    assert len(names) == 8 and "norm.weight" not in names
+    assert fingerprint(base_weights()) == fingerprint({**base_weights(), "norm.weight": torch.zeros(64)})
