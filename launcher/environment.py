@@ -1,0 +1,162 @@
+"""Which Python runs the pack: one that already has torch, untouched; what it lacks goes into an environment of ours.
+
+Nothing is ever installed into a Python that was found. Where one has torch and lacks something smaller, our environment is
+laid over it: a `.pth` file shows it the packages of that Python, and pip adds what is missing beside them. Constraints hold
+every package of that Python at its version.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from . import LauncherError
+from .comfyui import environment_python
+
+# import name -> what pip is asked for. The lower bounds are pyproject.toml's; a test compares the two.
+LIBRARY = {"torch": "torch", "diffusers": "diffusers>=0.30.0", "safetensors": "safetensors>=0.4.2", "einops": "einops>=0.7.0"}
+DEMO = LIBRARY | {"sklearn": "scikit-learn>=1.3", "PIL": "Pillow>=9.5"}
+TEST = DEMO | {"pytest": "pytest>=8.0"}
+# Without these ComfyUI's main.py does not start.
+COMFYUI = ("torch", "torchsde", "torchvision", "transformers", "aiohttp", "av")
+
+PROBE = """
+import importlib.metadata, importlib.util, json, os, sys
+asked = json.loads(sys.argv[1])
+missing = [name for name in asked if importlib.util.find_spec(name) is None]
+accelerator = False
+if "torch" not in missing:
+    try:
+        import torch
+        accelerator = torch.cuda.is_available() or torch.backends.mps.is_available() or torch.xpu.is_available()
+    except (ImportError, OSError):
+        missing.append("torch")
+installed = {}
+for found in importlib.metadata.distributions():
+    if found.name and found.version:
+        installed.setdefault(found.name.lower(), found.version)  # the first one is the one that is imported
+print(json.dumps({
+    "version": sys.version_info[:2], "missing": missing, "accelerator": accelerator,
+    "can_make_environments": all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")),
+    "folders": [p for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages") and os.path.isdir(p)],
+    "installed": [f"{name}=={version}" for name, version in sorted(installed.items())],
+}))
+"""
+
+
+@dataclass(frozen=True)
+class Python:
+    """One interpreter and what it can import of what was asked for."""
+    path: Path
+    version: tuple[int, int]
+    missing: tuple[str, ...] = ()
+    accelerator: bool = False
+    can_make_environments: bool = True
+    folders: tuple[str, ...] = field(default=(), repr=False)
+    installed: tuple[str, ...] = field(default=(), repr=False)
+
+    def has(self, modules: Iterable[str]) -> bool:
+        return not set(modules) & set(self.missing)
+
+
+def probe(path: Path, modules: Iterable[str]) -> Python | None:
+    """Ask an interpreter what it can import, in its own process. None if it does not run or is older than 3.10."""
+    command = [str(path), "-c", PROBE, json.dumps(sorted({"torch", *modules}))]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, cwd=path.parent, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    facts = json.loads(answer.stdout.splitlines()[-1])
+    if tuple(facts["version"]) < (3, 10):
+        return None
+    return Python(path, **{name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()})
+
+
+def first_with(modules: Iterable[str], candidates: Iterable[Path], asked: Iterable[str]) -> Python | None:
+    """The first candidate that can import `modules`; it has been asked for `asked` as well."""
+    found = (probe(path, {*modules, *asked}) for path in candidates)
+    return next((python for python in found if python and python.has(modules)), None)
+
+
+def ready(base: Python | None, needed: dict[str, str], home: Path, torch: str | None = None) -> Python:
+    """A Python that has all that is needed: `base` itself, or an environment under `home` laid over it, or a full one.
+
+    `torch` is what pip is asked for in place of plain `torch`, where torch has to be installed at all.
+    """
+    if base and base.has(needed):
+        return base
+    folder = home / (_layer_name(base) if base else "own")
+    python = environment_python(folder)
+    found = probe(python, needed) if python.exists() else None
+    if found and found.has(needed):
+        return found
+    if found and not found.has(["torch"]):
+        found = None  # its making was interrupted: make it anew, or pip would fetch a second torch
+    wanted = needed | ({"torch": torch} if torch and not base else {})
+    absent = [wanted[name] for name in (found or base or _nothing(wanted)).missing if name in wanted]
+    _announce(absent, folder, base)
+    if not found:
+        _make(folder, base)
+    _install(python, absent, folder, base)
+    return _checked(python, needed)
+
+
+def _layer_name(base: Python) -> str:
+    return f"over-{hashlib.sha256(str(base.path).encode()).hexdigest()[:8]}"
+
+
+def _nothing(wanted: dict[str, str]) -> Python:
+    return Python(Path(sys.executable), sys.version_info[:2], tuple(wanted))
+
+
+def _announce(absent: list[str], folder: Path, base: Python | None) -> None:
+    print(f"Installing into {folder} (delete it to start anew): {', '.join(sorted(absent))}")
+    if base:
+        print(f"  laid over {base.path}, whose torch is used and which stays as it is; at most about 90 MB to download", flush=True)
+        return
+    print("  torch is about 200 MB to download on Windows and macOS; on Linux the usual build brings NVIDIA's libraries, more than 2 GB")
+    print("  (--torch names another build, for example a wheel file); the rest is about 100 MB", flush=True)
+
+
+def _make(folder: Path, base: Python | None) -> None:
+    maker = base.path if base and base.can_make_environments else Path(sys.executable)
+    own = probe(maker, ())
+    if not own or not own.can_make_environments:
+        raise LauncherError(f"{maker} cannot make an environment (it has no venv or ensurepip module): "
+                            "run this with a Python that has them (on Debian and Ubuntu: install python3-venv)")
+    if base and own.version != base.version:
+        wanted = ".".join(map(str, base.version))
+        raise LauncherError(f"{base.path} has torch but cannot make an environment, and {maker} is another version: "
+                            f"run this with a Python {wanted} from python.org")
+    subprocess.run([str(maker), "-m", "venv", "--clear", str(folder)], check=True)
+    if base:
+        _show_packages(environment_python(folder), base)
+
+
+def _show_packages(python: Path, base: Python) -> None:
+    """Make the packages of `base` importable in our environment, after its own."""
+    own = probe(python, ()).folders
+    # addsitedir and not the bare path: the base's packages may themselves be reached through `.pth` files.
+    lines = [f"import site; site.addsitedir({folder!r})" for folder in base.folders]
+    Path(own[0], "packages_of_the_base.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _install(python: Path, requirements: list[str], folder: Path, base: Python | None) -> None:
+    constraints = folder / "constraints.txt"
+    constraints.write_text("\n".join(base.installed if base else ()) + "\n", encoding="utf-8")
+    command = [str(python), "-m", "pip", "install", "--constraint", str(constraints), *requirements]
+    if subprocess.run(command, check=False).returncode:
+        raise LauncherError("pip could not install what is missing; its message is above")
+
+
+def _checked(python: Path, needed: dict[str, str]) -> Python:
+    made = probe(python, needed)
+    if made and made.has(needed):
+        return made
+    lacking = ", ".join(made.missing) if made else "everything"
+    raise LauncherError(f"{python} was made but cannot import {lacking}: delete {python.parent.parent} and run this again")

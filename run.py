@@ -1,0 +1,104 @@
+#!/usr/bin/env python3
+"""The two commands: `python run.py demo` draws the demo picture, `python run.py test` runs the tests.
+
+Needs Python 3.10 or newer and nothing else. A Python that already has torch is used as it is (the one this runs under, the one
+of an enclosing or found ComfyUI); what it lacks goes into an environment inside this folder, never into that Python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+PACK = Path(__file__).absolute().parent
+FIRST_LOOK = PACK / "tests" / "workflows" / "1-first-look.api.json"
+
+
+def main() -> int:
+    if sys.version_info < (3, 10):
+        print(f"Python 3.10 or newer is needed; this is {sys.version.split()[0]}.")
+        return 2
+    from launcher import LauncherError
+    options = parser().parse_args()
+    try:
+        return options.command(options)
+    except LauncherError as problem:
+        print(f"Stopped: {problem}.")
+        return 1
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = top.add_subparsers(required=True)
+    for name, command, text in (("demo", demo, "draw the demo picture and print its numbers"), ("test", test, "run the tests")):
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=command)
+        sub.add_argument("--torch", metavar="SPEC", help="what pip installs as torch, where none is found: a version or a wheel file")
+        if name == "demo":
+            sub.add_argument("--out", type=Path, default=Path("domain-guidance-demo.png"), help="where the picture is written")
+    return top
+
+
+def demo(options: argparse.Namespace) -> int:
+    from launcher import environment
+    comfyui, usable, python = prepare(environment.DEMO, options.torch)
+    picture = options.out.absolute()
+    code = subprocess.run([str(python.path), "-m", "domain_guidance.demo", "--out", str(picture)], cwd=PACK, check=False).returncode
+    if code == 0 and usable:
+        first_look(python, comfyui, picture)
+    return code
+
+
+def first_look(python, comfyui: Path, picture: Path) -> None:
+    """Run the first template through the real server; its pictures go beside the demo's."""
+    from launcher.server import run_graph
+    print(f"The first template, in {comfyui}:", flush=True)
+    graph = json.loads(FIRST_LOOK.read_text(encoding="utf-8"))
+    for number, made in enumerate(run_graph(graph, python.path, comfyui, PACK, cpu=not python.accelerator), start=1):
+        place = picture.with_name(f"{picture.stem}-comfyui-{number}.png")
+        place.write_bytes(made.data)
+        print(f"  {graph[made.node]['_meta']['title']}: {place}")
+
+
+def test(options: argparse.Namespace) -> int:
+    from launcher import environment
+    from launcher.pytest_run import Part, run_part
+    comfyui, usable, python = prepare(environment.TEST, options.torch)
+    settings = PACK / "tests" / "pytest.ini"
+    parts = [run_part("unit tests", python.path, PACK / "tests" / "unit", cwd=PACK, settings=settings)]
+    if usable:
+        # In the host's root: the pack's `nodes` folder must not shadow the host's `nodes.py`.
+        parts.append(run_part("host tests", python.path, PACK / "tests" / "host", cwd=comfyui, settings=settings))
+    elif comfyui:
+        parts.append(Part("host tests"))
+    print("", *parts, sep="\n", flush=True)
+    return 0 if all(part.good for part in parts) else 1
+
+
+def prepare(needed: dict[str, str], torch: str | None):
+    """The ComfyUI that was found or None, whether a Python here can run it, and the Python to use."""
+    from launcher import environment
+    from launcher.comfyui import find_comfyui, host_pythons
+    comfyui = find_comfyui(PACK)
+    candidates = (Path(sys.executable), *(host_pythons(comfyui) if comfyui else ()))
+    base = environment.first_with(environment.COMFYUI, candidates, needed) if comfyui else None
+    usable = base is not None
+    print(f"ComfyUI: {about(comfyui, usable)}", flush=True)
+    base = base or environment.first_with(["torch"], candidates, needed)
+    python = environment.ready(base, needed, PACK / ".environments", torch)
+    print(f"Python: {python.path}", flush=True)
+    return comfyui, usable, python
+
+
+def about(comfyui: Path | None, usable: bool) -> str:
+    if not comfyui:
+        return "none was found, so its part is left out (COMFYUI_PATH names one)"
+    return str(comfyui) if usable else (f"{comfyui}, but no Python that can run it was found, so its part is left out: "
+                                        "run this with the Python that runs it")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,101 @@
+"""What the pack asks of the environment it is installed into."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from launcher import environment
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib  # pytest brings it there
+
+ROOT = Path(__file__).parents[2]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+HOST_OWNED = {"torch", "torchvision", "torchaudio", "numpy"}
+LOWER_BOUND = re.compile(r"[A-Za-z0-9_-]+>=[0-9][0-9.]*")
+
+
+def dependencies():
+    return PROJECT["project"]["dependencies"]
+
+
+def requirement_lines():
+    lines = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def extra(name):
+    return PROJECT["project"]["optional-dependencies"][name]
+
+
+def name_of(requirement):
+    return re.match(r"[A-Za-z0-9_-]+", requirement)[0].lower()
+
+
+def test_the_manager_installs_what_the_project_names_but_for_what_no_node_imports():
+    """ComfyUI-Manager installs requirements.txt into the host's environment; diffusers would move huggingface_hub in an old one."""
+    assert sorted(requirement_lines()) == sorted(line for line in dependencies() if name_of(line) != "diffusers")
+
+
+@pytest.mark.parametrize("requirement", [*dependencies(), *(r for name in ("cli", "demo", "eval", "test") for r in extra(name))])
+def test_a_requirement_has_a_lower_bound_only_and_is_not_the_hosts(requirement):
+    assert LOWER_BOUND.fullmatch(requirement)
+    assert name_of(requirement) not in HOST_OWNED
+
+
+def test_the_launcher_asks_for_the_versions_that_the_project_names():
+    def wanted(table):
+        return {requirement for module, requirement in table.items() if module != "torch"}
+
+    assert wanted(environment.LIBRARY) == set(dependencies())
+    assert wanted(environment.DEMO) == {*dependencies(), *extra("demo")}
+    assert wanted(environment.TEST) == {*dependencies(), *extra("test")}
+
+
+def test_the_package_list_is_the_library_and_nothing_else():
+    library = ROOT / "domain_guidance"
+    present = {path.parent.relative_to(ROOT).as_posix().replace("/", ".") for path in library.rglob("__init__.py")}
+    assert set(PROJECT["tool"]["setuptools"]["packages"]) == present
+
+
+def test_the_registry_gets_the_fields_it_requires():
+    project, comfy = PROJECT["project"], PROJECT["tool"]["comfy"]
+    assert "comfyui" not in project["name"].lower()
+    assert re.fullmatch(r"\d+\.\d+\.\d+", project["version"])
+    assert (ROOT / project["license"]["file"]).read_text(encoding="utf-8").startswith("MIT License")
+    assert project["urls"]["Repository"].startswith("https://")
+    assert comfy["PublisherId"] and comfy["DisplayName"] == "Domain Guidance"
+    assert re.fullmatch(r">=\d+\.\d+\.\d+", comfy["requires-comfyui"])
+
+
+def library_modules():
+    """Every module of the library that nodes may import; commands (`__main__`, the demo) are not among them."""
+    files = (path for path in (ROOT / "domain_guidance").rglob("*.py") if path.stem not in ("__main__", "demo"))
+    names = (path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".") for path in files)
+    return sorted(name.removesuffix(".__init__") for name in names)
+
+
+def test_importing_the_library_imports_nothing_slow():
+    slow = ("diffusers", "transformers", "accelerate", "sklearn", "torchvision")
+    program = (
+        "import importlib, json, sys\n"
+        "for name in json.loads(sys.argv[1]): importlib.import_module(name)\n"
+        f"print(json.dumps([name for name in {slow!r} if name in sys.modules]))"
+    )
+    modules = library_modules()
+    assert "domain_guidance.domain_file" in modules
+    answer = subprocess.run([sys.executable, "-c", program, json.dumps(modules)], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert json.loads(answer.stdout.splitlines()[-1]) == []
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "domain_guidance").rglob("*.py")), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_the_library_knows_no_host(path):
+    imports = re.findall(r"^\s*(?:from|import)\s+([\w.]+)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    host = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "nodes", "execution", "server"}
+    assert not host & {name.split(".")[0] for name in imports}

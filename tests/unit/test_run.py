@@ -1,0 +1,169 @@
+"""The two commands: which ComfyUI and which Python they pick, what they install where, and what counts as a passed run."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+import run
+from launcher import LauncherError, comfyui, environment, pytest_run
+
+
+def make_comfyui(folder):
+    for name in ("main.py", "nodes.py"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    for name in ("comfy", "comfy_extras", "custom_nodes"):
+        (folder / name).mkdir()
+    return folder
+
+
+def write_comfy_cli_settings(home, **settings):
+    folder = {"win32": "AppData/Local", "darwin": "Library/Application Support"}.get(sys.platform, ".config")
+    file = home / folder / "comfy-cli" / "config.ini"
+    file.parent.mkdir(parents=True)
+    file.write_text("[DEFAULT]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items()), encoding="utf-8")
+
+
+def test_comfyui_path_wins_over_every_other_place(tmp_path):
+    named, enclosing = make_comfyui(tmp_path / "named"), make_comfyui(tmp_path / "enclosing")
+    found = comfyui.find_comfyui(enclosing / "custom_nodes" / "pack", {"COMFYUI_PATH": str(named)}, tmp_path)
+    assert found == named
+
+
+def test_a_wrong_comfyui_path_is_said_and_not_replaced_by_another_installation(tmp_path):
+    enclosing = make_comfyui(tmp_path / "enclosing")
+    with pytest.raises(LauncherError, match="not a ComfyUI folder"):
+        comfyui.find_comfyui(enclosing / "custom_nodes" / "pack", {"COMFYUI_PATH": str(tmp_path)}, tmp_path)
+
+
+def test_the_enclosing_installation_is_found_through_a_link_too(tmp_path):
+    host, pack = make_comfyui(tmp_path / "host"), tmp_path / "pack"
+    pack.mkdir()
+    link = host / "custom_nodes" / "pack"
+    link.symlink_to(pack, target_is_directory=True)
+    assert comfyui.find_comfyui(link, {}, tmp_path) == host
+    assert comfyui.find_comfyui(pack, {}, tmp_path) is None
+
+
+def test_comfy_clis_set_default_comes_before_its_built_in_one(tmp_path):
+    built_in = make_comfyui(list(comfyui.comfy_cli_workspaces(tmp_path))[-1])
+    assert comfyui.find_comfyui(tmp_path / "pack", {}, tmp_path) == built_in
+    chosen = make_comfyui(tmp_path / "100% mine")
+    write_comfy_cli_settings(tmp_path, default_workspace=chosen)
+    assert comfyui.find_comfyui(tmp_path / "pack", {}, tmp_path) == chosen
+
+
+@pytest.mark.parametrize("platform, place", [("linux", "comfy/ComfyUI"), ("darwin", "Documents/comfy/ComfyUI"), ("win32", "Documents/comfy/ComfyUI")])
+def test_comfy_clis_built_in_place_differs_by_system(tmp_path, platform, place):
+    assert list(comfyui.comfy_cli_workspaces(tmp_path, platform)) == [tmp_path / place]
+
+
+def test_no_comfyui_is_an_answer_and_not_an_error(tmp_path):
+    assert comfyui.find_comfyui(tmp_path / "pack", {}, tmp_path) is None
+
+
+def test_the_portable_builds_python_is_found_beside_it(tmp_path):
+    host = make_comfyui(tmp_path / "ComfyUI")
+    python = tmp_path / "python_embeded" / "python.exe"
+    python.parent.mkdir()
+    python.touch()
+    assert list(comfyui.host_pythons(host)) == [python]
+
+
+def test_this_python_is_probed_for_what_it_lacks():
+    python = environment.probe(Path(sys.executable), ["json", "no_such_module"])
+    assert python.missing == ("no_such_module",)
+    assert tuple(python.version) == sys.version_info[:2]
+    assert python.has(["torch", "json"]) and not python.has(["no_such_module"])
+
+
+def test_something_that_is_no_python_is_passed_over(tmp_path):
+    assert environment.probe(tmp_path / "absent", []) is None
+    assert environment.first_with(["json"], [tmp_path / "absent", Path(sys.executable)], []).path == Path(sys.executable)
+
+
+def test_a_python_that_has_everything_is_used_as_it_is(tmp_path):
+    base = environment.Python(Path(sys.executable), sys.version_info[:2])
+    assert environment.ready(base, environment.TEST, tmp_path / "environments") is base
+    assert not (tmp_path / "environments").exists()
+
+
+def test_an_environment_laid_over_a_python_imports_its_torch_and_keeps_its_own_folder_first(tmp_path):
+    base = environment.probe(Path(sys.executable), [])
+    environment._make(tmp_path / "layer", base)
+    layered = environment.probe(comfyui.environment_python(tmp_path / "layer"), ["torch", "pytest"])
+    assert layered.has(["torch", "pytest"])
+    assert Path(layered.folders[0]).is_relative_to(tmp_path / "layer")
+    assert [name for name in layered.installed if name.startswith("torch==")] == [name for name in base.installed if name.startswith("torch==")]
+
+
+@pytest.fixture
+def commands(monkeypatch):
+    """What would be run instead of running it; the probe of what was made answers that all is there."""
+    seen = []
+
+    def record(command, **_):
+        seen.append(command)
+        return type("Finished", (), {"returncode": 0})
+
+    answers = iter([environment.Python(Path(sys.executable), sys.version_info[:2], folders=("made",))] * 9)
+    monkeypatch.setattr(environment.subprocess, "run", record)
+    monkeypatch.setattr(environment, "probe", lambda path, modules: next(answers))
+    monkeypatch.setattr(environment, "_show_packages", lambda python, base: None)
+    return seen
+
+
+def test_what_a_found_python_lacks_goes_beside_it_and_moves_none_of_its_packages(tmp_path, commands, capsys):
+    base = environment.Python(Path("host/python"), sys.version_info[:2], ("pytest",), installed=("torch==2.11.0", "numpy==2.4.6"))
+    folder = tmp_path / environment._layer_name(base)
+    folder.mkdir(parents=True)
+    environment.ready(base, environment.TEST, tmp_path)
+    make, install = commands
+    assert make == [str(base.path), "-m", "venv", "--clear", str(folder)]
+    assert install[0] == str(comfyui.environment_python(folder)) and install[-1] == environment.TEST["pytest"]
+    assert (folder / "constraints.txt").read_text().split() == ["torch==2.11.0", "numpy==2.4.6"]
+    assert "pytest" in capsys.readouterr().out
+
+
+def test_without_any_torch_the_size_is_said_before_a_full_environment_is_made(tmp_path, commands, capsys):
+    (tmp_path / "own").mkdir()
+    environment.ready(None, environment.DEMO, tmp_path, torch="torch==2.9")
+    make, install = commands
+    assert make[0] == sys.executable
+    assert {"torch==2.9", environment.DEMO["sklearn"]} <= set(install) and "torch" not in install
+    assert "GB" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "source, expected",
+    [
+        ("def test_a(): pass\ndef test_b(): assert 0", (1, 1, 0, False)),
+        ("import pytest\ndef test_a(): pass\ndef test_b(): pytest.skip()", (1, 0, 1, True)),
+        ("import pytest\ndef test_b(): pytest.skip()", (0, 0, 1, False)),
+        ("", (0, 0, 0, False)),
+        ("import absent_module", (0, 1, 0, False)),
+    ],
+    ids=["failed", "passed", "all skipped", "no test", "not importable"],
+)
+def test_a_part_is_good_only_if_tests_were_executed_and_none_failed(tmp_path, source, expected):
+    (tmp_path / "test_it.py").write_text(source)
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    part = pytest_run.run_part("part", Path(sys.executable), tmp_path, cwd=tmp_path, settings=tmp_path / "pytest.ini")
+    assert (part.passed, part.failed, part.skipped, part.good) == expected
+    assert str(part).startswith("part: ")
+
+
+def test_a_comfyui_that_no_python_here_can_run_makes_the_test_command_fail(monkeypatch, capsys, tmp_path):
+    python = environment.Python(Path(sys.executable), sys.version_info[:2])
+    monkeypatch.setattr(run, "prepare", lambda needed, torch: (tmp_path, False, python))
+    monkeypatch.setattr(pytest_run, "run_part", lambda name, *_, **__: pytest_run.Part(name, 0, passed=3))
+    assert run.test(run.parser().parse_args(["test"])) == 1
+    assert capsys.readouterr().out.splitlines()[-2:] == ["unit tests: 3 passed, 0 failed, 0 skipped", "host tests: no test was executed"]
+
+
+def test_the_template_that_the_demo_runs_shows_pictures_with_titles():
+    graph = json.loads(run.FIRST_LOOK.read_text(encoding="utf-8"))
+    pictures = [node for node in graph.values() if node["class_type"] == "PreviewImage"]
+    assert len({node["_meta"]["title"] for node in pictures}) == 2
