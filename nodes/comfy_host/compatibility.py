@@ -48,7 +48,7 @@ def _noising(model: ModelPatcher) -> str:
     sampling = model.get_model_object("model_sampling")
     if isinstance(sampling, comfy.model_sampling.CONST):
         return "flow"
-    if isinstance(sampling, (comfy.model_sampling.EPS, comfy.model_sampling.V_PREDICTION_DDPM)):
+    if isinstance(sampling, comfy.model_sampling.EPS):
         return "noise-prediction"
     return type(sampling).__mro__[1].__name__
 

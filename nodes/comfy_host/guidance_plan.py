@@ -142,7 +142,7 @@ class GuidancePlan:
         fresh = [{**entry, "model_conds": {}} for entry in entries]
         noise = self.encoding["noise"]
         return comfy.samplers.encode_model_conds(
-            model.extra_conds, fresh, device=noise.device, prompt_type="negative", latent_shapes=self.base.latent_shapes,
+            model.extra_conds, fresh, device=noise.device, prompt_type="negative", latent_shapes=[noise.shape],
             **self.encoding,
         )  # fmt: skip
 
