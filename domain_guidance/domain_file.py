@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -123,15 +123,17 @@ def _stored_name(name: str, layout: Layout) -> str:
 
 def _save_atomically(tensors: dict[str, Tensor], metadata: dict[str, str], path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    os.close(handle)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    part.touch(exist_ok=False)
+    mode = part.stat().st_mode  # the user's usual one; safetensors makes files that nobody else may read
     try:
-        save_file(tensors, temporary, metadata)
-        with open(temporary, "rb+") as written:  # on disk before the name points to it
+        save_file(tensors, part, metadata)
+        part.chmod(mode)
+        with open(part, "rb+") as written:  # on disk before the name points to it
             os.fsync(written.fileno())
-        os.replace(temporary, path)
+        os.replace(part, path)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 def _opened(path: Path):

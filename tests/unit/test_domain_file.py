@@ -81,6 +81,12 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(path, weights,
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
+def test_a_written_file_may_be_read_by_whom_the_users_files_may(path):
+    usual = path.with_name("usual")
+    usual.touch()
+    assert path.stat().st_mode == usual.stat().st_mode
+
+
 def test_weights_with_nan_are_neither_written_nor_read(path, weights):
     broken = {**weights, "input_blocks.0.0.weight": torch.full((4, 4), float("nan"))}
     with pytest.raises(DomainFileError, match="NaN or infinity"):
