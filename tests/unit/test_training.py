@@ -1,0 +1,218 @@
+"""The one training loop, on nets small enough to know the answer."""
+
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from domain_guidance import training
+from domain_guidance.noise_schedule import scaled_linear
+from domain_guidance.training import Batch, Checkpoint, Finished, Sample, Settings, Step, TrainingState, train
+
+SCHEDULE = scaled_linear()
+
+
+class Mean(nn.Module):
+    """The ideal denoiser of one picture that is `value` everywhere, as a predictor of noise."""
+
+    def __init__(self, value=0.0):
+        super().__init__()
+        self.value = nn.Parameter(torch.tensor([value]))
+
+    def forward(self, scaled, timestep, conditioning):
+        sigma = SCHEDULE.sigma(timestep).view(-1, 1, 1, 1)
+        return (scaled * (sigma**2 + 1).sqrt() - self.value) / sigma
+
+
+def constant_pictures(generator, value=0.7):
+    return Batch(torch.full((8, 1, 4, 4), value), None)
+
+
+def setup(settings, module=None):
+    module = module or Mean()
+    objective = training.noise_objective(module, constant_pictures, SCHEDULE)
+    return module, TrainingState(module, settings), objective
+
+
+def test_training_finds_the_picture_that_all_data_show():
+    settings = Settings(steps=300, learning_rate=0.05, weight_decay=0, cosine=True)
+    module, state, objective = setup(settings)
+    events = list(train(state, objective, settings))
+    assert module.value.item() == pytest.approx(0.7, abs=0.01)
+    assert events[-1] == Finished(300)
+    assert [event.step for event in events if isinstance(event, Step)] == list(range(1, 301))
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
+def test_the_loss_is_zero_for_a_net_that_knows_the_answer(prediction):
+    def oracle(scaled, timestep, conditioning):
+        noise = Mean(0.7)(scaled, timestep, conditioning)
+        sigma = SCHEDULE.sigma(timestep).view(-1, 1, 1, 1)
+        # Salimans and Ho 2022: v = alpha noise - sigma_vp x0.
+        return noise if prediction == "epsilon" else (noise - sigma * 0.7) / (sigma**2 + 1).sqrt()
+
+    generator = torch.Generator().manual_seed(0)
+    loss = training.noise_loss(oracle, constant_pictures(generator), SCHEDULE, prediction, generator)
+    assert loss.item() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_loss_weighs_every_picture_by_its_own_noise_level():
+    seen = []
+
+    def nothing(scaled, timestep, conditioning):
+        seen.append(SCHEDULE.sigma(timestep))
+        return torch.zeros_like(scaled)
+
+    def loss(weight):
+        generator = torch.Generator().manual_seed(0)
+        batch = constant_pictures(generator)
+        return training.noise_loss(nothing, batch, SCHEDULE, "epsilon", generator, weight)
+
+    per_level = torch.stack([loss(lambda sigma, chosen=i: (torch.arange(8) == chosen).float()) for i in range(8)])
+    torch.testing.assert_close(per_level.sum(), loss(None))
+    torch.testing.assert_close((per_level * seen[0]).sum(), loss(lambda sigma: sigma))
+
+
+def test_timesteps_are_drawn_from_the_whole_schedule_and_the_seed_alone():
+    drawn = []
+
+    def record(scaled, timestep, conditioning):
+        drawn.append(timestep)
+        return scaled
+
+    for noise in range(2):
+        torch.manual_seed(noise)  # the global generator must not matter
+        generator = training.step_generator(step=3, seed=5)
+        batch = Batch(torch.zeros(4000, 1, 1, 1), None)
+        training.noise_loss(record, batch, SCHEDULE, "epsilon", generator)
+    assert torch.equal(drawn[0], drawn[1])
+    counts = drawn[0].div(100, rounding_mode="floor").bincount(minlength=10)
+    assert counts.min() > 330 and counts.max() < 470
+
+
+def test_a_resumed_run_ends_bit_for_bit_where_the_uninterrupted_one_does(tmp_path):
+    settings = Settings(steps=20, learning_rate=0.05, cosine=True, warmup=4, checkpoint_every=7)
+    whole, state, objective = setup(settings)
+    whole_events = list(train(state, objective, settings))
+
+    _, state, objective = setup(settings)
+    for event in train(state, objective, settings):
+        if isinstance(event, Checkpoint):
+            training.save_state(tmp_path / "run.safetensors", state)
+            break
+    resumed, state, objective = setup(settings, Mean(99.0))
+    training.load_state(tmp_path / "run.safetensors", state)
+    resumed_events = list(train(state, objective, settings))
+
+    assert torch.equal(resumed.value, whole.value)
+    assert resumed_events == [event for event in whole_events if event.step > 7]
+    assert [file.name for file in tmp_path.iterdir()] == ["run.safetensors"]
+
+
+def test_a_file_of_another_model_is_refused(tmp_path):
+    settings = Settings(steps=1)
+    _, state, objective = setup(settings)
+    list(train(state, objective, settings))
+    training.save_state(tmp_path / "run.safetensors", state)
+    other = TrainingState(nn.Linear(2, 2), settings)
+    with pytest.raises(ValueError, match="'run.safetensors' is no saved run of this model"):
+        training.load_state(tmp_path / "run.safetensors", other)
+
+
+def test_saving_before_the_first_step_is_refused(tmp_path):
+    _, state, _ = setup(Settings(steps=1))
+    with pytest.raises(ValueError, match="before the first step"):
+        training.save_state(tmp_path / "run.safetensors", state)
+
+
+def test_the_decay_of_the_average_is_the_papers():
+    assert training.ema_decay(0) == 0
+    assert training.ema_decay(7) == pytest.approx(1 - 1 / 4)
+    assert training.ema_decay(999_999) == pytest.approx(0.9999)
+    assert training.ema_decay(10**9) == 0.9999
+
+
+def test_the_average_is_the_written_out_sum_of_all_steps():
+    parameter = nn.Parameter(torch.tensor([0.0]))
+    ema, expected = training.Ema({"p": parameter}), 0.0
+    for step, value in enumerate((3.0, -1.0, 10.0), start=1):
+        parameter.data.fill_(value)
+        ema.update(step)
+        expected = training.ema_decay(step) * expected + (1 - training.ema_decay(step)) * value
+    assert ema.averages["p"].item() == pytest.approx(expected)
+
+
+def test_pictures_are_drawn_with_the_average_and_training_goes_on_without_it():
+    settings = Settings(steps=4, learning_rate=0.1, sample_every=2)
+    module, state, objective = setup(settings)
+    shown, averages = [], []
+    for event in train(state, objective, settings):
+        if isinstance(event, Sample):
+            shown.append(module.value.item())
+        elif isinstance(event, Step) and event.step % 2 == 0:
+            averages.append(state.ema.averages["value"].item())
+            assert module.value.item() != averages[-1]
+    assert shown == averages and len(shown) == 2
+    assert module.value.item() == averages[-1], "after the end the module holds the average"
+
+
+def test_samples_and_checkpoints_come_when_asked_for_and_else_never():
+    settings = Settings(steps=6, sample_every=3, checkpoint_every=2)
+    _, state, objective = setup(settings)
+    others = [event for event in train(state, objective, settings) if not isinstance(event, Step)]
+    assert others == [Checkpoint(2), Sample(3), Checkpoint(4), Sample(6), Checkpoint(6), Finished(6)]
+    _, state, objective = setup(Settings(steps=2))
+    kinds = [type(event) for event in train(state, objective, Settings(steps=2))]
+    assert kinds == [Step, Step, Finished]
+
+
+def test_the_gradient_is_clipped_to_its_norm():
+    settings = Settings(steps=1, max_gradient_norm=1.0)
+    module = nn.Linear(2, 1, bias=False)
+    state = TrainingState(module, settings)
+    list(train(state, lambda generator: 1e4 * module.weight.sum(), settings))
+    first_moment = state.optimizer.state[module.weight]["exp_avg"]
+    assert first_moment.norm().item() == pytest.approx(0.1, rel=1e-4)  # (1 - beta1) times a gradient of norm 1
+
+
+def test_the_rate_warms_up_then_stays_or_falls_to_nearly_zero():
+    def rate(step, **kind):
+        return training.learning_rate(step, Settings(steps=100, learning_rate=1.0, warmup=10, **kind))
+
+    assert [rate(0), rate(4), rate(9)] == pytest.approx([0.1, 0.5, 1.0])
+    assert rate(10) == rate(99) == 1.0
+    assert rate(10, cosine=True) == 1.0
+    assert rate(55, cosine=True) == pytest.approx(0.5)
+    assert 0 < rate(99, cosine=True) < 1e-3
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_stops_before_it_reaches_the_weights(bad):
+    module = Mean(0.25)
+    settings = Settings(steps=3)
+    state = TrainingState(module, settings)
+    with pytest.raises(FloatingPointError, match="loss of step 1 is (nan|inf): lower the learning rate"):
+        list(train(state, lambda generator: module.value.sum() * bad, settings))
+    assert module.value.item() == 0.25 and state.step == 0
+
+
+def test_frozen_parameters_are_left_alone():
+    module = nn.Linear(2, 2)
+    module.bias.requires_grad_(False)
+    before = module.bias.clone()
+    settings = Settings(steps=3, learning_rate=0.1)
+    state = TrainingState(module, settings)
+    list(train(state, lambda generator: module(torch.ones(1, 2)).square().sum(), settings))
+    assert torch.equal(module.bias, before)
+    assert set(state.parameters) == {"weight"}
+
+
+def test_a_model_with_nothing_to_train_is_refused():
+    with pytest.raises(ValueError, match="Every parameter of the model is frozen"):
+        TrainingState(nn.Linear(2, 2).requires_grad_(False), Settings(steps=1))
+
+
+def test_training_for_no_step_is_refused():
+    with pytest.raises(ValueError, match="0 steps was asked for"):
+        Settings(steps=0)
