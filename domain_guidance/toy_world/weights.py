@@ -1,0 +1,70 @@
+"""The trained weights beside this file, read for either host.
+
+All UNets are stored in fp16 and in ComfyUI's key layout. `base.safetensors` is a plain checkpoint with the prompt table in
+it as `toy.tokens`; `domain.safetensors` and `fine_tune.safetensors` are domain files; `features.safetensors` is the judge.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ..domain_file import read_domain_file
+from ..training import save_tensors
+from ..unet_layouts import HOST_PREFIX, diffusers_to_host, host_to_diffusers
+from .features import FeatureNet
+from .model import UNET_CONFIG, build_unet
+
+FOLDER = Path(__file__).parent / "weights"
+BASE, DOMAIN, FINE_TUNE, FEATURES = (f"{name}.safetensors" for name in ("base", "domain", "fine_tune", "features"))
+TOKENS = "toy.tokens"
+
+
+def read_base(folder: str | os.PathLike = FOLDER) -> tuple[dict[str, Tensor], Tensor]:
+    """The base in ComfyUI's layout without prefix, and the prompt table [26, 32] for `prompts.encode_prompt`."""
+    tensors = load_file(Path(folder) / BASE)
+    table = tensors.pop(TOKENS)
+    return {name.removeprefix(HOST_PREFIX): tensor for name, tensor in tensors.items()}, table
+
+
+def write_base(unet: nn.Module, table: Tensor, folder: str | os.PathLike) -> None:
+    state = {HOST_PREFIX + name: tensor for name, tensor in stored_state(unet).items()}
+    save_tensors(Path(folder) / BASE, {**state, TOKENS: table}, {"prediction": "epsilon"})
+
+
+def stored_state(unet: nn.Module) -> dict[str, Tensor]:
+    """A diffusers UNet as the files hold it: ComfyUI's names without prefix, fp16."""
+    return {name: tensor.half() for name, tensor in diffusers_to_host(unet.state_dict(), UNET_CONFIG).items()}
+
+
+def load_base(folder: str | os.PathLike = FOLDER) -> tuple[nn.Module, Tensor]:
+    """The base as a diffusers UNet in fp32, and the prompt table."""
+    state, table = read_base(folder)
+    return unet_of(state), table
+
+
+def load_domain(name: str = DOMAIN, folder: str | os.PathLike = FOLDER) -> nn.Module:
+    """`domain.safetensors` or `fine_tune.safetensors` as a diffusers UNet in fp32."""
+    return unet_of(read_domain_file(Path(folder) / name).weights)
+
+
+def unet_of(host_state: Mapping[str, Tensor]) -> nn.Module:
+    """A diffusers UNet, in fp32 and for evaluation, with weights in ComfyUI's layout."""
+    unet = build_unet()
+    unet.load_state_dict(host_to_diffusers(host_state, UNET_CONFIG))
+    return unet.float().eval().requires_grad_(False)
+
+
+def load_judge(folder: str | os.PathLike = FOLDER) -> FeatureNet:
+    judge = FeatureNet()
+    judge.load_state_dict({name: tensor.float() for name, tensor in load_file(Path(folder) / FEATURES).items()})
+    return judge.eval().requires_grad_(False)
+
+
+def write_judge(judge: FeatureNet, folder: str | os.PathLike) -> None:
+    half = {name: tensor.half().contiguous() for name, tensor in judge.state_dict().items()}
+    save_tensors(Path(folder) / FEATURES, half, {})
