@@ -1,0 +1,92 @@
+"""Draws the workflows' thumbnails from the toy world: `python docs/make_thumbnails.py`, half a minute on a CPU.
+
+Each shows, above, what goes in or what the base draws, and below, the same prompts and noise with domain guidance.
+"""
+
+import sys
+from pathlib import Path
+
+import torch
+from PIL import Image, ImageDraw
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT))
+
+from domain_guidance.denoiser import GuidedDenoiser  # noqa: E402
+from domain_guidance.plots import to_picture  # noqa: E402
+from domain_guidance.sampling import karras_sigmas, sample_dpmpp_2m  # noqa: E402
+from domain_guidance.toy_world import comparison  # noqa: E402
+from domain_guidance.toy_world.prompts import Prompts, encode  # noqa: E402
+
+SIZE, CELL, GAP = 384, 120, 6
+CFG, WEIGHT, SEED = 4.0, 1.5, 31
+
+
+def prompts(digits, strokes, grounds=(-1, -1, -1)):
+    return Prompts(torch.tensor(digits), torch.tensor(strokes), torch.tensor(grounds))
+
+
+@torch.no_grad()
+def draw(models, asked, weight, start=None, strength=1.0):
+    """Pictures [N, 3, 16, 16]; `start`, from which the last `strength` of the noise levels are run, is an image-to-image source."""
+    table = karras_sigmas(20, models.schedule.sigmas[0].item(), models.schedule.sigmas[-1].item())
+    sigmas = table[round((1 - strength) * 20) :]
+    noise = torch.randn(len(asked), 3, 16, 16, generator=torch.Generator().manual_seed(SEED)) * sigmas[0]
+    guided = GuidedDenoiser(models.base, models.domain, models.empty, models.empty, weight, CFG)
+    told = encode(asked, models.table)
+    return sample_dpmpp_2m(lambda x, s: guided(x, s, told), noise if start is None else start + noise, sigmas)
+
+
+@torch.no_grad()
+def unconditional(models, count):
+    guided = GuidedDenoiser(models.base, models.domain, models.empty, models.empty, WEIGHT, CFG)
+    sigmas = karras_sigmas(20, models.schedule.sigmas[0].item(), models.schedule.sigmas[-1].item())
+    noise = torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(SEED)) * sigmas[0]
+    return sample_dpmpp_2m(lambda x, s: guided(x, s, None), noise, sigmas)
+
+
+def sketch(plate):
+    """The stroke on a plate, white on black, as a ControlNet would be given it."""
+    y, x = torch.meshgrid(torch.arange(16) - 7.5, torch.arange(16) - 7.5, indexing="ij")
+    ink = (plate.min(0).values < 0.2) & (x**2 + y**2 < 5.2**2)
+    return (2 * ink.float() - 1).expand(3, -1, -1)
+
+
+def sheet(rows):
+    """Rows of three pictures each on white."""
+    canvas = Image.new("RGB", (SIZE, len(rows) * (CELL + GAP) + GAP), "white")
+    for y, row in enumerate(rows):
+        for x, image in enumerate(row):
+            canvas.paste(to_picture(image, CELL), (GAP + x * (CELL + GAP), GAP + y * (CELL + GAP)))
+    return canvas
+
+
+def masked(image):
+    """The lower half, marked as the part to be drawn anew."""
+    hidden = image.clone()
+    hidden[:, 8:] = 0.6 * hidden[:, 8:] + 0.4
+    return hidden
+
+
+def main():
+    models, three = comparison.load_models(), prompts([3, 7, 5], [0, 1, 4])
+    base, plates = draw(models, three, 0.0), draw(models, three, WEIGHT)
+    sources = draw(models, prompts([2, 6, 5], [1, 2, 0], [1, 2, 0]), 0.0)
+    changed = draw(models, prompts([2, 6, 5], [1, 2, 0]), WEIGHT, start=sources, strength=0.7)
+    inpainted = torch.cat([sources[2][:, :8], changed[2][:, 8:]], 1)
+    sheets = {
+        "1-first-look": [base, plates],
+        "2-unconditional": [*unconditional(models, 6).chunk(2)],
+        "3-text-to-image": [plates, draw(models, prompts([1, 4, 8], [2, 3, 0]), WEIGHT)],
+        "4-controlnet": [[sketch(image) for image in plates], plates],
+        "5-ip-adapter": [[base[0]] * 3, draw(models, prompts([3, 3, 3], [0, 0, 0]), WEIGHT)],
+        "6-image-to-image-and-inpaint": [[*sources[:2], masked(sources[2])], [*changed[:2], inpainted]],
+    }
+    for name, rows in sheets.items():
+        picture = sheet(rows)
+        ImageDraw.Draw(picture).line([(0, GAP // 2 + CELL + GAP), (SIZE, GAP // 2 + CELL + GAP)], fill=(200, 200, 205), width=1)
+        picture.save(ROOT / "workflows" / f"{name}.jpg", quality=92)
+
+
+if __name__ == "__main__":
+    main()
