@@ -1,0 +1,53 @@
+"""Fixtures of the host tests: one ComfyUI in this process and, where a test asks for it, one real server.
+
+Run from the host's root, so that its modules are importable and the pack's `nodes` folder cannot shadow the host's `nodes.py`:
+`python -m pytest <pack>/tests/host --import-mode=importlib -c <pack>/tests/pytest.ini` (`run.py test` does this).
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+# The helper modules of this folder; the pack's root must not be added.
+sys.path.append(str(Path(__file__).parent))
+
+import host_process  # noqa: E402
+from mini_models import MiniModels  # noqa: E402
+from probe_nodes import NODES  # noqa: E402
+from real_server import real_server  # noqa: E402
+
+
+def pytest_configure(config):
+    if not (Path.cwd() / "comfy" / "model_patcher.py").exists():
+        raise pytest.UsageError(f"the host tests run in a ComfyUI's root, not in {Path.cwd()}: use 'python run.py test' "
+                                "with COMFYUI_PATH set to an installation")
+
+
+@pytest.fixture(scope="session")
+def base_directory(tmp_path_factory):
+    """A base directory with the pack linked into custom_nodes, shared by the in-process host and the server."""
+    base = host_process.make_base_directory(tmp_path_factory.mktemp("comfyui"))
+    (base / "custom_nodes" / "domain-guidance").symlink_to(host_process.PACK_ROOT, target_is_directory=True)
+    return base
+
+
+@pytest.fixture(scope="session")
+def host(base_directory):
+    host_nodes = host_process.start(base_directory)
+    pack = host_process.load_pack(base_directory / "custom_nodes" / "domain-guidance")
+    host_nodes.NODE_CLASS_MAPPINGS.update(NODES)
+    return host_process.Host(pack)
+
+
+@pytest.fixture(scope="session")
+def minis(host, base_directory):
+    return MiniModels(base_directory / "models", host.library("domain_guidance.domain_file"),
+                      host.library("domain_guidance.fingerprint").fingerprint)
+
+
+@pytest.fixture(scope="session")
+def server(minis, base_directory, tmp_path_factory):
+    """The real server, started once for the session."""
+    with real_server(base_directory, tmp_path_factory.mktemp("server") / "log.txt") as running:
+        yield running

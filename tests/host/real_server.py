@@ -1,0 +1,71 @@
+"""ComfyUI's real server as one process on this machine, and the four requests that the tests make."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import contextmanager
+
+
+class RealServer:
+    """`process` runs `main.py`; every request goes to 127.0.0.1."""
+
+    def __init__(self, base_directory, process, port, log):
+        self.base_directory, self.process, self.log = base_directory, process, log
+        self.address = f"http://127.0.0.1:{port}"
+
+    def get(self, path):
+        with urllib.request.urlopen(self.address + path, timeout=30) as answer:
+            return json.load(answer)
+
+    def run(self, graph, seconds=120):
+        """Queue a prompt, wait for its end, answer with its history record."""
+        body = json.dumps({"prompt": graph}).encode()
+        request = urllib.request.Request(self.address + "/prompt", body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            prompt_id = json.load(answer)["prompt_id"]
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            record = self.get(f"/history/{prompt_id}").get(prompt_id)
+            if record:
+                return record
+            time.sleep(0.1)
+        raise TimeoutError(f"the server did not finish a prompt in {seconds} s; its log is {self.log}")
+
+    def wait_until_ready(self, seconds=120):
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.process.poll() is not None:
+                raise RuntimeError("the server ended while starting:\n" + self.log.read_text(errors="replace")[-2000:])
+            try:
+                self.get("/system_stats")
+                return
+            except (urllib.error.URLError, ConnectionError, TimeoutError):
+                time.sleep(0.2)
+        raise TimeoutError(f"the server did not start in {seconds} s; its log is {self.log}")
+
+
+@contextmanager
+def real_server(base_directory, log):
+    """A server of the host in the working directory, with the pack of `base_directory` alone; ended by its process."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "main.py", "--cpu", "--listen", "127.0.0.1", "--port", str(port), "--base-directory", str(base_directory),
+               "--disable-auto-launch", "--disable-api-nodes", "--database-url", "sqlite:///:memory:"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+    server = RealServer(base_directory, process, port, log)
+    try:
+        server.wait_until_ready()
+        yield server
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,107 @@
+"""The API twin of every shipped workflow, executed in the real host with mini models under the file names that it asks for.
+
+Pictures are 64 px and runs 2 steps long; nothing else of a graph is changed. The first look runs as it is shipped.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+import host_process
+import mini_models
+from prompts import Graph
+from test_ip_adapter import PACK as IP_ADAPTER_PACK
+from watchers import watch_evaluations
+
+TWINS = sorted((host_process.PACK_ROOT / "tests" / "workflows").glob("*.api.json"))
+CHECKPOINT, DOMAIN = "v1-5-pruned-emaonly-fp16.safetensors", "my_domain.safetensors"
+CONTROLNET, CLIP_VISION = "control_v11p_sd15_scribble_fp16.safetensors", "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"
+SMALL = {"EmptyLatentImage": ("width", "height"), "ImageScale": ("width", "height")}
+# Positions and sizes of masks shrink with the picture, 512 -> 64.
+SHRUNK = {"SolidMask": ("width", "height"), "MaskComposite": ("x", "y")}
+
+
+def test_there_are_twins():
+    assert len(TWINS) >= 6
+
+
+@pytest.fixture(scope="module")
+def named_minis(host, minis, base_directory):
+    """Mini models under the names that people's own files have; the domain was 'trained' with the mini encoder's empty prompt."""
+    minis.checkpoint(name=CHECKPOINT, text_encoder=True)
+    graph = Graph()
+    clip = graph.add("CheckpointLoaderSimple", ckpt_name=CHECKPOINT)[1]
+    empty = host.value(graph, graph.add("CLIPTextEncode", clip=clip, text=""))[0][0]
+    minis.domain(change=mini_models.trained, name=DOMAIN, cross_attn=empty)
+    minis.controlnet(CONTROLNET)
+    minis.ip_adapter()
+    save_file({"replaced by a smaller one": torch.zeros(1)}, str(minis.root / "clip_vision" / CLIP_VISION))
+    shutil.copy(Path.cwd() / "input" / "example.png", base_directory / "input")
+    if IP_ADAPTER_PACK.is_dir():
+        host_process.load_pack(IP_ADAPTER_PACK)
+
+
+@pytest.fixture
+def small_clip_vision(monkeypatch):
+    """The host reads the size of a CLIP vision tower from its file, and knows none under 300 M parameters."""
+    import comfy.clip_vision
+
+    monkeypatch.setattr(comfy.clip_vision, "load", lambda path: mini_models.clip_vision())
+
+
+def shrunk(graph):
+    for node in graph.values():
+        inputs = node["inputs"]
+        if node["class_type"] == "KSampler":
+            inputs["steps"] = 2
+        for name in SMALL.get(node["class_type"], ()):
+            inputs[name] = 64
+        for name in SHRUNK.get(node["class_type"], ()):
+            inputs[name] //= 8
+    return graph
+
+
+def read(twin):
+    graph = Graph(json.loads(twin.read_text(encoding="utf-8")))
+    return graph if "DomainGuidanceToyWorld" in twin.read_text(encoding="utf-8") else shrunk(graph)
+
+
+def links(graph, class_type):
+    return [[node_id, 0] for node_id, node in graph.items() if node["class_type"] == class_type]
+
+
+def needs_ip_adapter(graph):
+    return any("IPAdapter" in node["class_type"] for node in graph.values())
+
+
+@pytest.mark.parametrize("twin", TWINS, ids=lambda path: path.name)
+def test_the_twin_makes_finite_pictures_that_the_domain_changed(host, named_minis, small_clip_vision, twin):
+    graph = read(twin)
+    if needs_ip_adapter(graph) and not IP_ADAPTER_PACK.is_dir():
+        pytest.skip(f"IPAdapter_plus is not installed at {IP_ADAPTER_PACK}: {twin.name} was not executed")
+    decoded = links(graph, "VAEDecode")
+    assert decoded
+    for link in decoded:
+        pictures = host.value(graph, link)
+        assert pictures.ndim == 4 and torch.isfinite(pictures).all()
+        assert pictures.std() > 1e-3
+    samplers = [link for link in links(graph, "KSampler") if graph[graph[link[0]]["inputs"]["model"][0]]["class_type"] == "DomainGuidanceApply"]
+    assert samplers
+    without = graph.copy()
+    for apply, _ in links(graph, "DomainGuidanceApply"):
+        without[apply]["inputs"]["weight"] = 0.0
+    for link in samplers:
+        assert not torch.equal(host.samples(graph, link), host.samples(without, link))
+
+
+def test_the_unconditional_twin_costs_two_evaluations_per_step(host, named_minis):
+    """The empty prompt of a real text encoder, the one in the file and the sampler's positive are recognised as one."""
+    graph = read(next(twin for twin in TWINS if "unconditional" in twin.name))
+    (link,) = links(graph, "KSampler")
+    with watch_evaluations() as seen:
+        pictures = host.samples(graph, link, fresh=True)
+    assert seen.elements(len(pictures), 2) == 2

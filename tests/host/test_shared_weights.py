@@ -1,0 +1,114 @@
+"""A domain that is the same checkpoint with a LoRA: no second UNet, and the LoRA is never silently ignored."""
+
+import pytest
+import torch
+
+from scenes import EMPTY, OTHER, assert_differs, assert_same, build
+from watchers import watch_evaluations
+
+
+def with_lora(s, minis, model, strength=1.0):
+    return s.graph.add("LoraLoaderModelOnly", model=model, lora_name=minis.lora(), strength_model=strength)
+
+
+def with_user_lora(s, minis, model):
+    return s.graph.add("LoraLoaderModelOnly", model=model, lora_name=minis.lora(name="user_lora.safetensors", seed=71), strength_model=0.7)
+
+
+def second_copy(s, minis):
+    """The same weights from another file: what the host has to load as a second UNet."""
+    return s.load_domain(minis.domain())
+
+
+@pytest.mark.parametrize("strength", [1.0, -0.5])
+@pytest.mark.parametrize("negative", [EMPTY, OTHER], ids=["empty negative", "other negative"])
+def test_a_lora_on_the_base_guides_as_a_patched_second_copy_does(host, minis, negative, strength):
+    s = build(minis, negative=negative)
+    empty = s.prompt(EMPTY)
+    shared = s.guide(s.model, with_lora(s, minis, s.model, strength), domain_conditioning=empty)
+    separate = s.guide(s.model, with_lora(s, minis, second_copy(s, minis), strength), domain_conditioning=empty)
+    assert_same(host.samples(s.graph, s.sample(shared)), host.samples(s.graph, s.sample(separate)))
+    assert_differs(host.samples(s.graph, s.sample(shared)), host.samples(s.graph, s.sample(s.model)))
+
+
+def test_the_shared_lora_is_evaluated_on_one_unet(host, minis):
+    s = build(minis)
+    guided = s.guide(s.model, with_lora(s, minis, s.model), domain_conditioning=s.prompt(EMPTY))
+    with watch_evaluations() as seen:
+        host.samples(s.graph, s.sample(guided, seed=111))
+    assert len(seen.models()) == 1
+    assert seen.elements(1, 3) == 3
+
+
+def test_the_base_is_bit_identical_after_a_shared_run(host, minis):
+    s = build(minis)
+    base = host.value(s.graph, s.model)
+    before = {name: tensor.clone() for name, tensor in base.model.diffusion_model.state_dict().items()}
+    plain = s.sample(s.model)
+    first = host.samples(s.graph, plain)
+    host.samples(s.graph, s.sample(s.guide(s.model, with_lora(s, minis, s.model), domain_conditioning=s.prompt(EMPTY)), seed=112))
+    after = base.model.diffusion_model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert torch.equal(host.samples(s.graph, plain, fresh=True), first)
+
+
+def test_a_domain_lora_sits_on_top_of_the_users_own(host, minis):
+    """model = base + U, domain = base + L: the term is of base + U + L, so that the user's own LoRA is not pulled out again."""
+    s = build(minis)
+    empty, base = s.prompt(EMPTY), with_user_lora(s, minis, s.model)
+    shared = s.guide(base, with_lora(s, minis, s.model), domain_conditioning=empty)
+    separate = s.guide(base, with_lora(s, minis, with_user_lora(s, minis, second_copy(s, minis))), domain_conditioning=empty)
+    assert_same(host.samples(s.graph, s.sample(shared)), host.samples(s.graph, s.sample(separate)))
+    assert_differs(host.samples(s.graph, s.sample(shared)), host.samples(s.graph, s.sample(base)))
+
+
+def test_with_a_reference_model_the_term_is_the_exact_difference_of_the_two_models(host, minis):
+    """base + 3 L against base + L, all on the weights of a base that carries U, equals the same pair as second copies."""
+    s = build(minis)
+    empty, base = s.prompt(EMPTY), with_user_lora(s, minis, s.model)
+    shared = s.guide(base, with_lora(s, minis, s.model, 3.0), reference_model=with_lora(s, minis, s.model), domain_conditioning=empty)
+    domain, reference = with_lora(s, minis, second_copy(s, minis), 3.0), with_lora(s, minis, second_copy(s, minis))
+    separate = s.guide(base, domain, reference_model=reference, domain_conditioning=empty)
+    assert_same(host.samples(s.graph, s.sample(shared)), host.samples(s.graph, s.sample(separate)))
+    assert_differs(host.samples(s.graph, s.sample(shared)), host.samples(s.graph, s.sample(base)))
+
+
+def test_one_lora_on_both_sides_counts_with_the_difference_of_its_strengths(host, minis):
+    """base + 3 L guides base + L by 2 L: as two copies do."""
+    s = build(minis)
+    empty, base = s.prompt(EMPTY), with_lora(s, minis, s.model)
+    shared = s.guide(base, with_lora(s, minis, s.model, 3.0), domain_conditioning=empty)
+    separate = s.guide(base, with_lora(s, minis, second_copy(s, minis), 3.0), domain_conditioning=empty)
+    assert_same(host.samples(s.graph, s.sample(shared)), host.samples(s.graph, s.sample(separate)))
+    assert_differs(host.samples(s.graph, s.sample(shared)), host.samples(s.graph, s.sample(base)))
+
+
+def test_the_same_lora_on_both_sides_is_no_domain(host, minis):
+    s = build(minis)
+    base = with_lora(s, minis, s.model)
+    guided = s.guide(base, with_lora(s, minis, s.model), domain_conditioning=s.prompt(EMPTY))
+    assert_same(host.samples(s.graph, s.sample(guided)), host.samples(s.graph, s.sample(base)))
+
+
+def test_a_lora_after_the_node_reaches_the_base_as_it_does_before_it(host, minis):
+    """The user's LoRA patches the weights that both sides share, so the order of the nodes must not matter."""
+    s = build(minis)
+    empty, domain = s.prompt(EMPTY), with_lora(s, minis, s.model)
+    before = s.guide(with_user_lora(s, minis, s.model), domain, domain_conditioning=empty)
+    after = with_user_lora(s, minis, s.guide(s.model, domain, domain_conditioning=empty))
+    assert_same(host.samples(s.graph, s.sample(before)), host.samples(s.graph, s.sample(after)))
+
+
+@pytest.mark.parametrize("reference_is_base", [True, False])
+def test_two_loras_of_one_file_guide_and_refer_without_a_third_unet(host, minis, reference_is_base):
+    """Domain and reference_model on the weights of one second UNet: two UNets are evaluated, as their difference demands."""
+    s = build(minis)
+    copy = second_copy(s, minis)
+    reference = copy if reference_is_base else with_lora(s, minis, copy, 0.5)
+    guided = s.guide(s.model, with_lora(s, minis, copy), reference_model=reference, domain_conditioning=s.prompt(EMPTY))
+    with watch_evaluations() as seen:
+        result = host.samples(s.graph, s.sample(guided, seed=113))
+    assert len(seen.models()) == 2
+    shared_reference = s.model if reference_is_base else with_lora(s, minis, s.model, 0.5)
+    same = s.guide(s.model, with_lora(s, minis, copy), reference_model=shared_reference, domain_conditioning=s.prompt(EMPTY))
+    assert_same(result, host.samples(s.graph, s.sample(same, seed=113)))
