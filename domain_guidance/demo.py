@@ -1,0 +1,113 @@
+"""`python -m domain_guidance.demo --out demo.png`: the toy world's comparison as one picture and a few numbers."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .plots import Row, labelled_grid
+from .toy_world import comparison
+from .toy_world.prompts import Prompts
+from .toy_world.scenes import STROKES
+
+logger = logging.getLogger(__name__)
+
+SEED = 2023
+REPEATS = 3
+REFERENCE = 1000  # held-out domain pictures that distances are measured to
+COLUMNS = 10
+TITLES = {
+    "real": "real, from the domain",
+    "base": "base",
+    "fine-tune": "fine-tuned base",
+    "DoG": "DoG",
+    "decoupled": "decoupled guidance",
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One row of the demo: a method at its weights, its pictures [N, 3, 16, 16] and what the judge says of them."""
+
+    name: str
+    weights: Mapping[str, float]
+    images: Tensor
+    score: comparison.Score
+
+
+def compare(repeats: int = REPEATS, seed: int = SEED) -> tuple[list[Entry], Prompts]:
+    """Draw every prompt `repeats` times with every method, from the same noise, and judge the pictures."""
+    models, asked = comparison.load_models(), comparison.every_prompt(repeats)
+    reference = comparison.held_out_domain(REFERENCE).images
+    entries = [_real_entry(models, asked, reference)]
+    for name, build in comparison.METHODS.items():
+        chosen = comparison.BEST[name]
+        images = comparison.sample(models, build(models, **chosen), asked, seed)
+        entries.append(Entry(name, chosen, images, comparison.score(models, images, asked, reference)))
+        logger.info("%s", describe(entries[-1]))
+    return entries, asked
+
+
+def describe(entry: Entry) -> str:
+    """One line: digit and colour as asked in percent, distance with N."""
+    score, settings = entry.score, ", ".join(f"{key} {value:g}" for key, value in entry.weights.items())
+    return (
+        f"{TITLES[entry.name]:22} {settings:18} digit {score.digit:6.1%}  colour {score.stroke:6.1%}  "
+        f"distance {score.distance:.3f} (N={score.count})"
+    )
+
+
+def picture(entries: list[Entry], asked: Prompts):
+    """The demo's picture: one row per method, the same prompts and noise down each column."""
+    shown = torch.arange(COLUMNS) * 5 + torch.arange(COLUMNS) % 5
+    colours = [list(STROKES)[index] for index in asked.stroke[shown].tolist()]
+    columns = [f"{colour} {digit}" for colour, digit in zip(colours, asked.digit[shown].tolist())]
+    rows = [Row(TITLES[entry.name], _lines(entry), entry.images[shown]) for entry in entries]
+    return labelled_grid(rows, columns, footer=f"Same prompts and noise in each column. Distance: kernel distance to {REFERENCE} held-out pictures of the domain, 0 at best.")
+
+
+def as_json(entries: list[Entry]) -> list[dict]:
+    return [{"method": entry.name, "weights": dict(entry.weights), **asdict(entry.score)} for entry in entries]
+
+
+def main(arguments: list[str] | None = None) -> None:
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    started = time.monotonic()
+    entries, asked = compare(options.repeats)
+    picture(entries, asked).save(options.out)
+    if options.json:
+        options.json.write_text(json.dumps(as_json(entries), indent=2) + "\n")
+    logger.info("%s written after %.0f seconds", options.out, time.monotonic() - started)
+
+
+def _real_entry(models: comparison.ToyModels, asked: Prompts, reference: Tensor) -> Entry:
+    """Real pictures of the domain: the judge's own errors, and the distance of the domain to itself."""
+    images = comparison.held_out_as_asked(asked)
+    return Entry("real", {}, images, comparison.score(models, images, asked, reference))
+
+
+def _lines(entry: Entry) -> list[str]:
+    settings = ", ".join(f"{key} {value:g}" for key, value in entry.weights.items())
+    read = f"digit {entry.score.digit:.0%}, colour {entry.score.stroke:.0%}"
+    return [line for line in (settings, read, f"distance {entry.score.distance:.3f}, N = {entry.score.count}") if line]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m domain_guidance.demo", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("demo.png"), help="the picture to write")
+    parser.add_argument("--json", type=Path, help="write the numbers here as well")
+    parser.add_argument("--repeats", type=int, default=REPEATS, help="pictures per prompt and method; there are 50 prompts")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

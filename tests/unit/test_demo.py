@@ -1,0 +1,99 @@
+"""The demo: what it draws, what it says, and that a sign error in the domain term cannot hide."""
+
+import json
+
+import pytest
+import torch
+from PIL import Image
+
+from domain_guidance import demo, plots
+from domain_guidance.toy_world import comparison
+from domain_guidance.toy_world.prompts import Prompts
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory):
+    """The demo's own command, at two pictures per prompt instead of four."""
+    folder = tmp_path_factory.mktemp("demo")
+    demo.main(["--out", str(folder / "demo.png"), "--json", str(folder / "demo.json"), "--repeats", "2"])
+    results = json.loads((folder / "demo.json").read_text())
+    return Image.open(folder / "demo.png"), {row["method"]: row for row in results}
+
+
+@pytest.fixture(scope="module")
+def models():
+    return comparison.load_models()
+
+
+def test_the_demo_compares_five_rows_on_the_same_number_of_pictures(shown):
+    _, rows = shown
+    assert list(rows) == ["real", "base", "fine-tune", "DoG", "decoupled"]
+    assert {row["count"] for row in rows.values()} == {100}
+
+
+def test_decoupled_guidance_draws_what_was_asked_more_often_than_its_neighbours(shown):
+    _, rows = shown
+    assert rows["decoupled"]["digit"] > rows["DoG"]["digit"]
+    assert rows["decoupled"]["digit"] > rows["fine-tune"]["digit"]
+    assert rows["decoupled"]["stroke"] > 0.9
+
+
+def test_decoupled_guidance_is_in_the_domain_and_the_base_is_not(shown):
+    _, rows = shown
+    assert rows["decoupled"]["distance"] < rows["base"]["distance"] / 4
+    assert rows["real"]["distance"] < rows["decoupled"]["distance"]
+
+
+def test_the_picture_has_a_cell_for_every_row_and_column(shown):
+    image, rows = shown
+    cells = plots.GAP + 96
+    assert image.width == 2 * plots.MARGIN + plots.LABEL_WIDTH + demo.COLUMNS * cells
+    assert image.height == 2 * plots.MARGIN + 2 * plots.HEADER + len(rows) * cells
+
+
+def test_the_wrong_sign_of_the_domain_term_drives_pictures_away_from_the_domain(models):
+    asked, reference = comparison.every_prompt(1), comparison.held_out_domain(300).images
+
+    def distance(weight):
+        images = comparison.sample(models, comparison.decoupled(models, cfg=3.0, weight=weight), asked, seed=77)
+        return comparison.score(models, images, asked, reference).distance
+
+    wrong, without, right = distance(-1.0), distance(0.0), distance(1.5)
+    assert right < without / 2
+    assert wrong > 1.1 * without
+
+
+def test_methods_that_agree_in_theory_draw_the_same_picture_from_the_same_seed(models):
+    """At cfg 1 the base's guidance, and DoG with the base as its own fine-tune, are the same plain sampling."""
+    same = comparison.ToyModels(models.base, models.base, models.base, models.table, models.judge, models.schedule)
+    asked = Prompts(digit=torch.tensor([3, 8]), stroke=torch.tensor([0, 2]), ground=torch.tensor([-1, -1]))
+    methods = (comparison.base_cfg(same, cfg=1.0), comparison.domain_of_guidance(same, cfg=1.0))
+    drawn = [comparison.sample(same, method, asked, seed=5) for method in methods]
+    assert torch.equal(*drawn)
+
+
+def test_real_pictures_show_what_each_prompt_asks_for_and_none_comes_twice(models):
+    asked = comparison.every_prompt(4)
+    images = comparison.held_out_as_asked(asked)
+    assert len(images.flatten(1).unique(dim=0)) == len(asked) == 200
+    scored = comparison.score(models, images, asked, comparison.held_out_domain(300).images)
+    assert scored.digit > 0.93 and scored.stroke > 0.97
+
+
+def test_a_grid_shows_every_picture_unsmoothed_in_its_own_cell():
+    black, white = torch.full((3, 2, 2), -1.0), torch.full((3, 2, 2), 1.0)
+    white[0, 0, 0] = -1
+    grid = plots.labelled_grid([plots.Row("row", ["line"], torch.stack([black, white]))], ["a", "b"], cell=10)
+    left, top = plots.MARGIN + plots.LABEL_WIDTH, plots.MARGIN + plots.HEADER
+    assert grid.crop((left, top, left + 10, top + 10)).getcolors() == [(100, (0, 0, 0))]
+    second = grid.crop((left + 10 + plots.GAP, top, left + 20 + plots.GAP, top + 10))
+    assert sorted(second.getcolors()) == [(25, (0, 255, 255)), (75, (255, 255, 255))]
+
+
+def test_values_outside_the_range_are_clamped_not_wrapped():
+    assert plots.to_picture(torch.full((3, 1, 1), 1.2), 1).getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_rows_of_another_length_than_the_columns_are_refused():
+    with pytest.raises(ValueError, match="rows hold 2 pictures and there are 3 columns"):
+        plots.labelled_grid([plots.Row("row", [], torch.zeros(2, 3, 2, 2))], ["a", "b", "c"])
