@@ -1,0 +1,153 @@
+"""What domain guidance costs in the real ComfyUI: time against plain CFG, evaluations, and memory.
+
+    cd <ComfyUI> && python <pack>/benchmarks/guidance.py [--gpu] [--steps 8] [--rounds 7]
+
+A mini SD1.5 (13.6 M parameters, random weights; written to a temporary folder) in the host's KSampler, euler, cfg 5. Times are
+medians of whole sampling runs, plain and guided in turn (A B A B ...), so that a busy machine slows both. One thread
+(OMP_NUM_THREADS=1) gives steadier numbers on a CPU than several.
+"""
+
+import argparse
+import logging
+import sys
+import tempfile
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from statistics import median
+from unittest.mock import patch
+
+PACK = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(Path.cwd()), str(PACK / "tests" / "host")]
+
+import host_process  # noqa: E402
+from mini_models import MiniModels, trained  # noqa: E402
+from probe_nodes import NODES  # noqa: E402
+from scenes import EMPTY, OTHER, build  # noqa: E402
+from watchers import watch_evaluations  # noqa: E402
+
+SIZES = (8, 16, 32)
+MEGABYTE = 1e6
+
+
+def main():
+    options = _options()
+    logging.disable(logging.WARNING)
+    with tempfile.TemporaryDirectory() as folder:
+        host, minis = _host(Path(folder), options.gpu)
+        _print_times(host, minis, options)
+        _print_memory(host, minis, options.gpu)
+
+
+def _options():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--gpu", action="store_true", help="run on the GPU instead of the CPU")
+    parser.add_argument("--steps", type=int, default=8, help="sampling steps per run")
+    parser.add_argument("--rounds", type=int, default=7, help="runs of each kind, of which the median counts")
+    return parser.parse_args()
+
+
+def _host(folder, gpu):
+    host_nodes = host_process.start(host_process.make_base_directory(folder), cpu=not gpu)
+    host_nodes.NODE_CLASS_MAPPINGS.update(NODES)
+    host = host_process.Host(host_process.load_pack(PACK))
+    domain_file, fingerprint = (host.library(f"domain_guidance.{name}") for name in ("domain_file", "fingerprint"))
+    return host, MiniModels(folder / "models", domain_file, fingerprint.fingerprint)
+
+
+@contextmanager
+def _sampling_time():
+    """Seconds inside of the host's CFGGuider.sample: loading, planning and the loop, without the graph around it."""
+    import comfy.model_management
+    import comfy.samplers
+    import torch
+
+    seconds = []
+    original = comfy.samplers.CFGGuider.sample
+
+    def timed(self, *args, **kwargs):
+        started = time.perf_counter()
+        try:
+            return original(self, *args, **kwargs)
+        finally:
+            if comfy.model_management.get_torch_device().type == "cuda":
+                torch.cuda.synchronize()
+            seconds.append(time.perf_counter() - started)
+
+    with patch.object(comfy.samplers.CFGGuider, "sample", timed):
+        yield seconds
+
+
+def _print_times(host, minis, options):
+    print(f"{'latent':>7} {'negative':>9} {'plain ms/step':>14} {'guided ms/step':>15} {'ratio':>6} {'evaluations':>12}")
+    for size in SIZES:
+        for negative in (EMPTY, OTHER):
+            s = build(minis, negative=negative, size=(size, size))
+            guided = s.guide(s.model, s.load_domain(minis.domain(change=trained)))
+            plain_ms, guided_ms = _interleaved(host, s, (s.model, guided), options)
+            counts = [_evaluations(host, s, model, options.steps) for model in (s.model, guided)]
+            name = "empty" if negative == EMPTY else "other"
+            print(f"{size:>4}x{size:<2} {name:>9} {plain_ms:>14.1f} {guided_ms:>15.1f} {guided_ms / plain_ms:>6.2f} {counts[0]:>6g} -> {counts[1]:g}")
+
+
+def _interleaved(host, s, models, options):
+    """Median milliseconds per step of each model's runs, taken in turn; the first round only warms up."""
+    times = [[] for _ in models]
+    for turn in range(options.rounds + 1):
+        for model, taken in zip(models, times):
+            with _sampling_time() as seconds:
+                host.samples(s.graph, s.sample(model, steps=options.steps, seed=1000 + turn))
+            taken.append(1000 * sum(seconds) / options.steps)
+    return [median(taken[1:]) for taken in times]
+
+
+def _evaluations(host, s, model, steps):
+    with watch_evaluations() as seen:
+        host.samples(s.graph, s.sample(model, steps=steps, seed=999))
+    return seen.elements(1, steps)
+
+
+def _print_memory(host, minis, gpu):
+    s = build(minis)
+    empty = s.prompt(EMPTY)
+    adapter = s.graph.add("LoraLoaderModelOnly", model=s.model, lora_name=minis.lora(), strength_model=1.0)
+    second = s.load_domain(minis.domain(change=trained))
+    print(f"\n{'domain':>24} {'weights held, MB':>17}" + (f" {'CUDA peak, MB':>14}" if gpu else ""))
+    for name, model in (("none (plain)", s.model), ("adapter, same weights", s.guide(s.model, adapter, domain_conditioning=empty)),
+                        ("second UNet", s.guide(s.model, second))):
+        print(f"{name:>24} {_weights_held(host, s, model) / MEGABYTE:>17.1f}" + (f" {_cuda_peak(host, s, model) / MEGABYTE:>14.1f}" if gpu else ""))
+
+
+def _weights_held(host, s, model):
+    """Bytes of every distinct weight of the models that a run evaluated, and of the adapters beside them."""
+    import torch
+
+    patched = host.value(s.graph, model)
+    with watch_evaluations() as seen:
+        host.samples(s.graph, s.sample(model, seed=2000))
+    patchers = [patched, *patched.get_nested_additional_models()]
+    tensors = [tensor for network in {id(network): network for network, _ in seen}.values() for tensor in network.state_dict().values()]
+    adapters = [term.domain.patcher for patcher in patchers for term in _terms(patcher)]
+    for patcher in {id(patcher): patcher for patcher in patchers + adapters}.values():
+        for patches in patcher.patches.values():
+            tensors += [part for patch in patches for part in getattr(patch[1], "weights", ()) if isinstance(part, torch.Tensor)]
+    return sum({tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}.values())
+
+
+def _terms(patcher):
+    return patcher.get_attachment("domain_guidance") or ()
+
+
+def _cuda_peak(host, s, model):
+    import comfy.model_management
+    import torch
+
+    comfy.model_management.unload_all_models()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats()
+    host.samples(s.graph, s.sample(model, seed=2001))
+    return torch.cuda.max_memory_allocated()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,88 @@
+"""The images that a training has, and their posteriors, read one at a time."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from .buckets import Size
+from .latent_store import DamagedEntry, LatentStore, Posterior
+
+
+@dataclass(frozen=True)
+class CachedImage:
+    """index: in the image source. key: its content's. bucket: the size it was encoded at."""
+
+    index: int
+    name: str
+    key: str
+    bucket: Size
+
+
+class NamedReason(Protocol):
+    """A skipped image: what it is called and why it is not used."""
+
+    name: str
+    reason: str
+
+
+class CachedLatents:
+    """The usable images of a filled cache; `images[i]` and `read(i, ...)` go together.
+
+    restore: called with an image and what is wrong with its entry, to put it there again.
+    """
+
+    def __init__(
+        self,
+        images: Sequence[CachedImage],
+        skipped: Sequence[NamedReason],
+        store: LatentStore,
+        restore: Callable[[CachedImage, str], None],
+    ):
+        self.images, self.skipped = tuple(images), tuple(skipped)
+        self._store, self._restore = store, restore
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def read(self, position: int, mirrored: bool = False) -> Posterior:
+        """The posterior of one image or of its mirror, [C, h, w] in fp16.
+
+        An entry that is missing or damaged is encoded again on the spot. Raises LatentCacheError or ImageError if the
+        image is no longer what was cached.
+        """
+        image = self.images[position]
+        try:
+            return self._store.read(image.key, image.bucket, mirrored)
+        except DamagedEntry as damage:
+            self._restore(image, str(damage))
+            return self._store.read(image.key, image.bucket, mirrored)
+
+    @property
+    def bytes_per_image(self) -> float:
+        """The mean size on disk, from one entry of each bucket: entries of one bucket are equally large."""
+        sample = {image.bucket: image for image in self.images}
+        counts = Counter(image.bucket for image in self.images)
+        total = sum(self._store.size(sample[bucket].key, bucket) * count for bucket, count in counts.items())
+        return total / len(self.images)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that differ where contents or buckets differ; names and order do not count.
+
+        For a resumed run to notice another set of images, and for ranks to see that they agree.
+        """
+        lines = sorted(f"{image.key} {image.bucket}" for image in self.images)
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+    @property
+    def report(self) -> str:
+        """One line for the user: how many are used and what they take, how many are not and why the first of them."""
+        used = f"{len(self.images)} images used, {self.bytes_per_image / 1000:.0f} kB each in the latent cache"
+        if not self.skipped:
+            return f"{used}, none skipped."
+        first = self.skipped[0]
+        return f"{used}, {len(self.skipped)} skipped, the first of them '{first.name}' because {first.reason}."

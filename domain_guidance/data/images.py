@@ -1,0 +1,91 @@
+"""One image file, of whatever kind, as a tensor of pixels."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+# Named to Pillow, so that a file of another kind under one of these names never reaches a decoder nobody asked for.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+# Pillow's own limit at the time of writing, here so that what can be used does not depend on what a host has set.
+MAX_PIXELS = 89_478_485
+# What Pillow's decoders and its EXIF reader raise on damaged files; 12,000 files damaged at random raised nothing else.
+DAMAGED = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, struct.error, zlib.error)
+
+
+class ImageError(ValueError):
+    """One image that cannot be used; the message is the reason, without the image's name."""
+
+
+class UnreadableImage(ImageError):
+    """The system did not hand the file over. Its content may be good, so a later run should try again."""
+
+
+def read_image(path: str | os.PathLike) -> Tensor:
+    """The picture in a file, [3, H, W] in [-1, 1], fp32, turned upright by its EXIF orientation.
+
+    Our choices: transparency is laid over white; of an animation or a document the first picture is taken; 16-bit grey keeps
+    its precision, 16-bit colour the upper eight bits that Pillow reads; colour profiles are not applied.
+    Raises ImageError for what cannot be decoded, UnreadableImage for what cannot be opened.
+    """
+    try:
+        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
+            _check_size(image)
+            return _pixels(ImageOps.exif_transpose(image))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(f"it is too large ({error}): make it smaller") from error
+    except Image.UnidentifiedImageError as error:
+        raise ImageError("it is no JPEG, PNG, WebP, BMP or TIFF image, whatever its name says: convert it") from error
+    except ImageError:
+        raise
+    except DAMAGED as error:
+        raise _reason(error) from error
+
+
+def _reason(error: Exception) -> ImageError:
+    # Only the operating system's errors carry a number; Pillow's "image file is truncated" is an OSError as well.
+    if isinstance(error, OSError) and error.errno is not None:
+        return UnreadableImage(f"it cannot be read ({error.strerror}): check the file and its permissions")
+    return ImageError(f"it is damaged ({error}): save or copy it again")
+
+
+def _check_size(image: Image.Image) -> None:
+    pixels = image.width * image.height
+    if pixels > MAX_PIXELS:
+        raise ImageError(
+            f"it is too large ({image.width}x{image.height} is {pixels / 1e6:.0f} megapixels, the limit is "
+            f"{MAX_PIXELS / 1e6:.0f}): make it smaller"
+        )
+
+
+def _pixels(image: Image.Image) -> Tensor:
+    if image.mode == "F":
+        raise ImageError("it holds floating-point values without an agreed range: convert it to 8 or 16 bits")
+    if image.mode.startswith("I"):
+        values = _grey_16_bit(image)
+    elif "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
+        values = _over_white(np.asarray(image.convert("RGBA"), dtype=np.float32) / 255)
+    else:
+        values = np.asarray(image.convert("RGB"), dtype=np.float32) / 255
+    return torch.from_numpy(values * 2 - 1).permute(2, 0, 1).contiguous()
+
+
+def _grey_16_bit(image: Image.Image) -> np.ndarray:
+    levels = np.asarray(image).astype(np.int64)
+    if levels.min() < 0 or levels.max() > 65535:
+        raise ImageError(f"its grey levels run from {levels.min()} to {levels.max()}, expected 0 to 65535: convert it to 16 bits")
+    if "transparency" in image.info:  # PNG's one transparent grey level
+        levels[levels == image.info["transparency"]] = 65535
+    return np.repeat((levels / 65535).astype(np.float32)[:, :, None], 3, axis=2)
+
+
+def _over_white(rgba: np.ndarray) -> np.ndarray:
+    colour, alpha = rgba[:, :, :3], rgba[:, :, 3:]
+    return colour * alpha + (1 - alpha)

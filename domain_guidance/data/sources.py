@@ -1,0 +1,151 @@
+"""Where training images come from: a folder of files, or a batch of pictures in memory."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from .images import EXTENSIONS, ImageError, UnreadableImage, read_image
+
+CHUNK = 1 << 20
+
+
+class ImageSource(Protocol):
+    """Numbered images that are read one at a time."""
+
+    def __len__(self) -> int: ...
+
+    def load(self, index: int) -> Tensor:
+        """The picture, [3, H, W] in [-1, 1]. Raises ImageError."""
+
+    def name(self, index: int) -> str:
+        """What a user calls it."""
+
+    def content_key(self, index: int) -> str:
+        """A hash of its content, hexadecimal: the same content has the same key under every name. Raises ImageError."""
+
+    def stamp(self, index: int) -> str:
+        """A cheap hint of the content: where an unchanged stamp was seen before, the content is taken as unchanged too."""
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """A file as the folder listed it. path: absolute. size in bytes, modified in nanoseconds."""
+
+    name: str
+    path: str
+    size: int
+    modified: int
+
+
+class FolderImages:
+    """The images in a folder and its sub-folders, sorted by their path within it.
+
+    Listing reads no file. Hidden files and folders are passed over, links to folders are not followed.
+    Raises ValueError if the folder is not there or holds no image.
+    """
+
+    def __init__(self, folder: str | os.PathLike):
+        root = Path(folder).resolve()
+        if not root.is_dir():
+            raise ValueError(f"There is no image folder '{folder}': check its path.")
+        self.files = sorted(_image_files(root), key=lambda file: file.name)
+        if not self.files:
+            kinds = ", ".join(sorted(extension[1:] for extension in EXTENSIONS))
+            raise ValueError(f"The folder '{folder}' holds no images: put files of these kinds into it: {kinds}.")
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def load(self, index: int) -> Tensor:
+        return read_image(self.files[index].path)
+
+    def name(self, index: int) -> str:
+        return self.files[index].name
+
+    def content_key(self, index: int) -> str:
+        digest = hashlib.sha256()
+        try:
+            with open(self.files[index].path, "rb") as file:
+                while chunk := file.read(CHUNK):
+                    digest.update(chunk)
+        except OSError as error:
+            raise UnreadableImage(f"it cannot be read ({error.strerror}): check the file and its permissions") from error
+        return digest.hexdigest()
+
+    def stamp(self, index: int) -> str:
+        file = self.files[index]
+        return f"{file.path}|{file.size}|{file.modified}"
+
+
+class BatchImages:
+    """A batch of pictures, [B, H, W, 3] in [0, 1] as ComfyUI's IMAGE; of four channels the last is transparency, over white.
+
+    Raises ValueError if it is something else.
+    """
+
+    def __init__(self, images: Tensor):
+        if images.ndim != 4 or images.shape[3] not in (3, 4) or not images.is_floating_point() or not images.numel():
+            raise ValueError(
+                f"The images are a {str(images.dtype).removeprefix('torch.')} tensor of shape {list(images.shape)}, expected "
+                "[batch, height, width, 3] with values from 0 to 1: connect an IMAGE."
+            )
+        self.images = images.detach()
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def load(self, index: int) -> Tensor:
+        image = self.images[index].float().cpu()
+        if not torch.isfinite(image).all():
+            raise ImageError("it holds NaN or infinity: look at what made it")
+        colour, alpha = image[:, :, :3].clamp(0, 1), image[:, :, 3:].clamp(0, 1)
+        if alpha.shape[2]:
+            colour = colour * alpha + (1 - alpha)
+        return (colour * 2 - 1).permute(2, 0, 1).contiguous()
+
+    def name(self, index: int) -> str:
+        return f"image {index + 1} of the batch"
+
+    def content_key(self, index: int) -> str:
+        image = self.images[index].float().cpu().contiguous()
+        digest = hashlib.sha256(str(list(image.shape)).encode())
+        digest.update(image.numpy().data)
+        return digest.hexdigest()
+
+    def stamp(self, index: int) -> str:
+        return self.content_key(index)  # in memory the truth is as near as any hint
+
+
+def _image_files(root: Path) -> Iterator[ImageFile]:
+    folders = [str(root)]
+    while folders:
+        for entry in _entries(folders.pop()):
+            if entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+            elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
+                yield _image_file(entry, root)
+
+
+def _entries(folder: str) -> list[os.DirEntry]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except OSError as error:
+        raise ValueError(f"The image folder '{folder}' cannot be listed ({error.strerror}): check its permissions.") from error
+
+
+def _image_file(entry: os.DirEntry, root: Path) -> ImageFile:
+    try:
+        facts = entry.stat()
+        size, modified = facts.st_size, facts.st_mtime_ns
+    except OSError:  # a link to nowhere, or a file deleted meanwhile: reading it will name it
+        size, modified = -1, -1
+    return ImageFile(Path(entry.path).relative_to(root).as_posix(), entry.path, size, modified)
