@@ -28,7 +28,7 @@ def pytest_configure(config):
 def base_directory(tmp_path_factory):
     """A base directory with the pack linked into custom_nodes, shared by the in-process host and the server."""
     base = host_process.make_base_directory(tmp_path_factory.mktemp("comfyui"))
-    (base / "custom_nodes" / "domain-guidance").symlink_to(host_process.PACK_ROOT, target_is_directory=True)
+    host_process.install_pack(base)
     return base
 
 

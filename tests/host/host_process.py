@@ -2,11 +2,13 @@
 
 import asyncio
 import importlib
+import shutil
 import sys
 import uuid
 from pathlib import Path
 
 PACK_ROOT = Path(__file__).resolve().parents[2]
+IP_ADAPTER_PACK = Path.cwd() / "custom_nodes" / "ComfyUI_IPAdapter_plus"
 MODEL_FOLDERS = ("checkpoints", "diffusion_models", "loras", "controlnet", "vae", "clip_vision", "ipadapter", "embeddings")
 
 
@@ -30,6 +32,16 @@ def start(base_directory, cpu=True):
 
     asyncio.run(nodes.init_extra_nodes(init_custom_nodes=False, init_api_nodes=False))
     return nodes
+
+
+def install_pack(base_directory):
+    """The pack in custom_nodes, linked; copied where the system lets only some users make links."""
+    place = base_directory / "custom_nodes" / "domain-guidance"
+    try:
+        place.symlink_to(PACK_ROOT, target_is_directory=True)
+    except OSError:
+        shutil.copytree(PACK_ROOT, place, ignore=shutil.ignore_patterns(".git", ".environments", "__pycache__"))
+    return place
 
 
 def load_pack(path):

@@ -53,6 +53,13 @@ def build(minis, family="sd15", *, negative=EMPTY, batch=1, size=(8, 8), latent_
     return Scene(graph, family, model, positive, negative, latent)
 
 
+def control(s, minis, **inputs):
+    """Puts a ControlNet on both prompts of the scene."""
+    both = s.graph.add("ControlNetApplyAdvanced", positive=s.positive, negative=s.negative, image=s.graph.add("ProbeImage", seed=3),
+                       control_net=s.graph.add("ControlNetLoader", control_net_name=minis.controlnet()), **inputs)
+    s.positive, s.negative = both[0], both[1]
+
+
 def distance(a, b):
     """|a - b| / |b|, Euclidean."""
     return float((a - b).norm() / b.norm())

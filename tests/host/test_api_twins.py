@@ -13,8 +13,8 @@ from safetensors.torch import save_file
 
 import host_process
 import mini_models
+from host_process import IP_ADAPTER_PACK
 from prompts import Graph
-from test_ip_adapter import PACK as IP_ADAPTER_PACK
 from watchers import watch_evaluations
 
 TWINS = sorted((host_process.PACK_ROOT / "tests" / "workflows").glob("*.api.json"))

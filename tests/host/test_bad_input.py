@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 
 from host_process import PromptError
 from mini_models import trained
-from scenes import EMPTY, assert_differs, assert_one_sentence, assert_same, build
+from scenes import EMPTY, assert_differs, assert_one_sentence, assert_same, build, control
 
 
 def refusal(host, s, link):
@@ -182,8 +182,6 @@ def test_mixed_quantisation_is_said_once_per_run(host, minis, caplog):
 
 @pytest.mark.parametrize("beside", ["ControlNet", "patch"])
 def test_another_architecture_under_patches_or_control_is_said_and_both_sides_do_without(host, minis, caplog, beside):
-    from test_composition import control
-
     s = build(minis)
     model = s.model
     if beside == "ControlNet":

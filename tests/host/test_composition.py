@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from mini_models import trained
-from scenes import EMPTY, OTHER, assert_differs, assert_same, build
+from scenes import EMPTY, OTHER, assert_differs, assert_same, build, control
 from watchers import watch_evaluations
 
 
@@ -33,12 +33,6 @@ def node(class_type, **inputs):
 
 def lora(s, model, minis):
     return s.graph.add("LoraLoaderModelOnly", model=model, lora_name=minis.lora(), strength_model=1.0)
-
-
-def control(s, minis, **inputs):
-    both = s.graph.add("ControlNetApplyAdvanced", positive=s.positive, negative=s.negative, image=s.graph.add("ProbeImage", seed=3),
-                       control_net=s.graph.add("ControlNetLoader", control_net_name=minis.controlnet()), **inputs)
-    s.positive, s.negative = both[0], both[1]
 
 
 def legacy_control(s, minis):

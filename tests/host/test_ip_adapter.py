@@ -1,14 +1,12 @@
 """cubiq's real IPAdapter_plus beside the node, with random weights."""
 
-from pathlib import Path
-
 import pytest
 
 import host_process
 from mini_models import trained, without_text
 from scenes import assert_differs, assert_same, build
 
-PACK = Path.cwd() / "custom_nodes" / "ComfyUI_IPAdapter_plus"
+PACK = host_process.IP_ADAPTER_PACK
 pytestmark = pytest.mark.skipif(not PACK.is_dir(), reason=f"IPAdapter_plus is not installed at {PACK}: IP-Adapter was not tested")
 FREE = {"change": without_text, "form": "text-free"}
 
