@@ -33,14 +33,15 @@ def has_control(entries: list[dict]) -> bool:
     return any(entry.get("control") is not None for entry in entries)
 
 
-def mirror(entries: list[dict], conditioning: list) -> list[dict]:
+def mirror(entries: list[dict], conditioning: list, *, collapse: bool = True) -> list[dict]:
     """`entries` with their text replaced by `conditioning` (host form, [[cross_attn, {...}]]), not yet encoded.
 
     Everything else stays, so that a term compares two models under one area, mask, control, size and inpainting input.
+    collapse: one entry where several would be one and the same evaluation.
     """
     return [
         {**structure(entry), **prompt, "prompt_type": "negative"}
-        for entry in _without_needless_masks(entries)
+        for entry in (_without_needless_masks(entries) if collapse else entries)
         for prompt in convert_cond(conditioning)
     ]
 
@@ -54,15 +55,20 @@ def _without_needless_masks(entries: list[dict]) -> list[dict]:
     return entries
 
 
-def is_prompt(entries: list[dict], conditioning: list) -> bool:
-    """Whether every entry reads exactly the one prompt of `conditioning`, to the rounding of a text encoder."""
-    prompts = convert_cond(conditioning)
-    return len(prompts) == 1 and all(
-        not BEYOND_TEXT & entry.keys()
-        and _close(entry.get("cross_attn"), prompts[0].get("cross_attn"))
-        and (not reads_pooled(entry) or _close(entry.get("pooled_output"), prompts[0].get("pooled_output")))
-        for entry in entries
+def is_evaluation(entries: list[dict], encoded: list[dict]) -> bool:
+    """Whether the sampler's `entries` are evaluations of what `encoded` are: the same inputs in the same structure.
+
+    Encoded inputs are compared and not prompts, because the host's area copies of a prompt carry another one's text. To the
+    rounding of a text encoder.
+    """
+    return len(entries) == len(encoded) and all(
+        not BEYOND_TEXT & a.keys() and same(structure(a), structure(b)) and _same_inputs(a["model_conds"], b["model_conds"])
+        for a, b in zip(entries, encoded)
     )
+
+
+def _same_inputs(a: dict, b: dict) -> bool:
+    return a.keys() == b.keys() and all(_close(a[key].cond, b[key].cond) for key in a)
 
 
 def reads_pooled(entry: dict) -> bool:
@@ -70,13 +76,9 @@ def reads_pooled(entry: dict) -> bool:
     return entry.get("pooled_output") is not None and "y" in entry["model_conds"]
 
 
-def same_structure(a: list[dict], b: list[dict]) -> bool:
-    return len(a) == len(b) and all(same(structure(x), structure(y)) for x, y in zip(a, b))
-
-
-def same_prompts(a: list[dict], b: list[dict]) -> bool:
-    """Whether two lists of entries hold the same embeddings, entry for entry."""
-    return all(same(x.get(key), y.get(key)) for x, y in zip(a, b) for key in ("cross_attn", "pooled_output"))
+def same_conditioning(a: list, b: list) -> bool:
+    """Whether two host conditionings, [[cross_attn, {...}]], hold the same tensors."""
+    return same([(text, dict(rest)) for text, rest in a], [(text, dict(rest)) for text, rest in b])
 
 
 def check_pooled(entries: list[dict], conditioning: list) -> None:
@@ -103,9 +105,9 @@ def width(entries: list[dict]) -> int | None:
     return next((entry["cross_attn"].shape[-1] for entry in entries if entry.get("cross_attn") is not None), None)
 
 
-def _close(a: Tensor | None, b: Tensor | None) -> bool:
-    if a is None or b is None:
-        return a is b
+def _close(a, b) -> bool:
+    if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
+        return same(a, b)
     if a.shape != b.shape:
         return False
     a, b = a.float(), b.to(a.device).float()

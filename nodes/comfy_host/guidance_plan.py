@@ -81,6 +81,7 @@ class GuidancePlan:
         # Without a reference model the subtrahend is the sampler's own MODEL, LoRAs included, and so the domain sits on it.
         domain = self._denoiser(term.domain, bare, add_only=term.reference_model is None)
         cond.check_width(term.prompt, self._text_width(domain.model))
+        self._warn_of_nothing(term, domain)
         entries = self._encoded(cond.mirror(self._template(term, bare), term.prompt), domain.model)
         subtrahend = self._subtrahend(term, bare)
         shared = next((other for other in known if _interchangeable(other, subtrahend)), subtrahend)
@@ -111,6 +112,14 @@ class GuidancePlan:
             )
         return bare
 
+    def _warn_of_nothing(self, term: DomainTerm, domain: ComfyDenoiser) -> None:
+        untouched = domain.model is self.base and not domain.difference.layers and term.reference_model is None
+        if untouched and term.reference != "negative" and cond.same_conditioning(term.prompt, term.empty):
+            logging.warning(
+                "Domain Guidance: domain_model is the checkpoint of model with no LoRA that model lacks, so there is no domain "
+                "to draw in; connect a domain file, or put the domain's LoRA on domain_model."
+            )
+
     def _subtrahend(self, term: DomainTerm, bare: bool) -> Subtrahend:
         template = self._template(term, bare)
         model = None if term.reference_model is None else self._denoiser(term.reference_model, bare)
@@ -121,8 +130,9 @@ class GuidancePlan:
             entries = template if own else self._encoded(template, model.model)
             return Subtrahend(entries, (template,) if free else (), model, bare)
         entries = self._encoded(cond.mirror(template, term.empty), self.base if own else model.model)
-        sampled = [p for p in self.prompts.values() if cond.is_prompt(p, term.empty) and cond.same_structure(p, template)]
-        return Subtrahend(entries, tuple(sampled) if free else (), model, bare)
+        whole = self._encoded(cond.mirror(template, term.empty, collapse=False), self.base) if free else []
+        sampled = tuple(prompt for prompt in self.prompts.values() if free and cond.is_evaluation(prompt, whole))
+        return Subtrahend(entries, sampled, model, bare)
 
     def _reads_other_text(self, term: DomainTerm) -> bool:
         """A domain of another family brings an empty prompt that the base cannot read; the user's own stands in."""
@@ -161,7 +171,7 @@ def _interchangeable(a: Subtrahend, b: Subtrahend) -> bool:
     """Whether two terms subtract the sampler's own model under one prompt and structure."""
     if a.model is not None or b.model is not None or a.bare != b.bare:
         return False
-    return a.entries is b.entries or (cond.same_structure(a.entries, b.entries) and cond.same_prompts(a.entries, b.entries))
+    return a.entries is b.entries or cond.is_evaluation(a.entries, b.entries)
 
 
 def check_mask(mask: Tensor, latent: Tensor) -> None:

@@ -1,7 +1,7 @@
 """Two MODELs on the same weights: evaluate the second as the first plus its LoRA, without a second UNet in memory.
 
 Weights in memory can carry the patches of one patcher only; a second one that shares them is silently ignored by a plain
-evaluation (HOST: ComfyUI#14521). Here the missing patches run beside the layers, through the host's bypass hooks, around one
+evaluation (Comfy-Org/ComfyUI issue 14521). Here the missing patches run beside the layers, through the host's bypass hooks, around one
 evaluation, and the weights are never touched: W + dW acts as f(x) + h(x), h linear in dW.
 """
 

@@ -77,6 +77,16 @@ def test_a_fine_tuned_checkpoint_without_an_empty_prompt(host, minis):
     assert_differs(host.samples(s.graph, s.sample(fed)), host.samples(s.graph, s.sample(s.model)))
 
 
+def test_a_domain_model_that_adds_nothing_is_named(host, minis, caplog):
+    """The raw checkpoint under a LoRA of the user's: there is nothing to draw in, and silence would look like a broken node."""
+    s = build(minis)
+    base = s.graph.add("LoraLoaderModelOnly", model=s.model, lora_name=minis.lora(), strength_model=1.0)
+    guided = s.guide(base, s.model, domain_conditioning=s.prompt(EMPTY))
+    (message,) = warnings_of(host, s, s.sample(guided, cfg=3.0), caplog, 134)
+    assert_one_sentence(message)
+    assert "no domain" in message
+
+
 @pytest.mark.parametrize("family", ["sdxl", "sd3"])
 def test_an_empty_prompt_without_the_pooled_vector_that_the_family_needs(host, minis, family):
     s = build(minis, family)

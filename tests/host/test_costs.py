@@ -47,6 +47,19 @@ def test_two_chained_domains_share_one_reference(host, minis, negative, expected
     assert evaluations_per_step(host, s, s.guide(s.guide(s.model, domain), other)) == expected
 
 
+def test_an_area_prompt_adds_its_own_evaluations_and_no_second_reference(host, minis):
+    """The host copies the empty negative for the area, with the positive's text attached but not read; the copy is recognised."""
+    s = build(minis, batch=BATCH, size=(16, 16))
+    domain = s.load_domain(minis.domain(change=trained))
+    corner = s.graph.add("ConditioningSetArea", conditioning=s.prompt(3), width=64, height=64, x=64, y=64, strength=1.0)
+    both = s.graph.add("ConditioningCombine", conditioning_1=s.positive, conditioning_2=corner)
+    with watch_evaluations() as plain:
+        host.samples(s.graph, s.sample(s.model, steps=STEPS, positive=both), fresh=True)
+    with watch_evaluations() as guided:
+        host.samples(s.graph, s.sample(s.guide(s.model, domain), steps=STEPS, positive=both), fresh=True)
+    assert (plain.elements(BATCH, STEPS), guided.elements(BATCH, STEPS)) == (4, 6)
+
+
 def test_weight_zero_and_an_unconnected_node_cost_what_the_plain_graph_costs(host, minis):
     s, domain = scene(minis)
     assert evaluations_per_step(host, s, s.guide(s.model, domain, weight=0.0)) == 2
