@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from .plots import Row, labelled_grid
@@ -48,6 +49,7 @@ def compare(repeats: int = REPEATS, seed: int = SEED) -> tuple[list[Entry], Prom
     models, asked = comparison.load_models(), comparison.every_prompt(repeats)
     reference = comparison.held_out_domain(REFERENCE).images
     entries = [_real_entry(models, asked, reference)]
+    logger.info("%s", describe(entries[0]))
     for name, build in comparison.METHODS.items():
         chosen = comparison.BEST[name]
         images = comparison.sample(models, build(models, **chosen), asked, seed)
@@ -65,13 +67,14 @@ def describe(entry: Entry) -> str:
     )
 
 
-def picture(entries: list[Entry], asked: Prompts):
+def picture(entries: list[Entry], asked: Prompts) -> Image:
     """The demo's picture: one row per method, the same prompts and noise down each column."""
+    # Every digit once and every colour twice: the prompts run through five colours for each digit.
     shown = torch.arange(COLUMNS) * 5 + torch.arange(COLUMNS) % 5
     colours = [list(STROKES)[index] for index in asked.stroke[shown].tolist()]
     columns = [f"{colour} {digit}" for colour, digit in zip(colours, asked.digit[shown].tolist())]
     rows = [Row(TITLES[entry.name], _lines(entry), entry.images[shown]) for entry in entries]
-    return labelled_grid(rows, columns, footer=f"Same prompts and noise in each column. Distance: kernel distance to {REFERENCE} held-out pictures of the domain, 0 at best.")
+    return labelled_grid(rows, columns, footer=f"Same prompts and noise in each column. Distance: kernel distance to {REFERENCE} held-out pictures of the domain; the first row is its floor.")
 
 
 def as_json(entries: list[Entry]) -> list[dict]:

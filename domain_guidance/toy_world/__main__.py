@@ -1,7 +1,7 @@
 """Make the toy world's weights, or sweep the weights of the methods that the demo compares.
 
-`python -m domain_guidance.toy_world train --out DIR`: about 40 minutes on one core; the same command resumes.
-`python -m domain_guidance.toy_world sweep`: about 5 minutes; what `comparison.BEST` was chosen from.
+`python -m domain_guidance.toy_world train --out DIR`: under an hour on one core; the same command resumes.
+`python -m domain_guidance.toy_world sweep`: about 6 minutes; what `comparison.BEST` was chosen from.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import argparse
 import logging
 from pathlib import Path
 
-from . import comparison, sweep
+from .comparison import load_models
 from .stages import STAGES
+from .sweep import sweep
 from .weights import FOLDER
 
 
@@ -31,8 +32,7 @@ def _train(options: argparse.Namespace) -> None:
 
 
 def _sweep(options: argparse.Namespace) -> None:
-    for line in sweep.lines(comparison.load_models(options.weights)):
-        logging.info("%s", line)
+    sweep(load_models(options.weights))
 
 
 def _parser() -> argparse.ArgumentParser:

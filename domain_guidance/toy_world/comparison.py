@@ -88,10 +88,10 @@ METHODS: Mapping[str, Callable[..., Denoiser]] = {
 }
 # Each method's best of `python -m domain_guidance.toy_world sweep`, which uses other seeds than the demo.
 BEST: Mapping[str, Mapping[str, float]] = {
-    "base": {"cfg": 3.0},
-    "fine-tune": {"cfg": 3.0},
+    "base": {"cfg": 4.0},
+    "fine-tune": {"cfg": 2.0},
     "DoG": {"cfg": 3.0},
-    "decoupled": {"cfg": 3.0, "weight": 2.0},
+    "decoupled": {"cfg": 4.0, "weight": 1.5},
 }
 
 

@@ -11,7 +11,8 @@ def kernel_distance(ours: Tensor, theirs: Tensor) -> float:
 
     The kernel is KID's, (x·y / D + 1)^3 (Binkowski et al. 2018). Our choice over the Fréchet distance, whose estimate is
     biased upwards at N of about a hundred, and over a Gaussian kernel, which saturates for sets as far apart as these.
-    Near 0 for one distribution, where it may fall slightly below.
+    Around 0 for two sets of one distribution, and a little below it where one set holds every kind equally often: compare
+    with what real pictures of the same kinds get.
     """
     if len(ours) < 2 or len(theirs) < 2:
         raise ValueError(f"The distance is between {len(ours)} and {len(theirs)} pictures; give at least 2 of each.")

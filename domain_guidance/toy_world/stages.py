@@ -34,9 +34,9 @@ BATCH = 32
 FORGET_WHOLE = 0.12
 FORGET_SLOTS = (0.08, 0.10, 0.40)  # digit, stroke, ground: most prompts of the demo leave the ground open
 BASE = Settings(steps=6000, learning_rate=1e-3, warmup=100, cosine=True, seed=1, checkpoint_every=200)
-ADAPT = Settings(steps=1000, learning_rate=3e-4, warmup=20, seed=2, checkpoint_every=250)
+ADAPT = Settings(steps=3000, learning_rate=3e-4, warmup=20, seed=2, checkpoint_every=250)
 JUDGE = Settings(steps=3000, learning_rate=2e-3, warmup=50, cosine=True, seed=4, checkpoint_every=500)
-RECOMMENDED_WEIGHT, RECOMMENDED_CFG = 2.0, 3.0
+RECOMMENDED_WEIGHT, RECOMMENDED_CFG = 1.5, 4.0  # what `sweep` chose
 CONSTANT_TIMESTEPS = range(50, 1000, 100)
 
 

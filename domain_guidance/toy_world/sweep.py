@@ -2,28 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Mapping, Sequence
 from itertools import product
 
-from .comparison import METHODS, ToyModels, every_prompt, held_out_domain, sample, score
+from .comparison import METHODS, Score, ToyModels, every_prompt, held_out_domain, sample, score
+
+logger = logging.getLogger(__name__)
+
+Weights = Mapping[str, float]
 
 SEED = 90210
 REPEATS = 2
 CFGS = (1.5, 2.0, 3.0, 4.0, 6.0)
-GRID = {
+GRID: Mapping[str, Sequence[Weights]] = {
     "base": [{"cfg": cfg} for cfg in CFGS],
     "fine-tune": [{"cfg": cfg} for cfg in CFGS],
     "DoG": [{"cfg": cfg} for cfg in CFGS],
-    "decoupled": [{"cfg": cfg, "weight": weight} for cfg, weight in product((2.0, 3.0, 4.0), (1.0, 1.5, 2.0, 2.5))],
+    "decoupled": [{"cfg": cfg, "weight": weight} for cfg, weight in product((2.0, 3.0, 4.0, 6.0), (1.0, 1.5, 2.0))],
 }
+IN_DOMAIN = 0.1  # of the base's distance
 
 
-def lines(models: ToyModels) -> Iterator[str]:
-    """One line per method and setting: what was read as asked, and the distance to the held-out domain."""
+def sweep(models: ToyModels) -> dict[str, Weights]:
+    """Score the whole grid and choose each method's weights by one rule, `choose`."""
     asked, reference = every_prompt(REPEATS), held_out_domain(1000).images
+    chosen, limit = {}, float("inf")
     for name, settings in GRID.items():
-        for chosen in settings:
-            images = sample(models, METHODS[name](models, **chosen), asked, SEED)
-            found = score(models, images, asked, reference)
-            wish = ", ".join(f"{key} {value:g}" for key, value in chosen.items())
-            yield f"{name:10} {wish:18} digit {found.digit:.0%}  colour {found.stroke:.0%}  distance {found.distance:.3f}"
+        scored = []
+        for weights in settings:
+            images = sample(models, METHODS[name](models, **weights), asked, SEED)
+            scored.append((weights, score(models, images, asked, reference)))
+            logger.info("%s", describe(name, *scored[-1]))
+        chosen[name] = choose(scored, limit)
+        logger.info("%s: chosen %s", name, dict(chosen[name]))
+        if name == "base":
+            limit = IN_DOMAIN * min(found.distance for _, found in scored)
+    return chosen
+
+
+def choose(scored: Sequence[tuple[Weights, Score]], limit: float) -> Weights:
+    """The weights with most digits as asked among those within `limit` of the domain; else those nearest to it.
+
+    Of equals, the nearer to the domain. One rule for all methods; for the base, which is never in the domain, no limit.
+    """
+    inside = [entry for entry in scored if entry[1].distance <= limit]
+    if not inside:
+        return min(scored, key=lambda entry: entry[1].distance)[0]
+    return max(inside, key=lambda entry: (entry[1].digit, -entry[1].distance))[0]
+
+
+def describe(name: str, weights: Weights, found: Score) -> str:
+    wish = ", ".join(f"{key} {value:g}" for key, value in weights.items())
+    return f"{name:10} {wish:18} digit {found.digit:.0%}  colour {found.stroke:.0%}  distance {found.distance:.3f}"

@@ -12,7 +12,9 @@ from domain_guidance.domain_file import read_domain_file
 from domain_guidance.fingerprint import fingerprint
 from domain_guidance.toy_world import digits, measures, prompts, scenes, stages, weights
 from domain_guidance.toy_world.__main__ import main
+from domain_guidance.toy_world.comparison import Score
 from domain_guidance.toy_world.model import build_unet, predict
+from domain_guidance.toy_world.sweep import choose
 from domain_guidance.training import Settings
 
 
@@ -298,3 +300,22 @@ def test_loading_the_weights_module_imports_neither_diffusers_nor_scikit_learn()
     code = "import sys, domain_guidance.toy_world.weights as w; w.read_base(); print('diffusers' in sys.modules, 'sklearn' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+# --- choosing weights ----------------------------------------------------------------------------------------------
+
+
+def scored(*pairs):
+    return [({"cfg": float(cfg)}, Score(digit, 1.0, distance, 100)) for cfg, (digit, distance) in enumerate(pairs)]
+
+
+def test_the_sweep_chooses_most_digits_as_asked_within_the_domain():
+    assert choose(scored((0.7, 0.00), (0.9, 0.03), (0.99, 0.2)), limit=0.04) == {"cfg": 1.0}
+
+
+def test_of_equals_the_sweep_chooses_the_nearer_to_the_domain():
+    assert choose(scored((0.9, 0.03), (0.9, 0.01), (0.8, 0.0)), limit=0.04) == {"cfg": 1.0}
+
+
+def test_a_method_that_never_reaches_the_domain_gets_its_nearest_weights():
+    assert choose(scored((0.9, 0.3), (0.7, 0.1), (0.99, 0.2)), limit=0.04) == {"cfg": 1.0}
