@@ -53,14 +53,17 @@ def demo(options: argparse.Namespace) -> int:
 
 
 def first_look(python, comfyui: Path, picture: Path) -> None:
-    """Run the first template through the real server; its pictures go beside the demo's."""
+    """Run the first template through the real server; its pictures go into a folder beside the demo's."""
     from launcher.server import run_graph
     print(f"The first template, in {comfyui}:", flush=True)
     graph = json.loads(FIRST_LOOK.read_text(encoding="utf-8"))
-    for number, made in enumerate(run_graph(graph, python.path, comfyui, PACK, cpu=not python.accelerator), start=1):
-        place = picture.with_name(f"{picture.stem}-comfyui-{number}.png")
-        place.write_bytes(made.data)
-        print(f"  {graph[made.node]['_meta']['title']}: {place}")
+    folder = picture.with_name(f"{picture.stem}-comfyui")
+    folder.mkdir(exist_ok=True)
+    pictures = run_graph(graph, python.path, comfyui, PACK, cpu=not python.accelerator)
+    for number, made in enumerate(pictures, start=1):
+        title = graph[made.node]["_meta"]["title"].lower().replace(" ", "-")
+        (folder / f"{number:02}-{title}.png").write_bytes(made.data)
+    print(f"  {len(pictures)} pictures, with domain guidance and without, are in {folder}")
 
 
 def test(options: argparse.Namespace) -> int:
