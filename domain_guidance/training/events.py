@@ -1,6 +1,21 @@
-"""What the training loop tells whoever listens: a node's progress bar and the command line read the same events."""
+"""What training tells whoever listens: a node's progress bar and the command line read the same events.
+
+`loop.train` gives Step, Sample, Checkpoint and Finished; `domain_run.train_domain` gives all but Checkpoint.
+"""
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from .memory import MemoryEstimate
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Before the first step: the step to go on from (0 for a new run), what is going to happen in words, and memory."""
+
+    step: int
+    message: str
+    memory: MemoryEstimate
 
 
 @dataclass(frozen=True)
@@ -10,6 +25,20 @@ class Step:
     step: int
     loss: float
     learning_rate: float
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """The averaged weights at fixed noise and timesteps: mean squared error on training and on held-out images.
+
+    best: the lowest held-out loss so far, this one included. memorising: one sentence for the user, mostly empty.
+    """
+
+    step: int
+    train: float
+    held_out: float
+    best: float
+    memorising: str = ""
 
 
 @dataclass(frozen=True)
@@ -27,10 +56,23 @@ class Checkpoint:
 
 
 @dataclass(frozen=True)
-class Finished:
-    """All steps are done; from here on the module holds the averaged weights."""
+class Saved:
+    """The state of this step is on disk: a run that ends here, however it ends, goes on from it."""
 
+    path: Path
     step: int
 
 
-Event = Step | Sample | Checkpoint | Finished
+@dataclass(frozen=True)
+class Finished:
+    """All steps are done; from here on the module holds the averaged weights.
+
+    path: the written result. best_path: the file of the lowest held-out loss; None where nothing is held out.
+    """
+
+    step: int
+    path: Path | None = None
+    best_path: Path | None = None
+
+
+Event = Prepared | Step | Evaluated | Sample | Checkpoint | Saved | Finished

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -11,8 +12,10 @@ from torch import Tensor
 
 from .ema import Ema
 from .events import Checkpoint, Event, Finished, Sample, Step
+from .process import OneProcess, Process
 
 Objective = Callable[[torch.Generator], Tensor]
+MakeOptimizer = Callable[[Sequence[torch.nn.Parameter], "Settings"], torch.optim.Optimizer]
 
 
 @dataclass(frozen=True)
@@ -37,28 +40,45 @@ class Settings:
             raise ValueError(f"Training for {self.steps} steps was asked for: give at least 1.")
 
 
-class TrainingState:
-    """All that a resumed run needs: the trained parameters, their averages, the optimiser and the step counter."""
+def adamw(parameters: Sequence[torch.nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
+    """AdamW, the paper's optimiser, with moments as wide as the parameters."""
+    return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
 
-    def __init__(self, module: torch.nn.Module, settings: Settings):
+
+class TrainingState:
+    """All that a resumed run needs: the trained parameters, their averages, the optimiser and the step counter.
+
+    whole: false while a step is being made, when the parts do not belong together and must not be saved.
+    """
+
+    def __init__(self, module: torch.nn.Module, settings: Settings, make_optimizer: MakeOptimizer = adamw):
         self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
         if not self.parameters:
             raise ValueError("Every parameter of the model is frozen: leave some trainable before training.")
-        self.optimizer = torch.optim.AdamW(
-            self.parameters.values(), lr=settings.learning_rate, weight_decay=settings.weight_decay
-        )
+        self.optimizer = make_optimizer(list(self.parameters.values()), settings)
         self.ema = Ema(self.parameters)
         self.step = 0
+        self.whole = True
 
 
-def train(state: TrainingState, objective: Objective, settings: Settings) -> Iterator[Event]:
+def train(
+    state: TrainingState,
+    objective: Objective | Sequence[Objective],
+    settings: Settings,
+    process: Process | None = None,
+) -> Iterator[Event]:
     """Train `state`'s parameters from its step to `settings.steps`, telling what happens.
 
     objective: the loss of one batch, a scalar, drawn with the generator it is given; `loss.noise_objective` makes one.
-    Raises FloatingPointError when a loss is not finite, before it reaches the weights.
+        Several are the micro-batches of a step: each gets a generator in the same state, and their gradients are averaged.
+    process: prepared for `state`'s optimiser; left out, the step is made here in the parameters' own precision.
+    Raises FloatingPointError when a loss or gradient is not finite, before it reaches the weights, and ValueError if a
+    trained tensor gets no gradient.
     """
+    objectives = objective if isinstance(objective, Sequence) else (objective,)
+    process = process or _here(state)
     while state.step < settings.steps:
-        yield _one_step(state, objective, settings)
+        yield _one_step(state, objectives, settings, process)
         if _due(state.step, settings.sample_every):
             with state.ema.swapped_in():
                 yield Sample(state.step)
@@ -83,26 +103,51 @@ def step_generator(step: int, seed: int) -> torch.Generator:
     return torch.Generator().manual_seed((seed << 32) + step)
 
 
-def _one_step(state: TrainingState, objective: Objective, settings: Settings) -> Step:
-    loss = objective(step_generator(state.step, settings.seed))
-    _check_finite(loss.item(), state.step + 1)
-    loss.backward()
-    torch.nn.utils.clip_grad_norm_(state.parameters.values(), settings.max_gradient_norm)
+def _here(state: TrainingState) -> Process:
+    process = OneProcess()
+    process.prepare(torch.nn.Module(), state.optimizer)
+    return process
+
+
+def _one_step(state: TrainingState, objectives: Sequence[Objective], settings: Settings, process: Process) -> Step:
+    loss = _gradients(state, objectives, settings, process)
+    norm = process.clip(state.parameters.values(), settings.max_gradient_norm)
+    # fp16's loss scale is searched by letting it overflow, so there only the loss itself is a sign of trouble.
+    if not math.isfinite(loss) or not (math.isfinite(norm) or process.scaling()):
+        state.optimizer.zero_grad(set_to_none=True)
+        raise FloatingPointError(_diverged("loss" if not math.isfinite(loss) else "gradient", loss, norm, state.step + 1))
     rate = learning_rate(state.step, settings)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
-    state.optimizer.step()
-    state.optimizer.zero_grad(set_to_none=True)
+    state.whole = False
+    process.step()
     state.step += 1
     state.ema.update(state.step)
-    return Step(state.step, loss.item(), rate)
+    state.whole = True
+    return Step(state.step, loss, rate)
 
 
-def _check_finite(loss: float, step: int) -> None:
-    if not math.isfinite(loss):
-        raise FloatingPointError(
-            f"The loss of step {step} is {loss}: lower the learning rate and resume from the last checkpoint."
+def _gradients(state: TrainingState, objectives: Sequence[Objective], settings: Settings, process: Process) -> float:
+    """Leave the step's gradients in the parameters; the mean loss over micro-batches and processes."""
+    total = torch.zeros(())
+    for number, objective in enumerate(objectives, start=1):
+        with nullcontext() if number == len(objectives) else process.accumulating():
+            with process.arithmetic():
+                loss = objective(step_generator(state.step, settings.seed)) / len(objectives)
+            process.backward(loss)
+        total = total.to(loss) + loss.detach()
+    without = [name for name, parameter in state.parameters.items() if parameter.grad is None]
+    if without:
+        raise ValueError(
+            f"{len(without)} of {len(state.parameters)} trained tensors got no gradient (the first is '{without[0]}'): "
+            "freeze what the network does not use, and train on weights that autograd can see."
         )
+    return process.mean(total).item()
+
+
+def _diverged(what: str, loss: float, norm: float, step: int) -> str:
+    value = loss if what == "loss" else norm
+    return f"The {what} of step {step} is {value}: lower the learning rate and resume from the last checkpoint."
 
 
 def _due(step: int, every: int) -> bool:

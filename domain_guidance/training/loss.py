@@ -25,6 +25,14 @@ class Batch:
     conditioning: Any
 
 
+@dataclass(frozen=True)
+class Share:
+    """Part `index` of the `count` equal parts that make up a step's batch, over processes and micro-batches."""
+
+    index: int = 0
+    count: int = 1
+
+
 Predict = Callable[[Tensor, Tensor, Any], Tensor]
 Data = Callable[[torch.Generator], Batch]
 Weight = Callable[[Tensor], Tensor]
@@ -36,6 +44,7 @@ def noise_objective(
     schedule: NoiseSchedule,
     prediction: Prediction = "epsilon",
     weight: Weight | None = None,
+    share: Share = Share(),
 ) -> Objective:
     """The objective of a diffusion model for `loop.train`.
 
@@ -44,7 +53,7 @@ def noise_objective(
     """
 
     def objective(generator: torch.Generator) -> Tensor:
-        return noise_loss(predict, data(generator), schedule, prediction, generator, weight)
+        return noise_loss(predict, data(generator), schedule, prediction, generator, weight, share)
 
     return objective
 
@@ -56,17 +65,51 @@ def noise_loss(
     prediction: Prediction,
     generator: torch.Generator,
     weight: Weight | None = None,
+    share: Share = Share(),
 ) -> Tensor:
     """Mean squared error at uniformly drawn timesteps (arXiv 2312.08195: plain noise MSE, t uniform). A scalar.
 
-    Timesteps and noise are drawn on the CPU, so that a seed means the same on every device.
+    Timesteps and noise are drawn on the CPU, so that a seed means the same on every device, and for the batch of all
+    shares, of which this share's part is taken: so it does not matter how a batch is divided.
     """
-    clean = batch.clean
-    timestep = torch.randint(len(schedule.sigmas), (len(clean),), generator=generator)
-    noise = torch.randn(clean.shape, generator=generator).to(clean)
+    count = len(batch.clean)
+    mine = slice(share.index * count, (share.index + 1) * count)
+    timestep = torch.randint(len(schedule.sigmas), (share.count * count,), generator=generator)[mine]
+    noise = torch.randn(share.count * count, *batch.clean.shape[1:], generator=generator)[mine]
+    errors = noise_errors(predict, batch, schedule, prediction, timestep, noise)
+    if weight is None:
+        return errors.mean()
+    return (weight(schedule.sigma(timestep).to(errors)) * errors).mean()
+
+
+def noise_errors(
+    predict: Predict,
+    batch: Batch,
+    schedule: NoiseSchedule,
+    prediction: Prediction,
+    timestep: Tensor,
+    noise: Tensor,
+) -> Tensor:
+    """The mean squared error [B] of every image of a batch, at timesteps [B] and with noise [B, C, H, W], both on the CPU."""
+    clean, noise = batch.clean, noise.to(batch.clean)
     sigma = schedule.sigma(timestep).to(clean)
     noisy = network_input(add_noise(clean, noise, sigma, prediction), sigma, prediction)
     output = predict(noisy, timestep.to(clean.device), batch.conditioning)
     target = training_target(clean, noise, sigma, prediction)
-    errors = (output.float() - target.float()).square().flatten(1).mean(1)
-    return errors.mean() if weight is None else (weight(sigma.float()) * errors).mean()
+    return (output.float() - target.float()).square().flatten(1).mean(1)
+
+
+def min_snr(cap: float, prediction: Prediction) -> Weight:
+    """The loss weight min(SNR, cap) of Hang et al. 2023 (arXiv 2303.09556), for noise levels [B], in terms of what the network puts out.
+
+    The weight belongs to the error of the denoised prediction, which is sigma (noise, flow) or sigma / sqrt(sigma^2 + 1)
+    (velocity) times the output's. For noise this is min(SNR, cap) / SNR, for velocity min(SNR, cap) / (SNR + 1).
+    """
+
+    def weight(sigma: Tensor) -> Tensor:
+        power = sigma.square()
+        snr = ((1 - sigma) / sigma).square() if prediction == "flow" else 1 / power
+        capped = snr.clamp(max=cap)
+        return capped * (power / (power + 1) if prediction == "v_prediction" else power)
+
+    return weight

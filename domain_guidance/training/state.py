@@ -2,54 +2,92 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from .loop import TrainingState
 
 
-def save_state(path: str | os.PathLike, state: TrainingState) -> None:
-    """Write parameters, averages, AdamW's moments and the step; an interrupted write leaves the old file in place."""
-    save_tensors(path, _tensors(state), {"step": str(state.step)})
+def save_state(path: str | os.PathLike, state: TrainingState, record: Mapping[str, Any] | None = None) -> None:
+    """Write parameters, averages, the optimiser's state and the step; an interrupted write leaves the old file in place.
+
+    record: whatever else belongs to the run, plain JSON values.
+    """
+    if not state.step:
+        raise ValueError("There is nothing to save before the first step: train first.")
+    if not state.whole:
+        raise ValueError(f"The step after {state.step} is half made: resume from the last state that was saved.")
+    save_tensors(path, _tensors(state), {"step": str(state.step), "record": json.dumps(record or {})})
 
 
 def save_tensors(path: str | os.PathLike, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file so that `path` never holds a part of one."""
+    """Write a safetensors file so that `path` never holds a part of one. Raises OSError if the disk does not take it."""
     partial = Path(f"{path}.part")
-    save_file(tensors, partial, metadata=metadata)
-    os.replace(partial, path)
+    try:
+        save_file(tensors, partial, metadata=metadata)
+        with open(partial, "rb+") as written:  # on disk before the name points to it
+            os.fsync(written.fileno())
+        os.replace(partial, path)
+    except SafetensorError as error:
+        raise OSError(str(error)) from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def load_state(path: str | os.PathLike, state: TrainingState) -> None:
-    """Put a saved run into `state`, which must be made of the same model. Raises ValueError if it is not."""
-    with safe_open(path, framework="pt") as file:
-        tensors = {key: file.get_tensor(key) for key in file.keys()}
-        step = int((file.metadata() or {}).get("step", 0))
+def load_state(path: str | os.PathLike, state: TrainingState) -> dict[str, Any]:
+    """Put a saved run into `state`, which must be made of the same model; the record saved with it.
+
+    Raises ValueError if it is another model's, or no saved run.
+    """
+    tensors, step, record = _read(Path(path))
     _check_belongs(tensors, step, state, Path(path).name)
     _restore(state, tensors, step)
+    return record
+
+
+def read_record(path: str | os.PathLike) -> dict[str, Any]:
+    """The record of a saved run, without reading its tensors. Raises ValueError if it is no saved run."""
+    with _opened(Path(path)) as file:
+        return json.loads((file.metadata() or {}).get("record", "{}"))
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], int, dict[str, Any]]:
+    with _opened(path) as file:
+        metadata = file.metadata() or {}
+        tensors = {key: file.get_tensor(key) for key in file.keys()}
+    return tensors, int(metadata.get("step", 0)), json.loads(metadata.get("record", "{}"))
+
+
+def _opened(path: Path):
+    try:
+        return safe_open(path, framework="pt")
+    except SafetensorError as error:
+        raise ValueError(f"'{path.name}' is no saved run ({error}): delete it to start anew.") from error
 
 
 def _tensors(state: TrainingState) -> dict[str, Tensor]:
-    if not state.step:
-        raise ValueError("There is nothing to save before the first step: train first.")
     tensors = {}
     for name, parameter in state.parameters.items():
-        moments = state.optimizer.state[parameter]
         tensors[f"parameter.{name}"] = parameter.detach().contiguous()
         tensors[f"average.{name}"] = state.ema.averages[name].contiguous()
-        tensors[f"moment1.{name}"] = moments["exp_avg"].contiguous()
-        tensors[f"moment2.{name}"] = moments["exp_avg_sq"].contiguous()
+    for name, parameter in state.parameters.items():  # nothing before the optimiser's first step, which fp16 may leave out
+        for kind, value in state.optimizer.state.get(parameter, {}).items():
+            tensors[f"optimizer.{kind}.{name}"] = torch.as_tensor(value).contiguous()
     return tensors
 
 
 def _check_belongs(tensors: dict[str, Tensor], step: int, state: TrainingState, name: str) -> None:
-    shapes = {f"{kind}.{key}": p.shape for key, p in state.parameters.items() for kind in ("parameter", "average", "moment1", "moment2")}
-    if not step or {key: tensor.shape for key, tensor in tensors.items()} != shapes:
+    wanted = {f"{kind}.{key}": p.shape for key, p in state.parameters.items() for kind in ("parameter", "average")}
+    found = {key: tensor.shape for key, tensor in tensors.items() if not key.startswith("optimizer.")}
+    if not step or found != wanted:
         raise ValueError(f"'{name}' is no saved run of this model: delete it to start anew, or name the right one.")
 
 
@@ -59,8 +97,13 @@ def _restore(state: TrainingState, tensors: dict[str, Tensor], step: int) -> Non
     for name, parameter in state.parameters.items():
         parameter.copy_(tensors[f"parameter.{name}"])
         state.ema.averages[name].copy_(tensors[f"average.{name}"])
-        state.optimizer.state[parameter] = {
-            "step": torch.tensor(float(step)),
-            "exp_avg": tensors[f"moment1.{name}"].to(parameter),
-            "exp_avg_sq": tensors[f"moment2.{name}"].to(parameter),
-        }
+    numbers = {name: number for number, name in enumerate(state.parameters)}
+    saved: dict[int, dict[str, Tensor | int]] = {}
+    for key, value in tensors.items():
+        part, _, rest = key.partition(".")
+        if part == "optimizer":
+            kind, _, name = rest.partition(".")
+            # A whole number without dimensions was a plain int: AdamW's own step is a float tensor, bitsandbytes' an int.
+            plain = value.ndim == 0 and not value.is_floating_point()
+            saved.setdefault(numbers[name], {})[kind] = value.item() if plain else value
+    state.optimizer.load_state_dict({"state": saved, "param_groups": state.optimizer.state_dict()["param_groups"]})

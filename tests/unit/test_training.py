@@ -8,7 +8,9 @@ from torch import nn
 
 from domain_guidance import training
 from domain_guidance.noise_schedule import scaled_linear
+from domain_guidance.parameterization import denoised
 from domain_guidance.training import Batch, Checkpoint, Finished, Sample, Settings, Step, TrainingState, train
+from domain_guidance.training.optimizers import adamw_8bit
 
 SCHEDULE = scaled_linear()
 
@@ -108,6 +110,93 @@ def test_a_resumed_run_ends_bit_for_bit_where_the_uninterrupted_one_does(tmp_pat
     assert torch.equal(resumed.value, whole.value)
     assert resumed_events == [event for event in whole_events if event.step > 7]
     assert [file.name for file in tmp_path.iterdir()] == ["run.safetensors"]
+
+
+def test_plain_settings_make_the_textbook_loop_bit_for_bit():
+    """The shipped toy weights were trained with plain settings; whatever else the loop learns to do must not move a bit of them."""
+    settings = Settings(steps=12, learning_rate=0.05, cosine=True, warmup=4, seed=3, max_gradient_norm=0.5)
+    net, twin = (nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.SiLU(), nn.Conv2d(3, 1, 3, padding=1)) for _ in range(2))
+    twin.load_state_dict(net.state_dict())
+    objective = training.noise_objective(lambda x, t, c: net(x), constant_pictures, SCHEDULE)
+    losses = [event.loss for event in train(TrainingState(net, settings), objective, settings) if isinstance(event, Step)]
+
+    optimizer = torch.optim.AdamW(twin.parameters(), lr=0.05, weight_decay=1e-2)
+    averages = [p.detach().clone() for p in twin.parameters()]
+    for step in range(12):
+        generator = torch.Generator().manual_seed((3 << 32) + step)
+        clean = constant_pictures(generator).clean
+        timestep = torch.randint(1000, (8,), generator=generator)
+        noise = torch.randn(clean.shape, generator=generator)
+        sigma = SCHEDULE.sigmas[timestep].view(-1, 1, 1, 1)
+        loss = (twin((clean + sigma * noise) / (sigma**2 + 1) ** 0.5) - noise).square().flatten(1).mean(1).mean()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(twin.parameters(), 0.5)
+        optimizer.param_groups[0]["lr"] = training.learning_rate(step, settings)
+        optimizer.step()
+        optimizer.zero_grad()
+        assert losses[step] == loss.item()
+        for average, parameter in zip(averages, twin.parameters()):
+            average.lerp_(parameter.detach(), 1 - min(0.9999, 1 - (2 + step) ** (-2 / 3)))
+    assert all(torch.equal(*pair) for pair in zip(net.parameters(), averages))
+
+
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "flow"])
+def test_min_snr_weighs_the_error_of_the_denoised_prediction_with_the_capped_ratio(prediction):
+    sigma = torch.tensor([0.05, 0.3, 0.44, 0.46, 0.9])
+    x, output, other = (torch.randn(5, 3, 4, 4, generator=torch.Generator().manual_seed(n)) for n in range(3))
+    error, denoised_error = (
+        (one - two).square().flatten(1).mean(1)
+        for one, two in ((output, other), tuple(denoised(o, x, sigma, prediction) for o in (output, other)))
+    )
+    alpha = 1 - sigma if prediction == "flow" else torch.ones(5)
+    snr = (alpha / sigma) ** 2
+    torch.testing.assert_close(training.min_snr(5.0, prediction)(sigma) * error, torch.minimum(snr, torch.tensor(5.0)) * denoised_error)
+    assert (snr > 5).any() and (snr < 5).any()
+
+
+def test_min_snr_is_the_papers_weight_for_noise_and_velocity():
+    sigma = torch.tensor([0.1, 1.0, 10.0])
+    snr = 1 / sigma**2
+    torch.testing.assert_close(training.min_snr(5.0, "epsilon")(sigma), snr.clamp(max=5) / snr)
+    torch.testing.assert_close(training.min_snr(5.0, "v_prediction")(sigma), snr.clamp(max=5) / (snr + 1))
+
+
+def test_fp16_leaves_out_a_step_whose_scaled_gradient_overflows_and_goes_on(tmp_path):
+    net, settings = nn.Linear(4, 4), Settings(steps=14, learning_rate=0.1)
+
+    def objective(generator):
+        return 30 * net(torch.ones(1, 4)).square().sum()
+
+    state, process = TrainingState(net, settings), training.OneProcess("fp16")
+    process.prepare(net, state.optimizer)
+    events, before = train(state, objective, settings, process), net.weight.clone()
+    assert next(events).step == 1
+    assert torch.equal(net.weight, before) and process.scaling()["scale"] == 2**15
+    training.save_state(tmp_path / "run", state)
+    training.load_state(tmp_path / "run", TrainingState(net, settings))
+    list(events)
+    assert not torch.equal(net.weight, before) and net.weight.isfinite().all()
+
+
+def test_eight_bit_adam_keeps_small_moments_and_resumes_exactly(tmp_path):
+    pytest.importorskip("bitsandbytes")
+    settings = Settings(steps=8, learning_rate=0.1)
+
+    def made():
+        torch.manual_seed(0)
+        net = nn.Linear(128, 64)
+        state = TrainingState(net, settings, adamw_8bit)
+        return net, state, train(state, lambda generator: net(torch.randn(4, 128, generator=generator)).square().mean(), settings)
+
+    whole, state, events = made()
+    for event in events:
+        if isinstance(event, Step) and event.step == 4:
+            training.save_state(tmp_path / "run", state)
+    assert {tensor.dtype for tensor in state.optimizer.state[whole.weight].values() if getattr(tensor, "ndim", 0) == 2} == {torch.uint8}
+    resumed, state, events = made()
+    training.load_state(tmp_path / "run", state)
+    list(events)
+    assert state.step == 8 and torch.equal(resumed.weight, whole.weight)
 
 
 def test_a_file_of_another_model_is_refused(tmp_path):

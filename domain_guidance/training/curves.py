@@ -1,0 +1,56 @@
+"""The loss curves of a run as a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from .run_log import read_log
+
+PAPER, INK, QUIET = (255, 255, 255), (24, 26, 32), (206, 210, 218)
+STEP_LOSS, TRAINING, HELD_OUT = (200, 210, 232), (38, 84, 200), (214, 92, 32)
+MARGIN, TEXT = 56, 14
+
+
+def draw_curves(log: Path, width: int = 768, height: int = 432) -> Image.Image:
+    """The curves of a run's log: the loss of every step, and on training and held-out images at fixed noise."""
+    lines = list(read_log(log))
+    steps = [(line["step"], line["loss"]) for line in lines if line["event"] == "step"]
+    measured = [line for line in lines if line["event"] == "evaluated"]
+    curves = [
+        ("each step", STEP_LOSS, steps),
+        ("training images", TRAINING, [(line["step"], line["train"]) for line in measured]),
+        ("held-out images", HELD_OUT, [(line["step"], line["held_out"]) for line in measured]),
+    ]
+    canvas = Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(canvas)
+    place = _axes(draw, [point for _, _, points in curves for point in points], width, height)
+    for number, (title, colour, points) in enumerate(curves):
+        if len(points) > 1:
+            draw.line([place(*point) for point in points], colour, 1 if colour is STEP_LOSS else 3, joint="curve")
+        draw.text((MARGIN + 170 * number, 8), title, colour if colour is not STEP_LOSS else (120, 140, 190), _font())
+    return canvas
+
+
+def _axes(draw: ImageDraw.ImageDraw, points: list[tuple[int, float]], width: int, height: int):
+    """Draw the axes; the function from step and loss to a place on the canvas. The losses' highest 1 % are cut off."""
+    last = max((step for step, _ in points), default=1) or 1
+    values = sorted(loss for _, loss in points) or [0.0, 1.0]
+    low, high = values[0], values[min(len(values) - 1, int(0.99 * len(values)))]
+    high = high if high > low else low + 1
+    across, up = width - 1.5 * MARGIN, height - 2 * MARGIN
+
+    def place(step: int, loss: float) -> tuple[float, float]:
+        return MARGIN + across * step / last, MARGIN + up * (1 - min(1.0, (loss - low) / (high - low)))
+
+    for fraction in (0.0, 0.5, 1.0):
+        loss, step = low + fraction * (high - low), round(fraction * last)
+        draw.line([place(0, loss), place(last, loss)], QUIET)
+        draw.text((MARGIN - 8, place(0, loss)[1]), f"{loss:.3g}", INK, _font(), anchor="rm")
+        draw.text((place(step, low)[0], height - MARGIN + 10), str(step), INK, _font(), anchor="ma")
+    return place
+
+
+def _font() -> ImageFont.ImageFont:
+    return ImageFont.load_default(TEXT)

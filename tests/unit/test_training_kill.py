@@ -1,0 +1,106 @@
+"""kill -9 at random points of a run: whatever is found on disk loads, and the run ends where it would have ended."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+
+sys.path.append(str(Path(__file__).parent))
+
+import tiny_training as tiny  # noqa: E402
+
+from domain_guidance.training import RunFiles  # noqa: E402
+from domain_guidance.training.run_log import read_log  # noqa: E402
+
+KILLS, STEPS = 24, 120
+
+# One process that imports once and forks, so that a kill costs milliseconds. It prints a line for every child: how it ended.
+KILLER = '''
+import os, random, signal, sys, time
+sys.path.append(sys.argv[2])
+import tiny_training as tiny
+import torch
+torch.set_num_threads(1)
+from safetensors.torch import load_file, save
+from domain_guidance.training import RunFiles, state
+from domain_guidance.training.run_log import read_log
+
+folder, kills, steps = tiny.Path(sys.argv[1]), int(sys.argv[3]), int(sys.argv[4])
+latents, lot = tiny.tiny_latents(folder), random.Random(0)
+
+def slowly(tensors, path, metadata=None):
+    """A disk so slow that half of the kills fall into a write."""
+    data = save(tensors, metadata)
+    with open(path, "wb") as file:
+        for half in (data[: len(data) // 2], data[len(data) // 2 :]):
+            file.write(half)
+            file.flush()
+            time.sleep(0.002)
+
+state.save_file = slowly
+
+def child(name):
+    settings = tiny.tiny_settings(steps=steps, checkpoint_every=1, evaluate_every=2)
+    for event in tiny.train_domain(tiny.TinyTrainable(), latents, settings, RunFiles(folder, name)):
+        pass
+
+child("warm")  # what is imported late is imported now
+done, run = 0, 0
+while done < kills:
+    pid = os.fork()
+    if not pid:
+        child(f"run{run}")
+        os._exit(0)
+    time.sleep(lot.uniform(0.01, 0.15))
+    os.kill(pid, signal.SIGKILL)
+    killed = os.WIFSIGNALED(os.waitpid(pid, 0)[1])
+    files = [path for path in folder.rglob("*") if path.suffix in (".safetensors", ".state") and "latents" not in path.parts]
+    for path in files:
+        load_file(path)
+    list(read_log(RunFiles(folder, f"run{run}").log))
+    done, run = done + killed, run + (not killed)
+    saved = RunFiles(folder, f"run{run}").state
+    print(killed, len(files), int(load_file(saved)["optimizer.step.last.bias"]) if saved.exists() else 0, flush=True)
+'''
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_run_killed_at_many_random_points_always_leaves_files_that_load_and_ends_as_if_it_never_was(tmp_path):
+    arguments = [tmp_path, Path(__file__).parent, str(KILLS), str(STEPS)]
+    done = subprocess.run([sys.executable, "-c", KILLER, *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    kills = [line.split() for line in done.stdout.splitlines() if line.startswith("True")]
+    assert len(kills) == KILLS >= 20
+    assert len({step for _, _, step in kills}) >= 8, f"the kills must fall on many steps, not {kills}"
+    _ends_as_uninterrupted(tmp_path)
+
+
+def _ends_as_uninterrupted(folder):
+    script = [sys.executable, "-c", FINISH, folder, Path(__file__).parent, str(STEPS)]
+    done = subprocess.run(script, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    whole, killed = RunFiles(folder, "whole"), RunFiles(folder, "run0")
+    for path in ("state", "result", "best"):
+        one, other = load_file(getattr(whole, path)), load_file(getattr(killed, path))
+        assert one.keys() == other.keys() and all(one[name].equal(other[name]) for name in one), path
+    logged = [[line["loss"] for line in read_log(files.log) if line["event"] == "step"] for files in (whole, killed)]
+    assert len(logged[0]) == STEPS and logged[0] == logged[1]
+
+
+FINISH = """
+import sys
+sys.path.append(sys.argv[2])
+import tiny_training as tiny
+tiny.torch.set_num_threads(1)
+for name in ("whole", "run0"):
+    tiny.run_tiny(tiny.Path(sys.argv[1]), name, steps=int(sys.argv[3]), checkpoint_every=1, evaluate_every=2)
+"""
+
+
+def test_the_tiny_training_that_is_killed_does_learn(tmp_path):
+    events = tiny.run_tiny(tmp_path, steps=40)
+    losses = [event.held_out for event in events if hasattr(event, "held_out")]
+    assert losses[-1] < 0.8 * losses[0]

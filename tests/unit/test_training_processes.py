@@ -1,0 +1,98 @@
+"""A batch may be divided over micro-batches and over processes: the training stays the same, to rounding."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+sys.path.append(str(Path(__file__).parent))
+
+import tiny_training as tiny  # noqa: E402
+
+from domain_guidance.noise_schedule import scaled_linear  # noqa: E402
+from domain_guidance.training import Batch, OneProcess, RunFiles, Settings, Share, TrainingState, noise_loss, train  # noqa: E402
+from domain_guidance.training.run_log import read_log  # noqa: E402
+
+HERE = Path(__file__).parent
+needs_accelerate = pytest.mark.skipif(importlib.util.find_spec("accelerate") is None, reason="accelerate is not installed")
+
+
+def curves(folder, name="run"):
+    """Losses of all steps, then training and held-out losses of all measurements."""
+    lines = list(read_log(RunFiles(folder, name).log))
+    steps = [line["loss"] for line in lines if line["event"] == "step"]
+    return steps + [value for line in lines if line["event"] == "evaluated" for value in (line["train"], line["held_out"])]
+
+
+def test_the_shares_of_a_batch_see_what_the_whole_batch_sees():
+    seen = {1: [], 2: []}
+    clean = torch.randn(6, 3, 4, 4)
+    for count in seen:
+        for index in range(count):
+
+            def record(noisy, timestep, conditioning):
+                seen[count].append((noisy, timestep))
+                return torch.zeros_like(noisy)
+
+            part = clean[index * 6 // count : (index + 1) * 6 // count]
+            noise_loss(record, Batch(part, None), scaled_linear(), "epsilon", torch.Generator().manual_seed(0), share=Share(index, count))
+    for whole, halves in zip(zip(*seen[1]), zip(*seen[2])):
+        assert torch.equal(whole[0], torch.cat(halves))
+
+
+@pytest.mark.parametrize("batch_size, accumulation", [(2, 2), (1, 4)])
+def test_accumulated_micro_batches_train_as_one_batch(tmp_path, batch_size, accumulation):
+    tiny.run_tiny(tmp_path / "whole", batch_size=4)
+    tiny.run_tiny(tmp_path / "cut", batch_size=batch_size, accumulation=accumulation)
+    assert curves(tmp_path / "cut") == pytest.approx(curves(tmp_path / "whole"), rel=1e-5)
+
+
+def test_gradients_are_exchanged_once_a_step_however_many_micro_batches_it_has():
+    parameter, accumulated = nn.Linear(1, 1), []
+
+    class Counting(OneProcess):
+        def accumulating(self):
+            accumulated.append(1)
+            return nullcontext()
+
+    settings = Settings(steps=2)
+    state, process = TrainingState(parameter, settings), Counting()
+    process.prepare(parameter, state.optimizer)
+    list(train(state, [lambda generator: parameter(torch.ones(1, 1)).sum()] * 3, settings, process))
+    assert len(accumulated) == 2 * 2, "all micro-batches but the last of each step"
+
+
+@needs_accelerate
+def test_accelerate_with_one_process_equals_none(tmp_path):
+    code = (
+        "import sys; sys.path.append(sys.argv[1]); import tiny_training as tiny; from accelerate import Accelerator\n"
+        "from domain_guidance.training.accelerated import AcceleratedProcess\n"
+        "tiny.run_tiny(tiny.Path(sys.argv[2]), process=AcceleratedProcess(Accelerator(cpu=True)), accumulation=2)"
+    )
+    subprocess.run([sys.executable, "-c", code, HERE, tmp_path / "accelerated"], check=True, capture_output=True)
+    tiny.run_tiny(tmp_path / "plain", accumulation=2)
+    assert curves(tmp_path / "accelerated") == pytest.approx(curves(tmp_path / "plain"), rel=1e-6)
+
+
+@needs_accelerate
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_two_processes_under_accelerate_launch_have_the_losses_of_one_with_twice_the_batch(tmp_path, accumulation):
+    for folder in ("one", "two"):
+        tiny.tiny_latents(tmp_path / folder)  # encoded once; the processes find it filled
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--num_processes", "2"]
+    command = [*launch, "--mixed_precision", "no", "--dynamo_backend", "no", HERE / "two_processes.py", tmp_path / "two", str(accumulation)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    # Two processes share one pipe, so their lines may run together.
+    assert sorted(re.findall(r"rank \d of \d", done.stdout)) == ["rank 0 of 2", "rank 1 of 2"]
+    tiny.run_tiny(tmp_path / "one", batch_size=4 * accumulation)
+    one, two = curves(tmp_path / "one"), curves(tmp_path / "two")
+    assert len(one) == len(two) == 20 + 2 * 5
+    assert two == pytest.approx(one, rel=1e-5)

@@ -1,0 +1,460 @@
+"""One run on real pictures: what it tells, what it leaves on disk, and that it goes on exactly where it stopped."""
+
+import dataclasses
+import json
+import logging
+import math
+import os
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+sys.path.append(str(Path(__file__).parent))
+
+import tiny_training as tiny  # noqa: E402
+
+from domain_guidance import training  # noqa: E402
+from domain_guidance.training import (  # noqa: E402
+    Evaluated,
+    Finished,
+    OneProcess,
+    Prepared,
+    RunFileError,
+    RunFiles,
+    RunSettings,
+    Sample,
+    Saved,
+    Step,
+    train_domain,
+)
+from domain_guidance.training.held_out_loss import HeldOutLoss, Point, memorising  # noqa: E402
+from domain_guidance.training.run_log import read_log  # noqa: E402
+
+
+def events_of(kind, events):
+    return [event for event in events if isinstance(event, kind)]
+
+
+def started(folder, trainable=None, **changed):
+    files = RunFiles(folder, "run")
+    return train_domain(trainable or tiny.TinyTrainable(), tiny.tiny_latents(folder), tiny.tiny_settings(**changed), files)
+
+
+def same_tensors(one, other):
+    one, other = load_file(one), load_file(other)
+    assert one.keys() == other.keys()
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def losses(folder, name="run"):
+    return [line["loss"] for line in read_log(RunFiles(folder, name).log) if line["event"] == "step"]
+
+
+# --- what is told ----------------------------------------------------------------------------------------------------
+
+
+def test_a_run_lowers_the_held_out_loss_of_real_pictures_and_tells_it_in_order(tmp_path):
+    events = tiny.run_tiny(tmp_path, steps=40, sample_every=20)
+    assert isinstance(events[0], Prepared) and events[1] == Sample(0), "the untrained model is shown first"
+    assert [event.step for event in events_of(Step, events)] == list(range(1, 41))
+    measured = events_of(Evaluated, events)
+    assert [event.step for event in measured] == [0, 5, 10, 15, 20, 25, 30, 35, 40]
+    assert measured[-1].held_out < 0.8 * measured[0].held_out
+    assert [event.best for event in measured[1:]] == [min(e.held_out for e in measured[1 : n + 1]) for n in range(1, len(measured))]
+    assert [event.step for event in events_of(Saved, events)] == [5, 10, 15, 20, 25, 30, 35, 40]
+    assert [event.step for event in events_of(Sample, events)] == [0, 20, 40]
+    files = RunFiles(tmp_path, "run")
+    assert events[-1] == Finished(40, files.result, files.best)
+
+
+def test_before_the_first_step_it_says_what_is_used_and_what_memory_it_takes(tmp_path):
+    prepared = tiny.run_tiny(tmp_path)[0]
+    for words in ("20 steps", "40 images used", "4 of 40 images are held out", "MiB of memory"):
+        assert words in prepared.message
+    numbers = 8 * 4 * 9 + 8 + 3 * 8 * 9 + 3
+    assert (prepared.memory.gradients, prepared.memory.optimizer, prepared.memory.average) == (4 * numbers, 8 * numbers, 4 * numbers)
+    assert prepared.memory.weights == 4 * (numbers + 1)
+    # Of four images, at least the input of each convolution: 4 and 8 channels of 16 x 16 in fp32.
+    assert prepared.memory.activations >= 4 * 12 * 256 * 4
+
+
+def test_the_result_is_the_average_of_the_last_step_and_the_best_that_of_the_lowest_held_out_loss(tmp_path):
+    trainable, averages = tiny.TinyTrainable(), {}
+    # The rate grows until the loss does.
+    for event in started(tmp_path, trainable, steps=30, learning_rate=2.0, warmup=60, sample_every=5):
+        if isinstance(event, Sample):
+            averages[event.step] = {name: value.clone() for name, value in trainable.module.state_dict().items()}
+    measured = {line["step"]: line["held_out"] for line in read_log(RunFiles(tmp_path, "run").log) if line["event"] == "evaluated"}
+    best = min((step for step in measured if step), key=measured.get)
+    assert 0 < best < 30, "the test needs a run whose end is not its best"
+    for path, step in ((RunFiles(tmp_path, "run").best, best), (RunFiles(tmp_path, "run").result, 30)):
+        written = load_file(path)
+        assert all(torch.equal(written[name], averages[step][name]) for name in written)
+    assert trainable.records[-1][0] == "run.safetensors"
+    record = trainable.records[-1][1]
+    assert (record["trained_steps"], record["images"], record["held_out_images"]) == (30, 36, 4)
+    assert record["held_out_loss"] == measured[30]
+    json.dumps(record)
+
+
+def test_the_log_holds_every_step_as_one_json_object_a_line(tmp_path):
+    events = tiny.run_tiny(tmp_path)
+    lines = [json.loads(line) for line in RunFiles(tmp_path, "run").log.read_text().splitlines()]
+    assert [(line["step"], line["loss"], line["learning_rate"]) for line in lines if line["event"] == "step"] == [
+        dataclasses.astuple(event) for event in events_of(Step, events)
+    ]
+    assert {line["event"] for line in lines} == {"prepared", "step", "evaluated", "saved", "finished"}
+
+
+def test_with_too_few_images_to_hold_out_there_is_no_second_curve_and_no_best_file(tmp_path):
+    files = RunFiles(tmp_path, "run")
+    events = list(train_domain(tiny.TinyTrainable(), tiny.tiny_latents(tmp_path, count=5), tiny.tiny_settings(), files))
+    assert not events_of(Evaluated, events) and events[-1] == Finished(20, files.result, None)
+    assert "no held-out loss" in events[0].message
+
+
+# --- the curves ------------------------------------------------------------------------------------------------------
+
+
+def test_the_held_out_loss_is_a_function_of_the_weights_alone_however_images_are_batched(tmp_path):
+    latents, trainable = tiny.tiny_latents(tmp_path), tiny.TinyTrainable()
+    division = training.domain_run.split([image.key for image in latents.images])
+    points = []
+    for batch_size in (1, 3, 4):
+        torch.manual_seed(batch_size)
+        points.append(HeldOutLoss(trainable, latents, division, batch_size).measure(7, trainable.predict, OneProcess()))
+    assert [dataclasses.astuple(point) for point in points[1:]] == [pytest.approx(dataclasses.astuple(points[0]), rel=1e-6)] * 2
+    trainable.module.last.bias.data += 0.1
+    assert HeldOutLoss(trainable, latents, division, 1).measure(7, trainable.predict, OneProcess()) != points[0]
+
+
+def test_every_held_out_image_is_measured_in_each_quarter_of_the_schedule(tmp_path):
+    latents, trainable = tiny.tiny_latents(tmp_path), tiny.TinyTrainable()
+    division = training.domain_run.split([image.key for image in latents.images])
+    seen = []
+
+    def predict(noisy, timestep, conditioning):
+        seen.extend(timestep.tolist())
+        return noisy
+
+    HeldOutLoss(trainable, latents, division, 4).measure(1, predict, OneProcess())
+    quarters = torch.tensor(seen).div(250, rounding_mode="floor").bincount(minlength=4)
+    assert quarters.tolist() == [8, 8, 8, 8], "4 held-out and 4 training images, once in each quarter"
+    assert len(set(seen)) > 24
+
+
+@pytest.mark.parametrize(
+    "points, says",
+    [
+        ([(0, 1.0, 1.0), (10, 0.8, 0.85), (20, 0.6, 0.8)], False),  # the gap widens but the held-out loss still falls
+        ([(0, 1.0, 1.0), (10, 0.8, 0.85), (20, 0.6, 0.9)], True),
+        ([(0, 1.0, 1.0), (10, 0.80, 0.85), (20, 0.81, 0.86)], False),  # both rise: not memory but noise or too high a rate
+        ([(0, 1.0, 1.2), (10, 0.8, 1.0), (20, 0.81, 1.01)], False),  # the held-out images are merely harder
+    ],
+)
+def test_memorising_is_said_when_the_gap_widens_past_the_best_held_out_loss(points, says):
+    said = memorising([Point(*values) for values in points])
+    assert bool(said) == says
+    if says:
+        assert "memorising: since step 10" in said
+
+
+def test_a_run_on_pictures_that_have_nothing_in_common_is_told_that_it_memorises(tmp_path):
+    class OnePicture(nn.Module):
+        """The ideal denoiser of one picture, which it learns: for pictures of noise the mean of those it was shown."""
+
+        def __init__(self):
+            super().__init__()
+            self.picture = nn.Parameter(torch.zeros(3, 16, 16))
+
+        def forward(self, noisy, timestep):
+            sigma = tiny.TinyTrainable.schedule.sigma(timestep).view(-1, 1, 1, 1)
+            return (noisy * (sigma**2 + 1).sqrt() - self.picture) / sigma
+
+    noise = tiny.BatchImages(torch.rand(8, 16, 16, 3, generator=torch.Generator().manual_seed(0)))
+    latents, settings = tiny.tiny_latents(tmp_path, source=noise), tiny.tiny_settings(steps=60, learning_rate=0.02, mirror=0.0)
+    events = list(train_domain(tiny.TinyTrainable(OnePicture()), latents, settings, RunFiles(tmp_path, "run")))
+    assert "memorising: since step 0" in events_of(Evaluated, events)[-1].memorising
+
+
+# --- exact resuming --------------------------------------------------------------------------------------------------
+
+
+def run_elsewhere(folder, kill_at=0, total=20):
+    """A run in a process of its own; more threads round otherwise, so all that are compared are made this way."""
+    command = [sys.executable, Path(tiny.__file__), folder, str(total), str(kill_at)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == (-9 if kill_at else 0), done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no SIGKILL here")
+@pytest.mark.parametrize("step", [10, 13])
+def test_twenty_steps_equal_ten_a_kill_and_ten_more_bit_for_bit(tmp_path, step):
+    run_elsewhere(tmp_path / "whole")
+    run_elsewhere(tmp_path / "killed", kill_at=step)
+    saved = load_file(RunFiles(tmp_path / "killed", "run").state)
+    assert int(saved["optimizer.step.first.weight"]) == {10: 5, 13: 10}[step], "killed before the save of its own step"
+    run_elsewhere(tmp_path / "killed")
+    whole, killed = (RunFiles(tmp_path / kind, "run") for kind in ("whole", "killed"))
+    for name in ("state", "result", "best"):
+        assert same_tensors(getattr(whole, name), getattr(killed, name)), name
+    assert training.state.read_record(whole.state) == training.state.read_record(killed.state)
+    assert losses(tmp_path / "whole") == losses(tmp_path / "killed"), "the same images, noise and timesteps, step by step"
+
+
+def test_the_saved_state_holds_weights_averages_moments_and_their_step():
+    wanted = {
+        f"{kind}.{name}"
+        for kind in ("parameter", "average", "optimizer.exp_avg", "optimizer.exp_avg_sq", "optimizer.step")
+        for name in ("first.weight", "first.bias", "last.weight", "last.bias")
+    }
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        tiny.run_tiny(Path(folder), steps=3)
+        assert set(load_file(RunFiles(Path(folder), "run").state)) == wanted
+
+
+@pytest.mark.parametrize("changed", [{"precision": "bf16"}, {"precision": "fp16"}, {"accumulation": 2}, {"cosine": True, "min_snr": 5.0}])
+@pytest.mark.parametrize("event", [Step(7, 0, 0), Evaluated(10, 0, 0, 0), Saved(Path(), 10), Sample(10)])
+def test_a_run_that_was_left_after_any_event_ends_as_the_uninterrupted_one(tmp_path, changed, event):
+    tiny.run_tiny(tmp_path / "whole", sample_every=5, **changed)
+    with closing(started(tmp_path / "left", sample_every=5, **changed)) as events:
+        for heard in events:
+            if type(heard) is type(event) and heard.step == event.step:
+                break
+    tiny.run_tiny(tmp_path / "left", sample_every=5, **changed)
+    assert same_tensors(RunFiles(tmp_path / "whole", "run").state, RunFiles(tmp_path / "left", "run").state)
+    assert same_tensors(RunFiles(tmp_path / "whole", "run").best, RunFiles(tmp_path / "left", "run").best)
+    assert losses(tmp_path / "whole") == losses(tmp_path / "left")
+
+
+def test_fp16s_loss_scale_is_resumed_as_well(tmp_path):
+    class Loud(tiny.TinyTrainable):
+        def predict(self, noisy, timestep, conditioning):  # its gradient overflows until the scale has come down
+            return 300 * super().predict(noisy, timestep, conditioning)
+
+    for kind, parts in (("whole", (20,)), ("parts", (10, 20))):
+        for steps in parts:
+            tiny.run_tiny(tmp_path / kind, trainable=Loud(), precision="fp16", steps=steps)
+    whole, parts = (RunFiles(tmp_path / kind, "run").state for kind in ("whole", "parts"))
+    assert 1 < training.state.read_record(whole)["scaling"]["scale"] < 2**16
+    assert training.state.read_record(whole) == training.state.read_record(parts) and same_tensors(whole, parts)
+
+
+def test_more_steps_extend_a_finished_run_as_if_they_had_been_asked_for_at_once(tmp_path):
+    tiny.run_tiny(tmp_path / "whole", steps=20)
+    tiny.run_tiny(tmp_path / "extended", steps=12)
+    tiny.run_tiny(tmp_path / "extended", steps=20)
+    assert same_tensors(*(RunFiles(tmp_path / kind, "run").state for kind in ("whole", "extended")))
+    assert losses(tmp_path / "whole") == losses(tmp_path / "extended")
+
+
+def test_queueing_a_finished_run_again_makes_no_step_and_the_same_file(tmp_path):
+    tiny.run_tiny(tmp_path)
+    before = RunFiles(tmp_path, "run").result.read_bytes()
+    again = tiny.run_tiny(tmp_path)
+    assert not events_of(Step, again) and isinstance(again[-1], Finished)
+    assert RunFiles(tmp_path, "run").result.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "changed, words",
+    [
+        ({"learning_rate": 1e-3}, "learning_rate was 0.01 and is 0.001"),
+        ({"seed": 5}, "seed was 0 and is 5"),
+        ({"batch_size": 3}, "images a step was 4 and is 3"),
+        ({"precision": "bf16"}, "precision was fp32 and is bf16"),
+    ],
+)
+def test_resuming_with_other_settings_names_the_difference_and_leaves_the_state_alone(tmp_path, changed, words):
+    tiny.run_tiny(tmp_path)
+    before = RunFiles(tmp_path, "run").state.read_bytes()
+    with pytest.raises(ValueError, match=f"cannot go on: {words}. Set it back, or train a new version"):
+        tiny.run_tiny(tmp_path, **{"steps": 30, **changed})
+    assert RunFiles(tmp_path, "run").state.read_bytes() == before
+
+
+def test_resuming_on_other_images_or_another_form_is_refused(tmp_path):
+    tiny.run_tiny(tmp_path)
+    with pytest.raises(ValueError, match="images was [0-9a-f]+ and is [0-9a-f]+"):
+        list(train_domain(tiny.TinyTrainable(), tiny.tiny_latents(tmp_path, seed=1), tiny.tiny_settings(), RunFiles(tmp_path, "run")))
+    other = tiny.TinyTrainable()
+    other.identity = {"form": "adapter"}
+    with pytest.raises(ValueError, match="form was tiny and is adapter"):
+        tiny.run_tiny(tmp_path, trainable=other)
+
+
+def test_a_batch_may_be_cut_otherwise_when_a_run_goes_on(tmp_path):
+    tiny.run_tiny(tmp_path, steps=5)
+    tiny.run_tiny(tmp_path, steps=10, batch_size=2, accumulation=2)
+    assert len(losses(tmp_path)) == 10
+
+
+# --- how a run ends --------------------------------------------------------------------------------------------------
+
+
+def test_after_a_cancel_no_further_step_is_made_and_the_state_of_the_last_one_is_on_disk(tmp_path):
+    trainable, made = tiny.TinyTrainable(), []
+    with pytest.raises(KeyboardInterrupt), closing(started(tmp_path, trainable, checkpoint_every=0)) as events:
+        for event in events:
+            made += events_of(Step, [event])
+            if len(made) == 7:
+                now = {name: value.clone() for name, value in trainable.module.state_dict().items()}
+                raise KeyboardInterrupt  # a BaseException, as ComfyUI's interrupt
+    assert len(made) == 7
+    saved = load_file(RunFiles(tmp_path, "run").state)
+    assert all(torch.equal(saved[f"parameter.{name}"], now[name]) for name in now if name != "frozen")
+    assert int(saved["optimizer.step.last.bias"]) == 7
+
+
+@pytest.mark.parametrize("problem", [torch.cuda.OutOfMemoryError("out of memory"), KeyboardInterrupt()])
+def test_an_exception_inside_a_step_leaves_the_state_of_the_step_before(tmp_path, problem):
+    trainable = tiny.TinyTrainable()
+    with pytest.raises(type(problem)):
+        for event in started(tmp_path, trainable, checkpoint_every=0, evaluate_every=0):
+            if isinstance(event, Step) and event.step == 6:
+
+                def fail(*_):
+                    raise problem
+
+                trainable.predict = fail
+    assert int(load_file(RunFiles(tmp_path, "run").state)["optimizer.step.last.bias"]) == 6
+
+
+def test_a_half_made_step_is_never_saved(tmp_path):
+    trainable = tiny.TinyTrainable()
+    calls = []
+
+    def interrupt(*_):  # an interrupt between the optimiser's step and the average's
+        calls.append(1)
+        if len(calls) == 8:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training.Ema, "update", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            list(started(tmp_path, trainable))
+    assert int(load_file(RunFiles(tmp_path, "run").state)["optimizer.step.last.bias"]) == 5
+
+
+def test_a_loss_that_is_nan_names_the_step_and_what_to_lower_and_keeps_the_last_good_state(tmp_path):
+    trainable, net = tiny.TinyTrainable(), tiny.TinyNet()
+
+    def diverges_at_the_eighth(noisy, timestep, conditioning):
+        return trainable.module(noisy, timestep) * (math.nan if len(seen) == 7 else 1)
+
+    seen = []
+    trainable.predict = diverges_at_the_eighth
+    with pytest.raises(FloatingPointError, match="loss of step 8 is nan: lower the learning rate"):
+        for event in started(tmp_path, trainable, checkpoint_every=0, evaluate_every=0):
+            seen += events_of(Step, [event])
+    saved = load_file(RunFiles(tmp_path, "run").state)
+    assert int(saved["optimizer.step.last.bias"]) == 7
+    assert all(tensor.isfinite().all() for tensor in saved.values()) and net is not None
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence_before_the_first_step(tmp_path):
+    (tmp_path / "file").write_text("")
+    trainable = tiny.TinyTrainable()
+    with pytest.raises(RunFileError, match="cannot be written to .*free some space or choose a folder.*nothing of the run is saved yet"):
+        list(train_domain(trainable, tiny.tiny_latents(tmp_path), tiny.tiny_settings(), RunFiles(tmp_path / "file" / "sub", "run")))
+    assert not trainable.records
+
+
+def test_a_disk_too_small_for_the_run_is_refused_before_the_first_step(tmp_path, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
+    with pytest.raises(RunFileError, match="0.00 GB free and the run's files take up to 0.00 GB: free some space"):
+        tiny.run_tiny(tmp_path)
+
+
+def test_a_disk_that_gets_full_is_one_sentence_and_the_last_state_stays(tmp_path, monkeypatch):
+    write, count = training.state.save_file, []
+
+    def full_later(*arguments, **options):
+        count.append(1)
+        if len(count) > 2:
+            raise OSError(28, "No space left on device")
+        return write(*arguments, **options)
+
+    monkeypatch.setattr("domain_guidance.training.state.save_file", full_later)
+    with pytest.raises(RunFileError, match="No space left on device.*the state of step 5 is kept"):
+        tiny.run_tiny(tmp_path)
+    assert int(load_file(RunFiles(tmp_path, "run").state)["optimizer.step.last.bias"]) == 5
+    assert not list(tmp_path.rglob("*.part"))
+
+
+# --- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_version_takes_the_first_free_name_and_resume_the_same_one(tmp_path):
+    assert RunFiles.choose(tmp_path, "cats.safetensors", "new version").name == "cats"
+    tiny.run_tiny(tmp_path, name="cats", steps=1)
+    assert RunFiles.choose(tmp_path, "cats", "new version").name == "cats-2"
+    RunFiles(tmp_path, "cats-2").run_folder.mkdir()
+    assert RunFiles.choose(tmp_path, "cats", "new version").name == "cats-3"
+    assert RunFiles.choose(tmp_path, "cats", "resume").name == "cats"
+
+
+@pytest.mark.parametrize("name", ["", "../cats", "a/b", "..", "a\\b", ".hidden"])
+def test_a_name_that_leaves_its_folder_is_refused(tmp_path, name):
+    with pytest.raises(RunFileError, match="cannot be the name of a file"):
+        RunFiles.choose(tmp_path, name, "resume")
+
+
+def test_beside_the_models_lies_nothing_that_a_loader_would_list_as_one(tmp_path):
+    tiny.run_tiny(tmp_path)
+    listed = {path.name for path in tmp_path.rglob("*.safetensors") if "latents" not in path.parts}
+    assert listed == {"run.safetensors", "run.best.safetensors"}
+
+
+# --- bad settings ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"precision": "fp8"}, "'fp8' was asked for: choose one of fp32, bf16, fp16"),
+        ({"batch_size": 0}, "batch_size is 0"),
+        ({"accumulation": 0}, "accumulation is 0"),
+        ({"learning_rate": math.nan}, "learning_rate is nan"),
+        ({"mirror": 2.0}, "mirror is 2.0"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused_in_one_sentence(changed, message):
+    with pytest.raises(ValueError, match=message):
+        RunSettings(steps=1, **changed)
+
+
+def test_weights_too_narrow_to_learn_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="to be trained are in bfloat16.*hold them in fp32.*or train the adapter form"):
+        tiny.run_tiny(tmp_path, trainable=tiny.TinyTrainable(tiny.TinyNet().bfloat16()))
+
+
+def test_a_trained_tensor_that_the_network_does_not_use_is_named(tmp_path):
+    net = tiny.TinyNet()
+    net.unused = nn.Parameter(torch.zeros(2))
+    with pytest.raises(ValueError, match="1 of 5 trained tensors got no gradient .*'unused'"):
+        tiny.run_tiny(tmp_path, trainable=tiny.TinyTrainable(net))
+
+
+def test_every_trained_tensor_moves_and_every_frozen_one_stays(tmp_path):
+    trainable = tiny.TinyTrainable()
+    before = {name: value.clone() for name, value in trainable.module.named_parameters()}
+    tiny.run_tiny(tmp_path, trainable=trainable, steps=2)
+    moved = {name for name, value in trainable.module.named_parameters() if not torch.equal(value, before[name])}
+    assert moved == set(before) - {"frozen"}
+
+
+def test_a_quiet_run_draws_nothing_from_the_global_generator(tmp_path):
+    trainable, latents = tiny.TinyTrainable(), tiny.tiny_latents(tmp_path)
+    before = torch.get_rng_state()
+    list(train_domain(trainable, latents, tiny.tiny_settings(), RunFiles(tmp_path, "run")))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert logging.getLogger("domain_guidance.training").level == logging.NOTSET

@@ -1,0 +1,15 @@
+"""What `accelerate launch` starts in each process: the tiny training, with half of the batch. Arguments: folder, accumulation."""
+
+import sys
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))
+
+import tiny_training as tiny  # noqa: E402
+from accelerate import Accelerator  # noqa: E402
+
+from domain_guidance.training.accelerated import AcceleratedProcess  # noqa: E402
+
+process = AcceleratedProcess(Accelerator(cpu=True))
+print(f"rank {process.rank} of {process.world}", flush=True)
+tiny.run_tiny(Path(sys.argv[1]), process=process, batch_size=2, accumulation=int(sys.argv[2]))
