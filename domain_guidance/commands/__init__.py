@@ -1,0 +1,1 @@
+"""The command line: `python -m domain_guidance train` and `sample`, on local diffusers folders, on one device or many."""

@@ -1,0 +1,113 @@
+"""Reading a base model from a diffusers folder: UNet, VAE, noise schedule and the empty prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..noise_schedule import NoiseSchedule, scaled_linear
+from ..parameterization import Prediction
+from ..training.diffusers_trainable import EmptyPrompt
+
+
+@dataclass(frozen=True)
+class DiffusersFolder:
+    """A folder (or, with `download`, a repository name) that a diffusers pipeline of the Stable Diffusion family was saved to.
+
+    Every part is read when it is asked for and kept by whoever asked.
+    """
+
+    place: str
+    download: bool = False
+
+    def __post_init__(self):
+        if not self.download and not (Path(self.place) / "model_index.json").is_file():
+            raise ValueError(
+                f"'{self.place}' is no diffusers folder, it has no model_index.json: give the folder of a saved pipeline, or "
+                "allow the download with --allow-download."
+            )
+
+    def unet(self, dtype: torch.dtype = torch.float32) -> nn.Module:
+        """The base UNet, for evaluation. Raises ValueError if the pipeline has another kind of network."""
+        if "unet" not in self.index:
+            raise ValueError(
+                f"'{self.place}' is a {self.index.get('_class_name')} without a UNet: the command line trains UNets, the node in "
+                "ComfyUI trains the others."
+            )
+        from diffusers import UNet2DConditionModel
+
+        return UNet2DConditionModel.from_pretrained(self.place, **self._part("unet"), torch_dtype=dtype).eval()
+
+    def vae(self) -> nn.Module:
+        from diffusers import AutoencoderKL
+
+        return AutoencoderKL.from_pretrained(self.place, **self._part("vae")).eval().requires_grad_(False)
+
+    @property
+    def index(self) -> Mapping[str, Any]:
+        """model_index.json: which class each part is of."""
+        from diffusers import DiffusionPipeline
+
+        return DiffusionPipeline.load_config(self.place, local_files_only=not self.download)
+
+    @property
+    def latent_cell(self) -> int:
+        """Pixels along a side of one latent cell."""
+        from diffusers import AutoencoderKL
+
+        return 2 ** (len(AutoencoderKL.load_config(self.place, **self._part("vae"))["block_out_channels"]) - 1)
+
+    def schedule(self) -> tuple[NoiseSchedule, Prediction]:
+        """The noise levels the base was trained at and what it puts out."""
+        from diffusers import DDPMScheduler  # its configuration alone, which every scheduler of the family shares
+
+        config = DDPMScheduler.load_config(self.place, **self._part("scheduler"))
+        if config.get("beta_schedule", "scaled_linear") != "scaled_linear":
+            raise ValueError(f"The base's noise schedule is '{config['beta_schedule']}', expected scaled_linear: train it in ComfyUI.")
+        prediction = config.get("prediction_type", "epsilon")
+        if prediction not in ("epsilon", "v_prediction"):
+            raise ValueError(f"The base predicts '{prediction}', expected epsilon or v_prediction: train it in ComfyUI.")
+        return scaled_linear(config["num_train_timesteps"], config["beta_start"], config["beta_end"]), prediction
+
+    def prompt(self, text: str = "") -> EmptyPrompt:
+        """The text encoders' output for one prompt; for SDXL both encoders' and the pooled vector of the second."""
+        embeddings, pooled = [], None
+        second = self.index.get("text_encoder_2", [None])[0] is not None
+        for number in ("", "_2") if second else ("",):
+            ids, encoder = self._tokens(text, f"tokenizer{number}"), self._encoder(f"text_encoder{number}", bool(number))
+            with torch.no_grad():
+                output = encoder(ids, output_hidden_states=second)
+            embeddings.append(output.hidden_states[-2] if second else output.last_hidden_state)
+            pooled = output.text_embeds if number else None
+        return EmptyPrompt(torch.cat(embeddings, dim=-1), pooled)
+
+    def _tokens(self, text: str, name: str) -> Tensor:
+        from transformers import CLIPTokenizer
+
+        tokenizer = CLIPTokenizer.from_pretrained(self.place, **self._part(name))
+        return tokenizer(text, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt").input_ids
+
+    def _encoder(self, name: str, projected: bool) -> nn.Module:
+        from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+        kind = CLIPTextModelWithProjection if projected else CLIPTextModel
+        return kind.from_pretrained(self.place, **self._part(name)).eval()
+
+    def _part(self, name: str) -> dict[str, Any]:
+        return {"subfolder": name, "local_files_only": not self.download}
+
+
+def encoder_of(vae: nn.Module, device: torch.device) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+    """What a latent cache calls: pixels [B, 3, H, W] in [-1, 1] -> posterior mean and log-variance on the CPU."""
+    vae.to(device)
+
+    def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:
+        posterior = vae.encode(pixels.to(device)).latent_dist
+        return posterior.mean.cpu(), posterior.logvar.cpu()
+
+    return encode

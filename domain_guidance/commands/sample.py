@@ -1,0 +1,133 @@
+"""`python -m domain_guidance sample`: pictures from a trained file, image i from seed + i alone, on as many devices as there are."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ..data import Size, sdxl_size_conditioning
+from ..denoiser import GuidedDenoiser
+from ..domain_file import DomainCard, DomainFileError, read_card, read_domain_file
+from ..noise_schedule import NoiseSchedule
+from ..parameterization import Prediction, denoised, network_input
+from ..sampling import karras_sigmas, sample_dpmpp_2m
+from ..training.adapter_file import merged, read_adapter_file
+from ..training.diffusers_trainable import EmptyPrompt, base_fingerprint
+from ..training.process import AUTOCAST
+from ..unet_layouts import diffusers_to_host, host_to_diffusers
+from .diffusers_folder import DiffusersFolder
+from .interrupts import Check
+from .processes import start_process
+
+logger = logging.getLogger(__name__)
+
+
+def add_sample_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--base", required=True, help="diffusers folder of the base model")
+    parser.add_argument("--domain", type=Path, required=True, help="domain file or adapter that train wrote")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the pictures, named by their seed")
+    parser.add_argument("--count", type=int, default=4, help="how many pictures")
+    parser.add_argument("--seed", type=int, default=0, help="of the first picture; picture i has seed + i")
+    parser.add_argument("--prompt", default="", help="what to draw (default: nothing, that is, any picture of the domain)")
+    parser.add_argument("--weight", type=float, help="domain weight w_d (default: what the file recommends)")
+    parser.add_argument("--cfg", type=float, help="text weight w_c (default: what the file recommends)")
+    parser.add_argument("--steps", type=int, default=25, help="of DPM-Solver++ (2M)")
+    parser.add_argument("--width", type=int, default=512, help="pixels")
+    parser.add_argument("--height", type=int, default=512, help="pixels")
+    parser.add_argument("--precision", choices=("fp32", *AUTOCAST), default="fp32")
+    parser.add_argument("--allow-download", action="store_true", help="let --base be the name of a repository")
+
+
+def sample(options: argparse.Namespace, check: Check) -> None:
+    """Draw as the options say. check: called between pictures, to raise what ends the work.
+
+    Raises ValueError with one sentence for the user.
+    """
+    process, device = start_process(options.precision)
+    base = DiffusersFolder(options.base, options.allow_download)
+    vae, cell = base.vae().to(device), base.latent_cell
+    denoiser, prompt = _denoiser(base, options, device), base.prompt(options.prompt) if options.prompt else None
+    schedule, _ = base.schedule()
+    shape = (vae.config.latent_channels, options.height // cell, options.width // cell)
+    options.out.mkdir(parents=True, exist_ok=True)
+    for number in range(process.rank, options.count, process.world):
+        with torch.no_grad(), process.arithmetic():
+            latent = draw(partial(denoiser, conditioning=prompt), schedule, shape, options.seed + number, options.steps, device)
+            picture = vae.decode(latent / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)).sample[0]
+        path = options.out / f"{options.seed + number:06d}.png"
+        _save(picture, path)
+        logger.info("'%s' is drawn", path)
+        check()
+    process.wait()
+
+
+def draw(denoise, schedule: NoiseSchedule, shape: tuple[int, ...], seed: int, steps: int, device: torch.device) -> Tensor:
+    """One latent [1, C, h, w] in the model's scale. One at a time, so that neighbours in a batch cannot change a digit of it."""
+    sigmas = karras_sigmas(steps, float(schedule.sigmas[0]), float(schedule.sigmas[-1])).to(device)
+    noise = torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed)).to(device)
+    return sample_dpmpp_2m(denoise, noise * sigmas[0], sigmas)
+
+
+@dataclass(frozen=True)
+class _Prompted:
+    """A diffusers UNet as a `Denoiser` whose conditioning is an `EmptyPrompt`, pooled vector and picture size included."""
+
+    unet: nn.Module
+    schedule: NoiseSchedule
+    prediction: Prediction
+    size: Size
+
+    def __call__(self, x: Tensor, sigma: Tensor, conditioning: EmptyPrompt) -> Tensor:
+        added = None
+        if conditioning.pooled_output is not None:
+            sizes = sdxl_size_conditioning(self.size).to(x)[None]
+            added = {"text_embeds": conditioning.pooled_output.to(x), "time_ids": sizes}
+        scaled = network_input(x, sigma, self.prediction)
+        context = conditioning.cross_attn.to(x)
+        output = self.unet(scaled, self.schedule.timestep(sigma), context, added_cond_kwargs=added, return_dict=False)[0]
+        return denoised(output.float(), x, sigma, self.prediction)
+
+
+def _denoiser(base: DiffusersFolder, options: argparse.Namespace, device: torch.device) -> GuidedDenoiser:
+    unet, (schedule, prediction) = base.unet(), base.schedule()
+    domain = base.unet()
+    card, empty = _load_domain(options.domain, domain)
+    if card.prediction != prediction:
+        raise DomainFileError(f"'{options.domain.name}' predicts {card.prediction} and the base {prediction}: give the base it was trained from.")
+    if card.base_fingerprint != base_fingerprint(unet):
+        logger.warning("'%s' was trained from another base (%s): the guidance pushes away from this one.", options.domain.name, card.base_name)
+    size = Size(options.width, options.height)
+    host = partial(_Prompted, schedule=schedule, prediction=prediction, size=size)
+    return GuidedDenoiser(
+        base=host(unet.to(device)),
+        domain=host(domain.to(device)),
+        empty=base.prompt(),
+        domain_conditioning=empty,
+        weight=card.recommended_weight if options.weight is None else options.weight,
+        cfg=card.recommended_cfg if options.cfg is None else options.cfg,
+    )
+
+
+def _load_domain(path: Path, unet: nn.Module) -> tuple[DomainCard, EmptyPrompt]:
+    """Turn a copy of the base into the domain's UNet."""
+    if read_card(path).training.get("form") == "adapter":
+        file = read_adapter_file(path)
+        state = merged(diffusers_to_host(unet.state_dict(), unet.config), file.tensors)
+    else:
+        file = read_domain_file(path)
+        state = file.weights
+    unet.load_state_dict(host_to_diffusers(state, unet.config))
+    pooled = file.pooled_output
+    return file.card, EmptyPrompt(file.cross_attn.float(), None if pooled is None else pooled.float())
+
+
+def _save(picture: Tensor, path: Path) -> None:
+    levels = ((picture.float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    Image.fromarray(levels.permute(1, 2, 0).numpy()).save(path)

@@ -1,0 +1,195 @@
+"""`python -m domain_guidance train`: a folder of images and a diffusers folder to a domain file or adapter."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import time
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from ..data import CachedLatents, Encoded, FolderImages, LatentCache, Size, aspect_buckets, held_out_batches, shorter_side, split
+from ..fingerprint import fingerprint
+from ..training import Evaluated, Event, Finished, Prepared, RunFiles, Sample, Saved, Step, train_domain
+from ..training.curves import draw_curves
+from ..training.diffusers_trainable import DiffusersTrainable, add_adapter, base_fingerprint, take_text_out
+from ..training.preview import draw_preview
+from ..training.process import AUTOCAST, Process
+from .diffusers_folder import DiffusersFolder, encoder_of
+from .interrupts import Check
+from .options import plain, run_settings
+from .processes import start_process
+
+logger = logging.getLogger(__name__)
+
+CONSTANT_IMAGES = 32  # of the domain, for measuring the constants
+PREVIEWS = 4
+SECONDS_BETWEEN_LINES = 2.0  # every step is in the log file
+
+
+def train(options: argparse.Namespace, check: Check) -> None:
+    """Train as the options say. check: called between steps, to raise what ends the run.
+
+    Raises ValueError with one sentence for the user.
+    """
+    if options.dry_run:
+        logger.info("%s", json.dumps(plain(options), indent=2))
+        return
+    process, device = start_process(options.precision)
+    settings = run_settings(options, process.world)
+    files = RunFiles.choose(options.out, options.name, options.on_existing)
+    process.wait()  # every process has chosen before one of them makes a file
+    base = DiffusersFolder(options.base, options.allow_download)
+    vae = base.vae()
+    latents = _fill_cache(_cache(base, vae, options, process, device), process, check)
+    with ExitStack() as stack:
+        trainable = _make_trainable(base, vae.config, latents, options, device, stack)
+        listener = _Listener(files, settings.steps, _Preview(trainable, vae, latents), _tensorboard(files, process, stack))
+        for event in stack.enter_context(closing(train_domain(trainable, latents, settings, files, process))):
+            if process.rank == 0:
+                listener.hear(event)
+            check()
+
+
+def _cache(base: DiffusersFolder, vae: nn.Module, options: argparse.Namespace, process: Process, device: torch.device) -> LatentCache:
+    return LatentCache(
+        options.cache or options.out / "latents",
+        FolderImages(options.images),
+        encoder_of(vae, device),
+        vae=fingerprint(vae.state_dict()),
+        bucket_of=_buckets(options, base.latent_cell),
+        cell=base.latent_cell,
+        rank=process.rank,
+        world=process.world,
+    )
+
+
+def _fill_cache(cache: LatentCache, process: Process, check: Check) -> CachedLatents:
+    """Encode this process's share of the images; the latents of all, when every process has done so."""
+    for event in cache.fill():
+        if isinstance(event, Encoded):
+            logger.info("images encoded: %d of %d", event.done, event.total)
+        else:
+            logger.warning("'%s' is left out, because %s", event.name, event.reason)
+        check()
+    process.wait()
+    return cache.open()
+
+
+def _buckets(options, cell: int):
+    if options.buckets == "aspect":
+        return aspect_buckets(options.resolution, step=min(8 * cell, options.resolution))
+    return shorter_side(options.resolution, cell=cell)
+
+
+def _make_trainable(base: DiffusersFolder, vae_config, latents, options, device, stack: ExitStack) -> DiffusersTrainable:
+    adapter = options.form == "adapter"
+    # What is trained must be fp32; a frozen base may be as narrow as the arithmetic.
+    unet = base.unet(AUTOCAST.get(options.precision, torch.float32) if adapter else torch.float32)
+    schedule, prediction = base.schedule()
+    trainable = DiffusersTrainable(
+        module=unet,
+        schedule=schedule,
+        prediction=prediction,
+        empty=base.prompt(),
+        form=options.form,
+        base_fingerprint=base_fingerprint(unet),
+        base_name=Path(options.base).name,
+        scaling=vae_config.scaling_factor,
+        shift=vae_config.shift_factor or 0.0,
+        rank=options.rank if adapter else 0,
+    )
+    if adapter:
+        add_adapter(unet, options.rank, options.seed)
+    unet.to(device)
+    if options.form == "text-free":
+        stack.callback(take_text_out(trainable, _some_latents(trainable, latents, device)).close)
+        logger.info("cross-attention replaced by constants; relative residuals %s", trainable.notes["residuals"])
+    elif not adapter:
+        unet.requires_grad_(True)
+    if options.gradient_checkpointing:
+        unet.enable_gradient_checkpointing()
+    return trainable
+
+
+def _some_latents(trainable: DiffusersTrainable, latents: CachedLatents, device: torch.device):
+    chosen = split([image.key for image in latents.images]).train[:CONSTANT_IMAGES]
+    for batch in held_out_batches(latents, chosen, batch_size=4):
+        yield trainable.latent_scale(batch.latents.to(device)), batch.bucket
+
+
+@dataclass
+class _Preview:
+    """Draws what the model now makes by itself, at the size of the first image."""
+
+    trainable: DiffusersTrainable
+    vae: nn.Module
+    latents: CachedLatents
+
+    def draw(self) -> Image.Image:
+        shape = self.latents.read(0).mean.shape
+        return draw_preview(self.trainable, self._decode, self.latents.images[0].bucket, shape, PREVIEWS)
+
+    def _decode(self, latent: Tensor) -> Tensor:
+        return self.vae.decode(latent / self.trainable.scaling + self.trainable.shift).sample
+
+
+class _Listener:
+    """Says what happens: log lines, preview pictures, the curve, and TensorBoard where it is installed."""
+
+    def __init__(self, files: RunFiles, steps: int, preview: _Preview, writer: Any):
+        self.files, self.steps, self.preview, self.writer = files, steps, preview, writer
+        self.started, self.said, self.first = time.monotonic(), 0.0, 0
+
+    def hear(self, event: Event) -> None:
+        if isinstance(event, Prepared):
+            self.started, self.first = time.monotonic(), event.step
+            logger.info("%s", event.message)
+        elif isinstance(event, Step):
+            self._step(event)
+        elif isinstance(event, Evaluated):
+            self._evaluated(event)
+        elif isinstance(event, Sample):
+            self.preview.draw().save(self.files.run_folder / f"sample-{event.step:06d}.png")
+        elif isinstance(event, Saved):
+            logger.info("step %d is saved in '%s'", event.step, event.path)
+        elif isinstance(event, Finished):
+            best = f"; the lowest held-out loss is that of '{event.best_path}'" if event.best_path else ""
+            logger.info("'%s' is written, trained for %d steps%s", event.path, event.step, best)
+
+    def _step(self, event: Step) -> None:
+        now = time.monotonic()
+        if now - self.said >= SECONDS_BETWEEN_LINES or event.step == self.steps:
+            pace = (now - self.started) / (event.step - self.first)
+            left = pace * (self.steps - event.step)
+            logger.info("step %d of %d, loss %.4f, %.2f s a step, %.0f s left", event.step, self.steps, event.loss, pace, left)
+            self.said = now
+        if self.writer:
+            self.writer.add_scalar("loss/step", event.loss, event.step)
+            self.writer.add_scalar("learning_rate", event.learning_rate, event.step)
+
+    def _evaluated(self, event: Evaluated) -> None:
+        logger.info("step %d: loss on training images %.4f, on held-out ones %.4f", event.step, event.train, event.held_out)
+        if event.memorising:
+            logger.warning("%s", event.memorising)
+        draw_curves(self.files.log).save(self.files.curve)
+        if self.writer:
+            self.writer.add_scalar("loss/training", event.train, event.step)
+            self.writer.add_scalar("loss/held_out", event.held_out, event.step)
+
+
+def _tensorboard(files: RunFiles, process: Process, stack: ExitStack):
+    """A writer for TensorBoard, where that is installed; None elsewhere."""
+    if process.rank or find_spec("tensorboard") is None:
+        return None
+    from torch.utils.tensorboard import SummaryWriter
+
+    return stack.enter_context(closing(SummaryWriter(str(files.run_folder / "tensorboard"))))

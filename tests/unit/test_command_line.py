@@ -1,0 +1,303 @@
+"""`python -m domain_guidance train | sample`, on a diffusers folder a few thousand parameters large and real images."""
+
+import importlib.util
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from safetensors.torch import load_file
+
+sys.path.append(str(Path(__file__).parent))
+
+import mini_pipeline  # noqa: E402
+
+from domain_guidance.__main__ import main  # noqa: E402
+from domain_guidance.commands.options import add_train_options, parse_train, run_settings  # noqa: E402
+from domain_guidance.commands.presets import PRESETS  # noqa: E402
+from domain_guidance.domain_file import read_card, read_domain_file  # noqa: E402
+from domain_guidance.training import RunFiles, ema_decay  # noqa: E402
+from domain_guidance.training.run_log import read_log  # noqa: E402
+
+ROOT = Path(__file__).parents[2]
+ELSEWHERE = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A folder with a base (`sd`, `xl`) and images."""
+    folder = tmp_path_factory.mktemp("command line")
+    mini_pipeline.write_pipeline(folder / "sd")
+    mini_pipeline.write_pipeline(folder / "xl", sdxl=True)
+    mini_pipeline.write_images(folder / "images")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def said(caplog):
+    caplog.set_level(logging.INFO)
+    return caplog
+
+
+def arguments(place, out, base="sd", **changed):
+    values = {
+        "base": place / base, "images": place / "images", "out": out, "cache": place / "latents", "form": "text-free", "steps": 6,
+        "resolution": 16, "buckets": "shorter-side", "learning-rate": 1e-3, "evaluate-every": 3, "checkpoint-every": 3, **changed,
+    }
+    return ["train", *(word for name, value in values.items() for word in (f"--{name}", str(value)))]
+
+
+def held_out(out, name="domain"):
+    return [line["held_out"] for line in read_log(RunFiles(out, name).log) if line["event"] == "evaluated"]
+
+
+def options_of(*words):
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    add_train_options(parser)
+    return parse_train(parser, ["--base", "b", "--images", "i", "--out", "o", "--steps", "100", *words])
+
+
+# --- train -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["adapter", "text-free", "empty-prompt"])
+def test_training_on_a_folder_of_images_lowers_the_held_out_loss_and_writes_the_file(place, tmp_path, form, said):
+    if form == "adapter":
+        pytest.importorskip("peft")
+    assert main(arguments(place, tmp_path, form=form, steps=12)) == 0
+    losses = held_out(tmp_path)
+    assert losses[-1] < losses[0] - (0.001 if form == "adapter" else 0.1)
+    card = read_card(tmp_path / "domain.safetensors")
+    assert card.training["form"] == form and card.base_name == "sd" and card.training["trained_steps"] == 12
+    assert card.training["held_out_loss"] == losses[-1]
+    assert Image.open(RunFiles(tmp_path, "domain").curve).size == (768, 432)
+    assert "24 images used" in said.text and "4 of 24 images are held out" in said.text
+
+
+@pytest.mark.parametrize("form", ["adapter", "text-free"])
+def test_sdxl_is_trained_with_its_pooled_vector_and_its_sizes(place, tmp_path, form):
+    if form == "adapter":
+        pytest.importorskip("peft")
+    assert main(arguments(place, tmp_path, base="xl", form=form)) == 0
+    assert load_file(tmp_path / "domain.safetensors")["domain.pooled_output"].shape == (1, 16)
+    assert held_out(tmp_path)[-1] < held_out(tmp_path)[0]
+
+
+def test_the_same_command_resumes_more_steps_extend_and_other_settings_are_named(place, tmp_path, said):
+    main(arguments(place, tmp_path / "whole", steps=9))
+    main(arguments(place, tmp_path / "parts", steps=4))
+    main(arguments(place, tmp_path / "parts", steps=9))
+    one, other = (load_file(RunFiles(tmp_path / kind, "domain").state) for kind in ("whole", "parts"))
+    assert all(one[name].equal(other[name]) for name in one)
+    assert main(arguments(place, tmp_path / "parts", steps=9, seed=3)) == 1
+    assert "Stopped: The saved run 'domain' cannot go on: seed was 0 and is 3" in said.text
+    assert main([*arguments(place, tmp_path / "parts", steps=2, seed=3), "--on-existing", "new version"]) == 0
+    assert (tmp_path / "parts" / "domain-2.safetensors").exists()
+
+
+def test_a_second_run_finds_its_latents_and_encodes_nothing(place, tmp_path, said, monkeypatch):
+    main(arguments(place, tmp_path, steps=1))
+    monkeypatch.setattr("domain_guidance.commands.train.encoder_of", lambda *_: lambda pixels: pytest.fail("encoded again"))
+    assert main(arguments(place, tmp_path, steps=2)) == 0
+
+
+def test_previews_begin_with_the_untrained_model(place, tmp_path):
+    main([*arguments(place, tmp_path), "--sample-every", "3"])
+    names = sorted(path.name for path in RunFiles(tmp_path, "domain").run_folder.glob("sample-*.png"))
+    assert names == ["sample-000000.png", "sample-000003.png", "sample-000006.png"]
+    assert Image.open(RunFiles(tmp_path, "domain").run_folder / names[0]).size == (4 * 16, 16)
+
+
+def test_a_broken_image_is_named_and_left_out(place, tmp_path, said):
+    shutil.copytree(place / "images", tmp_path / "images")
+    (tmp_path / "images" / "torn.png").write_bytes((place / "images" / "000.png").read_bytes()[:100])
+    assert main(arguments(place, tmp_path / "out", images=tmp_path / "images", steps=1)) == 0
+    assert "'torn.png' is left out, because" in said.text and "1 skipped" in said.text
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"base": "nowhere"}, "nowhere' is no diffusers folder.*--allow-download"),
+        ({"images": "nowhere"}, "There is no image folder '.*nowhere'"),
+        ({"batch-size": 4, "micro-batch": 3}, "A batch of 4 images cannot be divided over 1 processes in micro-batches of 3.*multiple of 3"),
+        ({"steps": 0}, "0 steps was asked for"),
+        ({"name": "../up"}, "'../up' cannot be the name of a file"),
+    ],
+)
+def test_what_cannot_work_ends_in_one_sentence_and_exit_status_1(place, tmp_path, said, changed, message):
+    assert main(arguments(place, tmp_path, **changed)) == 1
+    assert re.search(f"Stopped: .*{message}", said.text)
+
+
+def test_one_image_is_too_few(place, tmp_path, said):
+    (tmp_path / "images").mkdir()
+    shutil.copy(place / "images" / "000.png", tmp_path / "images")
+    assert main(arguments(place, tmp_path, images=tmp_path / "images")) == 1
+    assert "Stopped: 1 of 1 images can be used and training needs at least 2" in said.text
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_a_clusters_term_save_the_state_and_say_where(place, tmp_path, number):
+    command = [sys.executable, "-m", "domain_guidance", *arguments(place, tmp_path, steps=100000, **{"checkpoint-every": 0})]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ELSEWHERE)
+    log = RunFiles(tmp_path, "domain").log
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline and sum(line["event"] == "step" for line in read_log(log)) < 3:
+        time.sleep(0.05)
+    process.send_signal(number)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output
+    made = [line["step"] for line in read_log(log) if line["event"] == "step"]
+    saved = int(load_file(RunFiles(tmp_path, "domain").state)["optimizer.step.conv_in.weight"])
+    assert saved == made[-1] >= 3
+    assert "Stopped by the user; the same command goes on from what is saved" in output and "Traceback" not in output
+
+
+@pytest.mark.skipif(importlib.util.find_spec("accelerate") is None, reason="accelerate is not installed")
+def test_two_processes_under_accelerate_launch_write_the_file_of_one(place, tmp_path):
+    main(arguments(place, tmp_path / "one"))
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--num_processes", "2"]
+    command = [*launch, "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "domain_guidance"]
+    words = arguments(place, tmp_path / "two", cache=tmp_path / "latents")
+    done = subprocess.run([*command, *words], cwd=ROOT, capture_output=True, text=True, check=False, env=ELSEWHERE)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "images encoded: 12 of 12" in done.stdout, "each process encodes its share"
+    one, two = (read_domain_file(tmp_path / kind / "domain.safetensors") for kind in ("one", "two"))
+    assert all((one.weights[name] - two.weights[name]).abs().max() < 2e-3 for name in one.weights)
+    assert held_out(tmp_path / "two") == pytest.approx(held_out(tmp_path / "one"), rel=1e-4)
+
+
+# --- options ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_preset_has_every_value_of_the_papers_training():
+    """Written out from METHOD's section on arXiv 2312.08195; an adapter's rank and the like have no value there."""
+    released = {
+        "form": "text-free",  # a copy of the base UNet with constants for cross-attention
+        "resolution": 512,  # shorter side to 512
+        "buckets": "shorter-side",  # without crop
+        "mirror": 0.5,  # horizontal flip 0.5
+        "eight_bit_adam": True,  # AdamW, 8 bit in the release
+        "learning_rate": 1e-5,
+        "schedule": "constant",
+        "warmup": 0,
+        "weight_decay": 1e-2,
+        "max_gradient_norm": 1.0,
+        "batch_size": 32,
+        "precision": "fp16",
+        "min_snr": 0.0,  # plain noise MSE
+    }
+    assert PRESETS["in-domain-2025"] == released
+    resolved = vars(options_of("--preset", "in-domain-2025"))
+    assert {name: resolved[name] for name in released} == released
+    assert ema_decay(100) == min(0.9999, 1 - (1 + 100) ** (-2 / 3))
+    settings = run_settings(options_of("--preset", "in-domain-2025"), world=4)
+    assert (settings.batch_size, settings.accumulation, settings.cosine) == (8, 1, False)
+
+
+def test_what_is_typed_wins_over_the_preset_and_the_preset_over_the_defaults():
+    assert options_of("--preset", "in-domain-2025", "--batch-size", "8", "--no-eight-bit-adam").batch_size == 8
+    assert not options_of("--preset", "in-domain-2025", "--no-eight-bit-adam").eight_bit_adam
+    assert options_of().form == "adapter" and options_of().learning_rate == 1e-4
+    assert options_of("--form", "text-free").learning_rate == 1e-5
+
+
+def test_a_dry_run_prints_the_resolved_options_as_json_and_touches_nothing(tmp_path):
+    words = ["train", "--base", "b", "--images", "i", "--out", str(tmp_path / "o"), "--steps", "9", "--preset", "in-domain-2025", "--dry-run"]
+    code = f"import sys; from domain_guidance.__main__ import main; main({words!r}); assert 'diffusers' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    printed = json.loads(done.stdout)
+    assert printed["steps"] == 9 and PRESETS["in-domain-2025"].items() <= printed.items()
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.parametrize("batch, micro, world, expected", [(32, None, 1, (32, 1)), (32, None, 4, (8, 1)), (32, 2, 4, (2, 4)), (4, 1, 1, (1, 4))])
+def test_a_batch_is_divided_over_processes_and_micro_batches(batch, micro, world, expected):
+    words = ["--batch-size", str(batch), *(["--micro-batch", str(micro)] if micro else [])]
+    settings = run_settings(options_of(*words), world)
+    assert (settings.batch_size, settings.accumulation) == expected
+
+
+def test_eight_bit_adam_without_bitsandbytes_says_what_to_do(place, tmp_path, said, monkeypatch):
+    monkeypatch.setattr("domain_guidance.training.optimizers.find_spec", lambda name: None)
+    assert main([*arguments(place, tmp_path), "--eight-bit-adam"]) == 1
+    assert "needs the package bitsandbytes, which is not installed: install it, or leave the option off" in said.text
+
+
+# --- sample ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def trained(place):
+    files = {}
+    for base, form in (("sd", "text-free"), ("sd", "empty-prompt"), ("xl", "text-free"), *((("sd", "adapter"),) if importlib.util.find_spec("peft") else ())):
+        out = place / f"{base} {form}"
+        assert main(arguments(place, out, base=base, form=form)) == 0
+        files[base, form] = out / "domain.safetensors"
+    return files
+
+
+def drawn(place, domain, out, *words, base="sd"):
+    assert main(["sample", "--base", str(place / base), "--domain", str(domain), "--out", str(out), "--width", "16", "--height", "24", "--steps", "3", *words]) == 0
+    return {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def test_every_form_is_drawn_from_with_and_without_a_prompt(place, trained, tmp_path):
+    for number, ((base, _), file) in enumerate(trained.items()):
+        free = drawn(place, file, tmp_path / f"{number} free", "--count", "1", base=base)
+        asked = drawn(place, file, tmp_path / f"{number} asked", "--count", "1", "--prompt", "a plate", base=base)
+        assert free.keys() == asked.keys() == {"000000.png"}
+        assert free != asked
+        assert Image.open(tmp_path / f"{number} free" / "000000.png").size == (16, 24)
+
+
+def test_picture_i_depends_on_seed_plus_i_alone(place, trained, tmp_path):
+    file = trained["sd", "text-free"]
+    three = drawn(place, file, tmp_path / "three", "--count", "3", "--seed", "5")
+    one = drawn(place, file, tmp_path / "one", "--count", "1", "--seed", "6")
+    assert sorted(three) == ["000005.png", "000006.png", "000007.png"] and len(set(three.values())) == 3
+    assert three["000006.png"] == one["000006.png"]
+
+
+def test_the_domain_weight_matters_and_zero_is_the_base(place, trained, tmp_path):
+    by_weight = {
+        (form, weight): drawn(place, trained["sd", form], tmp_path / f"{form} {weight}", "--count", "1", "--weight", weight)
+        for form in ("text-free", "empty-prompt")
+        for weight in ("0", "2")
+    }
+    assert by_weight["text-free", "0"] == by_weight["empty-prompt", "0"]
+    assert by_weight["text-free", "2"] != by_weight["text-free", "0"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("accelerate") is None, reason="accelerate is not installed")
+def test_two_processes_draw_the_pictures_of_one(place, trained, tmp_path):
+    file = trained["sd", "text-free"]
+    one = drawn(place, file, tmp_path / "one", "--count", "3")
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--num_processes", "2"]
+    words = ["sample", "--base", place / "sd", "--domain", file, "--out", tmp_path / "two", "--width", "16", "--height", "24", "--steps", "3", "--count", "3"]
+    command = [*launch, "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "domain_guidance", *map(str, words)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=ELSEWHERE)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()} == one
+
+
+def test_a_domain_of_another_base_is_said_and_another_prediction_refused(place, trained, tmp_path, said):
+    from diffusers import DDPMScheduler
+
+    shutil.copytree(place / "sd", tmp_path / "v")
+    DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction").save_pretrained(tmp_path / "v" / "scheduler")
+    words = ["sample", "--base", str(tmp_path / "v"), "--domain", str(trained["sd", "text-free"]), "--out", str(tmp_path / "o")]
+    assert main(words) == 1
+    assert "predicts epsilon and the base v_prediction" in said.text
