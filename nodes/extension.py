@@ -7,13 +7,15 @@ from typing_extensions import override
 
 from .apply import DomainGuidanceApply
 from .load_unet import DomainGuidanceLoadUNet
+from .save_unet import DomainGuidanceSaveUNet
 from .toy_world import DomainGuidanceToyWorld
+from .train import DomainGuidanceTrain
 
 
 class DomainGuidanceExtension(ComfyExtension):
     @override
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        return [DomainGuidanceLoadUNet, DomainGuidanceApply, DomainGuidanceToyWorld]
+        return [DomainGuidanceLoadUNet, DomainGuidanceApply, DomainGuidanceTrain, DomainGuidanceSaveUNet, DomainGuidanceToyWorld]
 
 
 async def comfy_entrypoint() -> DomainGuidanceExtension:

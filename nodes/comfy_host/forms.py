@@ -1,0 +1,109 @@
+"""The three forms of training: a copy of the user's MODEL, made ready for one of them and put away afterwards."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+import comfy.model_management
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import nn
+
+from ...domain_guidance.data import CachedLatents, held_out_batches, split
+from ...domain_guidance.text_free import cross_attentions
+from ...domain_guidance.training.diffusers_trainable import take_text_out
+from ...domain_guidance.training.memory import check_fits, device_memory, memory_estimate
+from .differentiable import with_gradients
+from .lora_layers import injected, lora_tensors, make_adapters
+from .origin import base_fingerprint
+from .result_file import ADAPTER, TEXT_FREE, ResultFile, host_weights
+from .trainable import HostTrainable
+from .trainable_copy import WIDE_DTYPES, check_can_be_copied, check_image_model, check_wide, copy_of, load_whole, prediction_of, training_mode
+
+# Of the domain, for measuring the constants of a text-free network, each at several noise levels (our choice).
+CONSTANT_IMAGES = 8
+
+
+class AdaptedNetwork(nn.Module):
+    """A frozen network and its adapters: what a run trains, and what it needs memory for."""
+
+    def __init__(self, network: nn.Module, adapters: dict[str, nn.Module]):
+        super().__init__()
+        self.network = network
+        self.adapters = nn.ModuleDict({name.replace(".", "/"): adapter for name, adapter in adapters.items()})
+
+
+def check_trainable(model: ModelPatcher, form: str) -> None:
+    """Everything that can be said before any work. Raises ValueError, one sentence."""
+    check_image_model(model.model)
+    prediction_of(model.get_model_object("model_sampling"))
+    check_can_be_copied(model)
+    if form != ADAPTER:
+        check_wide(model, form)
+    if form == TEXT_FREE:
+        cross_attentions(model.model.diffusion_model)
+
+
+@contextmanager
+def made_trainable(
+    model: ModelPatcher, vae: ModelPatcher, empty: list, latents: CachedLatents, cell: int, *,
+    form: str, rank: int, seed: int, save_memory: bool, eight_bit_adam: bool,
+) -> Iterator[HostTrainable]:  # fmt: skip
+    """A copy of `model` on the device, trainable in the given form until the block ends. Call it outside inference mode.
+
+    vae: loaded beside it, for preview pictures. save_memory: gradient checkpointing. Raises ValueError, one sentence.
+    """
+    check_trainable(model, form)
+    adapter = form == ADAPTER
+    copy = copy_of(model)
+    network = copy.model.diffusion_model
+    with ExitStack() as stack:
+        if not adapter:
+            network.float().requires_grad_(True)
+            check_fits(memory_estimate(network, eight_bit_adam=eight_bit_adam), network, device_memory(copy.load_device))
+        stack.callback(comfy.model_management.unload_all_models)
+        load_whole([copy, vae])
+        network.requires_grad_(not adapter)
+        adapters = make_adapters(network, rank, seed) if adapter else {}
+        stack.enter_context(injected(network, adapters))
+        trainable = _trainable(model, copy, adapters, empty, cell, form, rank)
+        stack.enter_context(training_mode())
+        if form == TEXT_FREE:
+            stack.callback(take_text_out(trainable, _domain_latents(trainable, latents)).close)
+            logging.info("Domain Guidance: text taken out; what the constants miss, by layer: %s", trainable.notes["residuals"])
+        stack.enter_context(with_gradients(network, save_memory))
+        yield trainable
+
+
+def _trainable(model, copy, adapters, empty, cell: int, form: str, rank: int) -> HostTrainable:
+    network, sampling = copy.model.diffusion_model, copy.get_model_object("model_sampling")
+    result = ResultFile(
+        form=form, prediction=prediction_of(sampling), base_fingerprint=base_fingerprint(model), base_name=model_name(model), empty=empty,
+        weights=_weights(model, copy, adapters, prediction_of(sampling)),
+    )  # fmt: skip
+    identity = {"form": form, "base": result.base_fingerprint, "rank": rank if adapters else 0}
+    module = AdaptedNetwork(network, adapters) if adapters else network
+    return HostTrainable(copy.model, sampling, module, empty, cell, identity, result)
+
+
+def _weights(model: ModelPatcher, copy: ModelPatcher, adapters: dict[str, nn.Module], prediction):
+    network = copy.model.diffusion_model
+    if adapters:
+        return lambda: lora_tensors(network, adapters, torch.float16)
+    dtype = model.model.get_dtype()
+    return lambda: host_weights(network.state_dict(), copy.model.model_config, prediction, dtype if dtype in WIDE_DTYPES else torch.float16)
+
+
+def model_name(model: ModelPatcher) -> str:
+    """The name of the file that the MODEL was read from."""
+    path = (model.cached_patcher_init or (None, ()))[1][:1]
+    return os.path.splitext(os.path.basename(path[0]))[0] if path and isinstance(path[0], str) else type(model.model).__name__
+
+
+def _domain_latents(trainable: HostTrainable, latents: CachedLatents):
+    chosen = split([image.key for image in latents.images]).train[:CONSTANT_IMAGES]
+    for batch in held_out_batches(latents, chosen, batch_size=1):
+        yield trainable.latent_scale(batch.latents.to(trainable.device)), batch.bucket

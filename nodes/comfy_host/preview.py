@@ -1,0 +1,64 @@
+"""What a model in training draws by itself, without guidance."""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+
+import comfy.latent_formats
+import comfy.model_management
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ...domain_guidance.data import CachedLatents, Size
+from ...domain_guidance.parameterization import denoised, network_input
+from ...domain_guidance.sampling import sample_euler
+from .trainable import HostTrainable
+from .vae_posterior import Posteriors
+
+STEPS, COUNT = 12, 2
+COVER_SIDE = 256
+
+
+@torch.no_grad()
+def draw(trainable: HostTrainable, bucket: Size) -> Tensor:
+    """Latents [2, C, h, w] in the model's scale, always from the same noise (our choice: Euler, 12 steps)."""
+    table = trainable.schedule.sigmas
+    sigmas = torch.cat([table[torch.linspace(len(table) - 1, 0, STEPS).round().long()], torch.zeros(1)]).to(trainable.device)
+    conditioning = trainable.conditioning(COUNT, bucket)
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        scaled = network_input(x, sigma, trainable.prediction)
+        output = trainable.predict(scaled, trainable.schedule.timestep(sigma), conditioning)
+        return denoised(output.float(), x, sigma, trainable.prediction)
+
+    noise = torch.randn(COUNT, *trainable.latent_shape(bucket), generator=torch.Generator().manual_seed(0)).to(trainable.device)
+    return sample_euler(denoise, noise * sigmas[0], sigmas)
+
+
+def commonest_bucket(latents: CachedLatents) -> Size:
+    return Counter(image.bucket for image in latents.images).most_common(1)[0][0]
+
+
+def picture_of(latent: Tensor, latent_format: comfy.latent_formats.LatentFormat, vae: Posteriors) -> Image.Image:
+    """A row of pictures from latents in the model's scale; rough colours where the decoder does not fit beside the model."""
+    try:
+        pictures = vae.decode(latent_format.process_out(latent.float()))
+    except comfy.model_management.OOM_EXCEPTION:
+        pictures = _rough(latent.float().cpu(), latent_format)
+    row = torch.cat(list(pictures[..., :3]), dim=1)
+    return Image.fromarray((row * 255).round().to(torch.uint8).numpy())
+
+
+def as_cover(picture: Image.Image) -> bytes:
+    """The picture as a small JPEG file."""
+    small, file = picture.copy(), io.BytesIO()
+    small.thumbnail((COUNT * COVER_SIDE, COVER_SIDE))
+    small.save(file, "JPEG", quality=85)
+    return file.getvalue()
+
+
+def _rough(latent: Tensor, latent_format: comfy.latent_formats.LatentFormat) -> Tensor:
+    factors = torch.tensor(latent_format.latent_rgb_factors or [[1.0, 1.0, 1.0]] * latent.shape[1])
+    return ((latent.movedim(1, -1) @ factors + 1) / 2).clamp(0, 1)

@@ -1,0 +1,141 @@
+"""Domain training inside a running graph: the library's one loop, the host's progress bar, Cancel and memory."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import comfy.model_management
+import comfy.sd
+import comfy.utils
+import folder_paths
+import torch
+from comfy.model_patcher import ModelPatcher
+from PIL import Image
+
+from ...domain_guidance.data import CachedLatents, Encoded, ImageSource, LatentCache, aspect_buckets
+from ...domain_guidance.domain_file import read_card
+from ...domain_guidance.training import Event, Finished, RunFiles, RunSettings, train_domain
+from .forms import check_trainable, made_trainable
+from .load_domain import load_domain_unet
+from .origin import ATTACHMENT, DomainOrigin
+from .progress import TrainingProgress
+from .result_file import ADAPTER
+from .vae_posterior import Posteriors
+
+# Where the host's own loaders look, below the output folder.
+FOLDERS = {ADAPTER: "loras"}
+FULL_FOLDER = "diffusion_models"
+STEP = 64  # pixels; one cell of the deepest level of Stable Diffusion's UNets
+
+
+@dataclass(frozen=True)
+class TrainRequest:
+    """What the node was asked for beside model, VAE, prompt and images.
+
+    resolution: 0 for the model's own. on_existing: 'resume' or 'new version'. save_memory: gradient checkpointing.
+    """
+
+    form: str
+    rank: int
+    resolution: int
+    save_name: str
+    on_existing: str
+    save_memory: bool
+    settings: RunSettings
+
+
+@dataclass(frozen=True)
+class Trained:
+    """model: loaded from the saved file. curves: of the losses. file: its name in the loaders' lists."""
+
+    model: ModelPatcher
+    curves: Image.Image
+    file: str
+
+
+def train_in_host(
+    model: ModelPatcher, vae: comfy.sd.VAE, empty: list, source: ImageSource, request: TrainRequest, progress: TrainingProgress
+) -> Trained:
+    """Trains, or goes on training, and loads the result. Raises ValueError, one sentence; whatever ends it, the state stays."""
+    check_trainable(model, request.form)
+    folder = FOLDERS.get(request.form, FULL_FOLDER)
+    files = RunFiles.choose(os.path.join(folder_paths.get_output_directory(), folder), request.save_name, request.on_existing)
+    posteriors = Posteriors(vae)
+    with torch.inference_mode(False):
+        latents = _encoded(posteriors, source, request.resolution or native_resolution(model), progress)
+        finished = _trained(model, vae, empty, latents, posteriors, files, request, progress)
+    logging.info("Domain Guidance: trained %d steps; the domain is '%s'.", finished.step, files.result)
+    return Trained(_loaded(model, files, request.form, empty), progress.curves(), files.result.name)
+
+
+def native_resolution(model: ModelPatcher) -> int:
+    """512 for the families of SD 1 and 2, told by their text width, 1024 for all later ones (our choice)."""
+    return 512 if model.model.model_config.unet_config.get("context_dim") in (768, 1024) else 1024
+
+
+def _encoded(posteriors: Posteriors, source: ImageSource, resolution: int, progress: TrainingProgress) -> CachedLatents:
+    """The images' latents, from the cache that all trainings share."""
+    cache = LatentCache(
+        os.path.join(folder_paths.get_user_directory(), "domain_guidance", "latents"), source, posteriors.encode,
+        vae=posteriors.fingerprint, bucket_of=aspect_buckets(resolution, step=min(STEP, resolution)), cell=posteriors.cell,
+    )  # fmt: skip
+    for event in cache.fill(posteriors.batch_size(resolution**2)):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        if isinstance(event, Encoded):
+            progress.encoded(event)
+        else:
+            logging.warning("Domain Guidance: '%s' is left out, because %s.", event.name, event.reason)
+    return cache.open()
+
+
+def _trained(model, vae, empty, latents, posteriors, files: RunFiles, request: TrainRequest, progress: TrainingProgress) -> Finished:
+    settings = request.settings
+    making = made_trainable(
+        model, vae.patcher, empty, latents, posteriors.cell,
+        form=request.form, rank=request.rank, seed=settings.seed, save_memory=request.save_memory, eight_bit_adam=settings.eight_bit_adam,
+    )  # fmt: skip
+    finished = None
+    try:
+        with making as trainable, closing(train_domain(trainable, latents, settings, files)) as events:
+            progress.begin(trainable, latents, posteriors, files, settings.steps)
+            finished = _follow(events, progress)
+        return finished
+    except comfy.model_management.OOM_EXCEPTION as error:
+        raise ValueError(
+            f"The device ran out of memory after step {progress.step}: lower batch_size or resolution, or switch "
+            f"gradient_checkpointing on; {_kept(files)}."
+        ) from error
+    finally:  # a Cancel is no Exception
+        if finished is None and progress.step:
+            logging.warning("Domain Guidance: the training stopped after step %d; %s.", progress.step, _kept(files))
+
+
+def _follow(events: Iterator[Event], progress: TrainingProgress) -> Finished:
+    for event in events:
+        progress.hear(event)
+        if isinstance(event, Finished):
+            return event
+        comfy.model_management.throw_exception_if_processing_interrupted()
+    raise RuntimeError("training ended without a result")
+
+
+def _kept(files: RunFiles) -> str:
+    if not files.state.exists():
+        return "nothing was trained yet"
+    return f"the state is kept in '{files.run_folder}', and Queue with on_existing = resume goes on from it"
+
+
+def _loaded(model: ModelPatcher, files: RunFiles, form: str, empty: list) -> ModelPatcher:
+    """The domain as a MODEL, read from the file, as every later prompt will read it."""
+    if form != ADAPTER:
+        return load_domain_unet(FULL_FOLDER, files.result.name)
+    tensors, metadata = comfy.utils.load_torch_file(str(files.result), safe_load=True, return_metadata=True)
+    lora = {name: tensor for name, tensor in tensors.items() if not name.startswith("domain.")}
+    adapted, _ = comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0, lora_metadata=metadata)
+    adapted.set_attachments(ATTACHMENT, DomainOrigin(files.result.name, read_card(Path(files.result)), empty))
+    return adapted

@@ -1,0 +1,105 @@
+"""A copy of a MODEL that can be trained: its own normal tensors, fully on the device, the user's MODEL untouched."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import comfy.model_management
+import comfy.model_sampling
+import torch
+from comfy.model_base import BaseModel
+from comfy.model_patcher import ModelPatcher
+from torch import nn
+
+from ...domain_guidance.parameterization import Prediction
+
+WIDE_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+
+
+def check_can_be_copied(model: ModelPatcher) -> None:
+    """Raises ValueError where this ComfyUI, or this MODEL's loader, has no way to read the weights a second time."""
+    if "force_deepcopy" not in inspect.signature(ModelPatcher.clone).parameters:
+        raise ValueError("Training needs ComfyUI 0.25 or newer, in which a model can be copied for it: update ComfyUI.")
+    if model.cached_patcher_init is None:
+        raise ValueError(
+            "The loader of this model gives no way to read its file a second time (GGUF and some other loaders), which training "
+            "needs: load the model with Load Checkpoint or Load Diffusion Model, and train an adapter."
+        )
+
+
+def copy_of(model: ModelPatcher) -> ModelPatcher:
+    """The MODEL read again from its file, with its LoRAs, as a patcher whose weights autograd can see.
+
+    Call it outside inference mode. The weights that a node receives are inference tensors, which cannot be trained, and on
+    a GPU they may be paged in at use, with no link to a gradient.
+    """
+    copy = model.clone(disable_dynamic=True, force_deepcopy=True)
+    # Computes in fp32 (autocast narrows it) whatever type the weights are kept in, which adapters in fp32 can be added to.
+    copy.set_model_compute_dtype(torch.float32)
+    copy.model.requires_grad_(False)
+    return copy
+
+
+def check_wide(model: ModelPatcher, form: str) -> None:
+    """Raises ValueError if the weights are kept in a type too narrow to be trained themselves."""
+    network = model.model.diffusion_model
+    narrow = {str(p.dtype).removeprefix("torch.") for p in network.parameters() if p.dtype not in WIDE_DTYPES}
+    if model.model.model_config.quant_config is not None:
+        narrow.add("quantised")
+    if narrow:
+        raise ValueError(
+            f"The model's weights are {', '.join(sorted(narrow))}, too narrow for the form '{form}', which trains them "
+            "themselves: choose the form 'adapter', or load the model with weight_dtype default."
+        )
+
+
+def load_whole(models: list[ModelPatcher]) -> None:
+    """Put models on the device in full, everything else off it. Raises ValueError where they do not fit."""
+    comfy.model_management.unload_all_models()
+    try:
+        comfy.model_management.load_models_gpu(models, memory_required=1e20, force_full_load=True)
+    except comfy.model_management.OOM_EXCEPTION as error:
+        size = sum(model.model_size() for model in models) / 2**30
+        raise ValueError(
+            f"The model takes {size:.1f} GiB and does not fit on the device whole, which training needs: load it with "
+            "weight_dtype fp8_e4m3fn and train the form 'adapter'."
+        ) from error
+
+
+@contextmanager
+def training_mode() -> Iterator[None]:
+    """Tells the host's networks to use operations that have a gradient."""
+    before = comfy.model_management.in_training
+    comfy.model_management.in_training = True
+    try:
+        yield
+    finally:
+        comfy.model_management.in_training = before
+
+
+def prediction_of(sampling: nn.Module) -> Prediction:
+    """What the network puts out, told by the host's own formula. Raises ValueError for kinds that the loss does not know."""
+    kinds = {
+        comfy.model_sampling.EPS.calculate_denoised: "epsilon",
+        comfy.model_sampling.V_PREDICTION.calculate_denoised: "v_prediction",
+        comfy.model_sampling.CONST.calculate_denoised: "flow",
+    }
+    kind = kinds.get(type(sampling).calculate_denoised)
+    plain = getattr(sampling, "sigma_data", 1.0) == 1.0 and getattr(sampling, "noise_scale", 1.0) == 1.0
+    if kind is None or not plain:
+        raise ValueError(
+            f"The model's sampling is of the kind {type(sampling).__mro__[-3].__name__}, expected noise prediction, velocity or "
+            "flow: train a model of one of these kinds, without a ModelSampling node that changes it."
+        )
+    return kind
+
+
+def check_image_model(model: BaseModel) -> None:
+    """Raises ValueError for models of video, sound or shapes."""
+    if model.latent_format.latent_dimensions != 2:
+        raise ValueError(
+            f"The model works on {model.latent_format.latent_dimensions}-dimensional latents ({type(model).__name__}), and a "
+            "domain is trained from images: connect an image model."
+        )

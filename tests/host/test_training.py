@@ -1,0 +1,163 @@
+"""Train Domain in the real host, on real handwriting: every form learns, every loader reads the result, the base stays."""
+
+import json
+import logging
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from prompts import ksampler
+from scenes import EMPTY, POSITIVE, assert_differs, assert_same, build
+from training_scenes import Training, held_out, register, result_of
+
+RUNS = {
+    "sd15 adapter": ("sd15", {"learning_rate": 3e-4}),
+    "sd15 text-free": ("sd15", {"form": "text-free", "learning_rate": 2e-5}),
+    "sdxl adapter": ("sdxl", {"learning_rate": 3e-4, "steps": 4, "evaluate_every": 4, "gradient_checkpointing": True}),
+    "sdxl text-free": ("sdxl", {"form": "text-free", "learning_rate": 2e-5, "steps": 4, "evaluate_every": 4}),
+    "sd3 adapter": ("sd3", {"learning_rate": 2e-3, "gradient_checkpointing": True}),
+    "sd3 empty-prompt": ("sd3", {"form": "empty-prompt", "learning_rate": 2e-4}),
+    "flux empty-prompt": ("flux", {"form": "empty-prompt", "learning_rate": 2e-4, "gradient_checkpointing": True}),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folders(host, base_directory):
+    register(base_directory)
+
+
+@pytest.fixture(params=RUNS)
+def run(request, minis):
+    family, settings = RUNS[request.param]
+    return Training(minis, family, save_name=request.param, **settings)
+
+
+@pytest.fixture
+def sampled(host):
+    """The latent that a MODEL draws for the empty prompt."""
+
+    def sample(training, model):
+        s = training.scene()
+        return host.samples(s.graph, ksampler(s.graph, model, s.negative, s.negative, s.latent, cfg=1.0))
+
+    return sample
+
+
+def test_every_form_lowers_the_held_out_loss_and_keeps_the_users_model_bit_for_bit(host, run, base_directory):
+    base = host.value(run.graph, run.model)
+    before = {name: tensor.clone() for name, tensor in base.model.diffusion_model.state_dict().items()}
+    host.value(run.graph, run.node)
+    losses = held_out(run, base_directory)
+    assert losses[-1] < 0.98 * losses[0], losses
+    after = base.model.diffusion_model.state_dict()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_the_returned_model_is_what_later_prompts_read_from_the_file(host, run, sampled, caplog):
+    """By Load Domain UNet, for a LoRA there is none, and by the host's own loader."""
+    returned = sampled(run, run.node)
+    assert_differs(returned, sampled(run, run.model), at_least=1e-4)
+    file = host.value(run.graph, run.node[2])
+    with caplog.at_level(logging.WARNING):
+        for model in run.loaded(file):
+            assert_same(sampled(run, model), returned)
+    assert not [record.message for record in caplog.records if "NOT LOADED" in record.message or "unet " in record.message]
+
+
+def test_the_returned_model_guides_without_further_inputs(host, run):
+    s = run.scene()
+    guided = s.guide(s.model, run.node, weight=2.0)
+    assert_differs(host.samples(s.graph, s.sample(guided)), host.samples(s.graph, s.sample(s.model)), at_least=1e-4)
+
+
+def test_the_file_is_a_card(host, minis, base_directory):
+    """Pictures, base, number of images, held-out loss: all that someone else needs to know."""
+    training = Training(minis, save_name="carded", steps=2, preview_every=1, evaluate_every=1)
+    host.value(training.graph, training.node)
+    with safe_open(str(result_of(training, base_directory)), "pt") as file:
+        card = json.loads(file.metadata()["domain_guidance"])
+    record = card["training"]
+    assert card["base_name"] == "sd15" and len(card["base_fingerprint"]) == 16
+    assert (record["images"], record["held_out_images"], record["trained_steps"]) == (20, 4, 2)
+    assert record["held_out_loss"] > 0 and record["form"] == "adapter"
+    import base64
+    import io
+
+    from PIL import Image
+
+    picture = Image.open(io.BytesIO(base64.b64decode(record["pictures"][0])))
+    assert picture.size == (128, 64) and record["pictures_of_step"] == 2
+
+
+def test_text_free_training_moves_everything_but_the_text_path(host, minis, base_directory):
+    training = Training(minis, save_name="parts", form="text-free", steps=2, learning_rate=1e-3, mirror=0.0)
+    host.value(training.graph, training.node)
+    prefix = "model.diffusion_model."
+    base = {name.removeprefix(prefix): tensor for name, tensor in minis.read("diffusion_models", minis.unet("sd15")).items()}
+    trained = {name.removeprefix(prefix): tensor for name, tensor in load_file(str(result_of(training, base_directory))).items()}
+    for name, tensor in base.items():
+        if name.endswith("attn2.to_v.weight"):
+            assert not trained[name].any()
+        elif ".attn2.to_q" in name or ".attn2.to_k" in name or name.endswith("attn2.to_out.0.weight") or ".norm2." in name:
+            assert torch.equal(trained[name], tensor), name
+        else:
+            assert not torch.equal(trained[name], tensor), name
+
+
+def test_an_adapter_leaves_the_cross_attention_alone_and_moves_all_its_own_layers(host, minis, base_directory):
+    training = Training(minis, save_name="outside", steps=2)
+    host.value(training.graph, training.node)
+    tensors = load_file(str(result_of(training, base_directory)))
+    layers = {name.split(".lora_down")[0] for name in tensors if ".lora_down" in name}
+    assert len(layers) > 10 and not [name for name in layers if "attn2" in name]
+    assert all(tensors[f"{name}.lora_down.weight"].any() for name in layers)
+    weights = minis.read("diffusion_models", minis.unet("sd15"))
+    for name in layers:
+        down, up = tensors[f"{name}.lora_down.weight"], tensors[f"{name}.lora_up.weight"]
+        assert down.shape[1:] == weights[f"model.{name}.weight"].shape[1:] and up.shape[0] == len(weights[f"model.{name}.weight"])
+
+
+def test_an_adapter_is_trained_on_narrow_weights_and_then_adds_to_them(host, minis, base_directory):
+    s = build(minis)
+    narrow = s.graph.add("UNETLoader", unet_name=minis.unet("sd15"), weight_dtype="fp8_e4m3fn")
+    training = Training(minis, save_name="narrow", graph=s.graph, model=narrow, learning_rate=3e-4)
+    host.value(training.graph, training.node)
+    losses = held_out(training, base_directory)
+    assert losses[-1] < 0.98 * losses[0]
+
+
+def test_a_lora_on_the_input_is_part_of_what_is_trained(host, minis, base_directory):
+    """The base of an adapter is the model as connected: its loss before the first step is the patched model's."""
+    first = {}
+    for name, strength in (("with lora", 1.0), ("without lora", 0.0)):
+        training = Training(minis, save_name=name, steps=1, evaluate_every=1)
+        patched = training.graph.add("LoraLoaderModelOnly", model=training.model, lora_name=minis.lora(), strength_model=strength)
+        training.graph[training.node.id]["inputs"]["model"] = patched[0]
+        host.value(training.graph, training.node)
+        first[name] = held_out(training, base_directory)[0]
+    assert abs(first["with lora"] / first["without lora"] - 1) > 0.01
+
+
+def test_the_empty_prompt_in_the_file_is_the_one_of_the_training(host, minis, base_directory):
+    training = Training(minis, save_name="prompted", steps=1, form="empty-prompt")
+    host.value(training.graph, training.node)
+    s = training.scene()
+    assert torch.equal(load_file(str(result_of(training, base_directory)))["domain.cross_attn"], host.value(s.graph, s.prompt(EMPTY))[0][0])
+    assert not torch.equal(host.value(s.graph, s.prompt(POSITIVE))[0][0], host.value(s.graph, s.prompt(EMPTY))[0][0])
+
+
+def test_the_toy_world_can_be_trained_further(host, base_directory):
+    """A model that the host's detection does not know, in pixels: nothing in a training hangs on a checkpoint's file."""
+    from prompts import Graph
+
+    graph = Graph()
+    toy = graph.add("DomainGuidanceToyWorld", digit="3", stroke="red", ground="any", batch_size=1)
+    training = Training(None, save_name="toy", graph=graph, model=toy[0], vae=toy[2], empty_conditioning=toy[4], resolution=16,
+                        learning_rate=1e-3, steps=30, evaluate_every=30)
+    guided = graph.add("DomainGuidanceApply", model=toy[0], domain_model=training.node, weight=2.0)
+    assert torch.isfinite(host.samples(graph, ksampler(graph, guided, toy[3], toy[4], toy[5]))).all()
+    losses = held_out(training, base_directory)
+    assert losses[-1] < losses[0]

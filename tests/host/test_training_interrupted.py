@@ -1,0 +1,201 @@
+"""However a training ends, what it learned is on disk, the host is as it was, and Queue goes on from there."""
+
+from contextlib import contextmanager
+from unittest.mock import patch
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from host_process import PromptError
+from scenes import assert_one_sentence, build
+from training_scenes import Training, log_of, register, result_of, state_of
+
+STEPS = 6
+
+
+@pytest.fixture(scope="module", autouse=True)
+def folders(host, base_directory):
+    register(base_directory)
+
+
+def training(minis, name, **changes):
+    return Training(minis, save_name=name, **{"steps": STEPS, "evaluate_every": 0, **changes})
+
+
+@contextmanager
+def at_step(number, act):
+    """Calls `act` when the optimiser has made its `number`-th step; the list of all steps made."""
+    made, original = [], torch.optim.AdamW.step
+
+    def step(self, *args, **kwargs):
+        result = original(self, *args, **kwargs)
+        made.append(len(made) + 1)
+        if len(made) == number:
+            act()
+        return result
+
+    with patch.object(torch.optim.AdamW, "step", step):
+        yield made
+
+
+def cancel():
+    import comfy.model_management
+
+    comfy.model_management.interrupt_current_processing()
+
+
+def run_to_cancel(host, t):
+    """Queue the graph; the host must say that it was interrupted, and hand out no result."""
+    probe = t.graph.add("ProbeCapture", value=t.node)
+    assert probe.id not in host.run(t.graph)
+    assert "execution_interrupted" in [event for event, _ in host._executor.status_messages]
+
+
+def saved_step(host, t, base_directory):
+    from safetensors import safe_open
+
+    with safe_open(str(state_of(t, base_directory)), "pt") as file:
+        return int(file.metadata()["step"])
+
+
+def assert_host_is_clean():
+    import comfy.model_management
+
+    assert comfy.model_management.in_training is False
+    assert not comfy.model_management.processing_interrupted()
+
+
+@pytest.fixture
+def uninterrupted(host, minis, base_directory):
+    t = training(minis, "in one go")
+    if not result_of(t, base_directory).exists():
+        host.value(t.graph, t.node)
+    return load_file(str(result_of(t, base_directory))), load_file(str(state_of(t, base_directory)))
+
+
+def assert_equals(t, uninterrupted, base_directory):
+    """Weights, averages, moments and result of the resumed run are those of the uninterrupted one, bit for bit."""
+    files = (result_of(t, base_directory), state_of(t, base_directory))
+    for path, expected in zip(files, uninterrupted):
+        found = load_file(str(path))
+        assert found.keys() == expected.keys()
+        assert all(torch.equal(found[name], expected[name]) for name in expected)
+
+
+def test_a_cancel_is_honoured_before_the_next_step_and_queue_again_goes_on(host, minis, base_directory, uninterrupted):
+    t = training(minis, "cancelled")
+    with at_step(3, cancel) as made:
+        run_to_cancel(host, t)
+    assert made == [1, 2, 3] and saved_step(host, t, base_directory) == 3
+    assert not result_of(t, base_directory).exists()
+    assert_host_is_clean()
+    host.value(t.graph, t.node)
+    assert_equals(t, uninterrupted, base_directory)
+
+
+def test_a_cancel_in_the_middle_of_a_step_does_not_make_that_step(host, minis, base_directory):
+    """Two batches a step: cancelled between them, the step is left out."""
+    t = training(minis, "half a step", accumulation=2, batch_size=1)
+    trainable = host.library("nodes.comfy_host.trainable").HostTrainable
+    calls, original = [], trainable.predict
+
+    def predict(self, *args):
+        calls.append(1)
+        if len(calls) == 6:  # one for the estimate, two steps of two batches, and the first batch of the third step
+            cancel()
+        return original(self, *args)
+
+    with patch.object(trainable, "predict", predict), at_step(0, cancel) as made:
+        run_to_cancel(host, t)
+    assert made == [1, 2] and saved_step(host, t, base_directory) == 2
+
+
+def test_the_next_prompt_runs_after_a_cancel(host, minis):
+    t = training(minis, "then another")
+    with at_step(1, cancel):
+        run_to_cancel(host, t)
+    s = build(minis)
+    assert torch.isfinite(host.samples(s.graph, s.sample(s.model), fresh=True)).all()
+
+
+def test_more_steps_extend_a_finished_training(host, minis, base_directory, uninterrupted):
+    short = training(minis, "extended", steps=2)
+    host.value(short.graph, short.node)
+    longer = training(minis, "extended")
+    with at_step(0, cancel) as made:
+        host.value(longer.graph, longer.node)
+    assert len(made) == STEPS - 2
+    assert_equals(longer, uninterrupted, base_directory)
+    assert [line["step"] for line in log_of(longer, base_directory) if line["event"] == "step"] == list(range(1, STEPS + 1))
+
+
+def test_a_new_version_begins_anew_beside_the_old_one(host, minis, base_directory):
+    for expected in ("versions.safetensors", "versions-2.safetensors"):
+        t = training(minis, "versions", steps=1, on_existing="new version", learning_rate=1e-3 if "-2" in expected else 2e-3)
+        assert host.value(t.graph, t.node[2], fresh=True) == expected
+        assert (base_directory / "output" / "loras" / expected).exists()
+
+
+@pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError("CUDA out of memory"), RuntimeError("a broken cable")], ids=["memory", "other"])
+def test_an_exception_leaves_the_state_and_the_host_in_order(host, minis, base_directory, uninterrupted, error):
+    t = training(minis, f"broken by {type(error).__name__}")
+
+    def fail():
+        raise error
+
+    with at_step(3, fail), pytest.raises(PromptError) as caught:
+        host.value(t.graph, t.node)
+    # The exception came out of the third step itself, which is half made: the state is the one before or none.
+    assert_host_is_clean()
+    if isinstance(error, torch.cuda.OutOfMemoryError):
+        assert_one_sentence(caught.value.message)
+        assert "batch_size" in caught.value.message
+    host.value(t.graph, t.node)
+    assert_equals(t, uninterrupted, base_directory)
+
+
+def test_out_of_memory_between_steps_names_where_the_state_is(host, minis, base_directory, uninterrupted):
+    t = training(minis, "out of memory")
+    trainable = host.library("nodes.comfy_host.trainable").HostTrainable
+    calls, original = [], trainable.predict
+
+    def predict(self, *args):
+        calls.append(1)
+        if len(calls) == 5:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return original(self, *args)
+
+    with patch.object(trainable, "predict", predict), pytest.raises(PromptError) as caught:
+        host.value(t.graph, t.node)
+    assert_one_sentence(caught.value.message)
+    assert "step 3" in caught.value.message and "out of memory.training" in caught.value.message
+    assert saved_step(host, t, base_directory) == 3
+    host.value(t.graph, t.node)
+    assert_equals(t, uninterrupted, base_directory)
+
+
+def test_a_loss_that_is_no_number_stops_the_training_and_names_the_step(host, minis, base_directory):
+    t = training(minis, "diverged", learning_rate=1e-3)
+    trainable = host.library("nodes.comfy_host.trainable").HostTrainable
+    calls, original = [], trainable.predict
+
+    def predict(self, *args):
+        calls.append(1)
+        return original(self, *args) * (float("nan") if len(calls) == 4 else 1.0)
+
+    with patch.object(trainable, "predict", predict), pytest.raises(PromptError, match="step 3 is nan: lower the learning rate"):
+        host.value(t.graph, t.node)
+    assert saved_step(host, t, base_directory) == 2
+
+
+def test_the_first_preview_comes_before_the_first_step(host, minis):
+    """The bar's first picture is drawn by the untrained model."""
+    import comfy.utils
+
+    t, seen = training(minis, "shown", steps=2, preview_every=1), []
+    with patch.object(comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, node_id=None: seen.append((value, total, preview))):
+        host.value(t.graph, t.node)
+    pictures = [(value, preview[1].size) for value, total, preview in seen if preview]
+    assert pictures == [(0, (128, 64)), (1, (128, 64)), (2, (128, 64))]
+    assert seen[-1][:2] == (2, 2)
