@@ -20,7 +20,7 @@ MakeOptimizer = Callable[[Sequence[torch.nn.Parameter], "Settings"], torch.optim
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train; the defaults are METHOD's where the paper has any. Warm-up and cosine are off unless asked for.
+    """How to train; the defaults are the paper's (arXiv 2312.08195) where it has any. Warm-up and cosine are off unless asked for.
 
     steps: optimiser steps in all. sample_every, checkpoint_every: in steps, 0 for never.
     """

@@ -1,7 +1,7 @@
 """What a run will evaluate: for every term its domain model, the conditions it sees, and where its subtrahend comes from.
 
-Made once, when a sampling run begins and the host has processed the sampler's prompts. The rule behind all of it (METHOD 1,
-"a fair term"): domain prediction and subtrahend may differ by the weights alone.
+Made once, when a sampling run begins and the host has processed the sampler's prompts. The rule behind all of it: domain
+prediction and subtrahend may differ by the weights alone.
 """
 
 from __future__ import annotations

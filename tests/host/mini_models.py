@@ -103,7 +103,7 @@ def trained(state, seed=1, amount=0.3):
 
 
 def without_text(state, seed=2):
-    """The same UNet with each cross-attention a constant vector, in the standard key layout (METHOD 2)."""
+    """The same UNet with each cross-attention a constant vector, in the standard key layout."""
     changed = dict(state)
     for name in state:
         if name.endswith("attn2.to_v.weight"):

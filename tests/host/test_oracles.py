@@ -1,4 +1,4 @@
-"""Results that follow from the formula (METHOD 1), in the real host's sampler."""
+"""Results that follow from the formula (arXiv 2312.08195), in the real host's sampler."""
 
 import pytest
 import torch

@@ -183,7 +183,7 @@ def test_two_processes_under_accelerate_launch_write_the_file_of_one(place, tmp_
 
 
 def test_the_preset_has_every_value_of_the_papers_training():
-    """Written out from METHOD's section on arXiv 2312.08195; an adapter's rank and the like have no value there."""
+    """Written out from what is known of arXiv 2312.08195; an adapter's rank and the like have no value there."""
     released = {
         "form": "text-free",  # a copy of the base UNet with constants for cross-attention
         "resolution": 512,  # shorter side to 512

