@@ -10,6 +10,9 @@ from accelerate import Accelerator  # noqa: E402
 
 from domain_guidance.training.accelerated import AcceleratedProcess  # noqa: E402
 
-process = AcceleratedProcess(Accelerator(cpu=True))
+accelerator = Accelerator(cpu=True)
+process = AcceleratedProcess(accelerator)
 print(f"rank {process.rank} of {process.world}", flush=True)
 tiny.run_tiny(Path(sys.argv[1]), process=process, batch_size=2, accumulation=int(sys.argv[2]))
+# The group's threads can abort a process that ends with the group alive.
+accelerator.end_training()
