@@ -1,6 +1,6 @@
 """What training costs beside the usual ways: steps per second and peak memory, in one run.
 
-    python benchmarks/training.py [--gpu] [--resolution 256] [--batch 2] [--rounds 8] [--images 2000]
+    python benchmarks/training.py [--gpu] [--resolution 256] [--batch 2] [--rounds 8] [--images 2000] [...]
 
 A UNet, VAE and text encoder of Stable Diffusion 1.5's shape at an eighth of its width, so that their sizes stand as there
 (860 : 84 : 123), with random weights. All ways train the same UNet with AdamW and an average of the weights, in fp32:
@@ -12,7 +12,8 @@ A UNet, VAE and text encoder of Stable Diffusion 1.5's shape at an eighth of its
     text-free, checkpointed  the same with gradient checkpointing
     adapter                  this library's default, a LoRA of rank 16 (needs peft)
 
-Each way lives in a process of its own, and they step in turn, so that a busy machine slows all. Times are medians of steps.
+Each way lives in a process of its own, and they step in turn. Times are medians of steps: on a CPU the processor's own
+seconds, which a busy machine leaves nearly alone, on a GPU those of the clock.
 Memory is the peak beyond what the process took before it made a model: of the allocator on a GPU; on a CPU of the resident
 set, in a second process that gives every freed block back to the system. Then the latent cache's start-up, first and second
 run.
@@ -81,6 +82,7 @@ def _options():
     parser.add_argument("--batch", type=int, default=2, help="images a step")
     parser.add_argument("--rounds", type=int, default=8, help="steps of each way, after two that only warm up")
     parser.add_argument("--images", type=int, default=2000, help="images of the start-up")
+    parser.add_argument("--start-up-resolution", type=int, default=128, help="pixels of a side that they are encoded at")
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -175,7 +177,7 @@ def library(form, checkpointed=False):
         from domain_guidance.training import RunFiles, RunSettings, Step, train_domain
         from domain_guidance.training.diffusers_trainable import DiffusersTrainable, EmptyPrompt, add_adapter, base_fingerprint, take_text_out
 
-        latents = _cache(options.folder, options, None).open()
+        latents = _cache(options.folder, options.resolution, None).open()
         unet, prompt = make_unet().to(device), torch.load(options.folder / "prompt.pt", weights_only=True)
         trainable = DiffusersTrainable(unet, scaled_linear(), "epsilon", EmptyPrompt(prompt), form, base_fingerprint(unet))
         if form == "text-free":
@@ -245,11 +247,12 @@ def _serve(options):
     before = _resident()
     steps = STEPS[options.way](options, device)
     for _ in sys.stdin:
-        started = time.perf_counter()
+        clock = time.perf_counter if options.gpu else time.process_time
+        started = clock()
         next(steps)
         if options.gpu:
             torch.cuda.synchronize()
-        seconds = time.perf_counter() - started
+        seconds = clock() - started
         peak = torch.cuda.max_memory_allocated() if options.gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
         print(json.dumps([seconds, peak]), flush=True)
     os._exit(0)  # a library run would save its state now
@@ -318,35 +321,35 @@ def _print_table(times, peaks):
 def _prepare(folder, options):
     """What all ways share: the filled cache, the same posteriors as one file, and the empty prompt."""
     small = folder / "images"
+    (folder / "rest").mkdir()
     for path in sorted(small.iterdir())[TRAINED_ON:]:
-        (folder / "rest").mkdir(exist_ok=True)
         path.rename(folder / "rest" / path.name)
-    list(_cache(folder, options, make_vae()).fill())
-    latents = _cache(folder, options, None).open()
+    list(_cache(folder, options.resolution, make_vae()).fill())
+    latents = _cache(folder, options.resolution, None).open()
     posteriors = [latents.read(place) for place in range(len(latents))]
     torch.save(tuple(torch.stack([getattr(p, part).float() for p in posteriors]) for part in ("mean", "logvar")), folder / "posteriors.pt")
     with torch.no_grad():
         torch.save(make_text_encoder()(empty_tokens(1)).last_hidden_state, folder / "prompt.pt")
 
 
-def _cache(folder, options, vae, images="images", store="latents"):
+def _cache(folder, resolution, vae, images="images", store="latents"):
     from domain_guidance.data import FolderImages, LatentCache, shorter_side
 
     def encode(pixels):
         posterior = vae.encode(pixels).latent_dist
         return posterior.mean, posterior.logvar
 
-    return LatentCache(folder / store, FolderImages(folder / images), encode, vae="benchmark", bucket_of=shorter_side(options.resolution))
+    return LatentCache(folder / store, FolderImages(folder / images), encode, vae="benchmark", bucket_of=shorter_side(resolution))
 
 
 def _print_start_up(folder, options):
     for path in (folder / "images").iterdir():
         path.rename(folder / "rest" / path.name)
     count, vae = len(list((folder / "rest").iterdir())), make_vae()
-    print(f"\nstart-up with {count} images of {options.resolution} pixels, latents of each and of its mirror:")
+    print(f"\nstart-up with {count} images encoded at {options.start_up_resolution} pixels, latents of each and of its mirror:")
     for run in ("first", "second"):
         started = time.perf_counter()
-        cache = _cache(folder, options, vae, "rest", "all latents")
+        cache = _cache(folder, options.start_up_resolution, vae, "rest", "all latents")
         list(cache.fill())
         latents = cache.open()
         print(f"{run:>8} run: {time.perf_counter() - started:8.2f} s, {latents.bytes_per_image / 1000:.0f} kB an image")

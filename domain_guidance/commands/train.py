@@ -52,7 +52,7 @@ def train(options: argparse.Namespace, check: Check) -> None:
     latents = _fill_cache(_cache(base, vae, options, process, device), process, check)
     with ExitStack() as stack:
         trainable = _make_trainable(base, vae.config, latents, options, device, stack)
-        listener = _Listener(files, settings.steps, _Preview(trainable, vae, latents), _tensorboard(files, process, stack))
+        listener = _Listener(files, settings.steps, _Preview(trainable, vae, latents, process), _tensorboard(files, process, stack))
         for event in stack.enter_context(closing(train_domain(trainable, latents, settings, files, process))):
             if process.rank == 0:
                 listener.hear(event)
@@ -133,10 +133,12 @@ class _Preview:
     trainable: DiffusersTrainable
     vae: nn.Module
     latents: CachedLatents
+    process: Process
 
     def draw(self) -> Image.Image:
         shape = self.latents.read(0).mean.shape
-        return draw_preview(self.trainable, self._decode, self.latents.images[0].bucket, shape, PREVIEWS)
+        with self.process.arithmetic():  # an adapter's base is held in the run's precision
+            return draw_preview(self.trainable, self._decode, self.latents.images[0].bucket, shape, PREVIEWS)
 
     def _decode(self, latent: Tensor) -> Tensor:
         return self.vae.decode(latent / self.trainable.scaling + self.trainable.shift).sample

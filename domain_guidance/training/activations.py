@@ -27,9 +27,10 @@ def activation_bytes(forward: Callable[[], Tensor], module: nn.Module) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             saved[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        # Keeps the storage, so that no address is used twice, but not the graph: an output that its own node holds is never freed.
+        return tensor.detach()
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         output = forward()
-    del output  # until here, so that no storage's address is used twice
+    del output
     return sum(saved.values())

@@ -91,12 +91,11 @@ class _Run:
         self.log = RunLog(files.log)
 
     def events(self) -> Iterator[Event]:
-        with closing(self._events()) as events:
-            try:
-                yield from events
-            finally:
-                events.close()  # puts the trained weights back, should the listener have left while the averages were in
-                self._save_what_is_new()
+        try:
+            # Leaving here closes the inner generator first, which puts the trained weights back where the averages were in.
+            yield from self._events()
+        finally:
+            self._save_what_is_new()
 
     def _events(self) -> Iterator[Event]:
         memory = self._prepare()

@@ -118,6 +118,15 @@ def test_previews_begin_with_the_untrained_model(place, tmp_path):
     assert Image.open(RunFiles(tmp_path, "domain").run_folder / names[0]).size == (4 * 16, 16)
 
 
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_an_adapter_on_a_base_of_half_the_width_trains_and_previews(place, tmp_path, precision):
+    pytest.importorskip("peft")
+    words = arguments(place, tmp_path, form="adapter", precision=precision, steps=12)
+    assert main([*words, "--sample-every", "6", "--gradient-checkpointing"]) == 0
+    assert held_out(tmp_path)[-1] < held_out(tmp_path)[0]
+    assert len(list(RunFiles(tmp_path, "domain").run_folder.glob("sample-*.png"))) == 3
+
+
 def test_a_broken_image_is_named_and_left_out(place, tmp_path, said):
     shutil.copytree(place / "images", tmp_path / "images")
     (tmp_path / "images" / "torn.png").write_bytes((place / "images" / "000.png").read_bytes()[:100])

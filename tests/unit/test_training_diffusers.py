@@ -168,6 +168,22 @@ def test_gradient_checkpointing_keeps_the_gradient_and_really_saves_memory():
     assert all(torch.allclose(one, other, rtol=1e-4, atol=1e-7) for one, other in zip(*gradients))
 
 
+def test_measuring_the_activations_leaves_nothing_behind():
+    """An output that its own node saves, as exp's, must not be kept alive by having been looked at."""
+    import weakref
+
+    from domain_guidance.training.activations import activation_bytes
+
+    layer, outputs = torch.nn.Linear(64, 64, bias=False), []
+
+    def forward():
+        outputs.append(weakref.ref(output := layer(torch.ones(8, 64)).exp()))
+        return output.sum()
+
+    assert activation_bytes(forward, layer) == 2 * 8 * 64 * 4, "the layer's input and exp's output"
+    assert outputs[0]() is None
+
+
 def test_what_is_no_adapter_file_is_refused(tmp_path):
     made = trainable("text-free")
     made.write(tmp_path / "domain.safetensors", {})

@@ -34,6 +34,7 @@ from domain_guidance.training import (  # noqa: E402
     train_domain,
 )
 from domain_guidance.training.held_out_loss import HeldOutLoss, Point, memorising  # noqa: E402
+from domain_guidance.training.memory import check_fits, memory_estimate  # noqa: E402
 from domain_guidance.training.run_log import read_log  # noqa: E402
 
 
@@ -388,6 +389,18 @@ def test_a_disk_that_gets_full_is_one_sentence_and_the_last_state_stays(tmp_path
         tiny.run_tiny(tmp_path)
     assert int(load_file(RunFiles(tmp_path, "run").state)["optimizer.step.last.bias"]) == 5
     assert not list(tmp_path.rglob("*.part"))
+
+
+def test_only_what_no_setting_of_the_batch_can_spare_is_refused_and_the_setting_that_fits_is_named():
+    net = nn.Linear(1000, 1000, bias=False)  # 4 MB of weights, 4 of gradients, 8 of moments, or 2 in eight bits
+    estimate = memory_estimate(net, activations=10**9)
+    assert (estimate.certain, estimate.total) == (16_000_000, 16_000_000 + 4_000_000 + 10**9)
+    check_fits(estimate, net, 16_000_000)
+    check_fits(estimate, net, None)
+    with pytest.raises(ValueError, match="alone take 15.26 MiB and the device has 9.54 MiB: switch 8-bit AdamW on, or train the adapter form"):
+        check_fits(estimate, net, 10_000_000)
+    with pytest.raises(ValueError, match="the device has 8.58 MiB: train the adapter form"):
+        check_fits(estimate, net, 9_000_000)
 
 
 # --- files -----------------------------------------------------------------------------------------------------------
