@@ -15,6 +15,7 @@ from comfy.patcher_extension import WrappersMP
 
 from .guidance_plan import GuidancePlan
 from .guidance_run import GuidanceRun, warn_of_burn
+from .observation import OBSERVER
 from .terms import KEY, DomainTerm, ModelSource, terms_of
 from .weight_difference import difference
 
@@ -61,7 +62,7 @@ def _planned_run(guider, options: dict, sigmas, **encoding) -> GuidanceRun:
     models = guider.model_patcher.get_additional_models_with_key(KEY)
     branches = GuidancePlan(guider, models, options, sigmas, **encoding).branches(terms_of(guider.model_patcher))
     warn_of_burn(getattr(guider, "cfg", 1.0), branches)
-    return GuidanceRun(guider.inner_model, models, branches)
+    return GuidanceRun(guider.inner_model, models, branches, guider.model_patcher.get_attachment(OBSERVER))
 
 
 def _sample(executor, guider, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False):

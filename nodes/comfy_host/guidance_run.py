@@ -15,6 +15,7 @@ from torch import Tensor
 from ...domain_guidance.guidance import Term, compose
 from .denoiser import ComfyDenoiser, without_patches
 from .guidance_plan import Branch, Subtrahend
+from .observation import GuidedStep, Observer
 
 BURN = 8.0
 
@@ -29,8 +30,8 @@ class Seen(NamedTuple):
 class GuidanceRun:
     """Lives from the sampler's first step to its last, in the run's own copy of the model options."""
 
-    def __init__(self, base: BaseModel, models: list[ModelPatcher], branches: list[Branch]):
-        self.base, self.models, self.branches = base, models, branches
+    def __init__(self, base: BaseModel, models: list[ModelPatcher], branches: list[Branch], observer: Observer | None = None):
+        self.base, self.models, self.branches, self.observer = base, models, branches, observer
         self.x: Tensor | None = None
         self.kept: list[tuple[list[dict], Seen]] = []
 
@@ -69,17 +70,20 @@ class GuidanceRun:
         references: dict[int, Seen] = {}
         terms = []
         for branch in self.branches:
-            if level in branch.interval:
+            weight = branch.weight if level in branch.interval else 0.0
+            if weight != 0 or self.observer is not None:
                 source = branch.subtrahend
                 if id(source) not in references:
                     references[id(source)] = self._reference(source, x, sigma, options)
-                terms.append(self._term(branch, references[id(source)], x, sigma))
+                terms.append(self._term(branch, weight, references[id(source)], x, sigma))
+        if self.observer is not None:
+            self.observer(GuidedStep(level, x, denoised, tuple(terms)))
         return compose(denoised, terms)
 
-    def _term(self, branch: Branch, reference: Seen, x: Tensor, sigma: Tensor) -> Term:
+    def _term(self, branch: Branch, weight: float, reference: Seen, x: Tensor, sigma: Tensor) -> Term:
         prediction = branch.domain(x, sigma, branch.entries, place=reference.place)
         mask = None if branch.mask is None else prepare_mask(branch.mask, x.shape, x.device).to(x.dtype)
-        return Term(prediction, reference.prediction, branch.weight, mask, branch.projection)
+        return Term(prediction, reference.prediction, weight, mask, branch.projection)
 
     def _reference(self, source: Subtrahend, x: Tensor, sigma: Tensor, options: dict[str, Any]) -> Seen:
         for entries in source.sampled:
