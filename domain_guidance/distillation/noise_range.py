@@ -1,0 +1,31 @@
+"""At which noise levels a critic is asked, as fractions of the levels it was trained at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..noise_schedule import NoiseSchedule
+
+
+@dataclass(frozen=True)
+class NoiseRange:
+    """low, high: fractions of the critic's own time, 0 clean to 1 noise. The defaults are the paper's 10 to 500 of 1000
+    timesteps (arXiv 2212.04473, faces); for a flow model the same noise is 0.09 to 0.62."""
+
+    low: float = 0.01
+    high: float = 0.5
+
+    def __post_init__(self):
+        if not 0 <= self.low < self.high <= 1:
+            raise ValueError(
+                f"The range of noise levels goes from {self.low:g} to {self.high:g}: give two fractions between 0 and 1, the lower first."
+            )
+
+    def timesteps(self, count: int, schedule: NoiseSchedule, generator: torch.Generator) -> Tensor:
+        """`count` whole timesteps of the schedule, uniform within the range, both ends included; long [count]."""
+        last = len(schedule.sigmas) - 1
+        first, end = round(self.low * len(schedule.sigmas)), min(round(self.high * len(schedule.sigmas)), last)
+        return torch.randint(first, end + 1, (count,), generator=generator)

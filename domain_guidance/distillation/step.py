@@ -1,0 +1,137 @@
+"""One iteration of score distillation: from a generator's pictures to the gradient at them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from ..noise_schedule import NoiseSchedule
+from ..parameterization import Prediction, add_noise
+from .critic import Critic
+from .gradients import (
+    denoised_to_noise,
+    directional_gradient,
+    likelihood_gradient,
+    noise_ratio,
+    reconstruction_gradient,
+    score_gradient,
+    unit_rms,
+)
+from .noise_range import NoiseRange
+from .pixels import PERCENTILE, clip_to_percentile, critic_pixels
+from .relative_distance import relative_distance_loss
+
+Encode = Callable[[Tensor], Tensor]
+"""Pixels [B, 3, R, R] in [-1, 1] -> the posterior's mode in the critic's scale [B, C, h, w], with a graph."""
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """What to distil; the defaults are the paper's for faces (arXiv 2212.04473).
+
+    resolution: pixels of a side at which the critic looks. directional, reconstruction: weights of the regularisers, 0 for none.
+    unit_directional: each prediction scaled to unit RMS before the difference. relative_distance: weight of Ojha's term, 0 for none.
+    percentile: share of the pixel gradient's magnitudes that is not clipped; it covers the score alone.
+    """
+
+    resolution: int = 512
+    noise: NoiseRange = NoiseRange()
+    score: Literal["sds", "likelihood"] = "sds"
+    directional: float = 0.0
+    unit_directional: bool = False
+    reconstruction: float = 0.0
+    relative_distance: float = 0.0
+    percentile: float = PERCENTILE
+    antialias: bool = False
+
+    @property
+    def needs_source(self) -> bool:
+        return any((self.directional, self.reconstruction, self.relative_distance))
+
+
+@dataclass(frozen=True)
+class Distilled:
+    """pixel_gradient: at the critic's pixels, the sum over an image as in the paper. disagreement: RMS of z - D, a number to watch."""
+
+    pixel_gradient: Tensor
+    disagreement: float
+
+
+def distill(
+    images: Tensor,
+    source: Tensor | None,
+    critic: Critic,
+    encode: Encode,
+    schedule: NoiseSchedule,
+    prediction: Prediction,
+    settings: Distillation,
+    generator: torch.Generator,
+) -> tuple[Tensor, Distilled]:
+    """A scalar whose gradient is the distillation's, and what it was made of.
+
+    images: the generator's pictures [B, 3, H, W], with their graph. source: the frozen generator's of the same latents, needed by
+    regularisers alone. The scalar is a mean over the batch, so that the step does not grow with it, and a sum over the picture. One
+    encoding and one critic call, a second encoding and twice the critic's batch with a directional regulariser; the critic is never
+    differentiated.
+    """
+    pixels = critic_pixels(images, settings.resolution, antialias=settings.antialias)
+    # A leaf, so that the encoder's graph ends here and its gradient can be clipped on the way to the generator.
+    seen = pixels.detach().requires_grad_()
+    latent = encode(seen)
+    source_latent = _source_latent(source, encode, settings) if settings.needs_source else None
+    gradients = _latent_gradients(latent.detach(), source_latent, critic, schedule, prediction, settings, generator)
+    (pixel_gradient,) = torch.autograd.grad(latent, seen, gradients.score, retain_graph=settings.needs_source)
+    pixel_gradient = clip_to_percentile(pixel_gradient, settings.percentile)
+    if settings.needs_source:
+        pixel_gradient = pixel_gradient + _regulariser_gradient(latent, seen, source_latent, gradients.regularisers, settings)
+    surrogate = (pixels * pixel_gradient).sum() / len(images)
+    return surrogate, Distilled(pixel_gradient, gradients.disagreement)
+
+
+@dataclass(frozen=True)
+class _LatentGradients:
+    score: Tensor
+    regularisers: Tensor
+    disagreement: float
+
+
+def _source_latent(source: Tensor, encode: Encode, settings: Distillation) -> Tensor:
+    with torch.no_grad():
+        return encode(critic_pixels(source, settings.resolution, antialias=settings.antialias))
+
+
+@torch.no_grad()
+def _latent_gradients(clean, source, critic, schedule, prediction, settings, generator) -> _LatentGradients:
+    timestep = settings.noise.timesteps(len(clean), schedule, generator)
+    sigma = schedule.sigma(timestep).to(clean)
+    noise = torch.randn(clean.shape, generator=generator).to(clean)
+    ratio = noise_ratio(sigma, prediction)
+    both = clean if not settings.directional else torch.cat([clean, source])
+    copies = len(both) // len(clean)
+    denoised = critic(add_noise(both, noise.repeat(copies, 1, 1, 1), sigma.repeat(copies), prediction), sigma.repeat(copies))
+    adapted = denoised[: len(clean)]
+    predicted = denoised_to_noise(adapted, clean, noise, ratio)
+    regularisers = torch.zeros_like(clean)
+    if settings.directional:
+        predicted_source = denoised_to_noise(denoised[len(clean) :], source, noise, ratio)
+        scaled = map(unit_rms, (predicted, predicted_source)) if settings.unit_directional else (predicted, predicted_source)
+        regularisers += directional_gradient(*scaled, ratio, settings.directional)
+    if settings.reconstruction:
+        regularisers += reconstruction_gradient(predicted, adapted, source, ratio, settings.reconstruction)
+    likelihood = settings.score == "likelihood"
+    score = likelihood_gradient(clean, adapted, noise, ratio) if likelihood else score_gradient(clean, adapted, ratio)
+    return _LatentGradients(score, regularisers, float((clean - adapted).square().mean().sqrt()))
+
+
+def _regulariser_gradient(latent: Tensor, seen: Tensor, source: Tensor, gradient: Tensor, settings: Distillation) -> Tensor:
+    """At the pixels, unclipped (the paper's release clips the score alone)."""
+    if settings.relative_distance:
+        leaf = latent.detach().requires_grad_()
+        # Itself a mean over the batch, where all else is a sum that is divided by the batch's size at the end.
+        loss = settings.relative_distance * len(leaf) * relative_distance_loss(leaf, source)
+        gradient = gradient + torch.autograd.grad(loss, leaf)[0]
+    return torch.autograd.grad(latent, seen, gradient)[0]
