@@ -1,0 +1,100 @@
+"""`python -m domain_guidance generate`: pictures of a generator, each from its own seed alone."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import re
+from collections.abc import Sequence
+from math import ceil, sqrt
+from pathlib import Path
+from typing import get_args
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from ..generators import Generator, Noise, build_generator, latents, open_generator_file
+from .interrupts import Check
+
+logger = logging.getLogger(__name__)
+MAX_SEEDS = 100_000
+
+
+def add_generate_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="generator file, or a foreign one that convert reads")
+    parser.add_argument("--seeds", type=seeds, default=[*range(16)], help="as 0-15 or 3,7,20-24; numbers as in NVIDIA's tools (default: 0-15)")
+    parser.add_argument("--truncation", type=float, default=0.7, help="psi: 1 for all of the variety, 0 for the mean picture (default: 0.7)")
+    parser.add_argument("--cutoff", type=int, help="truncate only this many of the styles, from the coarsest (default: all)")
+    parser.add_argument("--label", type=int, help="class of a generator that knows classes")
+    parser.add_argument("--noise", choices=get_args(Noise), default="const", help="of the file, fresh for each seed, or none")
+    parser.add_argument("--out", type=Path, required=True, help="one picture of all (.png), or a folder of pictures named by their seed")
+
+
+def seeds(text: str) -> list[int]:
+    """`3,7,20-24` as numbers."""
+    chosen: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"([0-9]{1,20})(?:-([0-9]{1,20}))?", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
+        if not first <= last < 2**64:
+            raise argparse.ArgumentTypeError(f"'{text}' names no seeds, expected numbers and rising ranges as in 3,7,20-24")
+        if len(chosen) + last - first >= MAX_SEEDS:
+            raise argparse.ArgumentTypeError(f"'{text}' names more than {MAX_SEEDS:,} seeds")
+        chosen += range(first, last + 1)
+    return chosen
+
+
+def generate(options: argparse.Namespace, check: Check) -> None:
+    """Draw as the options say. check: called between pictures. Raises GeneratorFileError or ValueError with one sentence."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    generator = build_generator(open_generator_file(options.file)).to(device)
+    labels = _one_hot(options.label, generator)
+    drawn = []
+    for seed in options.seeds:
+        check()
+        picture = _picture(draw(generator, seed, labels, options))
+        if options.out.suffix.lower() == ".png":
+            drawn.append(picture)
+        else:
+            options.out.mkdir(parents=True, exist_ok=True)
+            _save(picture, options.out / f"seed{seed:06d}.png")
+    if drawn:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        _save(_grid(drawn), options.out)
+
+
+@torch.no_grad()
+def draw(generator: Generator, seed: int, labels: Tensor | None, options: argparse.Namespace) -> Tensor:
+    """One image [3, R, R]. One at a time, so that neighbours in a batch cannot change a digit of it."""
+    z = latents([seed], generator.config.z_dim).to(generator.mapping.w_avg)
+    random = torch.Generator().manual_seed(seed % 2**63)
+    return generator(z, labels, psi=options.truncation, cutoff=options.cutoff, noise=options.noise, generator=random)[0]
+
+
+def _one_hot(label: int | None, generator: Generator) -> Tensor | None:
+    classes = generator.config.c_dim
+    if label is None:
+        return None
+    if not 0 <= label < classes:
+        known = f"classes 0 to {classes - 1}" if classes else "no classes"
+        raise ValueError(f"The label {label} is given and the generator has {known}: give one of them, or none.")
+    return torch.eye(classes, device=generator.mapping.w_avg.device)[label][None]
+
+
+def _picture(image: Tensor) -> Image.Image:
+    levels = ((image.float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+    return Image.fromarray(levels.permute(1, 2, 0).numpy())
+
+
+def _grid(pictures: Sequence[Image.Image]) -> Image.Image:
+    columns, side = ceil(sqrt(len(pictures))), pictures[0].width
+    canvas = Image.new("RGB", (columns * side, ceil(len(pictures) / columns) * side))
+    for index, picture in enumerate(pictures):
+        canvas.paste(picture, (index % columns * side, index // columns * side))
+    return canvas
+
+
+def _save(picture: Image.Image, path: Path) -> None:
+    picture.save(path)
+    logger.info("'%s' is drawn", path)

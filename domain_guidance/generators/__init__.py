@@ -1,0 +1,37 @@
+"""StyleGAN2 generators: the network in plain PyTorch, their one file format, and safe readers of foreign formats."""
+
+from .convert import build_generator, convert, empty_generator, open_generator_file
+from .errors import GeneratorFileError
+from .generator_file import GeneratorCard, GeneratorFile, Origin, read_generator_card, read_generator_file, write_generator_file
+from .layout import GeneratorConfig, infer_config, standard_config, tensor_shapes
+from .selection import default_selection, driven_layers
+from .styles import latents, mix, per_layer, truncate
+from .stylegan2 import Generator, Mapping, Noise, Synthesis
+
+__all__ = [
+    "Generator",
+    "GeneratorCard",
+    "GeneratorConfig",
+    "GeneratorFile",
+    "GeneratorFileError",
+    "Mapping",
+    "Noise",
+    "Origin",
+    "Synthesis",
+    "build_generator",
+    "convert",
+    "default_selection",
+    "driven_layers",
+    "empty_generator",
+    "infer_config",
+    "latents",
+    "mix",
+    "open_generator_file",
+    "per_layer",
+    "read_generator_card",
+    "read_generator_file",
+    "standard_config",
+    "tensor_shapes",
+    "truncate",
+    "write_generator_file",
+]

@@ -1,0 +1,84 @@
+"""From a generator's file of any format to our one, and to the network."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .errors import GeneratorFileError, about
+from .generator_file import GeneratorCard, GeneratorFile, Origin, check_weights, is_generator_file, read_generator_file, write_generator_file
+from .layout import MEAN_STYLE, GeneratorConfig, infer_config, noise_names
+from .readers import Foreign, read_foreign
+from .stylegan2 import Generator
+
+MEAN_OF = 8192  # latents for a mean style that a file does not hold
+
+
+def open_generator_file(path: str | os.PathLike) -> GeneratorFile:
+    """Reads a generator of any format, ours or a foreign one. Raises GeneratorFileError naming the reason."""
+    path = Path(path)
+    if path.is_file() and is_generator_file(path):
+        return read_generator_file(path)
+    foreign = read_foreign(path)
+    with about(path.name):
+        weights, config, estimated = _completed(foreign)
+        check_weights(weights, config)
+    return GeneratorFile(GeneratorCard(config, Origin(path.name, _sha256(path), foreign.kind, estimated)), weights)
+
+
+def convert(source: str | os.PathLike, target: str | os.PathLike) -> GeneratorCard:
+    """Reads a generator of any format and writes a generator file, atomically, once the whole of it has been checked.
+
+    Raises GeneratorFileError, before anything is written, for a source that cannot be used.
+    """
+    if os.path.exists(source) and os.path.exists(target) and os.path.samefile(source, target):
+        raise GeneratorFileError(f"'{Path(target).name}' would replace the file that is converted: name another one.")
+    file = open_generator_file(source)
+    write_generator_file(target, file.weights, file.card)
+    return file.card
+
+
+def build_generator(file: GeneratorFile) -> Generator:
+    """The network with a file's weights, in float32, in evaluation mode, nothing of it yet requiring a gradient."""
+    generator = empty_generator(file.card.config)
+    generator.load_state_dict({name: tensor.float() for name, tensor in file.weights.items()}, assign=True)
+    return generator.requires_grad_(False).eval()
+
+
+def empty_generator(config: GeneratorConfig) -> Generator:
+    """The network without memory, on the device 'meta'."""
+    with torch.device("meta"):
+        return Generator(config)
+
+
+def _completed(foreign: Foreign) -> tuple[dict[str, Tensor], GeneratorConfig, tuple[str, ...]]:
+    """The weights with what old files leave out: noise maps, drawn from a fixed seed, and the mean style, estimated."""
+    weights = foreign.tensors
+    optional = {MEAN_STYLE, *(name.replace("noise_strength", "noise_const") for name in weights if name.endswith("noise_strength"))}
+    config = infer_config({name: tuple(tensor.shape) for name, tensor in weights.items()}, optional=optional, conv_clamp=foreign.conv_clamp)
+    random = torch.Generator().manual_seed(0)
+    made = {name: torch.randn(pixels, pixels, generator=random) for name, pixels in noise_names(config)}
+    if MEAN_STYLE not in weights:
+        made[MEAN_STYLE] = _mean_style(weights, config)
+    return {**made, **weights}, config, tuple(sorted(made.keys() - weights.keys()))
+
+
+@torch.no_grad()
+def _mean_style(weights: dict[str, Tensor], config: GeneratorConfig) -> Tensor:
+    mapping = empty_generator(config).mapping
+    own = {name.removeprefix("mapping."): tensor for name, tensor in weights.items() if name.startswith("mapping.")}
+    mapping.load_state_dict(own, strict=False, assign=True)  # all but the mean itself
+    z = torch.randn(MEAN_OF, config.z_dim, generator=torch.Generator().manual_seed(0))
+    return mapping(z).mean(0)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,155 @@
+"""What a StyleGAN2 generator (skip architecture) consists of: its sizes, and the name and shape of every tensor.
+
+The names are those of the published NVIDIA files (stylegan2-ada-pytorch), without the constant filters. Everything is read
+from the shapes; a file's own word about its sizes is never needed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+
+from .errors import Refused
+
+Shapes = Mapping[str, tuple[int, ...]]
+RESOLUTIONS = (8, 16, 32, 64, 128, 256, 512, 1024)
+MEAN_STYLE = "mapping.w_avg"
+MAX_SIZE = 8192  # of a layer, a latent or a label
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """The sizes of a generator.
+
+    widths: channels of the blocks at 4, 8, ... `resolution` px. z_dim, w_dim: numbers of a latent and of a style.
+    c_dim: numbers of a label, 0 for none. mapping_layers: fully connected layers from latent to style.
+    conv_clamp: bound of every layer's output, None for none; NVIDIA's training configurations have 256.
+    """
+
+    resolution: int
+    widths: tuple[int, ...]
+    z_dim: int = 512
+    w_dim: int = 512
+    c_dim: int = 0
+    mapping_layers: int = 8
+    conv_clamp: float | None = None
+
+    def __post_init__(self):
+        if self.conv_clamp is not None and not self.conv_clamp > 0:
+            raise ValueError(f"The clamp {self.conv_clamp} is given, expected a positive bound or None.")
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Pixels of the blocks, from 4 up."""
+        return tuple(4 << level for level in range(len(self.widths)))
+
+    @property
+    def style_count(self) -> int:
+        """Styles of one image, two for each block: a toRGB shares its style with the next block's up-convolution."""
+        return 2 * len(self.widths)
+
+
+def standard_config(resolution: int, *, base: int = 32768, widest: int = 512, **sizes) -> GeneratorConfig:
+    """The published sizes: min(base // r, widest) channels at r px. base: 32768 for config-f, 16384 for the smaller ones.
+
+    sizes: the other fields of GeneratorConfig.
+    """
+    widths = tuple(min(base // r, widest) for r in (4, *RESOLUTIONS) if r <= resolution)
+    return GeneratorConfig(resolution, widths, **sizes)
+
+
+def tensor_shapes(config: GeneratorConfig) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor of a generator, buffers included."""
+    return {**dict(_mapping_shapes(config)), **dict(_synthesis_shapes(config))}
+
+
+def infer_config(shapes: Shapes, *, optional: Collection[str] = (), conv_clamp: float | None = None) -> GeneratorConfig:
+    """The sizes of the generator that tensors of these names and shapes make up; every one is checked.
+
+    optional: names that may be missing. Raises Refused naming the first tensor that does not fit.
+    """
+    pixels = tuple(sorted(int(match[1]) for name in shapes if (match := re.fullmatch(r"synthesis\.b(\d{1,4})\.conv1\.weight", name))))
+    if pixels != (4, *RESOLUTIONS)[: len(pixels)] or len(pixels) < 2:
+        raise Refused(f"its blocks are of {list(pixels)} pixels, expected 4, 8, ... up to 1024: give a StyleGAN2 generator's file")
+    w_dim = _size(shapes, "synthesis.b4.conv1.affine.weight", 1, of=2)
+    c_dim = _size(shapes, "mapping.embed.weight", 1, of=2) if "mapping.embed.weight" in shapes else 0
+    config = GeneratorConfig(
+        resolution=pixels[-1],
+        widths=tuple(_size(shapes, f"synthesis.b{r}.conv1.weight", 0, of=4) for r in pixels),
+        z_dim=_size(shapes, "mapping.fc0.weight", 1, of=2) - (w_dim if c_dim else 0),
+        w_dim=w_dim,
+        c_dim=c_dim,
+        mapping_layers=sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", name)) for name in shapes),
+        conv_clamp=conv_clamp,
+    )
+    if max(config.z_dim, config.w_dim, config.c_dim, *config.widths) > MAX_SIZE:
+        raise Refused(f"its layers are wider than {MAX_SIZE:,}, and no known generator has more than 512")
+    check_shapes(shapes, config, optional=optional)
+    return config
+
+
+def check_shapes(shapes: Shapes, config: GeneratorConfig, *, optional: Collection[str] = ()) -> None:
+    """Raises Refused if a tensor is missing, unknown, empty or of another shape."""
+    wanted = tensor_shapes(config)
+    for name, shape in shapes.items():
+        if name not in wanted:
+            raise Refused(f"its tensor '{name}' belongs to no StyleGAN2 generator of this size: give an unchanged generator's file")
+        if tuple(shape) != wanted[name] or 0 in shape:
+            raise Refused(f"its tensor '{name}' has shape {list(shape)}, expected {list(wanted[name])}: the file is damaged or of another network")
+    for name in wanted.keys() - shapes.keys() - set(optional):
+        raise Refused(f"its tensor '{name}' is missing: give a complete StyleGAN2 generator's file")
+
+
+def noise_names(config: GeneratorConfig) -> Iterator[tuple[str, int]]:
+    """The constant noise maps and their pixels, in the order of the layers."""
+    for r in config.resolutions:
+        for layer in ("conv1",) if r == 4 else ("conv0", "conv1"):
+            yield f"synthesis.b{r}.{layer}.noise_const", r
+
+
+def _size(shapes: Shapes, name: str, axis: int, *, of: int) -> int:
+    if name not in shapes:
+        raise Refused(f"its tensor '{name}' is missing: give a complete StyleGAN2 generator's file")
+    if len(shapes[name]) != of:
+        raise Refused(f"its tensor '{name}' has shape {list(shapes[name])}, expected {of} axes: the file is damaged or of another network")
+    return shapes[name][axis]
+
+
+def _mapping_shapes(config: GeneratorConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+    inputs = config.z_dim
+    if config.c_dim:
+        yield "mapping.embed.weight", (config.w_dim, config.c_dim)
+        yield "mapping.embed.bias", (config.w_dim,)
+        inputs += config.w_dim
+    for layer in range(config.mapping_layers):
+        yield f"mapping.fc{layer}.weight", (config.w_dim, config.w_dim if layer else inputs)
+        yield f"mapping.fc{layer}.bias", (config.w_dim,)
+    yield MEAN_STYLE, (config.w_dim,)
+
+
+def _synthesis_shapes(config: GeneratorConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+    inputs = config.widths[0]
+    yield "synthesis.b4.const", (inputs, 4, 4)
+    for r, width in zip(config.resolutions, config.widths):
+        block = f"synthesis.b{r}"
+        if r > 4:
+            yield from _styled_conv_shapes(f"{block}.conv0", inputs, width, r, config.w_dim)
+        yield from _styled_conv_shapes(f"{block}.conv1", width, width, r, config.w_dim)
+        yield f"{block}.torgb.weight", (3, width, 1, 1)
+        yield f"{block}.torgb.bias", (3,)
+        yield from _affine_shapes(f"{block}.torgb", width, config.w_dim)
+        inputs = width
+
+
+def _styled_conv_shapes(layer: str, inputs: int, outputs: int, pixels: int, w_dim: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield f"{layer}.weight", (outputs, inputs, 3, 3)
+    yield f"{layer}.bias", (outputs,)
+    yield f"{layer}.noise_strength", ()
+    yield f"{layer}.noise_const", (pixels, pixels)
+    yield from _affine_shapes(layer, inputs, w_dim)
+
+
+def _affine_shapes(layer: str, inputs: int, w_dim: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+    yield f"{layer}.affine.weight", (inputs, w_dim)
+    yield f"{layer}.affine.bias", (inputs,)

@@ -1,0 +1,88 @@
+"""The pickles of stylegan2-ada-pytorch and stylegan3: a dict of networks, of which the averaged generator, G_ema, is taken.
+
+They carry Python source that their own loader executes. Here it is text that nobody looks at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import Refused
+from .stored import StoredTensor
+
+MAX_DEPTH, MAX_MODULES = 8, 2_000
+
+
+@dataclass(frozen=True)
+class Module:
+    """An inert network or layer: the name of its class and what it had in its attributes."""
+
+    class_name: str
+    state: dict
+
+
+def reconstruct(arguments: tuple) -> Module:
+    """For torch_utils.persistence._reconstruct_persistent_obj, of (a dict of class name, state and the discarded source)."""
+    meta = arguments[0] if len(arguments) == 1 else None
+    if not isinstance(meta, dict) or not isinstance(meta.get("class_name"), str) or not isinstance(meta.get("state"), dict):
+        raise Refused("it has a network without class name and state")
+    return Module(meta["class_name"], meta["state"])
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The tensors of a generator under NVIDIA's names, and the bound that its layers clamp to."""
+
+    tensors: dict[str, StoredTensor]
+    conv_clamp: float | None
+
+
+def averaged_generator(networks: Any) -> Networks:
+    """G_ema of the dict that such a file holds."""
+    generator = networks.get("G_ema") if isinstance(networks, dict) else None
+    if not isinstance(generator, Module):
+        raise Refused("it holds no averaged generator 'G_ema': give the network snapshot that the training wrote")
+    modules = dict(_modules(generator))
+    tensors = {name: tensor for prefix, module in modules.items() for name, tensor in _tensors(prefix, module)}
+    clamps = {module.state["conv_clamp"] for module in modules.values() if _is_number(module.state.get("conv_clamp", ""))}
+    if len(clamps) > 1:
+        raise Refused("its layers clamp to different bounds, which is no StyleGAN2 generator")
+    return Networks(tensors, clamps.pop() if clamps else None)
+
+
+def _modules(root: Module) -> list[tuple[str, Module]]:
+    found, waiting = [], [("", root, 0)]
+    while waiting:
+        prefix, module, depth = waiting.pop()
+        found.append((prefix, module))
+        children = _part(module, "_modules").items()
+        if depth == MAX_DEPTH:
+            raise Refused(f"its network has more than {MAX_DEPTH} levels of layers in layers")
+        if len(found) + len(waiting) + len(children) > MAX_MODULES:
+            raise Refused(f"its network has more than {MAX_MODULES:,} layers")
+        for name, child in children:
+            if child is not None and not isinstance(child, Module):
+                raise Refused(f"its network has a layer '{prefix}{name}' that is none")
+            if child is not None:
+                waiting.append((f"{prefix}{name}.", child, depth + 1))
+    return found
+
+
+def _tensors(prefix: str, module: Module) -> list[tuple[str, StoredTensor]]:
+    named = {**_part(module, "_parameters"), **_part(module, "_buffers")}
+    for name, tensor in named.items():
+        if tensor is not None and not isinstance(tensor, StoredTensor):
+            raise Refused(f"its network has a tensor '{prefix}{name}' that is none")
+    return [(f"{prefix}{name}", tensor) for name, tensor in named.items() if tensor is not None]
+
+
+def _part(module: Module, name: str) -> dict:
+    part = module.state.get(name, {})
+    if not isinstance(part, dict) or not all(isinstance(key, str) for key in part):
+        raise Refused("its network is not built as PyTorch's are")
+    return part
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and 0 < value < 1e6
