@@ -1,4 +1,4 @@
-"""`python -m domain_guidance train | sample`; `--help` after either lists its options."""
+"""`python -m domain_guidance train | sample | info | convert | generate`; `--help` after one of them lists its options."""
 
 from __future__ import annotations
 
@@ -8,10 +8,21 @@ import sys
 
 import torch
 
+from .commands.convert import add_convert_options, convert
+from .commands.generate import add_generate_options, generate
+from .commands.info import add_info_options, info
 from .commands.interrupts import stop_requests
 from .commands.options import add_train_options, parse_train
 from .commands.sample import add_sample_options, sample
 from .commands.train import train
+
+COMMANDS = {
+    "train": (train, add_train_options),
+    "sample": (sample, add_sample_options),
+    "info": (info, add_info_options),
+    "convert": (convert, add_convert_options),
+    "generate": (generate, add_generate_options),
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,11 +49,12 @@ def main(arguments: list[str] | None = None) -> int:
 def _command(arguments: list[str]):
     """The command that the first word names, and the parser of the rest."""
     top = argparse.ArgumentParser(prog="python -m domain_guidance", description="Domain guidance without ComfyUI.")
-    top.add_argument("command", choices=("train", "sample"), help="train a domain from a folder of images, or draw from it")
+    top.add_argument("command", choices=COMMANDS, help="train a domain, draw from it, read its card; convert a StyleGAN2, draw from it")
     name = top.parse_args(arguments[:1]).command
+    command, add_options = COMMANDS[name]
     parser = argparse.ArgumentParser(prog=f"python -m domain_guidance {name}")
-    (add_train_options if name == "train" else add_sample_options)(parser)
-    return (train if name == "train" else sample), parser
+    add_options(parser)
+    return command, parser
 
 
 if __name__ == "__main__":

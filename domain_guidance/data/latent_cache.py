@@ -2,12 +2,15 @@
 
 An entry is found by the image's content, its bucket and the VAE. So a renamed file is not encoded again, a changed one is,
 and size and time of a file are only a hint that spares reading it.
+
+The folder can be deleted to empty the cache, best while no training runs; by itself it keeps to a limit (`cache_limit`).
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +20,7 @@ import torch
 from torch import Tensor
 
 from .buckets import BucketOf, Size, fit_to_bucket
+from .cache_limit import LIMIT, trim
 from .cached_latents import CachedImage, CachedLatents
 from .image_facts import Fact, ImageFacts, Unusable, Usable
 from .images import ImageError, UnreadableImage
@@ -65,6 +69,7 @@ class LatentCache:
         own scale; None for the log-variance of a VAE without a posterior.
     vae: a text that differs between VAEs, a fingerprint of the weights. bucket_of: `aspect_buckets` or `shorter_side`.
     cell: pixels a latent cell. rank, world: this process and how many there are; rank r settles images r, r + world, ...
+    limit: bytes that a new training leaves of what other trainings have put there, see `cache_limit.trim`.
     """
 
     def __init__(
@@ -78,12 +83,13 @@ class LatentCache:
         cell: int = 8,
         rank: int = 0,
         world: int = 1,
+        limit: int = LIMIT,
     ):
         if not 0 <= rank < world:
             raise ValueError(f"Rank {rank} of {world} processes was asked for: ranks run from 0 to {world - 1}.")
         self._folder = Path(folder) / LAYOUT
         self._source, self._encode, self._bucket_of = source, encode, bucket_of
-        self._cell, self._rank, self._world = cell, rank, world
+        self._cell, self._rank, self._world, self._limit = cell, rank, world, limit
         self._store = LatentStore(self._folder, vae)
 
     def fill(self, batch_size: int = 4) -> Iterator[Encoded | Skipped]:
@@ -93,8 +99,10 @@ class LatentCache:
         abandoned after every event, and killed at any time: the next call goes on with the images that are missing.
         Raises LatentCacheError if the folder cannot be written, ValueError if the VAE gives values that are not finite.
         """
-        share = range(self._rank, len(self._source), self._world)
-        facts, present = ImageFacts(self._folder, self._rank), self._store.names()
+        share, facts = range(self._rank, len(self._source), self._world), ImageFacts(self._folder, self._rank)
+        if self._rank == 0:
+            self._make_room(facts)
+        present = self._store.names()
         known = {index: facts.of_stamp(self._source.stamp(index)) for index in share}
         todo = [index for index in share if not self._is_settled(known[index], present)]
         for index in sorted(set(share) - set(todo)):
@@ -126,6 +134,21 @@ class LatentCache:
         if len(images) < minimum:
             raise LatentCacheError(_too_few(len(images), len(self._source), minimum, skipped))
         return CachedLatents(images, skipped, self._store, self._restore)
+
+    def _make_room(self, facts: ImageFacts) -> None:
+        """Remove what has not been used for long, but nothing of this source, which from now on is in use."""
+        for index in range(len(self._source)):
+            fact = facts.of_stamp(self._source.stamp(index))
+            if isinstance(fact, Usable):
+                self._store.mark_used(fact.key, self._bucket_of(fact.size))
+        removed = trim(self._folder.parent, self._limit)
+        if removed.entries:
+            logging.info(
+                "Latent cache: %d entries (%.3g GB) that no training has used since %s were removed, because '%s' is kept to %.3g GB; "
+                "delete that folder to empty it.",
+                removed.entries, removed.bytes / 1e9, time.strftime("%Y-%m-%d", time.localtime(removed.last_used)),
+                self._folder.parent, self._limit / 1e9,
+            )  # fmt: skip
 
     def _is_settled(self, fact: Fact | None, present: set[str]) -> bool:
         if isinstance(fact, Unusable):

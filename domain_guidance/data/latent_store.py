@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
-import time
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,11 +18,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from ..atomic_file import PART, remove_if_abandoned, replacing
 from .buckets import Size
 
 SIDES = ("image", "mirror")
-SUFFIX, PART = ".safetensors", ".part"
-PART_LIFETIME = 3600.0  # seconds; no write takes that long, so an older part belongs to a killed process
+SUFFIX = ".safetensors"
 
 
 class Posterior(NamedTuple):
@@ -53,7 +51,7 @@ class LatentStore:
                     if entry.name.endswith(SUFFIX):
                         names.add(entry.name)
                     elif entry.name.endswith(PART):
-                        _remove_if_abandoned(Path(entry.path))
+                        remove_if_abandoned(Path(entry.path))
         return names
 
     def write(self, key: str, bucket: Size, image: Posterior, mirror: Posterior) -> int:
@@ -67,7 +65,8 @@ class LatentStore:
         data = save({name: tensor for tensors in sides.values() for name, tensor in tensors.items()}, checksums)
         path = self._path(key, bucket)
         path.parent.mkdir(parents=True, exist_ok=True)
-        _write_atomically(path, data)
+        with replacing(path, durable=False) as part:
+            part.write_bytes(data)
         return len(data)
 
     def read(self, key: str, bucket: Size, mirrored: bool) -> Posterior:
@@ -81,7 +80,15 @@ class LatentStore:
             raise DamagedEntry(f"'{path.name}' cannot be read ({error})") from error
         if checksum != _checksum(tensors):
             raise DamagedEntry(f"'{path.name}' does not match its checksum")
+        self.mark_used(key, bucket)
         return Posterior(tensors[f"{side}.mean"], tensors.get(f"{side}.logvar"))
+
+    def mark_used(self, key: str, bucket: Size) -> None:
+        """Set the entry's time to now, by which `cache_limit.trim` goes."""
+        try:
+            os.utime(self._path(key, bucket))
+        except OSError:  # not there, or in a cache that is only read
+            return
 
     def size(self, key: str, bucket: Size) -> int:
         """Bytes on disk of one entry, 0 if it is missing."""
@@ -109,21 +116,3 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
         value = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), value)
         value = zlib.crc32(tensor.flatten().view(torch.uint8).numpy(), value)
     return f"{value:08x}"
-
-
-def _write_atomically(path: Path, data: bytes) -> None:
-    part = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PART}")
-    try:
-        with open(part, "xb") as file:
-            file.write(data)
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _remove_if_abandoned(part: Path) -> None:
-    try:
-        if time.time() - part.stat().st_mtime > PART_LIFETIME:
-            part.unlink()
-    except OSError:  # finished or removed by another rank meanwhile, or in a cache that is only read
-        return

@@ -1,23 +1,22 @@
 """The adapter file: a LoRA that ComfyUI's own loader reads, with the card and the empty prompt it was trained with.
 
 Tensors: `diffusion_model.<module>.lora_up.weight`, `.lora_down.weight` and `.alpha` in the host's module names, which is
-ComfyUI's generic LoRA naming; `domain.cross_attn` and, where the family has one, `domain.pooled_output`, as in a domain file.
-ComfyUI's loader says of the last two that it does not use them. Metadata: the card of a domain file.
+ComfyUI's generic LoRA naming, and nothing else, of which its loader would warn. Metadata, which that loader hands on with the
+MODEL: the card of a domain file, the empty prompt, and preview pictures.
 """
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors.torch import load_file
 from torch import Tensor
 
-from ..domain_file import CARD_KEY, CROSS_ATTN, POOLED, DomainCard, DomainFileError, read_card
-from .state import save_tensors
+from ..domain_card import DomainCard, DomainFileError, card_metadata
+from ..domain_file import read_checked, write_checked
+from ..stored_prompt import prompt_from, prompt_metadata
 
 PREFIX = "diffusion_model."
 SUFFIXES = (".lora_up.weight", ".lora_down.weight", ".alpha")
@@ -25,7 +24,7 @@ SUFFIXES = (".lora_up.weight", ".lora_down.weight", ".alpha")
 
 @dataclass(frozen=True)
 class AdapterFile:
-    """A read adapter file. tensors: as named in the file, without the `domain.` tensors."""
+    """A read adapter file. tensors: as named in the file."""
 
     card: DomainCard
     tensors: dict[str, Tensor]
@@ -40,37 +39,31 @@ def write_adapter_file(
     card: DomainCard,
     cross_attn: Tensor,
     pooled_output: Tensor | None = None,
+    covers: Sequence[bytes] = (),
 ) -> None:
     """Writes an adapter file atomically.
 
     tensors: `<module>.lora_up.weight` [out, rank, ...], `<module>.lora_down.weight` [rank, in, ...] and `<module>.alpha` (a
     scalar; the update is alpha / rank up down), in the host's module names, with or without `diffusion_model.` in front.
-    cross_attn: the empty prompt [1, T, D]; pooled_output: its pooled vector [1, P]. Raises DomainFileError for another name
-    or a value that is not finite.
+    cross_attn: the empty prompt [1, T, D]; pooled_output: its pooled vector [1, P]; covers: preview pictures, as image
+    files. Raises DomainFileError for another name or a value that is not finite, OSError.
     """
     stored = {PREFIX + name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
-    for name, tensor in stored.items():
-        if not name.endswith(SUFFIXES) or not tensor.isfinite().all():
-            raise DomainFileError(f"The adapter's tensor '{name}' has an unknown name or holds NaN or infinity: train it again.")
-    stored[CROSS_ATTN] = cross_attn
-    if pooled_output is not None:
-        stored[POOLED] = pooled_output
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in stored.items()}
-    save_tensors(path, whole, {CARD_KEY: json.dumps(asdict(card), sort_keys=True)})
+    if foreign := _foreign(stored):
+        raise DomainFileError(f"The adapter's tensor '{foreign[0]}' has an unknown name: train it again.")
+    write_checked(path, stored, card_metadata(card, covers) | prompt_metadata(cross_attn, pooled_output))
 
 
 def read_adapter_file(path: str | os.PathLike) -> AdapterFile:
     """Reads an adapter file, on the CPU. Raises DomainFileError if it is none."""
-    card, tensors = read_card(path), load_file(path)
-    cross_attn, pooled = tensors.pop(CROSS_ATTN, None), tensors.pop(POOLED, None)
-    foreign = [name for name in tensors if not name.startswith(PREFIX) or not name.endswith(SUFFIXES)]
-    if cross_attn is None or foreign or not tensors:
+    name = Path(path).name
+    card, tensors, metadata = read_checked(path)
+    prompt = prompt_from(metadata, name)
+    if prompt is None or not tensors or _foreign(tensors):
         raise DomainFileError(
-            f"'{Path(path).name}' is no adapter that Domain Guidance trained: load it as an ordinary LoRA, and connect the encoded "
-            "empty prompt."
+            f"'{name}' is no adapter that Domain Guidance trained: load it as an ordinary LoRA, and connect the encoded empty prompt."
         )
-    return AdapterFile(card, tensors, cross_attn, pooled)
+    return AdapterFile(card, tensors, *prompt)
 
 
 def merged(weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -88,3 +81,7 @@ def merged(weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict
         update = tensors[f"{module}.alpha"] / len(down) * (up.flatten(1) @ down.flatten(1))
         result[key] = (result[key].float() + update.view_as(result[key])).to(result[key].dtype)
     return result
+
+
+def _foreign(tensors: Mapping[str, Tensor]) -> list[str]:
+    return [name for name in tensors if not name.startswith(PREFIX) or not name.endswith(SUFFIXES)]

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
+from ..atomic_file import save_tensors
 from .loop import TrainingState
 
 
@@ -26,20 +26,6 @@ def save_state(path: str | os.PathLike, state: TrainingState, record: Mapping[st
     if not state.whole:
         raise ValueError(f"The step after {state.step} is half made: resume from the last state that was saved.")
     save_tensors(path, _tensors(state), {"step": str(state.step), "record": json.dumps(record or {})})
-
-
-def save_tensors(path: str | os.PathLike, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file so that `path` never holds a part of one. Raises OSError if the disk does not take it."""
-    partial = Path(f"{path}.part")
-    try:
-        save_file(tensors, partial, metadata=metadata)
-        with open(partial, "rb+") as written:  # on disk before the name points to it
-            os.fsync(written.fileno())
-        os.replace(partial, path)
-    except SafetensorError as error:
-        raise OSError(str(error)) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_state(path: str | os.PathLike, state: TrainingState) -> dict[str, Any]:

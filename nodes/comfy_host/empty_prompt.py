@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import torch
+from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from .conditioning import BEYOND_TEXT, TEXT
 
 # Flux's distilled guidance: not text, but an input that training holds constant as well.
-KEPT = TEXT - BEYOND_TEXT | {"guidance"}
+GUIDANCE = "guidance"
+KEPT = TEXT - BEYOND_TEXT | {GUIDANCE}
+DEFAULT_GUIDANCE = 3.5  # the host's, where a prompt says none
 
 
 def empty_prompt(clip, conditioning: list | None) -> list:
@@ -27,6 +30,19 @@ def empty_prompt(clip, conditioning: list | None) -> list:
         )
     cross_attn, rest = conditioning[0]
     return [[_own(cross_attn[:1]), {key: _own(value) for key, value in rest.items() if key in KEPT}]]
+
+
+def with_guidance(prompt: list, model: ModelPatcher, default: float | None = None) -> list:
+    """`prompt` with a distilled guidance, its own or the default, for a network that reads one (Flux), without for others."""
+    [[cross_attn, rest]] = prompt
+    plain = {key: value for key, value in rest.items() if key != GUIDANCE}
+    reads = model.model.model_config.unet_config.get("guidance_embed", False)
+    guidance = rest.get(GUIDANCE, default) if reads else None
+    return [[cross_attn, plain if guidance is None else {**plain, GUIDANCE: guidance}]]
+
+
+def guidance_of(prompt: list) -> float | None:
+    return prompt[0][1].get(GUIDANCE)
 
 
 def pooled_of(prompt: list) -> Tensor | None:

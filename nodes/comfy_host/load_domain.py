@@ -8,7 +8,8 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from ...domain_guidance.domain_file import DomainFile, DomainFileError, read_domain_file
-from .origin import ATTACHMENT, DomainOrigin
+from .origin import ATTACHMENT, DomainOrigin, conditioning_of
+from .prediction import predict_as
 
 # As in the host's Load Diffusion Model.
 WEIGHT_DTYPES = {
@@ -21,14 +22,15 @@ WEIGHT_DTYPES = {
 
 def load_domain_unet(folder: str, name: str, weight_dtype: str = "default") -> ModelPatcher:
     """A MODEL from the domain file `name` of a model folder. Raises DomainFileError, one sentence."""
-    path = _path_inside(folder, name)
+    path = path_inside(folder, name)
     file = read_domain_file(path)
     model = comfy.sd.load_diffusion_model(path, model_options=dict(WEIGHT_DTYPES[weight_dtype]))
+    predict_as(model, file.card)
     model.set_attachments(ATTACHMENT, DomainOrigin(name, file.card, as_conditioning(file)))
     return model
 
 
-def _path_inside(folder: str, name: str) -> str:
+def path_inside(folder: str, name: str) -> str:
     # A combo is untrusted: the API takes any string. The host maps '..' into the folder, so only a listed name is safe.
     if name not in folder_paths.get_filename_list(folder):
         raise DomainFileError(
@@ -38,5 +40,4 @@ def _path_inside(folder: str, name: str) -> str:
 
 
 def as_conditioning(file: DomainFile) -> list:
-    pooled = {} if file.pooled_output is None else {"pooled_output": file.pooled_output}
-    return [[file.cross_attn, pooled]]
+    return conditioning_of(file.card, file.cross_attn, file.pooled_output)

@@ -13,6 +13,7 @@ from ...domain_guidance.data import CachedLatents, Encoded
 from ...domain_guidance.training import Evaluated, Event, Prepared, RunFiles, Sample, Step
 from ...domain_guidance.training.curves import draw_curves
 from .preview import as_cover, commonest_bucket, draw, picture_of
+from .result_file import PICTURES_STEP
 from .trainable import HostTrainable
 from .vae_posterior import Posteriors
 
@@ -36,6 +37,9 @@ class TrainingProgress:
         self._bucket = commonest_bucket(latents)
         self._bar = comfy.utils.ProgressBar(steps)
         self._started, self._first = time.monotonic(), 0
+        earlier = [path for path in (files.result, files.best) if files.state.exists() and path.exists()]
+        if earlier:
+            trainable.result.keep_pictures(earlier[0])
 
     def hear(self, event: Event) -> None:
         if isinstance(event, Prepared):
@@ -72,7 +76,7 @@ class TrainingProgress:
         latent_format = self._trainable.latent_format
         picture = picture_of(draw(self._trainable, self._bucket), latent_format, self._posteriors)
         self._trainable.result.covers = (as_cover(picture),)
-        self._trainable.notes["pictures_of_step"] = step
+        self._trainable.notes[PICTURES_STEP] = step
         self._bar.update_absolute(step, self._steps, ("JPEG", picture, PREVIEW_SIDE))
 
 

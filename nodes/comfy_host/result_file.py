@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import comfy.supported_models_base
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
-from ...domain_guidance.domain_file import DomainCard, write_domain_file
+from ...domain_guidance.domain_card import DomainCard
+from ...domain_guidance.domain_file import read_card, read_covers, write_domain_file
 from ...domain_guidance.parameterization import Prediction
 from ...domain_guidance.training.adapter_file import write_adapter_file
-from ...domain_guidance.unet_layouts import HOST_PREFIX
-from .empty_prompt import pooled_of
+from .empty_prompt import guidance_of, pooled_of
 
 ADAPTER, TEXT_FREE, EMPTY_PROMPT = FORMS = ("adapter", "text-free", "empty-prompt")
-# SDXL's loader tells velocity from noise prediction by this tensor alone.
-VELOCITY_MARK = f"{HOST_PREFIX}v_pred"
+PICTURES_STEP = "pictures_of_step"  # in the card: the step after which the preview pictures were drawn
 
 
 @dataclass
@@ -35,43 +31,36 @@ class ResultFile:
     base_name: str
     empty: list
     weights: Callable[[], Mapping[str, Tensor]]
+    zero_terminal_snr: bool = False
     notes: dict[str, Any] = field(default_factory=dict)
     covers: tuple[bytes, ...] = ()
+
+    def keep_pictures(self, path: str | os.PathLike) -> None:
+        """Take over the pictures of an earlier file of this run, until newer ones are drawn. Raises DomainFileError."""
+        self.covers = read_covers(path)
+        if self.covers:
+            self.notes[PICTURES_STEP] = read_card(path).training.get(PICTURES_STEP)
 
     def write(self, path: str | os.PathLike, record: Mapping[str, Any]) -> None:
         """Atomic. Raises OSError if the disk does not take it."""
         save = write_adapter_file if self.form == ADAPTER else write_domain_file
-        with disk_errors():
-            save(path, self.weights(), card=self._card(record), cross_attn=self.empty[0][0], pooled_output=pooled_of(self.empty))
+        prompt = {"cross_attn": self.empty[0][0], "pooled_output": pooled_of(self.empty)}
+        save(path, self.weights(), card=self._card(record), covers=self.covers, **prompt)
 
     def _card(self, record: Mapping[str, Any]) -> DomainCard:
-        pictures = [base64.b64encode(cover).decode() for cover in self.covers]
         return DomainCard(
             form="text-free" if self.form == TEXT_FREE else "text-based",
             prediction=self.prediction,
             base_fingerprint=self.base_fingerprint,
             base_name=self.base_name,
-            training={**record, **self.notes, "form": self.form, "pictures": pictures},
+            zero_terminal_snr=self.zero_terminal_snr,
+            guidance=guidance_of(self.empty),
+            training={**record, **self.notes, "form": self.form},
         )
 
 
-@contextmanager
-def disk_errors() -> Iterator[None]:
-    """A full disk is an OSError, also where safetensors gives it another name."""
-    try:
-        yield
-    except SafetensorError as error:
-        raise OSError(str(error)) from error
-
-
-def host_weights(
-    state: Mapping[str, Tensor], config: comfy.supported_models_base.BASE, prediction: Prediction, dtype: torch.dtype
-) -> dict[str, Tensor]:
+def host_weights(state: Mapping[str, Tensor], config: comfy.supported_models_base.BASE, dtype: torch.dtype) -> dict[str, Tensor]:
     """A network's state dict under the names of a file that the host's loaders read, in `dtype`."""
     # Copied to the CPU one by one: a second set of weights may not fit beside the first.
     cpu = {name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None) for name, tensor in state.items()}
-    return marked(config.process_unet_state_dict_for_saving(cpu), prediction)
-
-
-def marked(weights: dict[str, Tensor], prediction: Prediction) -> dict[str, Tensor]:
-    return {**weights, VELOCITY_MARK: torch.empty(0)} if prediction == "v_prediction" else weights
+    return config.process_unet_state_dict_for_saving(cpu)

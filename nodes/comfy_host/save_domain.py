@@ -10,14 +10,16 @@ import folder_paths
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...domain_guidance.domain_file import DomainCard, write_domain_file
+from ...domain_guidance.domain_card import DomainCard
+from ...domain_guidance.domain_file import write_domain_file
 from ...domain_guidance.text_free import VALUES
 from ...domain_guidance.training import RunFiles
 from ...domain_guidance.unet_layouts import HOST_PREFIX
-from .empty_prompt import empty_prompt, pooled_of
+from .empty_prompt import empty_prompt, guidance_of, pooled_of, with_guidance
 from .forms import model_name
 from .origin import DomainOrigin, base_fingerprint, origin_of
-from .result_file import disk_errors, marked
+from .prediction import has_zero_terminal_snr
+from .result_file import ADAPTER
 from .terms import terms_of
 from .trainable_copy import prediction_of
 
@@ -31,17 +33,20 @@ def save_domain(model: ModelPatcher, clip, conditioning: list | None, base: Mode
     _check_can_be_saved(model)
     origin = origin_of(model)
     empty = origin.empty if origin and clip is None and conditioning is None else empty_prompt(clip, conditioning)
-    prediction = prediction_of(model.get_model_object("model_sampling"))
-    weights = marked(_weights(model), prediction)
+    empty = with_guidance(empty, model)
+    sampling = model.get_model_object("model_sampling")
+    prediction, weights = prediction_of(sampling), _weights(model)
     card = DomainCard(
         form="text-free" if _reads_no_text(weights) else "text-based",
         prediction=prediction,
+        zero_terminal_snr=has_zero_terminal_snr(sampling),
+        guidance=guidance_of(empty),
         training={"form": "saved from a model", "images": 0},
         **_base(model, base, origin),
     )
     folder = os.path.join(folder_paths.get_output_directory(), "diffusion_models")
     files = RunFiles.choose(folder, name, "new version")
-    with files.writing(), disk_errors():
+    with files.writing():
         write_domain_file(files.result, weights, card=card, cross_attn=empty[0][0], pooled_output=pooled_of(empty))
     return files.result
 
@@ -57,7 +62,8 @@ def _check_can_be_saved(model: ModelPatcher) -> None:
 
 
 def _base(model: ModelPatcher, base: ModelPatcher | None, origin: DomainOrigin | None) -> dict[str, str]:
-    if base is None and origin is not None:
+    # A LoRA's base is what it sits on, whoever trained it.
+    if base is None and origin is not None and origin.card.training.get("form") != ADAPTER:
         return {"base_fingerprint": origin.card.base_fingerprint, "base_name": origin.card.base_name}
     return {"base_fingerprint": base_fingerprint(base or model), "base_name": model_name(base or model)}
 

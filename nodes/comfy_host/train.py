@@ -7,22 +7,20 @@ import os
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
 
 import comfy.model_management
 import comfy.sd
-import comfy.utils
 import folder_paths
 import torch
 from comfy.model_patcher import ModelPatcher
 from PIL import Image
 
 from ...domain_guidance.data import CachedLatents, Encoded, ImageSource, LatentCache, aspect_buckets
-from ...domain_guidance.domain_file import read_card
 from ...domain_guidance.training import Event, Finished, RunFiles, RunSettings, train_domain
+from .empty_prompt import DEFAULT_GUIDANCE, with_guidance
 from .forms import check_trainable, made_trainable
+from .load_adapter import load_domain_adapter
 from .load_domain import load_domain_unet
-from .origin import ATTACHMENT, DomainOrigin
 from .progress import TrainingProgress
 from .result_file import ADAPTER
 from .vae_posterior import Posteriors
@@ -63,6 +61,7 @@ def train_in_host(
 ) -> Trained:
     """Trains, or goes on training, and loads the result. Raises ValueError, one sentence; whatever ends it, the state stays."""
     check_trainable(model, request.form)
+    empty = with_guidance(empty, model, DEFAULT_GUIDANCE)
     folder = FOLDERS.get(request.form, FULL_FOLDER)
     files = RunFiles.choose(os.path.join(folder_paths.get_output_directory(), folder), request.save_name, request.on_existing)
     posteriors = Posteriors(vae)
@@ -70,7 +69,7 @@ def train_in_host(
         latents = _encoded(posteriors, source, request.resolution or native_resolution(model), progress)
         finished = _trained(model, vae, empty, latents, posteriors, files, request, progress)
     logging.info("Domain Guidance: trained %d steps; the domain is '%s'.", finished.step, files.result)
-    return Trained(_loaded(model, files, request.form, empty), progress.curves(), files.result.name)
+    return Trained(_loaded(model, files, request.form), progress.curves(), files.result.name)
 
 
 def native_resolution(model: ModelPatcher) -> int:
@@ -130,12 +129,8 @@ def _kept(files: RunFiles) -> str:
     return f"the state is kept in '{files.run_folder}', and Queue with on_existing = resume goes on from it"
 
 
-def _loaded(model: ModelPatcher, files: RunFiles, form: str, empty: list) -> ModelPatcher:
+def _loaded(model: ModelPatcher, files: RunFiles, form: str) -> ModelPatcher:
     """The domain as a MODEL, read from the file, as every later prompt will read it."""
     if form != ADAPTER:
         return load_domain_unet(FULL_FOLDER, files.result.name)
-    tensors, metadata = comfy.utils.load_torch_file(str(files.result), safe_load=True, return_metadata=True)
-    lora = {name: tensor for name, tensor in tensors.items() if not name.startswith("domain.")}
-    adapted, _ = comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0, lora_metadata=metadata)
-    adapted.set_attachments(ATTACHMENT, DomainOrigin(files.result.name, read_card(Path(files.result)), empty))
-    return adapted
+    return load_domain_adapter(model, FOLDERS[ADAPTER], files.result.name)

@@ -8,9 +8,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
+from host_process import PromptError
 from prompts import ksampler
-from scenes import EMPTY, POSITIVE, assert_differs, assert_same, build
-from training_scenes import Training, held_out, register, result_of
+from scenes import EMPTY, POSITIVE, assert_differs, assert_one_sentence, assert_same, build
+from training_scenes import Training, held_out, register, result_of, state_of
 
 RUNS = {
     "sd15 adapter": ("sd15", {"learning_rate": 3e-4}),
@@ -64,7 +65,23 @@ def test_the_returned_model_is_what_later_prompts_read_from_the_file(host, run, 
     with caplog.at_level(logging.WARNING):
         for model in run.loaded(file):
             assert_same(sampled(run, model), returned)
-    assert not [record.message for record in caplog.records if "NOT LOADED" in record.message or "unet " in record.message]
+    unread = ("NOT LOADED", "not loaded", "unet ")
+    assert not [record.message for record in caplog.records if any(words in record.message for words in unread)]
+
+
+def test_what_any_loader_makes_of_the_file_guides_without_further_inputs(host, run):
+    """The host's LoRA loader hands the adapter's prompt on; of its full networks only ours knows it, so the others get it."""
+    file = host.value(run.graph, run.node[2])
+    for model in run.loaded(file):
+        s = run.scene()
+        brings = run.form == "adapter" or s.graph[model.id]["class_type"] == "DomainGuidanceLoadUNet"
+        given = host.samples(s.graph, s.sample(s.guide(s.model, model, domain_conditioning=s.prompt(EMPTY))))
+        if brings:
+            assert_same(host.samples(s.graph, s.sample(s.guide(s.model, model))), given)
+        else:
+            with pytest.raises(PromptError, match="brings no empty prompt"):
+                host.value(s.graph, s.guide(s.model, model))
+        assert_differs(given, host.samples(s.graph, s.sample(s.model)), at_least=1e-4)
 
 
 def test_the_returned_model_guides_without_further_inputs(host, run):
@@ -82,14 +99,104 @@ def test_the_file_is_a_card(host, minis, base_directory):
     record = card["training"]
     assert card["base_name"] == "sd15" and len(card["base_fingerprint"]) == 16
     assert (record["images"], record["held_out_images"], record["trained_steps"]) == (20, 4, 2)
-    assert record["held_out_loss"] > 0 and record["form"] == "adapter"
-    import base64
-    import io
+    assert record["held_out_loss"] > 0 and record["form"] == "adapter" and record["pictures_of_step"] == 2
+    assert (card["recommended_weight"], card["recommended_cfg"]) == (1.5, 3.0)
 
+
+@pytest.mark.parametrize("form", ["adapter", "empty-prompt"])
+def test_the_hosts_model_browser_shows_what_the_domain_draws(host, minis, base_directory, form):
+    from app.model_manager import ModelFileManager
     from PIL import Image
 
-    picture = Image.open(io.BytesIO(base64.b64decode(record["pictures"][0])))
-    assert picture.size == (128, 64) and record["pictures_of_step"] == 2
+    training = Training(minis, save_name=f"pictured {form}", steps=1, preview_every=1, evaluate_every=0, form=form)
+    host.value(training.graph, training.node)
+    (picture,) = ModelFileManager().get_model_previews(str(result_of(training, base_directory)))
+    assert Image.open(picture).size == (128, 64)
+
+
+@pytest.mark.parametrize("more", [0, 1])
+def test_a_training_that_goes_on_without_a_new_picture_keeps_the_last_one(host, minis, base_directory, more):
+    library, found = host.library("domain_guidance.domain_file"), []
+    for steps, preview_every in ((2, 2), (2 + more, 5)):
+        training = Training(minis, save_name=f"keeps {more}", steps=steps, evaluate_every=0, preview_every=preview_every)
+        host.value(training.graph, training.node, fresh=True)
+        path = result_of(training, base_directory)
+        found.append((library.read_covers(path), library.read_card(path).training["pictures_of_step"]))
+    assert found[0] == found[1] and len(found[0][0]) == 1 and found[0][1] == 2
+
+
+def test_another_training_under_an_old_name_does_not_show_the_old_pictures(host, minis, base_directory):
+    training = Training(minis, save_name="replaced", steps=1, evaluate_every=0, preview_every=1)
+    host.value(training.graph, training.node)
+    state_of(training, base_directory).unlink()
+    plain = Training(minis, save_name="replaced", steps=1, evaluate_every=0)
+    host.value(plain.graph, plain.node)
+    assert host.library("domain_guidance.domain_file").read_covers(result_of(plain, base_directory)) == ()
+
+
+class TestStackedLoras:
+    """A domain adapter among the user's own LoRAs, read by the host's loader alone."""
+
+    @pytest.fixture
+    def file(self, host, minis):
+        training = Training(minis, save_name="stacked", steps=2, learning_rate=3e-3)
+        return host.value(training.graph, training.node[2])
+
+    def adapter(self, s, model, file):
+        return s.graph.add("LoraLoaderModelOnly", model=model, lora_name=file, strength_model=1.0)
+
+    def own_lora(self, s, model, minis):
+        """With metadata, as most trainers write them: the host keeps those of the topmost LoRA."""
+        from safetensors.torch import save_file
+
+        tensors = minis.read("loras", minis.lora())
+        save_file(tensors, str(minis.root / "loras" / "own.safetensors"), {"ss_output_name": "own"})
+        return s.graph.add("LoraLoaderModelOnly", model=model, lora_name="own.safetensors", strength_model=0.5)
+
+    @pytest.mark.parametrize("order", ["alone", "own on top", "own below", "own on both sides"])
+    def test_the_prompt_is_found_wherever_the_adapter_is(self, host, minis, file, order):
+        s = build(minis)
+        model = self.own_lora(s, s.model, minis) if order in ("own below", "own on both sides") else s.model
+        domain = self.adapter(s, model, file)
+        if order in ("own on top", "own on both sides"):
+            domain = self.own_lora(s, domain, minis)
+        given = s.guide(s.model, domain, domain_conditioning=s.prompt(EMPTY))
+        assert_same(host.samples(s.graph, s.sample(s.guide(s.model, domain))), host.samples(s.graph, s.sample(given)))
+        origin = host.library("nodes.comfy_host.origin").origin_of(host.value(s.graph, domain))
+        assert torch.equal(origin.empty[0][0], host.value(s.graph, s.prompt(EMPTY))[0][0]) and origin.card.base_name == "sd15"
+
+    def test_a_lora_of_others_brings_no_prompt_and_that_is_said(self, host, minis):
+        s = build(minis)
+        domain = self.own_lora(s, s.model, minis)
+        with pytest.raises(PromptError, match="brings no empty prompt"):
+            host.value(s.graph, s.guide(s.model, domain))
+
+    def test_on_a_merge_the_adapters_base_is_the_merge(self, host, minis, file, caplog):
+        """W + dW against W: nothing of the difference between two bases is in the term, so there is nothing to warn of."""
+        s = build(minis)
+        merge = s.load(minis.fine_tuned("sd15"))
+        guided = s.guide(merge, self.adapter(s, merge, file))
+        with caplog.at_level(logging.WARNING):
+            host.samples(s.graph, s.sample(guided))
+            assert not [record.message for record in caplog.records if "another base" in record.message]
+            host.value(s.graph, s.guide(s.model, self.adapter(s, merge, file)))
+        assert [record.message for record in caplog.records if "another base" in record.message]
+
+
+def test_a_damaged_prompt_in_an_adapter_is_said_in_one_sentence(host, minis, base_directory):
+    from safetensors.torch import save_file
+
+    training = Training(minis, save_name="whole", steps=1, evaluate_every=0)
+    host.value(training.graph, training.node)
+    path = result_of(training, base_directory)
+    with safe_open(str(path), "pt") as file:
+        metadata = {**file.metadata(), "domain_guidance.empty_prompt": "no base64"}
+    save_file(load_file(str(path)), str(path.with_name("torn.safetensors")), metadata)
+    s = training.scene()
+    domain = s.graph.add("LoraLoaderModelOnly", model=s.model, lora_name="torn.safetensors", strength_model=1.0)
+    with pytest.raises(PromptError, match="empty prompt in 'the domain adapter' is damaged") as caught:
+        host.value(s.graph, s.guide(s.model, domain))
+    assert_one_sentence(caught.value.message)
 
 
 def test_text_free_training_moves_everything_but_the_text_path(host, minis, base_directory):
@@ -147,6 +254,18 @@ def test_the_empty_prompt_in_the_file_is_the_one_of_the_training(host, minis, ba
     s = training.scene()
     assert torch.equal(load_file(str(result_of(training, base_directory)))["domain.cross_attn"], host.value(s.graph, s.prompt(EMPTY))[0][0])
     assert not torch.equal(host.value(s.graph, s.prompt(POSITIVE))[0][0], host.value(s.graph, s.prompt(EMPTY))[0][0])
+
+
+@pytest.mark.parametrize("form", ["adapter", "text-free"])
+def test_a_base_with_zero_terminal_snr_gives_a_domain_with_it(host, minis, base_directory, sampled, form):
+    training = Training(minis, save_name=f"zero snr {form}", steps=1, evaluate_every=0, form=form)
+    base = training.graph.add("ModelSamplingDiscrete", model=training.model, sampling="v_prediction", zsnr=True)
+    training.graph[training.node.id]["inputs"]["model"] = base[0]
+    returned = sampled(training, training.node)
+    card = host.library("domain_guidance.domain_file").read_card(result_of(training, base_directory))
+    assert (card.prediction, card.zero_terminal_snr) == ("v_prediction", True)
+    if form != "adapter":
+        assert_same(sampled(training, training.loaded(result_of(training, base_directory).name)[0]), returned)
 
 
 def test_the_toy_world_can_be_trained_further(host, base_directory):

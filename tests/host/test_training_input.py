@@ -10,7 +10,7 @@ from PIL import Image
 
 from host_process import PromptError
 from scenes import EMPTY, assert_one_sentence, build
-from training_scenes import Training, handwriting, log_of, register, result_of, state_of
+from training_scenes import Training, handwriting, held_out, log_of, register, result_of, state_of
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -128,6 +128,47 @@ def test_narrow_weights_with_a_full_form_are_told_of_the_adapter(host, minis, fo
     assert "float8_e4m3fn" in message and "'adapter'" in message
 
 
+@pytest.mark.parametrize(("memory", "words", "fitting"), [
+    (150e6, "switch 8-bit AdamW on, or train the adapter form", {"form": "adapter"}),
+    (100e6, "the device has 95.37 MiB: train the adapter form", {"form": "adapter"}),
+])  # fmt: skip
+@pytest.mark.parametrize("form", ["text-free", "empty-prompt"])
+def test_a_full_form_that_cannot_fit_names_the_form_that_does(host, minis, base_directory, monkeypatch, form, memory, words, fitting):
+    """Of 13.6 M parameters: four times 54 MB for the full forms, a little more than once for an adapter."""
+    for place in ("nodes.comfy_host.forms", "domain_guidance.training.domain_run"):
+        monkeypatch.setattr(host.library(place), "device_memory", lambda device: int(memory))
+    t = Training(minis, save_name="too large", steps=1, evaluate_every=0, form=form)
+    assert words in refusal(host, t) and not state_of(t, base_directory).exists()
+    smaller = Training(minis, save_name=f"fits {form} {memory}", steps=1, evaluate_every=0, **fitting)
+    host.value(smaller.graph, smaller.node)
+    assert result_of(smaller, base_directory).exists()
+
+
+@pytest.mark.parametrize("form", ["adapter", "text-free"])
+def test_a_model_in_low_vram_mode_is_trained_as_a_whole_one_is_and_stays_as_it_was(host, minis, base_directory, form):
+    """The host keeps such weights off the device and patches them at use; a LoRA is then not in the weights."""
+    def with_lora(name):
+        t = Training(minis, save_name=f"{name} {form}", steps=2, evaluate_every=1, form=form, learning_rate=1e-5)
+        t.model = t.graph.add("LoraLoaderModelOnly", model=t.model, lora_name=minis.lora(), strength_model=0.5)
+        t.graph[t.node.id]["inputs"]["model"] = t.model[0]
+        return t
+
+    whole, offloaded = with_lora("whole"), with_lora("offloaded")
+    host.value(whole.graph, whole.node)
+    model = host.value(offloaded.graph, offloaded.model)
+    model.model.to("cpu")
+    model.patch_model(torch.device("cpu"), lowvram_model_memory=1)
+    assert model.model.model_lowvram and model.model.lowvram_patch_counter
+    before = {name: tensor.clone() for name, tensor in model.model.diffusion_model.state_dict().items()}
+    try:
+        host.value(offloaded.graph, offloaded.node)
+        after = model.model.diffusion_model.state_dict()
+        assert all(torch.equal(before[name], tensor) for name, tensor in after.items())
+        assert held_out(offloaded, base_directory) == pytest.approx(held_out(whole, base_directory), rel=1e-4)
+    finally:
+        model.unpatch_model(torch.device("cpu"))
+
+
 def test_a_loader_that_cannot_read_its_file_twice(host, minis):
     s = build(minis)
     model = host.value(s.graph, s.model).clone()
@@ -167,11 +208,11 @@ def test_a_full_disk_while_the_result_is_written(host, minis, base_directory):
     from safetensors import SafetensorError
 
     t = Training(minis, save_name="full", steps=2, evaluate_every=0)
-    writer = host.library("domain_guidance.training.state")
+    writer = host.library("domain_guidance.atomic_file")
     original = writer.save_file
 
     def save_file(tensors, path, *args, **kwargs):
-        if os.fspath(path).endswith("full.safetensors.part"):
+        if os.path.basename(path).startswith(".full.safetensors."):
             raise SafetensorError("I/O error: No space left on device (os error 28)")
         return original(tensors, path, *args, **kwargs)
 

@@ -1,7 +1,9 @@
 """A training through the real server, from a folder of pictures, in every family: learn, cancel, go on, use in a later prompt."""
 
+import io
 import threading
 import time
+import urllib.parse
 import urllib.request
 
 import pytest
@@ -29,10 +31,10 @@ RUNS = {
     "sd3 empty-prompt": ("sd3", {"form": "empty-prompt", "learning_rate": 2e-4}),
 }
 
-# adapter or not -> how a later prompt reads the result
+# adapter or not -> how a later prompt reads the result, and whether that loader hands on the empty prompt in it
 LOADERS = {
-    True: [lambda s, file: s.graph.add("LoraLoaderModelOnly", model=s.model, lora_name=file, strength_model=1.0)],
-    False: [lambda s, file: s.load_domain(file), lambda s, file: s.load(file)],
+    True: [(lambda s, file: s.graph.add("LoraLoaderModelOnly", model=s.model, lora_name=file, strength_model=1.0), True)],
+    False: [(lambda s, file: s.load_domain(file), True), (lambda s, file: s.load(file), False)],
 }
 
 
@@ -87,18 +89,38 @@ def test_a_training_learns_and_a_later_prompt_draws_with_its_file(training_serve
     family, settings = RUNS[name]
     t = from_folder(minis, family, name, **settings)
     fresh = t.scene()
-    first = drawn(fresh, t.node)
-    returned = latent_of(training_server, run(training_server, t.graph), first)
+    first, guided, plain = drawn(fresh, t.node), drawn(fresh, fresh.guide(t.model, t.node)), drawn(fresh, t.model)
+    record = run(training_server, t.graph)
+    returned, with_term, without = (latent_of(training_server, record, node) for node in (first, guided, plain))
     losses = held_out(t, base)
     assert losses[-1] < 0.98 * losses[0], losses
-    dim, pooled, channels, _ = FAMILIES[family]
-    for load in LOADERS[t.form == "adapter"]:
-        graph = Graph()
-        model = graph.add("UNETLoader", unet_name=minis.unet(family))
-        negative = graph.add("ProbeConditioning", seed=EMPTY, dim=dim, pooled=pooled)
-        s = Scene(graph, family, model, negative, negative, graph.add("ProbeLatent", seed=-1, channels=channels, height=8, width=8, batch=1))
-        saved = drawn(s, load(s, result_of(t, base).name))
-        assert torch.allclose(latent_of(training_server, run(training_server, graph), saved), returned, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(with_term, without, rtol=1e-4, atol=1e-4)
+    for load, brings_prompt in LOADERS[t.form == "adapter"]:
+        s = later_prompt(minis, family)
+        domain = load(s, result_of(t, base).name)
+        prompt = {} if brings_prompt else {"domain_conditioning": s.negative}
+        saved = drawn(s, domain), drawn(s, s.guide(s.model, domain, **prompt))
+        record = run(training_server, s.graph)
+        for node, expected in zip(saved, (returned, with_term)):
+            assert torch.allclose(latent_of(training_server, record, node), expected, rtol=1e-4, atol=1e-4)
+
+
+def later_prompt(minis, family):
+    graph, (dim, pooled, channels, _) = Graph(), FAMILIES[family]
+    model = graph.add("UNETLoader", unet_name=minis.unet(family))
+    negative = graph.add("ProbeConditioning", seed=EMPTY, dim=dim, pooled=pooled)
+    return Scene(graph, family, model, negative, negative, graph.add("ProbeLatent", seed=-1, channels=channels, height=8, width=8, batch=1))
+
+
+@pytest.mark.parametrize("form", ["adapter", "empty-prompt"])
+def test_the_model_browser_gets_the_domains_picture(training_server, base, minis, form):
+    t = from_folder(minis, "sd15", f"pictured {form}", steps=1, preview_every=1, evaluate_every=0, form=form)
+    run(training_server, t.graph)
+    file = result_of(t, base).name
+    (index,) = [entry["pathIndex"] for entry in training_server.get(f"/experiment/models/{t.folder}") if entry["name"] == file]
+    address = f"{training_server.address}/experiment/models/preview/{t.folder}/{index}/{urllib.parse.quote(file)}"
+    with urllib.request.urlopen(address, timeout=30) as answer:
+        assert Image.open(io.BytesIO(answer.read())).size == (128, 64)
 
 
 def test_interrupt_keeps_the_state_and_the_queue_goes_on(training_server, base, minis):

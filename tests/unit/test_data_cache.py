@@ -4,73 +4,23 @@ import os
 import shutil
 import sys
 import time
+from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from domain_guidance.data import BatchImages, Encoded, FolderImages, LatentCache, LatentCacheError, Size, Skipped, aspect_buckets
-from domain_guidance.data import latent_cache as latent_cache_module
-from domain_guidance.data.buckets import fit_to_bucket
-from domain_guidance.data.image_facts import ImageFacts, Unusable, Usable
-from domain_guidance.data.latent_store import PART_LIFETIME, DamagedEntry, LatentStore, Posterior
+sys.path.append(str(Path(__file__).parent))
 
-CELL = 4
-BUCKETS = aspect_buckets(16, step=4)
-KERNEL = torch.randn(2, 3, CELL, CELL, generator=torch.Generator().manual_seed(0)) / 8
+from small_cache import CELL, Counted, encode, entries, filled, folder, make, picture  # noqa: E402, F401
 
-
-def encode(pixels):
-    """A VAE of one layer, which like a real one does not commute with mirroring."""
-    mean = torch.nn.functional.conv2d(pixels, KERNEL, stride=CELL)
-    return mean, -mean.abs() - 1
-
-
-class Counted:
-    """An encoder that counts the images it is shown."""
-
-    def __init__(self, encode=encode):
-        self.images, self.batches, self._encode = 0, [], encode
-
-    def __call__(self, pixels):
-        self.images += len(pixels)
-        self.batches.append(tuple(pixels.shape))
-        return self._encode(pixels)
-
-
-def picture(seed, width=16, height=16):
-    return Image.fromarray(np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8))
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Six squares and three of twice the width."""
-    (tmp_path / "images" / "sub").mkdir(parents=True)
-    for seed in range(6):
-        picture(seed).save(tmp_path / "images" / f"{seed}.png")
-    for seed in range(6, 9):
-        picture(seed, 40, 20).save(tmp_path / "images" / "sub" / f"{seed}.bmp")
-    return tmp_path / "images"
-
-
-def make(folder, encode=encode, **options):
-    source = FolderImages(folder) if isinstance(folder, os.PathLike) else folder
-    options = {"cache": "cache", "vae": "a", "bucket_of": BUCKETS, "cell": CELL, **options}
-    where = options.pop("cache")
-    where = folder.parent / where if isinstance(folder, os.PathLike) else where
-    return LatentCache(where, source, encode, **options)
-
-
-def filled(folder, encode=encode, batch_size=4, **options):
-    cache = make(folder, encode, **options)
-    events = list(cache.fill(batch_size))
-    return cache, events
-
-
-def entries(folder):
-    return sorted((folder.parent / "cache").rglob("*.safetensors"))
+from domain_guidance.atomic_file import PART_LIFETIME  # noqa: E402
+from domain_guidance.data import BatchImages, Encoded, FolderImages, LatentCacheError, Size, Skipped, aspect_buckets  # noqa: E402
+from domain_guidance.data import latent_cache as latent_cache_module  # noqa: E402
+from domain_guidance.data.buckets import fit_to_bucket  # noqa: E402
+from domain_guidance.data.image_facts import ImageFacts, Unusable, Usable  # noqa: E402
+from domain_guidance.data.latent_store import DamagedEntry, LatentStore, Posterior  # noqa: E402
 
 
 def expected(image):
@@ -142,7 +92,7 @@ def test_a_second_run_encodes_nothing_and_opens_no_image(folder, monkeypatch):
     assert cache.open().images == first.images and cache.open().fingerprint == first.fingerprint
 
 
-def test_the_second_start_with_2000_images_lists_folders_and_opens_one_file(tmp_path):
+def test_the_second_start_with_2000_images_lists_each_folder_twice_and_opens_one_file(tmp_path):
     images = tmp_path / "images"
     images.mkdir()
     for number in range(2000):
@@ -164,7 +114,7 @@ def test_the_second_start_with_2000_images_lists_folders_and_opens_one_file(tmp_
         watching[0] = False  # a hook cannot be taken away
     assert events == [Encoded(2000, 2000, 0)] and len(latents) == 2000
     assert [path for path in opened if str(tmp_path) in path] == 2 * [str(tmp_path / "cache" / "v1" / "images-0.jsonl")]
-    assert len([path for path in listed if str(tmp_path) in path]) <= 1 + 256 + 4
+    assert len([path for path in listed if str(tmp_path) in path]) <= 2 * (1 + 256) + 8
 
 
 def test_a_renamed_image_is_read_once_to_be_known_and_not_encoded_again(folder, monkeypatch):
@@ -369,27 +319,17 @@ def test_every_flipped_bit_of_an_entry_is_noticed_or_harmless(tmp_path):
 def test_a_half_written_entry_is_never_visible(tmp_path, monkeypatch):
     store, moments = LatentStore(tmp_path, "vae"), []
 
-    class Halting:
-        """A file that stops in the middle of a write and lets the world look."""
-
-        def __init__(self, *arguments):
-            self.file = open(*arguments)
-
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *problem):
-            self.file.close()
-
-        def write(self, data):
+    def halting(path, data):
+        """A write that stops in the middle and lets the world look."""
+        with open(path, "wb") as file:
             for part in (data[: len(data) // 2], data[len(data) // 2 :]):
-                self.file.write(part)
-                self.file.flush()
+                file.write(part)
+                file.flush()
                 moments.append(store.names())
                 with pytest.raises(DamagedEntry):
                     store.read("ab", Size(8, 8), mirrored=False)
 
-    monkeypatch.setattr("domain_guidance.data.latent_store.open", Halting, raising=False)
+    monkeypatch.setattr("pathlib.Path.write_bytes", halting)
     posterior = Posterior(torch.ones(1, 2, 3), None)
     store.write("ab", Size(8, 8), posterior, posterior)
     assert moments == [set(), set()] and store.names() == {"ab-8x8.safetensors"}
@@ -429,7 +369,7 @@ def test_a_full_disk_is_said_and_what_was_written_stays(folder, monkeypatch):
         written.append(path)
         real(part, path)
 
-    monkeypatch.setattr("domain_guidance.data.latent_store.os.replace", full)
+    monkeypatch.setattr("domain_guidance.atomic_file.os.replace", full)
     with pytest.raises(LatentCacheError, match="cache' cannot be written .No space left on device.: free some space"):
         filled(folder, batch_size=2)
     assert len(entries(folder)) == 3 and not list(folder.parent.rglob("*.part"))

@@ -1,22 +1,22 @@
 """The one-file format: what goes in comes out, and whatever is wrong with a file is said in one sentence before any use."""
 
+import base64
+import dataclasses
 import json
+import os
+import stat
+import time
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from domain_guidance.domain_file import (
-    CARD_KEY,
-    CROSS_ATTN,
-    POOLED,
-    DomainCard,
-    DomainFileError,
-    read_card,
-    read_domain_file,
-    write_domain_file,
-)
+from domain_guidance.atomic_file import PART_LIFETIME, save_tensors
+from domain_guidance.domain_card import CARD_KEY
+from domain_guidance.domain_file import DomainCard, DomainFileError, read_card, read_covers, read_domain_file, write_domain_file
 from domain_guidance.fingerprint import chosen_names, fingerprint
+from domain_guidance.stored_prompt import CROSS_ATTN, POOLED
 
 CARD = DomainCard(form="text-free", prediction="epsilon", base_fingerprint="0123456789abcdef", base_name="toy", training={"steps": 3})
 BLOCK = "input_blocks.1.1.transformer_blocks.0.attn2."
@@ -74,17 +74,31 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(path, weights,
     def full_disk(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("domain_guidance.domain_file.save_file", full_disk)
+    monkeypatch.setattr("domain_guidance.atomic_file.save_file", full_disk)
     with pytest.raises(OSError):
         write_domain_file(path, weights, card=CARD, cross_attn=torch.zeros(1, 1, 1))
     assert path.read_bytes() == before
     assert [p.name for p in path.parent.iterdir()] == [path.name]
 
 
-def test_a_written_file_may_be_read_by_whom_the_users_files_may(path):
-    usual = path.with_name("usual")
-    usual.touch()
-    assert path.stat().st_mode == usual.stat().st_mode
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
+def test_a_written_file_may_be_read_by_whom_the_users_files_may(tmp_path, umask):
+    before = os.umask(umask)
+    try:
+        save_tensors(tmp_path / "file", {"a": torch.ones(2)}, {})
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "file").stat().st_mode) == 0o666 & ~umask
+
+
+def test_what_a_killed_writer_left_is_swept_and_what_a_live_one_writes_is_not(tmp_path):
+    old, young, other = (tmp_path / name for name in (".a[1].st.0a.part", ".a[1].st.0b.part", ".b.st.0c.part"))
+    for part in (old, young, other):
+        part.write_bytes(b"half")
+    for part in (old, other):
+        os.utime(part, (time.time() - 2 * PART_LIFETIME,) * 2)
+    save_tensors(tmp_path / "a[1].st", {"a": torch.ones(2)}, {})
+    assert not old.exists() and young.exists() and other.exists()
 
 
 def test_weights_with_nan_are_neither_written_nor_read(path, weights):
@@ -193,3 +207,33 @@ def test_the_fingerprint_looks_at_eight_matrices_spread_over_the_net_and_at_no_v
     names = chosen_names(base_weights())
     assert len(names) == 8 and "norm.weight" not in names
     assert fingerprint(base_weights()) == fingerprint({**base_weights(), "norm.weight": torch.zeros(64)})
+
+
+def metadata_of(path):
+    with safe_open(path, framework="pt") as file:
+        return file.metadata(), set(file.keys())
+
+
+def test_preview_pictures_are_where_model_browsers_look_and_not_in_the_card(path, weights):
+    covers = (b"a jpeg", b"another")
+    write_domain_file(path, weights, card=CARD, cross_attn=torch.ones(1, 1, 1), covers=covers)
+    metadata, _ = metadata_of(path)
+    assert [base64.b64decode(cover) for cover in json.loads(metadata["ssmd_cover_images"])] == list(covers)
+    assert read_covers(path) == covers
+    assert len(metadata[CARD_KEY]) < 1000 and read_card(path) == CARD
+
+
+def test_a_file_without_preview_pictures_says_nothing_of_them(path):
+    assert "ssmd_cover_images" not in metadata_of(path)[0] and read_covers(path) == ()
+
+
+@pytest.mark.parametrize(("prediction", "zero_snr", "marks"), [
+    ("epsilon", False, set()), ("flow", False, set()), ("v_prediction", False, {"v_pred"}), ("v_prediction", True, {"v_pred", "ztsnr"}),
+])  # fmt: skip
+def test_a_velocity_model_carries_the_marks_that_comfyuis_loader_reads_and_they_are_no_weights(path, weights, prediction, zero_snr, marks):
+    card = dataclasses.replace(CARD, prediction=prediction, zero_terminal_snr=zero_snr)
+    write_domain_file(path, weights, card=card, cross_attn=torch.ones(1, 1, 1))
+    prefix = "model.diffusion_model."
+    assert metadata_of(path)[1] == {prefix + name for name in {*weights, *marks}} | {CROSS_ATTN}
+    file = read_domain_file(path)
+    assert file.card == card and file.weights.keys() == {prefix + name for name in weights}

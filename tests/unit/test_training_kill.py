@@ -25,7 +25,8 @@ import tiny_training as tiny
 import torch
 torch.set_num_threads(1)
 from safetensors.torch import load_file, save
-from domain_guidance.training import RunFiles, state
+from domain_guidance import atomic_file
+from domain_guidance.training import RunFiles
 from domain_guidance.training.run_log import read_log
 
 folder, kills, steps = tiny.Path(sys.argv[1]), int(sys.argv[3]), int(sys.argv[4])
@@ -40,7 +41,7 @@ def slowly(tensors, path, metadata=None):
             file.flush()
             time.sleep(0.002)
 
-state.save_file = slowly
+atomic_file.save_file = slowly
 
 def child(name):
     settings = tiny.tiny_settings(steps=steps, checkpoint_every=1, evaluate_every=2)

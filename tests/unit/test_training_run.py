@@ -7,7 +7,8 @@ import math
 import os
 import subprocess
 import sys
-from contextlib import closing
+import tempfile
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ sys.path.append(str(Path(__file__).parent))
 
 import tiny_training as tiny  # noqa: E402
 
-from domain_guidance import training  # noqa: E402
+from domain_guidance import atomic_file, training  # noqa: E402
 from domain_guidance.training import (  # noqa: E402
     Evaluated,
     Finished,
@@ -55,6 +56,27 @@ def same_tensors(one, other):
 
 def losses(folder, name="run"):
     return [line["loss"] for line in read_log(RunFiles(folder, name).log) if line["event"] == "step"]
+
+
+@pytest.fixture
+def unprivileged():
+    """A folder that every user can reach; pytest's own are the user's alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        yield Path(folder)
+
+
+@contextmanager
+def acting_unprivileged():
+    """Root may write anywhere, so it steps down."""
+    is_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
 
 
 # --- what is told ----------------------------------------------------------------------------------------------------
@@ -376,7 +398,7 @@ def test_a_disk_too_small_for_the_run_is_refused_before_the_first_step(tmp_path,
 
 
 def test_a_disk_that_gets_full_is_one_sentence_and_the_last_state_stays(tmp_path, monkeypatch):
-    write, count = training.state.save_file, []
+    write, count = atomic_file.save_file, []
 
     def full_later(*arguments, **options):
         count.append(1)
@@ -384,11 +406,41 @@ def test_a_disk_that_gets_full_is_one_sentence_and_the_last_state_stays(tmp_path
             raise OSError(28, "No space left on device")
         return write(*arguments, **options)
 
-    monkeypatch.setattr("domain_guidance.training.state.save_file", full_later)
+    monkeypatch.setattr("domain_guidance.atomic_file.save_file", full_later)
     with pytest.raises(RunFileError, match="No space left on device.*the state of step 5 is kept"):
         tiny.run_tiny(tmp_path)
     assert int(load_file(RunFiles(tmp_path, "run").state)["optimizer.step.last.bias"]) == 5
     assert not list(tmp_path.rglob("*.part"))
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="limits of a process are POSIX")
+def test_a_write_that_the_system_itself_cuts_off_leaves_the_last_state_and_the_run_goes_on_from_it(tmp_path):
+    """No stand-in: the kernel takes fewer bytes than the state has."""
+    import resource
+
+    tiny.run_tiny(tmp_path, "whole", steps=15)
+    tiny.run_tiny(tmp_path, steps=5)
+    state = RunFiles(tmp_path, "run").state
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (state.stat().st_size - 1, hard))
+    try:
+        with pytest.raises(RunFileError, match="File too large.*: free some space.*the state of step 5 is kept"):
+            tiny.run_tiny(tmp_path, steps=15)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert int(load_file(state)["optimizer.step.last.bias"]) == 5
+    assert not list(tmp_path.rglob("*.part"))
+    tiny.run_tiny(tmp_path, steps=15)
+    assert same_tensors(state, RunFiles(tmp_path, "whole").state)
+
+
+def test_a_folder_that_may_only_be_read_is_one_sentence_before_the_first_step(unprivileged):
+    folder = unprivileged / "output"
+    folder.mkdir(mode=0o555)
+    trainable, latents = tiny.TinyTrainable(), tiny.tiny_latents(unprivileged)
+    with acting_unprivileged(), pytest.raises(RunFileError, match="cannot be written to .*Permission denied.*nothing of the run is saved yet"):
+        list(train_domain(trainable, latents, tiny.tiny_settings(), RunFiles(folder, "run")))
+    assert not trainable.records
 
 
 def test_only_what_no_setting_of_the_batch_can_spare_is_refused_and_the_setting_that_fits_is_named():
