@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
+from ..domain_guidance.toy_world.checkpoints import read_base
 from ..domain_guidance.toy_world.model import CHANNELS, IMAGE_SIZE
+from ..domain_guidance.toy_world.plates import read_sheet
 from ..domain_guidance.toy_world.prompts import encode_prompt
 from ..domain_guidance.toy_world.scenes import GROUNDS, STROKES
-from ..domain_guidance.toy_world.weights import read_base
 from .comfy_host.toy import load_base, load_domain, pixel_vae
 
 ANY = "any"
@@ -23,7 +24,8 @@ class DomainGuidanceToyWorld(io.ComfyNode):
             category="model/loaders",
             description=(
                 "A small real model that comes with the pack: handwritten digits in coloured strokes, drawn from a prompt, "
-                "and a domain model trained on pictures of blue-rimmed plates alone. Everything a sampler needs."
+                "a domain model trained on pictures of blue-rimmed plates alone, and such pictures. Everything that a sampler "
+                "and a training need."
             ),
             search_aliases=["domain guidance demo", "first look", "example", "digits"],
             inputs=[
@@ -39,6 +41,7 @@ class DomainGuidanceToyWorld(io.ComfyNode):
                 io.Conditioning.Output(display_name="positive", tooltip="The prompt."),
                 io.Conditioning.Output(display_name="negative", tooltip="The empty prompt."),
                 io.Latent.Output(tooltip="An empty picture of 16x16 pixels."),
+                io.Image.Output(display_name="plates", tooltip="256 pictures of the domain, 16x16 pixels each, to train one from."),
             ],
         )  # fmt: skip
 
@@ -54,5 +57,5 @@ class DomainGuidanceToyWorld(io.ComfyNode):
         latent = {"samples": torch.zeros(batch_size, CHANNELS, IMAGE_SIZE, IMAGE_SIZE), "downscale_ratio_spacial": 1}
         return io.NodeOutput(
             load_base(), load_domain(), pixel_vae(),
-            [[positive, {}]], [[encode_prompt(table), {}]], latent,
+            [[positive, {}]], [[encode_prompt(table), {}]], latent, read_sheet(),
         )  # fmt: skip

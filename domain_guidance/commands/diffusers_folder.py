@@ -1,18 +1,36 @@
-"""Reading a base model from a diffusers folder: UNet, VAE, noise schedule and the empty prompt."""
+"""Reading a base model from a diffusers folder: UNet, VAE, noise schedule and the empty prompt.
+
+A folder may leave out what a base does without: the VAE, where the UNet works on pixels, and the text encoder, where the
+file `empty_prompt.safetensors` holds what it would say of the empty prompt (`cross_attn`, and `pooled_output` where the
+family has one).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..noise_schedule import NoiseSchedule, scaled_linear
 from ..parameterization import Prediction
 from ..training.diffusers_trainable import EmptyPrompt
+
+EMPTY_PROMPT = "empty_prompt.safetensors"
+
+
+class PixelSpace(nn.Module):
+    """What stands for the VAE of a base without one: a picture [B, 3, H, W] in [-1, 1] is its own latent."""
+
+    config = SimpleNamespace(latent_channels=3, scaling_factor=1.0, shift_factor=0.0)
+
+    def decode(self, latent: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(sample=latent)
 
 
 @dataclass(frozen=True)
@@ -44,6 +62,9 @@ class DiffusersFolder:
         return UNet2DConditionModel.from_pretrained(self.place, **self._part("unet"), torch_dtype=dtype).eval()
 
     def vae(self) -> nn.Module:
+        """The base's VAE, or `PixelSpace`. Raises ValueError if there is none and the UNet does not work on pixels."""
+        if not self._has("vae"):
+            return self._pixels()
         from diffusers import AutoencoderKL
 
         return AutoencoderKL.from_pretrained(self.place, **self._part("vae")).eval().requires_grad_(False)
@@ -58,6 +79,8 @@ class DiffusersFolder:
     @property
     def latent_cell(self) -> int:
         """Pixels along a side of one latent cell."""
+        if not self._has("vae"):
+            return 1
         from diffusers import AutoencoderKL
 
         return 2 ** (len(AutoencoderKL.load_config(self.place, **self._part("vae"))["block_out_channels"]) - 1)
@@ -75,9 +98,14 @@ class DiffusersFolder:
         return scaled_linear(config["num_train_timesteps"], config["beta_start"], config["beta_end"]), prediction
 
     def prompt(self, text: str = "") -> EmptyPrompt:
-        """The text encoders' output for one prompt; for SDXL both encoders' and the pooled vector of the second."""
+        """The text encoders' output for one prompt; for SDXL both encoders' and the pooled vector of the second.
+
+        Raises ValueError for a prompt with words in it where there is no text encoder.
+        """
+        if not self._has("text_encoder"):
+            return self._stored_prompt(text)
         embeddings, pooled = [], None
-        second = self.index.get("text_encoder_2", [None])[0] is not None
+        second = self._has("text_encoder_2")
         for number in ("", "_2") if second else ("",):
             ids, encoder = self._tokens(text, f"tokenizer{number}"), self._encoder(f"text_encoder{number}", bool(number))
             with torch.no_grad():
@@ -85,6 +113,25 @@ class DiffusersFolder:
             embeddings.append(output.hidden_states[-2] if second else output.last_hidden_state)
             pooled = output.text_embeds if number else None
         return EmptyPrompt(torch.cat(embeddings, dim=-1), pooled)
+
+    def _pixels(self) -> PixelSpace:
+        from diffusers import UNet2DConditionModel
+
+        channels = UNet2DConditionModel.load_config(self.place, **self._part("unet"))["in_channels"]
+        if channels != PixelSpace.config.latent_channels:
+            raise ValueError(
+                f"'{self.place}' names no vae in its model_index.json, and its UNet takes {channels} channels, not the 3 of pixels: "
+                "add the vae."
+            )
+        return PixelSpace()
+
+    def _stored_prompt(self, text: str) -> EmptyPrompt:
+        file = Path(self.place) / EMPTY_PROMPT
+        if text or not file.is_file():
+            lacks = f"it cannot read '{text}': leave the prompt out" if text else f"it holds no {EMPTY_PROMPT} either: add one"
+            raise ValueError(f"'{self.place}' has no text encoder, and {lacks}, or give a folder with a text encoder.")
+        stored = load_file(file)
+        return EmptyPrompt(stored["cross_attn"], stored.get("pooled_output"))
 
     def _tokens(self, text: str, name: str) -> Tensor:
         from transformers import CLIPTokenizer
@@ -98,12 +145,20 @@ class DiffusersFolder:
         kind = CLIPTextModelWithProjection if projected else CLIPTextModel
         return kind.from_pretrained(self.place, **self._part(name)).eval()
 
+    def _has(self, name: str) -> bool:
+        return self.index.get(name, [None])[0] is not None
+
     def _part(self, name: str) -> dict[str, Any]:
         return {"subfolder": name, "local_files_only": not self.download}
 
 
-def encoder_of(vae: nn.Module, device: torch.device) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
-    """What a latent cache calls: pixels [B, 3, H, W] in [-1, 1] -> posterior mean and log-variance on the CPU."""
+def encoder_of(vae: nn.Module, device: torch.device) -> Callable[[Tensor], tuple[Tensor, Tensor | None]]:
+    """What a latent cache calls: pixels [B, 3, H, W] in [-1, 1] -> posterior mean and log-variance on the CPU.
+
+    Pixels that are latents have no variance, None.
+    """
+    if isinstance(vae, PixelSpace):
+        return lambda pixels: (pixels, None)
     vae.to(device)
 
     def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:

@@ -14,17 +14,16 @@ from torch import Tensor, nn
 
 from ..data import Size, sdxl_size_conditioning
 from ..denoiser import GuidedDenoiser
-from ..domain_file import DomainCard, DomainFileError, read_card, read_domain_file
+from ..domain_file import DomainFileError
 from ..noise_schedule import NoiseSchedule
 from ..parameterization import Prediction, denoised, network_input
 from ..sampling import karras_sigmas, sample_dpmpp_2m
-from ..training.adapter_file import merged, read_adapter_file
 from ..training.diffusers_trainable import EmptyPrompt, base_fingerprint
 from ..training.process import AUTOCAST
-from ..unet_layouts import diffusers_to_host, host_to_diffusers
 from .diffusers_folder import DiffusersFolder
 from .interrupts import Check
 from .processes import start_process
+from .trained_file import load_trained
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +97,7 @@ class _Prompted:
 def _denoiser(base: DiffusersFolder, options: argparse.Namespace, device: torch.device) -> GuidedDenoiser:
     unet, (schedule, prediction) = base.unet(), base.schedule()
     domain = base.unet()
-    card, empty = _load_domain(options.domain, domain)
+    card, empty = load_trained(options.domain, domain)
     if card.prediction != prediction:
         raise DomainFileError(f"'{options.domain.name}' predicts {card.prediction} and the base {prediction}: give the base it was trained from.")
     if card.base_fingerprint != base_fingerprint(unet):
@@ -113,19 +112,6 @@ def _denoiser(base: DiffusersFolder, options: argparse.Namespace, device: torch.
         weight=card.recommended_weight if options.weight is None else options.weight,
         cfg=card.recommended_cfg if options.cfg is None else options.cfg,
     )
-
-
-def _load_domain(path: Path, unet: nn.Module) -> tuple[DomainCard, EmptyPrompt]:
-    """Turn a copy of the base into the domain's UNet."""
-    if read_card(path).training.get("form") == "adapter":
-        file = read_adapter_file(path)
-        state = merged(diffusers_to_host(unet.state_dict(), unet.config), file.tensors)
-    else:
-        file = read_domain_file(path)
-        state = file.weights
-    unet.load_state_dict(host_to_diffusers(state, unet.config))
-    pooled = file.pooled_output
-    return file.card, EmptyPrompt(file.cross_attn.float(), None if pooled is None else pooled.float())
 
 
 def _save(picture: Tensor, path: Path) -> None:

@@ -20,9 +20,11 @@ from ..data import CachedLatents, Encoded, FolderImages, LatentCache, Size, aspe
 from ..fingerprint import fingerprint
 from ..training import Evaluated, Event, Finished, Prepared, RunFiles, Sample, Saved, Step, train_domain
 from ..training.curves import draw_curves
-from ..training.diffusers_trainable import DiffusersTrainable, add_adapter, base_fingerprint, take_text_out
+from ..training.diffusers_trainable import DiffusersTrainable, add_adapter, base_fingerprint
 from ..training.preview import draw_preview
 from ..training.process import AUTOCAST, Process
+from ..training.recomputation import recomputation
+from ..training.text_removal import take_text_out
 from .diffusers_folder import DiffusersFolder, encoder_of
 from .interrupts import Check
 from .options import plain, run_settings
@@ -74,9 +76,12 @@ def _cache(base: DiffusersFolder, vae: nn.Module, options: argparse.Namespace, p
 
 def _fill_cache(cache: LatentCache, process: Process, check: Check) -> CachedLatents:
     """Encode this process's share of the images; the latents of all, when every process has done so."""
+    said = 0.0
     for event in cache.fill():
         if isinstance(event, Encoded):
-            logger.info("images encoded: %d of %d", event.done, event.total)
+            if event.done == event.total or time.monotonic() - said >= SECONDS_BETWEEN_LINES:
+                logger.info("images encoded: %d of %d", event.done, event.total)
+                said = time.monotonic()
         else:
             logger.warning("'%s' is left out, because %s", event.name, event.reason)
         check()
@@ -117,6 +122,8 @@ def _make_trainable(base: DiffusersFolder, vae_config, latents, options, device,
         unet.requires_grad_(True)
     if options.gradient_checkpointing:
         unet.enable_gradient_checkpointing()
+    else:
+        stack.enter_context(recomputation(unet))
     return trainable
 
 

@@ -1,7 +1,10 @@
-"""Make the toy world's weights, or sweep the weights of the methods that the demo compares.
+"""Make the toy world's weights, sweep the weights of the methods that the demo compares, or train a domain as a user does.
 
 `python -m domain_guidance.toy_world train --out DIR`: under an hour on one core; the same command resumes.
 `python -m domain_guidance.toy_world sweep`: about 6 minutes; what `comparison.BEST` was chosen from.
+`python -m domain_guidance.toy_world sheet`: paint `plates.png`, the pictures that the node Toy World gives.
+`python -m domain_guidance.toy_world export --out DIR`: a base and pictures for `python -m domain_guidance train`.
+`python -m domain_guidance.toy_world evaluate FILE ...`: what the trained files are worth. docs/training.md uses both.
 """
 
 from __future__ import annotations
@@ -10,10 +13,13 @@ import argparse
 import logging
 from pathlib import Path
 
-from .comparison import load_models
+from .checkpoints import FOLDER
+from .comparison import every_prompt, load_models
+from .evaluation import evaluate, picture
+from .export import PICTURES, export
+from .plates import SHEET, write_sheet
 from .stages import STAGES
 from .sweep import sweep
-from .weights import FOLDER
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -35,6 +41,22 @@ def _sweep(options: argparse.Namespace) -> None:
     sweep(load_models(options.weights))
 
 
+def _sheet(options: argparse.Namespace) -> None:
+    write_sheet(options.out)
+
+
+def _export(options: argparse.Namespace) -> None:
+    export(options.out, options.pictures)
+    logging.info("'%s' holds the base and '%s' the pictures", options.out / "base", options.out / "images")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    asked = every_prompt(options.repeats)
+    found = evaluate(load_models(), options.files, asked)
+    if options.out:
+        picture(found, asked).save(options.out)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m domain_guidance.toy_world", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -46,7 +68,24 @@ def _parser() -> argparse.ArgumentParser:
     swept = commands.add_parser("sweep", help="score every method at several weights, on other seeds than the demo's")
     swept.add_argument("--weights", type=Path, default=FOLDER, help="folder of the weights (default: the shipped ones)")
     swept.set_defaults(command=_sweep)
+    sheet = commands.add_parser("sheet", help="paint the sheet of plates that comes with the pack")
+    sheet.add_argument("--out", type=Path, default=SHEET, help="the picture to write (default: the shipped one)")
+    sheet.set_defaults(command=_sheet)
+    _add_own_training(commands)
     return parser
+
+
+def _add_own_training(commands) -> None:
+    """What goes before and after `python -m domain_guidance train` on the toy world."""
+    exported = commands.add_parser("export", help="write the base as a diffusers folder, and pictures of the domain")
+    exported.add_argument("--out", type=Path, required=True, help="folder to write `base` and `images` to")
+    exported.add_argument("--pictures", type=int, default=PICTURES, help=f"how many pictures to paint (default: {PICTURES})")
+    exported.set_defaults(command=_export)
+    judged = commands.add_parser("evaluate", help="judge trained files beside the base and the shipped domain")
+    judged.add_argument("files", type=Path, nargs="*", help="domain files or adapters that the train command wrote")
+    judged.add_argument("--repeats", type=int, default=3, help="pictures per prompt; there are 50 prompts")
+    judged.add_argument("--out", type=Path, help="a picture to write")
+    judged.set_defaults(command=_evaluate)
 
 
 if __name__ == "__main__":

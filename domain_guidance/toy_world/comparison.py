@@ -14,7 +14,7 @@ from ..diffusers_host import DiffusersDenoiser
 from ..guidance import Term, compose
 from ..noise_schedule import NoiseSchedule, scaled_linear
 from ..sampling import karras_sigmas, sample_dpmpp_2m
-from . import weights
+from . import checkpoints
 from .digits import load_digits
 from .features import FeatureNet
 from .measures import kernel_distance, share
@@ -52,12 +52,12 @@ class Score:
     count: int
 
 
-def load_models(folder: str | os.PathLike = weights.FOLDER) -> ToyModels:
+def load_models(folder: str | os.PathLike = checkpoints.FOLDER) -> ToyModels:
     schedule = scaled_linear()
-    base, table = weights.load_base(folder)
-    unets = (base, weights.load_domain(weights.FINE_TUNE, folder), weights.load_domain(weights.DOMAIN, folder))
+    base, table = checkpoints.load_base(folder)
+    unets = (base, checkpoints.load_domain(checkpoints.FINE_TUNE, folder), checkpoints.load_domain(checkpoints.DOMAIN, folder))
     denoisers = (DiffusersDenoiser(unet, schedule) for unet in unets)
-    return ToyModels(*denoisers, table, weights.load_judge(folder), schedule)
+    return ToyModels(*denoisers, table, checkpoints.load_judge(folder), schedule)
 
 
 def base_cfg(models: ToyModels, cfg: float) -> Denoiser:

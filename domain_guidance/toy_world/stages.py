@@ -21,7 +21,7 @@ from ..noise_schedule import scaled_linear
 from ..parameterization import add_noise, network_input
 from ..text_free import cross_attention_skipped, cross_attentions, freeze_text_path, make_text_free, measure_constants
 from ..training import Batch, Settings
-from . import weights
+from . import checkpoints
 from .digits import load_digits
 from .features import FeatureNet, judge_objective
 from .model import build_unet, predict
@@ -52,7 +52,7 @@ def make_base(folder: Path, settings: Settings = BASE) -> None:
     torch.manual_seed(settings.seed)
     unet = build_unet()
     _run(unet, _noise_objective(unet, data, form_weight), settings, folder / "base.state")
-    weights.write_base(unet, table, folder)
+    checkpoints.write_base(unet, table, folder)
 
 
 def make_judge(folder: Path, settings: Settings = JUDGE) -> None:
@@ -64,12 +64,12 @@ def make_judge(folder: Path, settings: Settings = JUDGE) -> None:
     _run(judge, judge_objective(judge, sources), settings, folder / "features.state")
     generator = training.step_generator(settings.steps, settings.seed)
     judge.calibrate(torch.cat([paint(digits, 1000, generator).images for paint in (paint_open_world, paint_domain)]))
-    weights.write_judge(judge, folder)
+    checkpoints.write_judge(judge, folder)
 
 
 def make_domain(folder: Path, settings: Settings = ADAPT) -> None:
     """The text-free domain UNet: the base with constants for cross-attention, trained on domain pictures alone."""
-    unet, table = weights.load_base(folder)
+    unet, table = checkpoints.load_base(folder)
     empty = encode_prompt(table)
     estimates = measure_constants(partial(predict, unet), cross_attentions(unet), _constant_batches(empty))
     residuals = {name: round(estimate.residual, 4) for name, estimate in estimates.items()}
@@ -85,17 +85,17 @@ def make_domain(folder: Path, settings: Settings = ADAPT) -> None:
 
 def make_fine_tune(folder: Path, settings: Settings = ADAPT) -> None:
     """What most people do instead: all of the base, text and all, fine-tuned on the same pictures with the empty prompt."""
-    unet, table = weights.load_base(folder)
+    unet, table = checkpoints.load_base(folder)
     unet.requires_grad_(True)
     _run(unet, _noise_objective(unet, _domain_data(encode_prompt(table))), settings, folder / "fine_tune.state")
     _write_domain(unet, "text-based", folder, settings, {})
 
 
 STAGES = {
-    weights.BASE: make_base,
-    weights.FEATURES: make_judge,
-    weights.DOMAIN: make_domain,
-    weights.FINE_TUNE: make_fine_tune,
+    checkpoints.BASE: make_base,
+    checkpoints.FEATURES: make_judge,
+    checkpoints.DOMAIN: make_domain,
+    checkpoints.FINE_TUNE: make_fine_tune,
 }
 
 
@@ -134,7 +134,7 @@ def _constant_batches(empty: Tensor):
 
 
 def _write_domain(unet: nn.Module, form: str, folder: Path, settings: Settings, record: dict) -> None:
-    base, table = weights.read_base(folder)
+    base, table = checkpoints.read_base(folder)
     card = DomainCard(
         form=form,
         prediction="epsilon",
@@ -144,8 +144,8 @@ def _write_domain(unet: nn.Module, form: str, folder: Path, settings: Settings, 
         recommended_cfg=RECOMMENDED_CFG,
         training={**asdict(settings), "batch": BATCH, "pictures": "handwritten digits on a white plate", **record},
     )
-    name = weights.DOMAIN if form == "text-free" else weights.FINE_TUNE
-    write_domain_file(folder / name, weights.stored_state(unet), card=card, cross_attn=encode_prompt(table))
+    name = checkpoints.DOMAIN if form == "text-free" else checkpoints.FINE_TUNE
+    write_domain_file(folder / name, checkpoints.stored_state(unet), card=card, cross_attn=encode_prompt(table))
 
 
 def _run(module: nn.Module, objective: training.Objective, settings: Settings, saved: Path) -> None:

@@ -13,8 +13,8 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from ...domain_guidance.domain_file import read_domain_file
+from ...domain_guidance.toy_world.checkpoints import DOMAIN, FOLDER, read_base
 from ...domain_guidance.toy_world.model import CHANNELS, IMAGE_SIZE, PROMPT_WIDTH
-from ...domain_guidance.toy_world.weights import DOMAIN, FOLDER, read_base
 from ...domain_guidance.unet_layouts import HOST_PREFIX
 from .load_domain import as_conditioning
 from .origin import ATTACHMENT, DomainOrigin

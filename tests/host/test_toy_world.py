@@ -13,8 +13,8 @@ SETTINGS = {"steps": 20, "cfg": 4.0, "sampler_name": "dpmpp_2m", "scheduler": "k
 @pytest.fixture(scope="module")
 def world(host):
     """The library's judge, its held-out pictures of the domain, and the colours that the domain knows."""
-    library = {name: host.library(f"domain_guidance.toy_world.{name}") for name in ("comparison", "measures", "scenes", "weights")}
-    judge = library["weights"].load_judge()
+    library = {name: host.library(f"domain_guidance.toy_world.{name}") for name in ("comparison", "measures", "scenes", "checkpoints")}
+    judge = library["checkpoints"].load_judge()
     held_out = judge.read(library["comparison"].held_out_domain(200).images).features
     return library, judge, held_out
 
@@ -62,6 +62,18 @@ def test_the_asked_digit_and_colour_are_read_inside_the_domain(judged, record_pr
     digit, stroke, _ = judged[1.5]
     assert digit >= 0.7
     assert stroke >= 0.8
+
+
+def test_the_plates_are_pictures_of_the_domain_and_of_every_digit(host, world):
+    """What the node gives to train from, read by the judge: as far from held-out pictures as those from each other."""
+    library, judge, held_out = world
+    graph = Graph()
+    plates = host.value(graph, graph.add("DomainGuidanceToyWorld", digit="any", stroke="any", ground="any", batch_size=1)[6])
+    assert plates.shape == (256, 16, 16, 3) and 0 <= plates.min() and plates.max() <= 1
+    reading = judge.read(plates.movedim(-1, 1) * 2 - 1)
+    floor = library["measures"].split_half_distance(held_out, torch.Generator().manual_seed(0))
+    assert abs(library["measures"].kernel_distance(reading.features, held_out)) < 2 * floor
+    assert reading.digit.bincount(minlength=10).min() >= 10
 
 
 def test_both_hosts_walk_the_same_trajectory(host):

@@ -41,7 +41,7 @@ def write_pipeline(folder, sdxl=False):
     unet.save_pretrained(folder / "unet")
     AutoencoderKL(**VAE).save_pretrained(folder / "vae")
     DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").save_pretrained(folder / "scheduler")
-    index = {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"]}
+    index = {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"]}
     for number in ("", "_2") if sdxl else ("",):
         _write_text(folder, number, sdxl)
         index[f"text_encoder{number}"] = ["transformers", "CLIPTextModel"]

@@ -25,6 +25,7 @@ from domain_guidance.commands.options import add_train_options, parse_train, run
 from domain_guidance.commands.presets import PRESETS  # noqa: E402
 from domain_guidance.domain_file import read_card, read_domain_file  # noqa: E402
 from domain_guidance.training import RunFiles, ema_decay  # noqa: E402
+from domain_guidance.training.adapter_file import read_adapter_file  # noqa: E402
 from domain_guidance.training.run_log import read_log  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
@@ -89,7 +90,8 @@ def test_sdxl_is_trained_with_its_pooled_vector_and_its_sizes(place, tmp_path, f
     if form == "adapter":
         pytest.importorskip("peft")
     assert main(arguments(place, tmp_path, base="xl", form=form)) == 0
-    assert load_file(tmp_path / "domain.safetensors")["domain.pooled_output"].shape == (1, 16)
+    read = read_adapter_file if form == "adapter" else read_domain_file
+    assert read(tmp_path / "domain.safetensors").pooled_output.shape == (1, 16)
     assert held_out(tmp_path)[-1] < held_out(tmp_path)[0]
 
 
@@ -147,6 +149,14 @@ def test_a_broken_image_is_named_and_left_out(place, tmp_path, said):
 def test_what_cannot_work_ends_in_one_sentence_and_exit_status_1(place, tmp_path, said, changed, message):
     assert main(arguments(place, tmp_path, **changed)) == 1
     assert re.search(f"Stopped: .*{message}", said.text)
+
+
+def test_a_latent_base_without_its_vae_is_not_taken_for_one_of_pixels(place, tmp_path, said):
+    shutil.copytree(place / "sd", tmp_path / "sd")
+    index = tmp_path / "sd" / "model_index.json"
+    index.write_text(json.dumps({name: part for name, part in json.loads(index.read_text()).items() if name != "vae"}))
+    assert main(arguments(place, tmp_path / "out", base=tmp_path / "sd")) == 1
+    assert re.search("Stopped: '.*sd' names no vae in its model_index.json, and its UNet takes 4 channels, not the 3 of pixels: add the vae", said.text)
 
 
 def test_one_image_is_too_few(place, tmp_path, said):

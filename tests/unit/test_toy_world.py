@@ -10,7 +10,7 @@ import torch
 
 from domain_guidance.domain_file import read_domain_file
 from domain_guidance.fingerprint import fingerprint
-from domain_guidance.toy_world import digits, measures, prompts, scenes, stages, weights
+from domain_guidance.toy_world import checkpoints, digits, measures, prompts, scenes, stages
 from domain_guidance.toy_world.__main__ import main
 from domain_guidance.toy_world.comparison import Score
 from domain_guidance.toy_world.model import build_unet, predict
@@ -213,30 +213,30 @@ def tiny_world(tmp_path_factory):
         for _ in range(2):
             main(["train", "--out", str(folder)])
             times.append({name: (folder / name).stat().st_mtime_ns for name in made})
-            (folder / weights.DOMAIN).rename(folder / "domain of the first run")
-    (folder / "domain of the first run").rename(folder / weights.DOMAIN)
+            (folder / checkpoints.DOMAIN).rename(folder / "domain of the first run")
+    (folder / "domain of the first run").rename(folder / checkpoints.DOMAIN)
     return folder, times
 
 
 def test_one_command_makes_all_four_files_and_repeats_only_what_is_missing(tiny_world):
     _, (first, second) = tiny_world
-    assert {name for name in first if first[name] != second[name]} == {weights.DOMAIN}
+    assert {name for name in first if first[name] != second[name]} == {checkpoints.DOMAIN}
 
 
 def test_training_keeps_what_the_text_path_took_from_the_base(tiny_world):
     folder, _ = tiny_world
-    base, _ = weights.read_base(folder)
-    domain = read_domain_file(folder / weights.DOMAIN).weights
+    base, _ = checkpoints.read_base(folder)
+    domain = read_domain_file(folder / checkpoints.DOMAIN).weights
     kept = ("attn2.to_q.weight", "attn2.to_k.weight", "attn2.to_out.0.weight", "norm2.weight", "norm2.bias")
     names = [name for name in base if name.endswith(kept)]
     assert len(names) == 15
-    assert all(torch.equal(domain[weights.HOST_PREFIX + name], base[name]) for name in names)
+    assert all(torch.equal(domain[checkpoints.HOST_PREFIX + name], base[name]) for name in names)
 
 
 def test_a_net_comes_back_from_its_file_to_the_precision_of_fp16():
     torch.manual_seed(0)
     unet = build_unet()
-    restored = weights.unet_of(weights.stored_state(unet)).state_dict()
+    restored = checkpoints.unet_of(checkpoints.stored_state(unet)).state_dict()
     for name, tensor in unet.state_dict().items():
         assert torch.equal(restored[name], tensor.half().float())
 
@@ -247,35 +247,35 @@ def test_a_net_comes_back_from_its_file_to_the_precision_of_fp16():
 @pytest.fixture(scope="module")
 def judged():
     """2,000 real pictures of each world, with handwriting that no net has seen, as the shipped judge reads them."""
-    judge, hand = weights.load_judge(), digits.load_digits("held_out")
+    judge, hand = checkpoints.load_judge(), digits.load_digits("held_out")
     worlds = {"open": scenes.paint_open_world(hand, 2000, seeded(8)), "domain": scenes.paint_domain(hand, 2000, seeded(9))}
     return {name: (shown, judge.read(shown.images)) for name, shown in worlds.items()}
 
 
 def test_all_weights_together_stay_under_eight_megabytes():
-    files = list(Path(weights.FOLDER).iterdir())
+    files = list(Path(checkpoints.FOLDER).iterdir())
     assert {file.name for file in files} == set(stages.STAGES)
     assert sum(file.stat().st_size for file in files) < 8_000_000
 
 
 def test_the_domain_files_name_the_shipped_base_as_theirs():
-    base, table = weights.read_base()
-    for name, form in ((weights.DOMAIN, "text-free"), (weights.FINE_TUNE, "text-based")):
-        file = read_domain_file(Path(weights.FOLDER) / name)
+    base, table = checkpoints.read_base()
+    for name, form in ((checkpoints.DOMAIN, "text-free"), (checkpoints.FINE_TUNE, "text-based")):
+        file = read_domain_file(Path(checkpoints.FOLDER) / name)
         assert (file.card.form, file.card.prediction) == (form, "epsilon")
         assert file.card.base_fingerprint == fingerprint(base)
         assert torch.equal(file.cross_attn, prompts.encode_prompt(table))
 
 
 def test_the_stored_table_is_the_one_that_the_script_makes():
-    torch.testing.assert_close(weights.read_base()[1], prompts.make_table(), rtol=0, atol=1e-5)
+    torch.testing.assert_close(checkpoints.read_base()[1], prompts.make_table(), rtol=0, atol=1e-5)
 
 
 def test_the_domain_reads_no_prompt_and_the_fine_tune_still_does():
-    table = weights.read_base()[1]
+    table = checkpoints.read_base()[1]
     one, other = (prompts.encode_prompt(table, digit, stroke) for digit, stroke in ((1, "red"), (8, "blue")))
     noisy, timestep = torch.randn(1, 3, 16, 16, generator=seeded()), torch.tensor([600])
-    domain, fine_tune = weights.load_domain(), weights.load_domain(weights.FINE_TUNE)
+    domain, fine_tune = checkpoints.load_domain(), checkpoints.load_domain(checkpoints.FINE_TUNE)
     assert torch.equal(predict(domain, noisy, timestep, one), predict(domain, noisy, timestep, other))
     assert not torch.allclose(predict(fine_tune, noisy, timestep, one), predict(fine_tune, noisy, timestep, other), atol=1e-2)
 
@@ -295,9 +295,9 @@ def test_the_worlds_lie_twenty_times_further_apart_than_their_own_halves(judged)
     assert apart > 20 * max(halves)
 
 
-def test_loading_the_weights_module_imports_neither_diffusers_nor_scikit_learn():
+def test_reading_the_checkpoints_imports_neither_diffusers_nor_scikit_learn():
     root = Path(__file__).parents[2]
-    code = "import sys, domain_guidance.toy_world.weights as w; w.read_base(); print('diffusers' in sys.modules, 'sklearn' in sys.modules)"
+    code = "import sys, domain_guidance.toy_world.checkpoints as w; w.read_base(); print('diffusers' in sys.modules, 'sklearn' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
 
