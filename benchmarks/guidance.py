@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from contextlib import contextmanager
+from itertools import accumulate
 from pathlib import Path
 from statistics import median
 from unittest.mock import patch
@@ -27,6 +28,7 @@ from scenes import EMPTY, OTHER, build  # noqa: E402
 from watchers import watch_evaluations  # noqa: E402
 
 SIZES = (8, 16, 32)
+MEMORY_SIZE = 32  # of the latent in the memory table
 MEGABYTE = 1e6
 
 
@@ -108,14 +110,18 @@ def _evaluations(host, s, model, steps):
 
 
 def _print_memory(host, minis, gpu):
-    s = build(minis)
-    empty = s.prompt(EMPTY)
+    s = build(minis, size=(MEMORY_SIZE, MEMORY_SIZE))
     adapter = s.graph.add("LoraLoaderModelOnly", model=s.model, lora_name=minis.lora(), strength_model=1.0)
     second = s.load_domain(minis.domain(change=trained))
-    print(f"\n{'domain':>24} {'weights held, MB':>17}" + (f" {'CUDA peak, MB':>14}" if gpu else ""))
-    for name, model in (("none (plain)", s.model), ("adapter, same weights", s.guide(s.model, adapter, domain_conditioning=empty)),
-                        ("second UNet", s.guide(s.model, second))):
-        print(f"{name:>24} {_weights_held(host, s, model) / MEGABYTE:>17.1f}" + (f" {_cuda_peak(host, s, model) / MEGABYTE:>14.1f}" if gpu else ""))
+    models = {"none (plain)": s.model, "adapter, same weights": s.guide(s.model, adapter, domain_conditioning=s.prompt(EMPTY)),
+              "second UNet": s.guide(s.model, second)}
+    print(f"\n{'domain':>24} {'weights held, MB':>17} {'peak, MB':>9} {'over plain':>11}")
+    plain = None
+    for name, model in models.items():
+        held = _weights_held(host, s, model)
+        peak = _cuda_peak(host, s, model) if gpu else held + _allocated(host, s, model)
+        plain = plain or peak
+        print(f"{name:>24} {held / MEGABYTE:>17.1f} {peak / MEGABYTE:>9.1f} {100 * (peak / plain - 1):>+10.1f}%")
 
 
 def _weights_held(host, s, model):
@@ -127,7 +133,7 @@ def _weights_held(host, s, model):
         host.samples(s.graph, s.sample(model, seed=2000))
     patchers = [patched, *patched.get_nested_additional_models()]
     tensors = [tensor for network in {id(network): network for network, _ in seen}.values() for tensor in network.state_dict().values()]
-    adapters = [term.domain.patcher for patcher in patchers for term in _terms(patcher)]
+    adapters = [term.model.patcher for patcher in patchers for term in _terms(patcher) if term.model is not None]
     for patcher in {id(patcher): patcher for patcher in patchers + adapters}.values():
         for patches in patcher.patches.values():
             tensors += [part for patch in patches for part in getattr(patch[1], "weights", ()) if isinstance(part, torch.Tensor)]
@@ -136,6 +142,20 @@ def _weights_held(host, s, model):
 
 def _terms(patcher):
     return patcher.get_attachment("domain_guidance") or ()
+
+
+def _allocated(host, s, model):
+    """The largest number of bytes that a run on the CPU has in use at any moment, beside the weights."""
+    import torch
+
+    run = s.sample(model, seed=2001)
+    host.samples(s.graph, s.sample(model, seed=2002))  # loads what is not loaded yet
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        host.samples(s.graph, run)
+    changes = sorted((event.start_ns(), event.nbytes()) for event in profile.profiler.kineto_results.events() if event.name() == "[memory]")
+    in_use = list(accumulate((size for _, size in changes), initial=0))
+    # Above the least so far: what earlier runs left behind may be freed in this one.
+    return max(now - least for now, least in zip(in_use, accumulate(in_use, min)))
 
 
 def _cuda_peak(host, s, model):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .comfy_host.apply import apply_domain
+from .guidance_inputs import shaping_inputs
 
 
 class DomainGuidanceApply(io.ComfyNode):
@@ -23,7 +24,7 @@ class DomainGuidanceApply(io.ComfyNode):
                 io.Model.Input("model", tooltip="The model that your prompt, LoRAs and ControlNets work on."),
                 io.Model.Input(
                     "domain_model",
-                    tooltip="The domain: from Load Domain UNet, a fine-tuned checkpoint, or this checkpoint with a LoRA on it.",
+                    tooltip="The domain: from Load Domain UNet or Load Domain Adapter, a fine-tuned checkpoint, or this checkpoint with a LoRA.",
                 ),
                 io.Float.Input(
                     "weight",
@@ -44,34 +45,13 @@ class DomainGuidanceApply(io.ComfyNode):
                 ),
                 io.Mask.Input("mask", optional=True, tooltip="Where the domain acts: white fully, black not at all."),
                 io.Combo.Input(
-                    "reference", options=["auto", "empty", "negative"], default="auto", optional=True, advanced=True,
+                    "reference", options=["auto", "empty", "negative", "prompt"], default="auto", optional=True, advanced=True,
                     tooltip="What is subtracted. auto: the empty prompt, free where your negative prompt is empty. "
                     "empty: the same. negative: always your negative prompt; faster, but an unusual negative prompt then "
-                    "leaks into the domain.",
+                    "leaks into the domain. prompt: domain and base both read your positive prompt; for distilled models at cfg 1 "
+                    "with a domain adapter, where weight 1 is the plain LoRA.",
                 ),
-                io.Float.Input(
-                    "start_percent", default=0.0, min=0.0, max=1.0, step=0.01, round=0.001, optional=True, advanced=True,
-                    tooltip="Share of the sampling (0 to 1) after which the domain starts to act.",
-                ),
-                io.Float.Input(
-                    "end_percent", default=1.0, min=0.0, max=1.0, step=0.01, round=0.001, optional=True, advanced=True,
-                    tooltip="Share of the sampling (0 to 1) after which the domain stops. Ending early keeps fine detail the base's.",
-                ),
-                io.Combo.Input(
-                    "control", options=["same", "none"], default="same", optional=True, advanced=True,
-                    tooltip="ControlNets on the domain side. same: domain and subtracted prediction both see them. "
-                    "none: neither does, at the price of one more evaluation per step.",
-                ),
-                io.Float.Input(
-                    "projection", default=1.0, min=0.0, max=1.0, step=0.05, round=0.001, optional=True, advanced=True,
-                    tooltip="Share kept of the part of the domain's pull that only scales the picture. 1 keeps all, 0 removes it; "
-                    "lower it against oversaturation.",
-                ),
-                io.Float.Input(
-                    "norm_cap", default=0.0, min=0.0, max=10000.0, step=0.5, round=0.001, optional=True, advanced=True,
-                    tooltip="Longest allowed pull per step, as a length in latent units; 0 is no limit. "
-                    "Against burning at high weights.",
-                ),
+                *shaping_inputs("domain"),
             ],
             outputs=[io.Model.Output(tooltip="The model with the domain's guidance; connect it to any sampler or guider.")],
         )  # fmt: skip

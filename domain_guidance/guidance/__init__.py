@@ -2,6 +2,7 @@
 
 from .interval import SigmaInterval
 from .projection import Projection
+from .schedule import Schedule
 from .terms import Term, compose
 
-__all__ = ["Projection", "SigmaInterval", "Term", "compose"]
+__all__ = ["Projection", "Schedule", "SigmaInterval", "Term", "compose"]

@@ -1,17 +1,20 @@
-"""From the inputs of Apply Domain Guidance to a patched MODEL, with every check that can be made before sampling."""
+"""From the inputs of the guidance nodes to a patched MODEL, with every check that can be made before sampling."""
 
 from __future__ import annotations
 
 import logging
 
 from comfy.model_patcher import ModelPatcher
-from torch import Tensor
 
 from ...domain_guidance.guidance import Projection
 from .compatibility import check_pair
+from .conditioning import check_whole
 from .guidance_patch import add_term
 from .origin import DomainOrigin, base_fingerprint, origin_of
 from .terms import terms_of
+
+TEXT_FREE = "text-free"
+PROMPT = "prompt"
 
 
 def apply_domain(
@@ -21,34 +24,71 @@ def apply_domain(
     *,
     domain_conditioning: list | None = None,
     reference_model: ModelPatcher | None = None,
-    mask: Tensor | None = None,
     reference: str = "auto",
-    start_percent: float = 0.0,
-    end_percent: float = 1.0,
-    control: str = "same",
     projection: float = 1.0,
     norm_cap: float = 0.0,
+    **settings,
 ) -> ModelPatcher:
     """A clone of `model` with one more domain term. At weight 0 the clone is unchanged: sampling stays bit-identical.
 
-    Raises ValueError, one sentence, for inputs that do not go together.
+    reference: "auto" or "empty", both sides read the empty prompt; "negative", the subtrahend reads the sampler's negative
+    prompt; "prompt", both read its positive. settings: mask, start_percent, end_percent, schedule, control, as in
+    `GuidanceTerm`. Raises ValueError, one sentence, for inputs that do not go together.
     """
+    _check(model, {"domain_model": domain_model, "reference_model": reference_model}, **settings)
+    origin = origin_of(domain_model)
+    prompt, minus = _domain_prompts(domain_conditioning, origin, reference)
+    _compare_base(origin, domain_model, model, reference_model)
+    if weight == 0:
+        return model.clone()
+    return add_term(
+        model, domain_model, reference_model, weight=weight, prompt=prompt, minus=minus,
+        beside="positive" if reference == PROMPT else "negative", projection=_shape(projection, norm_cap), **settings,
+    )  # fmt: skip
+
+
+def apply_term(
+    model: ModelPatcher,
+    conditioning: list,
+    weight: float,
+    *,
+    term_model: ModelPatcher | None = None,
+    minus: list | None = None,
+    reference_model: ModelPatcher | None = None,
+    projection: float = 1.0,
+    norm_cap: float = 0.0,
+    **settings,
+) -> ModelPatcher:
+    """A clone of `model` with one more term of the general form (arXiv 2312.08195): weight (e_i(c_i) - e_0(empty)).
+
+    term_model: e_i; None is `model`. minus: with it the term is contrastive, weight (e_i(c) - e_i(minus)), unless `reference_model`
+    names another model for the second. settings: as of `apply_domain`. Raises ValueError, one sentence.
+    """
+    _check(model, {"term_model": term_model, "reference_model": reference_model}, **settings)
+    check_whole(conditioning)
+    check_whole(minus or [])
+    origin = None if term_model is None else origin_of(term_model)
+    stored = minus is None and origin is not None
+    if weight == 0:
+        return model.clone()
+    return add_term(
+        model, term_model, term_model if reference_model is None and minus is not None else reference_model,
+        weight=weight, prompt=conditioning, minus=origin.empty if stored else minus, minus_is_empty=stored,
+        prompt_place=0, minus_place=None if minus is None else 0, projection=_shape(projection, norm_cap), **settings,
+    )  # fmt: skip
+
+
+def _shape(projection: float, norm_cap: float) -> Projection | None:
+    shape = Projection(projection, norm_cap)
+    return None if shape.is_identity else shape
+
+
+def _check(model: ModelPatcher, others: dict[str, ModelPatcher | None], start_percent: float = 0.0, end_percent: float = 1.0, **_) -> None:
     _check_interval(start_percent, end_percent)
-    for role, other in (("domain_model", domain_model), ("reference_model", reference_model)):
+    for role, other in others.items():
         if other is not None:
             check_pair(model, other, role)
             _check_unguided(other, role)
-    origin = origin_of(domain_model)
-    prompt = _domain_prompt(domain_conditioning, origin)
-    _compare_base(origin, model, reference_model)
-    if weight == 0:
-        return model.clone()
-    shape = Projection(projection, norm_cap)
-    return add_term(
-        model, domain_model, reference_model,
-        weight=weight, prompt=prompt, empty=prompt if origin is None else origin.empty, reference=reference, start_percent=start_percent, end_percent=end_percent,
-        control=control, projection=None if shape.is_identity else shape, mask=mask,
-    )  # fmt: skip
 
 
 def _check_interval(start: float, end: float) -> None:
@@ -66,23 +106,34 @@ def _check_unguided(model: ModelPatcher, role: str) -> None:
         )
 
 
-def _domain_prompt(conditioning: list | None, origin: DomainOrigin | None) -> list:
-    if conditioning is not None:
-        return conditioning
-    if origin is None:
+def _domain_prompts(conditioning: list | None, origin: DomainOrigin | None, reference: str) -> tuple[list | None, list | None]:
+    """What the domain and what its subtrahend read; None is the sampler's prompt in that place."""
+    if reference == PROMPT:
+        _warn_of_text_free(origin)
+        return conditioning, None
+    if conditioning is None and origin is None:
         raise ValueError(
-            "domain_model brings no empty prompt, because it was not loaded by Load Domain UNet: connect a CLIP Text Encode "
-            "with no text to domain_conditioning."
+            "domain_model brings no empty prompt, because it was not loaded by Load Domain UNet or Load Domain Adapter: connect a "
+            "CLIP Text Encode with no text to domain_conditioning."
         )
-    return origin.empty
+    empty = conditioning if origin is None else origin.empty
+    return empty if conditioning is None else conditioning, None if reference == "negative" else empty
 
 
-def _compare_base(origin: DomainOrigin | None, model: ModelPatcher, reference_model: ModelPatcher | None) -> None:
-    if origin is None:
-        return
+def _warn_of_text_free(origin: DomainOrigin | None) -> None:
+    if origin is not None and origin.card.form == TEXT_FREE:
+        logging.warning(
+            "Domain Guidance: '%s' is text-free and cannot read your prompt, so with reference 'prompt' it takes away from the prompt "
+            "what it adds of the domain; use reference 'auto', or a domain adapter.", origin.name,
+        )  # fmt: skip
+
+
+def _compare_base(origin: DomainOrigin | None, domain: ModelPatcher, model: ModelPatcher, reference_model: ModelPatcher | None) -> None:
     base = model if reference_model is None else reference_model
-    expected = origin.card.base_fingerprint
-    if base_fingerprint(base) != expected:
+    if origin is None or domain.model is base.model:  # an adapter's term is its own difference on any base
+        return
+    expected, found = origin.card.base_fingerprint, base_fingerprint(base)
+    if found and found != expected:
         logging.warning(
             "Domain Guidance: '%s' was trained from another base (%s %s) than the connected model; connect that base to "
             "reference_model, or its difference from your model becomes part of the domain.",

@@ -17,6 +17,11 @@ TEXT = frozenset((
 # An entry with one of these is evaluated with more than its text embedding, so it is no plain empty prompt.
 BEYOND_TEXT = frozenset(("hooks", "gligen", "unclip_conditioning"))
 MASKING = frozenset(("mask", "strength", "mask_strength", "set_area_to_bounds"))
+# What the host puts into force for a sampler's own prompts alone, with the input of the node that takes its place.
+NOT_IN_A_TERM = {
+    "area": "mask", "mask": "mask", "start_percent": "start_percent and end_percent", "end_percent": "start_percent and end_percent",
+    "hooks": "term_model (the model with that LoRA)", "gligen": "mask",
+}  # fmt: skip
 # fp16 and fp32 text encoders agree on one prompt to about 1e-3 (our choice); two prompts differ by more than 0.1.
 SAME_PROMPT = 1e-2
 
@@ -25,12 +30,21 @@ def structure(entry: dict) -> dict:
     return {key: value for key, value in entry.items() if key not in TEXT}
 
 
-def without_control(entries: list[dict]) -> list[dict]:
-    return [{key: value for key, value in entry.items() if key != "control"} for entry in entries]
+def without(key: str, entries: list[dict]) -> list[dict]:
+    """`entries` themselves where none has `key`."""
+    if all(entry.get(key) is None for entry in entries):
+        return entries
+    return [{name: value for name, value in entry.items() if name != key} for entry in entries]
 
 
 def has_control(entries: list[dict]) -> bool:
     return any(entry.get("control") is not None for entry in entries)
+
+
+def controls_of(*conditionings: list | None) -> list:
+    """The ControlNets on host conditionings, [[cross_attn, {...}]], each once."""
+    found = [options["control"] for given in conditionings for _, options in given or () if options.get("control") is not None]
+    return list({id(control): control for control in found}.values())
 
 
 def mirror(entries: list[dict], conditioning: list, *, collapse: bool = True) -> list[dict]:
@@ -46,6 +60,11 @@ def mirror(entries: list[dict], conditioning: list, *, collapse: bool = True) ->
     ]
 
 
+def again(entries: list[dict], kind: str) -> list[dict]:
+    """The sampler's own `entries`, to be encoded for another network. kind: "positive" or "negative"."""
+    return [{**entry, "prompt_type": kind} for entry in entries]
+
+
 def _without_needless_masks(entries: list[dict]) -> list[dict]:
     """One entry where all would be the same evaluation, blended with itself: a mask changes where it counts, not what it is."""
     unmasked = [entry for entry in entries if entry.get("mask") is None]
@@ -55,20 +74,26 @@ def _without_needless_masks(entries: list[dict]) -> list[dict]:
     return entries
 
 
-def is_evaluation(entries: list[dict], encoded: list[dict]) -> bool:
+def is_evaluation(entries: list[dict], encoded: list[dict], tolerance: float = SAME_PROMPT) -> bool:
     """Whether the sampler's `entries` are evaluations of what `encoded` are: the same inputs in the same structure.
 
-    Encoded inputs are compared and not prompts, because the host's area copies of a prompt carry another one's text. To the
-    rounding of a text encoder.
+    Encoded inputs are compared and not prompts, because the host's area copies of a prompt carry another one's text.
+    tolerance: the relative difference that text encoders may make; 0 for prompts that a user wrote.
     """
     return len(entries) == len(encoded) and all(
-        not BEYOND_TEXT & a.keys() and same(structure(a), structure(b)) and _same_inputs(a["model_conds"], b["model_conds"])
+        not BEYOND_TEXT & a.keys() and same(_place(a), _place(b)) and same_inputs(a["model_conds"], b["model_conds"], tolerance)
         for a, b in zip(entries, encoded)
     )
 
 
-def _same_inputs(a: dict, b: dict) -> bool:
-    return a.keys() == b.keys() and all(_close(a[key].cond, b[key].cond) for key in a)
+def _place(entry: dict) -> dict:
+    """Where and when an entry counts. Flux's guidance is an encoded input, whether the prompt names it or leaves it to the host."""
+    return {key: value for key, value in structure(entry).items() if key != "guidance"}
+
+
+def same_inputs(a: dict, b: dict, tolerance: float = SAME_PROMPT) -> bool:
+    """Whether two entries' `model_conds` say the same to a network, to `tolerance`."""
+    return a.keys() == b.keys() and all(_close(a[key].cond, b[key].cond, tolerance) for key in a)
 
 
 def reads_pooled(entry: dict) -> bool:
@@ -81,22 +106,36 @@ def same_conditioning(a: list, b: list) -> bool:
     return same([(text, dict(rest)) for text, rest in a], [(text, dict(rest)) for text, rest in b])
 
 
-def check_pooled(entries: list[dict], conditioning: list) -> None:
-    """Raises ValueError if `conditioning` lacks the pooled vector that the sampler's own prompts carry."""
+def check_prompt(entries: list[dict], conditioning: list, expected: int | None) -> None:
+    """Raises ValueError if `conditioning` is another text encoder's.
+
+    It lacks the pooled vector that the sampler's own prompts, `entries`, carry, or has not the `expected` values per token.
+    """
     if any(map(reads_pooled, entries)) and any(prompt[1].get("pooled_output") is None for prompt in conditioning):
         raise ValueError(
-            "The domain's empty prompt has no pooled vector, but this model family reads one: connect the empty prompt, "
-            "encoded with this family's text encoders, to domain_conditioning."
+            "A prompt of the domain guidance has no pooled vector, but this model family reads one: connect the prompt, encoded "
+            "with this family's text encoders, to domain_conditioning or conditioning."
+        )
+    for embedding, _ in conditioning:
+        check_width(None if embedding is None else embedding.shape[-1], expected)
+
+
+def check_width(width: int | None, expected: int | None) -> None:
+    """width: values per token of a prompt, None without text. expected: what the network reads, None if it does not say."""
+    if width is not None and expected is not None and width != expected:
+        raise ValueError(
+            f"A prompt of the domain guidance has {width} values per token, the model that shall read it expects {expected}: encode "
+            "that prompt with the text encoder of this model, and connect it to domain_conditioning or conditioning."
         )
 
 
-def check_width(conditioning: list, expected: int | None) -> None:
-    """Raises ValueError if `conditioning` is another text encoder's."""
-    for embedding, _ in conditioning:
-        if embedding is not None and expected is not None and embedding.shape[-1] != expected:
+def check_whole(conditioning: list) -> None:
+    """Raises ValueError for a prompt that acts in a part of the picture or of the time, or with weights of its own."""
+    for key, instead in NOT_IN_A_TERM.items():
+        if any(options.get(key) is not None for _, options in conditioning):
             raise ValueError(
-                f"The domain's prompt has {embedding.shape[-1]} values per token, domain_model reads {expected}: encode the empty "
-                "prompt with the text encoder of domain_model and connect it to domain_conditioning."
+                f"The conditioning of a Domain Guidance Term carries '{key}', which the host applies to a sampler's own prompts only: "
+                f"connect the plain prompt, and use the node's {instead} instead."
             )
 
 
@@ -105,13 +144,13 @@ def width(entries: list[dict]) -> int | None:
     return next((entry["cross_attn"].shape[-1] for entry in entries if entry.get("cross_attn") is not None), None)
 
 
-def _close(a, b) -> bool:
+def _close(a, b, tolerance: float) -> bool:
     if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
         return same(a, b)
     if a.shape != b.shape:
         return False
     a, b = a.float(), b.to(a.device).float()
-    return bool(linalg.vector_norm(a - b) <= SAME_PROMPT * linalg.vector_norm(b))
+    return bool(linalg.vector_norm(a - b) <= tolerance * linalg.vector_norm(b))
 
 
 def same(a, b) -> bool:

@@ -1,12 +1,12 @@
-"""What a run will evaluate: for every term its domain model, the conditions it sees, and where its subtrahend comes from.
+"""What a run will evaluate: for every term its prediction and its subtrahend, and where the sampler makes either of them anyway.
 
-Made once, when a sampling run begins and the host has processed the sampler's prompts. The rule behind all of it: domain
-prediction and subtrahend may differ by the weights alone.
+Made once, when a sampling run begins and the host has processed the sampler's prompts. The rule behind a domain's term: its
+two sides may differ by the weights alone.
 """
 
 from __future__ import annotations
 
-import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -16,134 +16,169 @@ from comfy.model_base import BaseModel
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...domain_guidance.guidance import Projection, SigmaInterval
+from ...domain_guidance.guidance import Projection, Schedule, SigmaInterval
+from ...domain_guidance.guidance.schedule import share_of
 from . import conditioning as cond
 from .compatibility import check_noising, same_architecture, text_width
 from .denoiser import ComfyDenoiser, has_patches, inherit_patches, own_options, without_patches
-from .terms import DomainTerm, ModelSource
+from .guidance_warnings import warn_of_bare_term, warn_of_nothing, warn_of_other_text
+from .masks import latent_mask
+from .terms import GuidanceTerm, ModelSource
 from .weight_difference import difference
 
 # The host's names of the conditions that a guider treats as "no prompt", best first. PerpNeg's negative is a prompt.
 UNCONDITIONAL = ("empty_negative_prompt", "negative", "positive")
 
 
-@dataclass(frozen=True)
-class Subtrahend:
-    """Where a reference prediction comes from.
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """One prediction, evaluated at most once per step however many terms ask for it.
 
-    sampled: the sampler's own entries whose prediction serves, free. entries: what to evaluate in a step where the sampler
-    evaluated none of those. model: on which model, None for the sampler's own. bare: without the graph's model patches.
+    entries: what the model reads, encoded for it. model: None for the sampler's own, with the options of the step. sampled: the
+    sampler's own entries whose prediction this is, free in a step where the sampler makes it. bare: without the graph's model
+    patches. tolerance: up to which relative difference of the text another prompt is the same.
     """
 
     entries: list[dict]
-    sampled: tuple[list[dict], ...]
     model: ComfyDenoiser | None
-    bare: bool
+    sampled: tuple[list[dict], ...] = ()
+    bare: bool = False
+    tolerance: float = 0.0
 
 
 @dataclass(frozen=True)
 class Branch:
-    """A term made ready for a run. entries: what the domain model sees, encoded for it."""
+    """A term made ready for a run. Places as in `GuidanceTerm`; mask as cells of the latent. sigma_at: the host's percent to sigma."""
 
     weight: float
     interval: SigmaInterval
+    schedule: Schedule | None
+    sigma_at: Callable[[float], float]
     mask: Tensor | None
     projection: Projection | None
-    domain: ComfyDenoiser
-    entries: list[dict]
-    subtrahend: Subtrahend
+    prediction: Evaluation
+    subtrahend: Evaluation
+    prompt_place: int | None
+    minus_place: int | None
+
+    def weight_at(self, sigma: float) -> float:
+        if sigma not in self.interval:
+            return 0.0
+        return self.weight if self.schedule is None else self.weight * self.schedule(share_of(sigma, self.sigma_at))
 
 
 class GuidancePlan:
     """guider: the running guider. models: the patcher's additional models. options: the run's model_options.
-    encoding: what the host encodes conditions with (noise, latent_image, denoise_mask, seed)."""
+    encoding: what the host encodes conditions with (noise, latent_image, denoise_mask, seed).
+    controls: the ControlNets that only terms have, once `branches` has been called."""
 
     def __init__(self, guider, models: list[ModelPatcher], options: dict[str, Any], sigmas: Tensor, **encoding):
         self.base: BaseModel = guider.inner_model
         self.patcher: ModelPatcher = guider.model_patcher
         self.prompts: dict[str, list[dict]] = guider.conds
         self.models, self.options, self.sigmas, self.encoding = models, options, sigmas, encoding
+        self.controls: list = []
+        self._denoisers: dict[tuple, ComfyDenoiser] = {}
+        self._evaluations: list[Evaluation] = []
         for model in models:
             check_noising(self.patcher, model, "domain_model")
 
-    def branches(self, terms: tuple[DomainTerm, ...]) -> list[Branch]:
-        """Terms with the same subtrahend share one object, so that it is evaluated once per step."""
-        branches: list[Branch] = []
-        for term in terms:
-            branches.append(self._branch(term, [branch.subtrahend for branch in branches]))
-        return branches
+    def branches(self, terms: tuple[GuidanceTerm, ...]) -> list[Branch]:
+        self._prepare_controls(terms)
+        return [self._branch(term) for term in terms]
 
-    def _branch(self, term: DomainTerm, known: list[Subtrahend]) -> Branch:
-        if term.mask is not None:
-            check_mask(term.mask, self.encoding["noise"])
-        cond.check_pooled(self.template, term.prompt)
+    def _prepare_controls(self, terms: tuple[GuidanceTerm, ...]) -> None:
+        """The host prepares the ControlNets of the sampler's prompts; those of a term's own prompts are left to the term."""
+        ready = {id(entry.get("control")) for prompt in self.prompts.values() for entry in prompt}
+        for term in terms:
+            new = [control for control in cond.controls_of(term.prompt, term.minus) if id(control) not in ready]
+            comfy.samplers.pre_run_control(self._model(term.model), [{"control": control} for control in new])
+            ready |= set(map(id, new))
+            self.controls += new
+
+    def _branch(self, term: GuidanceTerm) -> Branch:
         bare = self._must_go_bare(term)
-        # Without a reference model the subtrahend is the sampler's own MODEL, LoRAs included, and so the domain sits on it.
-        domain = self._denoiser(term.domain, bare, add_only=term.reference_model is None)
-        cond.check_width(term.prompt, self._text_width(domain.model))
-        self._warn_of_nothing(term, domain)
-        entries = self._encoded(cond.mirror(self._template(term, bare), term.prompt), domain.model)
-        subtrahend = self._subtrahend(term, bare)
-        shared = next((other for other in known if _interchangeable(other, subtrahend)), subtrahend)
-        return Branch(term.weight, self._interval(term), term.mask, term.projection, domain, entries, shared)
+        return Branch(
+            term.weight, self._interval(term), term.schedule, self.base.model_sampling.percent_to_sigma,
+            None if term.mask is None else latent_mask(term.mask, self.encoding["noise"]), term.projection,
+            self._shared(self._prediction(term, bare)), self._shared(self._subtrahend(term, bare)), term.prompt_place, term.minus_place,
+        )  # fmt: skip
 
     @cached_property
     def template(self) -> list[dict]:
-        """The prompt whose structure the domain branch mirrors: the guider's unconditional one."""
+        """The prompt whose structure a term mirrors by default: the guider's unconditional one."""
         return next(self.prompts[name] for name in UNCONDITIONAL if self.prompts.get(name))
 
-    def _template(self, term: DomainTerm, bare: bool) -> list[dict]:
-        return cond.without_control(self.template) if bare or term.control == "none" else self.template
+    def _template(self, term: GuidanceTerm, bare: bool) -> list[dict]:
+        entries = self.prompts.get("positive", self.template) if term.beside == "positive" else self.template
+        if self._model(term.model) is not self.base or self._model(term.reference_model) is not self.base:
+            entries = cond.without("hooks", entries)  # the host has tied them to the weights of the sampler's model
+        return cond.without("control", entries) if bare or term.control == "none" else entries
 
-    def _interval(self, term: DomainTerm) -> SigmaInterval:
+    def _interval(self, term: GuidanceTerm) -> SigmaInterval:
         # Read here and not in the node: ModelSampling nodes further down change what a percent means.
         to_sigma = self.base.model_sampling.percent_to_sigma
         return SigmaInterval(float(to_sigma(term.start_percent)), float(to_sigma(term.end_percent)))
 
-    def _must_go_bare(self, term: DomainTerm) -> bool:
+    def _must_go_bare(self, term: GuidanceTerm) -> bool:
         """Patches and controls are made for one architecture. Where the domain's is another, both sides do without."""
-        if all(same_architecture(self.base, self._model(source)) for source in (term.domain, term.reference_model)):
+        if all(same_architecture(self.base, self._model(source)) for source in (term.model, term.reference_model)):
             return False
         bare = has_patches(self.options) or (term.control == "same" and cond.has_control(self.template))
         if bare:
-            logging.warning(
-                "Domain Guidance: domain_model has another architecture than model, so the model patches and ControlNets of "
-                "this graph act on the prompt alone, not on the domain term; use a domain trained from this model family."
-            )
+            warn_of_bare_term()
         return bare
 
-    def _warn_of_nothing(self, term: DomainTerm, domain: ComfyDenoiser) -> None:
-        untouched = domain.model is self.base and not domain.difference.layers and term.reference_model is None
-        if untouched and term.reference != "negative" and cond.same_conditioning(term.prompt, term.empty):
-            logging.warning(
-                "Domain Guidance: domain_model is the checkpoint of model with no LoRA that model lacks, so there is no domain "
-                "to draw in; connect a domain file, or put the domain's LoRA on domain_model."
-            )
+    def _prediction(self, term: GuidanceTerm, bare: bool) -> Evaluation:
+        template = self._template(term, bare)
+        # Without a reference model the subtrahend is the sampler's own MODEL, LoRAs included, and so the domain sits on it.
+        model = None if term.model is None else self._denoiser(term.model, bare, add_only=term.reference_model is None)
+        if model is not None and model.model is self.base:
+            warn_of_nothing(term, model)
+        if term.prompt is None:
+            return self._of_template(template, model, bare, term.beside)
+        return self._of_prompt(template, term.prompt, model, bare, 0.0)
 
-    def _subtrahend(self, term: DomainTerm, bare: bool) -> Subtrahend:
+    def _subtrahend(self, term: GuidanceTerm, bare: bool) -> Evaluation:
         template = self._template(term, bare)
         model = None if term.reference_model is None else self._denoiser(term.reference_model, bare)
-        own = model is None or (model.model is self.base and not model.difference.layers)
-        free = own and not bare and cond.has_control(template) == cond.has_control(self.template)
-        model = None if own else model
-        if term.reference == "negative" or self._reads_other_text(term):
-            entries = template if own else self._encoded(template, model.model)
-            return Subtrahend(entries, (template,) if free else (), model, bare)
-        entries = self._encoded(cond.mirror(template, term.empty), self.base if own else model.model)
-        whole = self._encoded(cond.mirror(template, term.empty, collapse=False), self.base) if free else []
-        sampled = tuple(prompt for prompt in self.prompts.values() if free and cond.is_evaluation(prompt, whole))
-        return Subtrahend(entries, sampled, model, bare)
+        if model is not None and model.model is self.base and model.difference.is_nothing:
+            model = None
+        if term.minus is None or (term.minus_is_empty and self._reads_other_text(term)):
+            return self._of_template(template, model, bare, term.beside)
+        return self._of_prompt(template, term.minus, model, bare, cond.SAME_PROMPT if term.minus_is_empty else 0.0)
 
-    def _reads_other_text(self, term: DomainTerm) -> bool:
+    def _of_template(self, template: list[dict], model: ComfyDenoiser | None, bare: bool, kind: str) -> Evaluation:
+        """What `model` says of the sampler's own prompt. kind: its name in the host, which some networks read."""
+        if model is None:
+            sampled = () if bare else tuple(prompt for prompt in self.prompts.values() if prompt is template)
+            return Evaluation(template, None, sampled, bare)
+        cond.check_width(cond.width(template), self._text_width(model.model))
+        return Evaluation(self._encoded(cond.again(template, kind), model.model), model, (), bare)
+
+    def _of_prompt(self, template: list[dict], prompt: list, model: ComfyDenoiser | None, bare: bool, tolerance: float) -> Evaluation:
+        """What `model` says of `prompt`, beside everything else that the sampler's `template` has."""
+        network = self.base if model is None else model.model
+        cond.check_prompt(self.template, prompt, self._text_width(network))
+        entries = self._encoded(cond.mirror(template, prompt), network)
+        if model is not None or bare:
+            return Evaluation(entries, model, (), bare, tolerance)
+        whole = self._encoded(cond.mirror(template, prompt, collapse=False), network)
+        sampled = tuple(own for own in self.prompts.values() if cond.is_evaluation(own, whole, tolerance))
+        return Evaluation(entries, None, sampled, bare, tolerance)
+
+    def _shared(self, evaluation: Evaluation) -> Evaluation:
+        """The evaluation that another term asks for already, if it is the same."""
+        shared = next((other for other in self._evaluations if _same(other, evaluation)), evaluation)
+        self._evaluations.append(shared)
+        return shared
+
+    def _reads_other_text(self, term: GuidanceTerm) -> bool:
         """A domain of another family brings an empty prompt that the base cannot read; the user's own stands in."""
-        expected = self._text_width(self._model(term.reference_model))
-        reads_other = expected is not None and term.empty[0][0].shape[-1] != expected
-        if reads_other:
-            logging.warning(
-                "Domain Guidance: model cannot read the domain's empty prompt (another text encoder), so your negative prompt "
-                "is subtracted instead; leave the negative prompt empty for a pure domain term."
-            )
-        return reads_other
+        expected, width = self._text_width(self._model(term.reference_model)), term.minus[0][0].shape[-1]
+        if expected not in (None, width):
+            warn_of_other_text()
+        return expected not in (None, width)
 
     def _text_width(self, model: BaseModel) -> int | None:
         return cond.width(self.template) if same_architecture(self.base, model) else text_width(model)
@@ -160,31 +195,20 @@ class GuidancePlan:
         return self.base if source is None or source.position is None else self.models[source.position].model
 
     def _denoiser(self, source: ModelSource, bare: bool, *, add_only: bool = False) -> ComfyDenoiser:
+        """One object per model as it was connected, by which terms know that they ask the same one."""
         on_base = source.position is None
-        loaded = self.patcher if on_base else self.models[source.position]
-        options = own_options(source.patcher if on_base else loaded, self.sigmas)
-        options = without_patches(options) if bare else inherit_patches(options, self.options)
-        return ComfyDenoiser(self._model(source), options, difference(source.patcher, loaded, add_only=on_base and add_only))
+        key = (id(source.patcher), source.position, bare, on_base and add_only)
+        if key not in self._denoisers:
+            loaded = self.patcher if on_base else self.models[source.position]
+            options = own_options(source.patcher if on_base else loaded, self.sigmas)
+            options = without_patches(options) if bare else inherit_patches(options, self.options)
+            missing = difference(source.patcher, loaded, add_only=on_base and add_only)
+            self._denoisers[key] = ComfyDenoiser(self._model(source), options, missing)
+        return self._denoisers[key]
 
 
-def _interchangeable(a: Subtrahend, b: Subtrahend) -> bool:
-    """Whether two terms subtract the sampler's own model under one prompt and structure."""
-    if a.model is not None or b.model is not None or a.bare != b.bare:
+def _same(a: Evaluation, b: Evaluation) -> bool:
+    """Whether two terms ask one model for one prompt in one structure."""
+    if a.model is not b.model or a.bare != b.bare:
         return False
-    return a.entries is b.entries or cond.is_evaluation(a.entries, b.entries)
-
-
-def check_mask(mask: Tensor, latent: Tensor) -> None:
-    """Raises ValueError for a mask that is not of the picture: another aspect ratio, or another number of pictures."""
-    (height, width), (rows, columns) = mask.shape[-2:], latent.shape[-2:]
-    # One latent cell of slack: pictures are cropped to whole cells.
-    if abs(height * columns - width * rows) > max(height, width):
-        raise ValueError(
-            f"The mask of Apply Domain Guidance is {width}x{height}, the picture being sampled has {columns}x{rows} latent "
-            "cells: give a mask with the picture's aspect ratio."
-        )
-    count = mask.shape[0] if mask.ndim > 2 else 1
-    if count not in (1, latent.shape[0]):
-        raise ValueError(
-            f"The mask of Apply Domain Guidance holds {count} masks for {latent.shape[0]} pictures: give one for all, or one each."
-        )
+    return a.entries is b.entries or cond.is_evaluation(a.entries, b.entries, min(a.tolerance, b.tolerance))

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from comfy.model_base import BaseModel
-from comfy.model_patcher import ModelPatcher
-from comfy.sampler_helpers import prepare_mask
 from torch import Tensor
 
 from ...domain_guidance.guidance import Term, compose
-from .denoiser import ComfyDenoiser, without_patches
-from .guidance_plan import Branch, Subtrahend
+from .conditioning import has_control
+from .denoiser import ComfyDenoiser, has_patches, without_patches
+from .guidance_plan import Branch, Evaluation, GuidancePlan
 from .observation import GuidedStep, Observer
-
-BURN = 8.0
+from .shared_control import ControlMemory
 
 
 class Seen(NamedTuple):
@@ -30,10 +27,15 @@ class Seen(NamedTuple):
 class GuidanceRun:
     """Lives from the sampler's first step to its last, in the run's own copy of the model options."""
 
-    def __init__(self, base: BaseModel, models: list[ModelPatcher], branches: list[Branch], observer: Observer | None = None):
-        self.base, self.models, self.branches, self.observer = base, models, branches, observer
+    def __init__(self, plan: GuidancePlan, branches: list[Branch], observer: Observer | None = None):
+        self.base, self.prompts, self.models, self.controls = plan.base, plan.prompts, plan.models, plan.controls
+        self.branches, self.observer = branches, observer
+        # Adapters that tell positive from negative are patches; without any, a prediction is one and the same in both places.
+        self.place_matters = has_patches(plan.options)
+        self.memory = ControlMemory(_asked_controls(branches))
         self.x: Tensor | None = None
         self.kept: list[tuple[list[dict], Seen]] = []
+        self.evaluated: dict[tuple[int, int], Seen] = {}
 
     def open(self) -> None:
         """The host prepares only the guider's own model for a run."""
@@ -41,14 +43,15 @@ class GuidanceRun:
             model.pre_run()
 
     def close(self) -> None:
-        """The host cleans second models up only after a success."""
-        for model in self.models:
+        """The host cleans second models up only after a success, and ControlNets only those of its own prompts."""
+        for model in (*self.models, *self.controls):
             model.cleanup()
 
     @contextmanager
     def watching(self, x: Tensor) -> Iterator[None]:
         """While the guider works on `x`, its raw predictions are kept."""
-        self.x, self.kept = x, []
+        self._forget()
+        self.x = x
         try:
             yield
         finally:
@@ -64,45 +67,53 @@ class GuidanceRun:
                 # A clone, because what follows may edit the host's tensor; adapters know places 0 and 1 only.
                 self.kept.append((entries, Seen(output.clone(), min(place, 1))))
 
+    def keep_control(self, model: BaseModel, x: Tensor, sigma: Tensor, control: dict, options: dict[str, Any]) -> None:
+        """Keeps what ControlNets gave to a batch of the guider's."""
+        if self.memory.asked and self.x is not None and model is self.base:
+            self.memory.keep(self.prompts, x, sigma, control, options)
+
     def guide(self, denoised: Tensor, x: Tensor, sigma: Tensor, options: dict[str, Any]) -> Tensor:
         """The guider's result, [B, C, ...], with every active term added."""
         level = float(sigma.max())
-        references: dict[int, Seen] = {}
-        terms = []
-        for branch in self.branches:
-            weight = branch.weight if level in branch.interval else 0.0
-            if weight != 0 or self.observer is not None:
-                source = branch.subtrahend
-                if id(source) not in references:
-                    references[id(source)] = self._reference(source, x, sigma, options)
-                terms.append(self._term(branch, weight, references[id(source)], x, sigma))
+        weights = [branch.weight_at(level) for branch in self.branches]
+        terms = [
+            self._term(branch, weight, x, sigma, options)
+            for branch, weight in zip(self.branches, weights)
+            if weight != 0 or self.observer is not None
+        ]
         if self.observer is not None:
             self.observer(GuidedStep(level, x, denoised, tuple(terms)))
+        self._forget()
         return compose(denoised, terms)
 
-    def _term(self, branch: Branch, weight: float, reference: Seen, x: Tensor, sigma: Tensor) -> Term:
-        prediction = branch.domain(x, sigma, branch.entries, place=reference.place)
-        mask = None if branch.mask is None else prepare_mask(branch.mask, x.shape, x.device).to(x.dtype)
-        return Term(prediction, reference.prediction, weight, mask, branch.projection)
+    def _term(self, branch: Branch, weight: float, x: Tensor, sigma: Tensor, options: dict[str, Any]) -> Term:
+        reference = self._seen(branch.subtrahend, branch.minus_place, x, sigma, options)
+        place = reference.place if branch.prompt_place is None else branch.prompt_place
+        prediction = self._seen(branch.prediction, place, x, sigma, options)
+        return Term(prediction.prediction, reference.prediction, weight, branch.mask, branch.projection)
 
-    def _reference(self, source: Subtrahend, x: Tensor, sigma: Tensor, options: dict[str, Any]) -> Seen:
-        for entries in source.sampled:
+    def _seen(self, asked: Evaluation, place: int | None, x: Tensor, sigma: Tensor, options: dict[str, Any]) -> Seen:
+        """The sampler's own prediction where it serves, else an evaluation, once per step. place: None where any does."""
+        place = place if self.place_matters else None
+        for entries in asked.sampled:
             seen = self._find(entries)
-            if seen is not None:
+            if seen is not None and place in (None, seen.place):
                 return seen
-        model = source.model
-        if model is None:
-            model = ComfyDenoiser(self.base, without_patches(options) if source.bare else options)
-        return Seen(model(x, sigma, source.entries), 1)
+        place = 1 if place is None else place
+        if (id(asked), place) not in self.evaluated:
+            model = asked.model or ComfyDenoiser(self.base, without_patches(options) if asked.bare else options)
+            self.evaluated[id(asked), place] = Seen(model(x, sigma, self.memory.attach(asked.entries), place=place), place)
+        return self.evaluated[id(asked), place]
 
     def _find(self, entries: list[dict]) -> Seen | None:
         return next((seen for kept, seen in self.kept if kept is entries), None)
 
+    def _forget(self) -> None:
+        self.kept, self.evaluated = [], {}
+        self.memory.forget()
 
-def warn_of_burn(cfg: float, branches: list[Branch]) -> None:
-    pull = cfg + sum(max(branch.weight, 0.0) for branch in branches)
-    if pull > BURN:
-        logging.warning(
-            "Domain Guidance: cfg %g plus domain weight makes %g; above %g pictures tend to burn. Try cfg 3 with weight 2.",
-            cfg, pull, BURN,
-        )  # fmt: skip
+
+def _asked_controls(branches: list[Branch]) -> frozenset[int]:
+    evaluations = [evaluation for branch in branches for evaluation in (branch.prediction, branch.subtrahend)]
+    entries = [entry for evaluation in evaluations for entry in evaluation.entries if has_control([entry])]
+    return frozenset(id(entry["control"]) for entry in entries)

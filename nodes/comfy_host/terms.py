@@ -1,4 +1,4 @@
-"""The terms that a MODEL carries: what the Apply nodes set, before any sampling."""
+"""The terms that a MODEL carries: what the guidance nodes set, before any sampling."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...domain_guidance.guidance import Projection
+from ...domain_guidance.guidance import Projection, Schedule
 
 KEY = "domain_guidance"
 
@@ -25,26 +25,34 @@ class ModelSource:
 
 
 @dataclass(frozen=True)
-class DomainTerm:
-    """One Apply node's settings.
+class GuidanceTerm:
+    """One node's settings: weight * schedule * mask * (D_model(prompt) - D_reference_model(minus)).
 
-    prompt: what the domain model reads, host conditioning. empty: the empty prompt that the subtrahend reads; the same,
-    unless the user gave a domain file another prompt. start_percent, end_percent: share of the sampling, 0 to 1.
-    reference_model: None is the sampler's own MODEL.
+    model, reference_model: None is the sampler's own MODEL. prompt: what model reads, host conditioning; None is the sampler's
+    positive prompt. minus: what the subtrahend reads; None is the sampler's prompt in that place. beside: whose areas, masks,
+    controls and sizes both sides have, the sampler's "negative" or its "positive".
+    minus_is_empty: minus is the empty prompt, which two text encoders may round differently and for which the sampler's
+    negative may stand in; otherwise it is a prompt of the user's own. prompt_place, minus_place: the index under which adapters
+    such as IP-Adapter see a side, 0 as the sampler's positive, 1 as its negative; None for minus is as it comes, for prompt as minus.
+    start_percent, end_percent: share of the sampling, 0 to 1.
     """
 
     weight: float
-    prompt: list
-    empty: list
-    domain: ModelSource
+    prompt: list | None
+    minus: list | None
+    model: ModelSource | None = None
     reference_model: ModelSource | None = None
-    reference: str = "auto"
+    beside: str = "negative"
+    minus_is_empty: bool = True
+    prompt_place: int | None = None
+    minus_place: int | None = None
     start_percent: float = 0.0
     end_percent: float = 1.0
+    schedule: Schedule | None = None
     control: str = "same"
     projection: Projection | None = None
     mask: Tensor | None = None
 
 
-def terms_of(model: ModelPatcher) -> tuple[DomainTerm, ...]:
+def terms_of(model: ModelPatcher) -> tuple[GuidanceTerm, ...]:
     return model.get_attachment(KEY) or ()

@@ -10,11 +10,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
+from comfy.model_base import BaseModel
 from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import PatcherInjection
 from comfy.weight_adapter import LoHaAdapter, LoKrAdapter, LoRAAdapter
 from comfy.weight_adapter.bypass import BypassForwardHook
 from torch import Tensor, nn
@@ -35,20 +37,39 @@ class Layer:
 
 @dataclass(frozen=True)
 class WeightDifference:
-    """What has to be added to a loaded MODEL to make it another one on the same weights."""
+    """What has to be added to a loaded MODEL to make it another one on the same weights.
+
+    injections: what the host's own bypass loaders have put on the one patcher and not on the other, by which they too run
+    LoRAs beside the weights.
+    """
 
     layers: tuple[Layer, ...] = ()
+    injections: tuple[PatcherInjection, ...] = ()
+    _hooks: list[BypassForwardHook] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def is_nothing(self) -> bool:
+        return not self.layers and not self.injections
 
     @contextmanager
-    def applied(self, model: nn.Module) -> Iterator[None]:
+    def applied(self, model: BaseModel) -> Iterator[None]:
         """Inside, `model` computes with the difference; afterwards it is as before, also after an exception."""
         with ExitStack() as undo:
-            for layer in self.layers:
-                module = model.get_submodule(layer.module)
-                hook = BypassForwardHook(module, _prepared(layer.adapter, module), layer.strength)
+            for injection in self.injections:
+                injection.inject(model.current_patcher)
+                undo.callback(injection.eject, model.current_patcher)
+            for hook in self._hooks_on(model):
                 hook.inject()
                 undo.callback(hook.eject)
             yield
+
+    def _hooks_on(self, model: BaseModel) -> list[BypassForwardHook]:
+        # Made once: the host moves a hook's adapter to the device, where it then stays as long as the run.
+        if not self._hooks:
+            modules = [model.get_submodule(layer.module) for layer in self.layers]
+            adapters = [_prepared(layer.adapter, module) for layer, module in zip(self.layers, modules)]
+            self._hooks.extend(BypassForwardHook(m, a, layer.strength) for layer, m, a in zip(self.layers, modules, adapters))
+        return self._hooks
 
 
 def difference(target: ModelPatcher, loaded: ModelPatcher, *, add_only: bool) -> WeightDifference:
@@ -67,7 +88,12 @@ def difference(target: ModelPatcher, loaded: ModelPatcher, *, add_only: bool) ->
     if not add_only:
         rest = ((key, patch) for key, patch in _patches(loaded) if not any(key == k and patch is t for k, t in matched))
         layers += [_layer(key, patch, -patch[0]) for key, patch in rest]
-    return WeightDifference(tuple(layers))
+    return WeightDifference(tuple(layers), _injections(target, loaded))
+
+
+def _injections(target: ModelPatcher, loaded: ModelPatcher) -> tuple[PatcherInjection, ...]:
+    there = [id(injection) for injections in loaded.injections.values() for injection in injections]
+    return tuple(i for injections in target.injections.values() for i in injections if id(i) not in there)
 
 
 def _patches(model: ModelPatcher) -> Iterator[tuple[str, tuple]]:

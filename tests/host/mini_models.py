@@ -195,15 +195,20 @@ class MiniModels:
         """diffusion_models/<family>.safetensors"""
         return self._once("diffusion_models", f"{family}.safetensors", lambda: _prefixed(weights(family)))
 
-    def checkpoint(self, family="sd15", name=None, text_encoder=False):
-        """checkpoints/<family>.safetensors: UNet and tiny VAE, a text encoder only where asked (it is large)."""
+    def checkpoint(self, family="sd15", name=None, text_encoder=False, change=None):
+        """checkpoints/<family>.safetensors: UNet and tiny VAE, a text encoder only where asked (it is large); `change`: of the UNet's weights."""
         def build():
-            return _prefixed(weights(family)) | tiny_vae() | (clip_l() if text_encoder else {})
+            unet = weights(family)
+            return _prefixed(change(unet) if change else unet) | tiny_vae() | (clip_l() if text_encoder else {})
         return self._once("checkpoints", name or f"{family}.safetensors", build)
 
     def fine_tuned(self, family):
         """diffusion_models/<family>_tuned.safetensors: a checkpoint as others train it, without card and embedding."""
         return self._once("diffusion_models", f"{family}_tuned.safetensors", lambda: _prefixed(trained(weights(family))))
+
+    def changed(self, change, name, family="sd15"):
+        """diffusion_models/<name>: the family's weights after `change(name, tensor)`."""
+        return self._once("diffusion_models", name, lambda: _prefixed({key: change(key, value) for key, value in weights(family).items()}))
 
     def lora(self, family="sd15", name=None, seed=51):
         return self._once("loras", name or f"{family}_lora.safetensors", lambda: lora(weights(family), seed))

@@ -148,6 +148,66 @@ class ProbeEditInPlace:
         return (edited,)
 
 
+class ProbeQuantised:
+    """A UNet whose linear layers keep 8-bit integers and widen them when they compute, as GGUF loaders do."""
+
+    RETURN_TYPES = ("MODEL",)
+    FUNCTION = "load"
+    CATEGORY = "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"unet_name": ("STRING", {"default": ""})}}
+
+    def load(self, unet_name):
+        import comfy.ops
+        import comfy.sd
+        import folder_paths
+
+        class Integers(comfy.ops.manual_cast):
+            class Linear(comfy.ops.manual_cast.Linear):
+                def _load_from_state_dict(self, state, prefix, *args):
+                    weight, self.bias = state.pop(prefix + "weight"), None
+                    if prefix + "bias" in state:
+                        self.bias = torch.nn.Parameter(state.pop(prefix + "bias"), requires_grad=False)
+                    self.weight = torch.nn.Parameter(integers(weight), requires_grad=False)
+
+                def forward(self, x):
+                    return torch.nn.functional.linear(x, widened(self.weight), self.bias)
+
+        path = folder_paths.get_full_path_or_raise("diffusion_models", unet_name)
+        return (comfy.sd.load_diffusion_model(path, model_options={"custom_operations": Integers}),)
+
+
+INTEGER_SCALE = 1 / 256
+
+
+def integers(weight):
+    return (weight / INTEGER_SCALE).round().clamp(-127, 127).to(torch.int8)
+
+
+def widened(weight):
+    return weight.float() * INTEGER_SCALE
+
+
+class ProbeLora:
+    """A LORA_MODEL as the host's trainer gives it out: the tensors of a file in the loras folder."""
+
+    RETURN_TYPES = ("LORA_MODEL",)
+    FUNCTION = "read"
+    CATEGORY = "tests"
+
+    @classmethod
+    def INPUT_TYPES(cls):
+        return {"required": {"lora_name": ("STRING", {"default": ""})}}
+
+    def read(self, lora_name):
+        import comfy.utils
+        import folder_paths
+
+        return (comfy.utils.load_torch_file(folder_paths.get_full_path_or_raise("loras", lora_name), safe_load=True),)
+
+
 class ProbeClipVision:
     """A CLIP vision model of two layers with random weights."""
 
@@ -167,4 +227,4 @@ class ProbeClipVision:
 
 NODES = {node.__name__: node for node in (
     ProbeCapture, ProbeConditioning, ProbeLatent, ProbeImage, ProbeHalfMask, ProbeBreak, ProbeEditInPlace,
-    ProbeClipVision)}
+    ProbeQuantised, ProbeLora, ProbeClipVision)}

@@ -1,23 +1,12 @@
 """Bad input ends in one sentence: what came, what was expected, what to do. Never a traceback from torch, never silence."""
 
-import logging
-
 import pytest
 from safetensors.torch import load_file, save_file
 
 from host_process import PromptError
+from messages import refusal, warnings_of
 from mini_models import trained
 from scenes import EMPTY, assert_differs, assert_one_sentence, assert_same, build, control
-
-
-def refusal(host, s, link):
-    """The message with which the host refuses or fails the prompt."""
-    with pytest.raises(PromptError) as caught:
-        host.samples(s.graph, link)
-    details = caught.value.details
-    assert "ValueError" in details["exception_type"] or "DomainFileError" in details["exception_type"], caught.value.message
-    assert_one_sentence(caught.value.message)
-    return caught.value.message
 
 
 def damaged(minis, name, damage):
@@ -174,14 +163,6 @@ def test_a_mask_of_the_pictures_shape_in_another_resolution_is_fine(host, minis)
     assert_same(host.samples(s.graph, s.sample(s.guide(s.model, domain, mask=mask))), host.samples(s.graph, s.sample(s.guide(s.model, domain))))
 
 
-def warnings_of(host, s, link, caplog, seed):
-    with caplog.at_level(logging.WARNING):
-        caplog.clear()
-        s.graph[link.id]["inputs"]["seed"] = seed
-        host.samples(s.graph, link)
-    return [record.getMessage() for record in caplog.records if "Domain Guidance" in record.getMessage()]
-
-
 def test_mixed_quantisation_is_said_once_per_run(host, minis, caplog):
     s = build(minis)
     domain = s.load_domain(minis.domain(change=trained), weight_dtype="fp8_e4m3fn")
@@ -219,6 +200,16 @@ def test_another_base_is_said_exactly_once(host, minis, caplog):
     assert len(messages) == 1 and "base" in messages[0]
     assert_one_sentence(messages[0])
     assert not warnings_of(host, s, link, caplog, 135)
+
+
+def test_a_base_whose_weights_cannot_be_read_is_guided_without_a_word(host, minis, caplog, monkeypatch):
+    """GGUF loaders give their packed weights as tensors without values."""
+    s = build(minis)
+    stranger = s.load_domain(minis.domain(change=trained, base_family="sd15"))
+    unet = host.value(s.graph, s.model).model.diffusion_model
+    readable = unet.state_dict
+    monkeypatch.setattr(unet, "state_dict", lambda *a, **k: {name: tensor.to("meta") for name, tensor in readable(*a, **k).items()})
+    assert not warnings_of(host, s, s.sample(s.guide(s.model, stranger, weight=1.2), cfg=3.0), caplog, 138)
 
 
 def test_the_right_base_is_not_worth_a_word(host, minis, caplog):

@@ -119,31 +119,50 @@ def prepared(minis, row, negative=EMPTY):
     return s
 
 
-def in_order(row, s, minis, domain, node_first):
-    """The guided model with the node before or after the row's patch."""
+def term(s, model, seed, weight, **inputs):
+    return s.graph.add("DomainGuidanceTerm", model=model, conditioning=s.prompt(seed), weight=weight, **inputs)
+
+
+def one(s, model, domain):
+    return s.guide(model, domain)
+
+
+def domain_and_its_term(s, model, domain):
+    """The domain once as such and once as what reads a term's empty prompt: twice nothing, if it is untrained."""
+    return term(s, s.guide(model, domain), EMPTY, -0.7, term_model=domain)
+
+
+def domain_and_prompt(s, model, domain):
+    return term(s, s.guide(model, domain), 3, 0.7)
+
+
+def in_order(row, s, minis, terms, domain, node_first):
+    """The guided model with the nodes before or after the row's patch."""
     if node_first:
-        return row.patch(s, s.guide(s.model, domain), minis)
-    return s.guide(row.patch(s, s.model, minis), domain)
+        return row.patch(s, terms(s, s.model, domain), minis)
+    return terms(s, row.patch(s, s.model, minis), domain)
 
 
+@pytest.mark.parametrize("terms", [one, domain_and_its_term], ids=["one term", "two terms"])
 @pytest.mark.parametrize("negative", [EMPTY, OTHER], ids=["empty negative", "other negative"])
 @pytest.mark.parametrize("node_first", [True, False], ids=["node first", "node last"])
 @pytest.mark.parametrize("row", ROWS, ids=ids)
-def test_an_untrained_domain_changes_nothing_beside(host, minis, row, node_first, negative):
+def test_an_untrained_domain_changes_nothing_beside(host, minis, row, node_first, negative, terms):
     s = prepared(minis, row, negative)
     domain = s.load_domain(minis.domain(row.family))
     if row.name == "LoRA":  # a patched base is another base: the untrained domain must carry the same patch
         domain = lora(s, domain, minis)
     plain = s.sample(row.patch(s, s.model, minis), **row.sampling)
-    guided = s.sample(in_order(row, s, minis, domain, node_first), **row.sampling)
+    guided = s.sample(in_order(row, s, minis, terms, domain, node_first), **row.sampling)
     assert_same(host.samples(s.graph, guided), host.samples(s.graph, plain))
 
 
+@pytest.mark.parametrize("terms", [one, domain_and_prompt], ids=["one term", "two terms"])
 @pytest.mark.parametrize("row", ROWS, ids=ids)
-def test_a_trained_domain_acts_and_the_order_of_the_nodes_does_not_matter_beside(host, minis, row):
+def test_a_trained_domain_acts_and_the_order_of_the_nodes_does_not_matter_beside(host, minis, row, terms):
     s = prepared(minis, row)
     domain = s.load_domain(minis.domain(row.family, change=trained))
-    first, last = (host.samples(s.graph, s.sample(in_order(row, s, minis, domain, order), **row.sampling)) for order in (True, False))
+    first, last = (host.samples(s.graph, s.sample(in_order(row, s, minis, terms, domain, order), **row.sampling)) for order in (True, False))
     plain = host.samples(s.graph, s.sample(row.patch(s, s.model, minis), **row.sampling))
     assert_same(first, last)
     assert_differs(first, plain)
@@ -152,11 +171,14 @@ def test_a_trained_domain_acts_and_the_order_of_the_nodes_does_not_matter_beside
 @pytest.mark.parametrize("row", [r for r in ROWS if r.name in (
     "ControlNet on both prompts", "ControlNet in a range", "ControlNet, batch 3", "batch 3", "FreeU_V2", "HyperTile", "noise mask", "one prompt in two areas",
     "DifferentialDiffusion", "9-channel inpainting", "cfg 1")], ids=ids)
-def test_the_base_fed_with_the_positive_prompt_adds_its_weight_to_cfg_beside(host, minis, row):
+@pytest.mark.parametrize("terms", ["one term", "two terms"])
+def test_the_base_fed_with_the_positive_prompt_adds_its_weight_to_cfg_beside(host, minis, row, terms):
     """These rows treat both prompts alike, so the term is known exactly: (cfg + weight) in the plain graph."""
     s = prepared(minis, row)
-    copy = s.load_domain(minis.domain(row.family))
-    guided = s.guide(row.patch(s, s.model, minis), copy, domain_conditioning=s.prompt(1), reference="negative")
+    copy, weight = s.load_domain(minis.domain(row.family)), 2.0 if terms == "one term" else 1.2
+    guided = s.guide(row.patch(s, s.model, minis), copy, weight, domain_conditioning=s.prompt(1), reference="negative")
+    if terms == "two terms":
+        guided = term(s, guided, 1, 0.8)
     cfg = row.sampling.get("cfg", 5.0)
     plain = s.sample(row.patch(s, s.model, minis), **{**row.sampling, "cfg": cfg + 2.0})
     assert_same(host.samples(s.graph, s.sample(guided, **row.sampling)), host.samples(s.graph, plain))

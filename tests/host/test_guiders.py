@@ -42,12 +42,16 @@ def run(host, s, model, guider):
     return host.samples(s.graph, sample_with_guider(s.graph, model, guider(s, model), s.latent))
 
 
+@pytest.mark.parametrize("terms", ["one term", "two terms"])
 @pytest.mark.parametrize("negative", [EMPTY, OTHER], ids=["empty negative", "other negative"])
 @pytest.mark.parametrize("name", GUIDERS)
-def test_an_untrained_domain_changes_nothing_under(host, minis, name, negative):
+def test_an_untrained_domain_changes_nothing_under(host, minis, name, negative, terms):
     minis.fine_tuned("sd15")
     s = build(minis, negative=negative)
-    guided = s.guide(s.model, s.load_domain(minis.domain()))
+    domain = s.load_domain(minis.domain())
+    guided = s.guide(s.model, domain)
+    if terms == "two terms":
+        guided = s.graph.add("DomainGuidanceTerm", model=guided, conditioning=s.prompt(EMPTY), weight=-0.7, term_model=domain)
     assert_same(run(host, s, guided, GUIDERS[name]), run(host, s, s.model, GUIDERS[name]))
 
 

@@ -55,3 +55,19 @@ def test_the_adapter_acts_on_the_domain_branch(host, minis, domain):
     expected = host.samples(s.graph, s.sample(adapted_domain, cfg=0.0))
     assert_same(branch, expected)
     assert_differs(branch, host.samples(s.graph, s.sample(loaded, cfg=0.0)))
+
+
+def test_a_term_sees_the_adapter_as_the_samplers_own_prompts_do(host, minis):
+    """A term of the positive prompt adds its weight to cfg, a contrast of it with itself is nothing, free or not."""
+    s = build(minis)
+    adapted = with_ip_adapter(s, minis, s.model)
+
+    def samples(model, **changes):
+        return host.samples(s.graph, s.sample(model, **changes))
+
+    def term(weight, **inputs):
+        return s.graph.add("DomainGuidanceTerm", model=adapted, conditioning=s.positive, weight=weight, **inputs)
+
+    assert_same(samples(term(2.0)), samples(adapted, cfg=7.0))
+    assert_same(samples(term(2.0, minus=s.positive)), samples(adapted))
+    assert_same(samples(term(2.0, term_model=s.load_domain(minis.domain()), minus=s.positive, reference_model=adapted)), samples(adapted))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from domain_guidance.denoiser import GuidedDenoiser
-from domain_guidance.guidance import Projection, SigmaInterval, Term, compose
+from domain_guidance.guidance import Projection, SigmaInterval, Term, compose, schedule
 from domain_guidance.parameterization import add_noise, denoised, network_input, training_target
 from domain_guidance.sampling import karras_sigmas, sample_dpmpp_2m, sample_euler
 
@@ -223,3 +223,55 @@ def test_halving_the_step_size_divides_the_error_by_two_to_the_order(sampler, or
         exact = 2.0 + (x - 2.0) * math.sqrt(0.25 / (0.25 + sigmas[0] ** 2))
         errors.append(float((sampler(model, x, sigmas) - exact).norm()))
     assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.25)
+
+
+def test_a_constant_schedule_of_one_is_exactly_one_everywhere():
+    assert all(schedule.constant()(share) == 1.0 for share in (0.0, 0.1, 1 / 3, 0.999999, 1.0))
+    assert schedule.constant(-0.3)(0.7) == -0.3
+
+
+def test_an_interval_is_its_factor_inside_with_both_ends_and_zero_outside():
+    inside = schedule.interval(0.2, 0.6, 1.5)
+    assert [inside(share) for share in (0.0, 0.199, 0.2, 0.4, 0.6, 0.601, 1.0)] == [0, 0, 1.5, 1.5, 1.5, 0, 0]
+
+
+@pytest.mark.parametrize("share", [0.2, 0.3, 0.45, 0.6])
+def test_a_line_and_a_cosine_go_through_their_closed_forms(share):
+    done = (share - 0.2) / 0.4
+    assert schedule.linear(2.0, -1.0, 0.2, 0.6)(share) == pytest.approx(2.0 - 3.0 * done)
+    assert schedule.cosine(2.0, -1.0, 0.2, 0.6)(share) == pytest.approx(0.5 + 1.5 * math.cos(math.pi * done))
+
+
+@pytest.mark.parametrize("shape", [schedule.linear, schedule.cosine])
+def test_a_shape_holds_its_ends_before_and_after(shape):
+    made = shape(0.25, 2.0, 0.3, 0.5)
+    assert (made(0.0), made(0.3), made(0.5), made(1.0)) == (0.25, 0.25, 2.0, 2.0)
+
+
+def test_a_list_passes_through_its_numbers_at_equal_distances_and_is_straight_between():
+    made = schedule.listed([1.0, 0.0, 4.0, -2.0, 3.0], 0.2, 1.0)
+    assert [made(share) for share in (0.2, 0.4, 0.6, 0.8, 1.0)] == pytest.approx([1, 0, 4, -2, 3])
+    assert made(0.5) == pytest.approx(2.0) and made(0.7) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("make", "words"), [
+    (lambda: schedule.interval(0.6, 0.6), "below the end percent"), (lambda: schedule.linear(1, 0, -0.1, 0.5), "between 0 and 1"),
+    (lambda: schedule.listed([]), "one finite number"), (lambda: schedule.constant(math.nan), "one finite number")])
+def test_a_schedule_that_makes_no_sense_is_refused_in_one_sentence(make, words):
+    with pytest.raises(ValueError, match=words) as refused:
+        make()
+    assert str(refused.value).endswith(".") and "\n" not in str(refused.value)
+
+
+def test_the_share_of_a_noise_level_is_the_inverse_of_the_hosts_percent():
+    """A falling curve with the host's jumps at its two ends."""
+    def sigma_at(share):
+        return math.inf if share <= 0 else 0.0 if share >= 1 else 14.6 * math.exp(-6.2 * share)
+
+    for share in (1e-4, 0.25, 0.3, 0.7777, 0.99):
+        assert schedule.share_of(sigma_at(share), sigma_at) == share
+    assert schedule.share_of(20.0, sigma_at) == 0.0 and schedule.share_of(0.0, sigma_at) == 1.0
+
+
+def test_the_share_of_a_flow_models_level_counts_down_from_one():
+    assert [schedule.share_of(level, lambda share: 1.0 - share) for level in (1.0, 0.75, 0.5, 0.0)] == [0.0, 0.25, 0.5, 1.0]

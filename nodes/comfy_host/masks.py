@@ -1,0 +1,30 @@
+"""Where a term acts: a MASK as the latent's own cells."""
+
+from __future__ import annotations
+
+from comfy.sampler_helpers import prepare_mask
+from torch import Tensor
+
+
+def latent_mask(mask: Tensor, latent: Tensor) -> Tensor:
+    """mask: [H, W] or [N, H, W], in pixels. Returns it at the size, device and type of latent, [B, C, ...].
+
+    Raises ValueError for a mask that is not of the picture: another aspect ratio, or another number of pictures.
+    """
+    _check(mask, latent)
+    return prepare_mask(mask, latent.shape, latent.device).to(latent.dtype)
+
+
+def _check(mask: Tensor, latent: Tensor) -> None:
+    (height, width), (rows, columns) = mask.shape[-2:], latent.shape[-2:]
+    # One latent cell of slack: pictures are cropped to whole cells.
+    if abs(height * columns - width * rows) > max(height, width):
+        raise ValueError(
+            f"The mask of the domain guidance is {width}x{height}, the picture being sampled has {columns}x{rows} latent "
+            "cells: give a mask with the picture's aspect ratio."
+        )
+    count = mask.shape[0] if mask.ndim > 2 else 1
+    if count not in (1, latent.shape[0]):
+        raise ValueError(
+            f"The mask of the domain guidance holds {count} masks for {latent.shape[0]} pictures: give one for all, or one each."
+        )

@@ -1,0 +1,42 @@
+"""Load Domain Adapter: a domain of LoRA size, on the weights of the connected MODEL."""
+
+from __future__ import annotations
+
+import folder_paths
+from comfy_api.latest import io
+
+from .comfy_host.load_adapter import load_domain_adapter
+
+FOLDER = "loras"
+
+
+class DomainGuidanceLoadAdapter(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DomainGuidanceLoadAdapter",
+            display_name="Load Domain Adapter",
+            category="model/loaders",
+            description=(
+                "A domain adapter, as Train Domain writes it, as the domain_model of Apply Domain Guidance: with its stored empty prompt, "
+                "on the weights of your model, which are not copied and not changed."
+            ),
+            search_aliases=["domain", "load domain", "domain lora", "lora guidance", "adapter"],
+            inputs=[
+                io.Model.Input("model", tooltip="The same checkpoint as at Apply Domain Guidance, in any precision; merges of the base work, too."),
+                io.Combo.Input(
+                    "lora_name",
+                    options=folder_paths.get_filename_list(FOLDER),
+                    tooltip="A domain adapter in models/loras or output/loras.",
+                ),
+                io.Float.Input(
+                    "strength", default=1.0, min=-10.0, max=10.0, step=0.05, round=0.001, optional=True, advanced=True,
+                    tooltip="Strength of the LoRA itself; 1 is as it was trained. How strongly the domain pulls is set at Apply Domain Guidance.",
+                ),
+            ],
+            outputs=[io.Model.Output(display_name="domain_model", tooltip="Connect it to Apply Domain Guidance.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model, lora_name: str, strength: float = 1.0) -> io.NodeOutput:
+        return io.NodeOutput(load_domain_adapter(model, FOLDER, lora_name, strength))

@@ -1,0 +1,73 @@
+"""Domain Guidance Schedule: the weight of a term over the sampling."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..domain_guidance.guidance import Schedule, schedule
+from .guidance_inputs import WeightSchedule
+
+SHAPES = ("linear", "cosine", "interval", "constant", "list")
+
+
+class DomainGuidanceSchedule(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DomainGuidanceSchedule",
+            display_name="Domain Guidance Schedule",
+            category="model/patch",
+            description="The weight of a domain or a term over the sampling. One schedule may serve several nodes.",
+            search_aliases=["domain", "guidance schedule", "weight over time", "guidance interval", "ramp", "keyframes"],
+            inputs=[
+                io.Combo.Input(
+                    "shape", options=list(SHAPES), default="linear",
+                    tooltip="linear: a straight line from first to last. cosine: the same, level at both ends. interval: first inside of "
+                    "start and end, 0 outside. constant: first, always. list: straight lines through the numbers of list.",
+                ),
+                io.Float.Input(
+                    "first", default=1.0, min=-10.0, max=10.0, step=0.05, round=0.001,
+                    tooltip="Factor on the weight at start_percent; 1 is the node's own weight.",
+                ),
+                io.Float.Input(
+                    "last", default=0.0, min=-10.0, max=10.0, step=0.05, round=0.001,
+                    tooltip="Factor on the weight at end_percent, for linear and cosine.",
+                ),
+                io.Float.Input(
+                    "start_percent", default=0.0, min=0.0, max=1.0, step=0.01, round=0.001,
+                    tooltip="Share of the sampling (0 to 1) at which the shape begins. Before it the first factor holds.",
+                ),
+                io.Float.Input(
+                    "end_percent", default=1.0, min=0.0, max=1.0, step=0.01, round=0.001,
+                    tooltip="Share of the sampling (0 to 1) at which the shape ends. After it the last factor holds.",
+                ),
+                io.String.Input(
+                    "list", default="1, 0.5, 0", optional=True, advanced=True,
+                    tooltip="For the shape list: factors at equal distances from start_percent to end_percent, with commas between.",
+                ),
+            ],
+            outputs=[WeightSchedule.Output(display_name="schedule", tooltip="Connect it to Apply Domain Guidance or Domain Guidance Term.")],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, shape, first, last, start_percent, end_percent, list="1, 0.5, 0") -> io.NodeOutput:
+        return io.NodeOutput(_schedule(shape, first, last, start_percent, end_percent, list))
+
+
+def _schedule(shape: str, first: float, last: float, start: float, end: float, factors: str) -> Schedule:
+    if shape == "constant":
+        return schedule.constant(first)
+    if shape == "interval":
+        return schedule.interval(start, end, first)
+    if shape == "list":
+        return schedule.listed(_numbers(factors), start, end)
+    return {"linear": schedule.linear, "cosine": schedule.cosine}[shape](first, last, start, end)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.replace(";", ",").split(",")]
+    except ValueError as error:
+        raise ValueError(
+            f"The list of the schedule is '{text}', expected numbers with commas between: write it as in '1, 0.5, 0'."
+        ) from error

@@ -1,0 +1,27 @@
+"""What a user reads when a graph is refused, and what the log says while one runs."""
+
+import logging
+
+import pytest
+
+from host_process import PromptError
+from scenes import assert_one_sentence
+
+
+def refusal(host, s, link):
+    """The message with which the host refuses or fails the prompt."""
+    with pytest.raises(PromptError) as caught:
+        host.value(s.graph, link)
+    details = caught.value.details
+    assert "ValueError" in details["exception_type"] or "DomainFileError" in details["exception_type"], caught.value.message
+    assert_one_sentence(caught.value.message)
+    return caught.value.message
+
+
+def warnings_of(host, s, link, caplog, seed):
+    """The pack's warnings while the sampler at `link` runs with `seed`, which no other test has run."""
+    with caplog.at_level(logging.WARNING):
+        caplog.clear()
+        s.graph[link.id]["inputs"]["seed"] = seed
+        host.samples(s.graph, link)
+    return [record.getMessage() for record in caplog.records if "Domain Guidance" in record.getMessage()]
