@@ -1,0 +1,66 @@
+"""One sampling under guidance, measured step by step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from comfy.model_patcher import ModelPatcher
+from comfy.sd import VAE
+from PIL import Image
+from torch import Tensor
+
+from ...domain_guidance.guidance.schedule import share_of
+from ...domain_guidance.report import Advice, Measured, Step, advise, describe, draw_report, measure, mosaic, spread
+from .observation import GuidedStep, observed
+from .sampling import Sampling, as_pictures, decoded, watched
+from .terms import terms_of
+
+
+@dataclass(frozen=True)
+class Report:
+    """latent: the result, as KSampler gives it. steps: what was measured. plot: `text` and the measures as a picture."""
+
+    latent: dict
+    steps: tuple[Step, ...]
+    advice: tuple[Advice, ...]
+    plot: Image.Image
+    text: str
+
+
+class StepRecorder:
+    """Measures each evaluation and keeps the one with which a step begins: the sampler reports a step after its first evaluation."""
+
+    def __init__(self, model: ModelPatcher, cfg: float):
+        self._percent_to_sigma = model.get_model_object("model_sampling").percent_to_sigma
+        self._cfg = cfg
+        self._latest: tuple[float, Measured] | None = None
+        self.steps: list[Step] = []
+
+    def evaluated(self, step: GuidedStep) -> None:
+        self._latest = (step.sigma, measure(step.sampler, step.terms, self._cfg))
+
+    def stepped(self, number: int, x0: Tensor, total: int) -> None:
+        sigma, measured = self._latest
+        self.steps.append(Step(number + 1, share_of(sigma, lambda share: float(self._percent_to_sigma(share))), measured))
+
+
+def report(model: ModelPatcher, sampling: Sampling, cfg: float, vae: VAE | None = None) -> Report:
+    """Samples as KSampler does and reports on it; without domain guidance on `model` the report says what to connect."""
+    weights = [term.weight for term in terms_of(model)]
+    recorder = StepRecorder(model, cfg)
+    latent = sampling(watched(observed(model, recorder.evaluated), recorder.stepped) if weights else model, cfg)
+    advice = advise(recorder.steps, weights, cfg)
+    pictures = None if vae is None else decoded(vae, latent)
+    setting = f"weight {', '.join(f'{weight:g}' for weight in weights) or 'none'}, cfg {cfg:g}, batch of {len(latent['samples'])}"
+    text = f"{describe(recorder.steps, advice, _result_line(model, latent, pictures))}\n\n{setting}; norms are L2, means over the batch."
+    shown = None if pictures is None else mosaic(as_pictures(pictures))
+    return Report(latent, tuple(recorder.steps), tuple(advice), draw_report(recorder.steps, advice, setting, shown), text)
+
+
+def _result_line(model: ModelPatcher, latent: dict, pictures: Tensor | None) -> str:
+    """How saturated the result is: the deviation of its latents and, of pixels, the share at either end of their range."""
+    line = f"Result: its latents deviate by {spread(model.model.process_latent_in(latent['samples'])):.2f} (about 1 is usual"
+    if pictures is None:
+        return f"{line}); connect vae to count clipped pixels."
+    clipped = ((pictures <= 0.5 / 255) | (pictures >= 254.5 / 255)).float().mean().item()
+    return f"{line}), and {clipped:.0%} of its pixel values are clipped (0 or 255)."

@@ -1,0 +1,38 @@
+"""Domain Guidance Report: a KSampler that says which weights to use."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from .comfy_host.report import report
+from .comfy_host.sampling import Sampling, as_image
+from .ksampler_inputs import ksampler_inputs
+
+
+class DomainGuidanceReport(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DomainGuidanceReport",
+            display_name="Domain Guidance Report",
+            category="model/sampling",
+            description=(
+                "Samples exactly as KSampler does and shows, step by step, how strongly domain and prompt pull, with advice on weight, cfg "
+                "and range."
+            ),
+            search_aliases=["domain guidance analysis", "which weight", "guidance plot", "burn", "oversaturation", "cfg advice", "ksampler report"],
+            inputs=[
+                *ksampler_inputs(),
+                io.Vae.Input("vae", optional=True, tooltip="Shows the picture in the report and counts its clipped pixels."),
+            ],
+            outputs=[
+                io.Latent.Output(tooltip="What KSampler would give."),
+                io.Image.Output(display_name="report", tooltip="The plots, with the advice below."),
+                io.String.Output(display_name="advice", tooltip="The advice in words, then the numbers of every step."),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, model, cfg, vae=None, **sampling) -> io.NodeOutput:
+        made = report(model, Sampling(**sampling), cfg, vae)
+        return io.NodeOutput(made.latent, as_image(made.plot), made.text)
