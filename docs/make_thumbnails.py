@@ -4,6 +4,7 @@ Each shows, above, what goes in or what the base draws, and below, the same prom
 """
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -13,9 +14,11 @@ ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))
 
 from domain_guidance.denoiser import GuidedDenoiser  # noqa: E402
+from domain_guidance.guidance import Term, compose, schedule  # noqa: E402
 from domain_guidance.plots import to_picture  # noqa: E402
 from domain_guidance.sampling import karras_sigmas, sample_dpmpp_2m  # noqa: E402
 from domain_guidance.toy_world import comparison  # noqa: E402
+from domain_guidance.toy_world.plates import read_sheet  # noqa: E402
 from domain_guidance.toy_world.prompts import Prompts, encode  # noqa: E402
 
 SIZE, CELL, GAP = 384, 120, 6
@@ -35,6 +38,40 @@ def draw(models, asked, weight, start=None, strength=1.0):
     guided = GuidedDenoiser(models.base, models.domain, models.empty, models.empty, weight, CFG)
     told = encode(asked, models.table)
     return sample_dpmpp_2m(lambda x, s: guided(x, s, told), noise if start is None else start + noise, sigmas)
+
+
+@torch.no_grad()
+def draw_two_domains(models, asked, second, plates=lambda share: 1.0, other=lambda share: 1.0, sides=None):
+    """The plates beside a domain made of the prompt `second`: each with its own factor over the sampling, or its own side."""
+    sigmas = karras_sigmas(20, models.schedule.sigmas[0].item(), models.schedule.sigmas[-1].item())
+    noise = torch.randn(len(asked), 3, 16, 16, generator=torch.Generator().manual_seed(SEED)) * sigmas[0]
+    told, words = encode(asked, models.table), encode(second, models.table)
+    left, right = (None, None) if sides is None else sides
+
+    def denoise(x, sigma):
+        share = float((sigmas > sigma.max()).sum()) / 20
+        empty = models.base(x, sigma, models.empty)
+        return compose(empty, [
+            Term(models.base(x, sigma, told), empty, CFG),
+            Term(models.domain(x, sigma, models.empty), empty, WEIGHT * plates(share), left),
+            Term(models.base(x, sigma, words), empty, 2 * WEIGHT * other(share), right),
+        ])  # fmt: skip
+
+    return sample_dpmpp_2m(denoise, noise, sigmas)
+
+
+@torch.no_grad()
+def draw_at_the_prompt(models, asked, weight, steps=8):
+    """cfg 1, and what the fine-tune adds to the base where both read the prompt."""
+    sigmas = karras_sigmas(steps, models.schedule.sigmas[0].item(), models.schedule.sigmas[-1].item())
+    noise = torch.randn(len(asked), 3, 16, 16, generator=torch.Generator().manual_seed(SEED)) * sigmas[0]
+    told = encode(asked, models.table)
+
+    def denoise(x, sigma):
+        plain = models.base(x, sigma, told)
+        return compose(plain, [Term(models.fine_tune(x, sigma, told), plain, weight)])
+
+    return sample_dpmpp_2m(denoise, noise, sigmas)
 
 
 @torch.no_grad()
@@ -74,6 +111,11 @@ def main():
     sources = draw(models, prompts([2, 6, 5], [1, 2, 0], [1, 2, 0]), 0.0)
     changed = draw(models, prompts([2, 6, 5], [1, 2, 0]), WEIGHT, start=sources, strength=0.7)
     inpainted = torch.cat([sources[2][:, :8], changed[2][:, 8:]], 1)
+    pictures = read_sheet()[:3].movedim(-1, 1) * 2 - 1
+    fine_tune_as_domain = replace(models, domain=models.fine_tune)
+    sky = prompts([-1], [-1], [2])
+    left = torch.zeros(1, 1, 16, 16)
+    left[..., :8] = 1.0
     sheets = {
         "1-first-look": [base, plates],
         "2-unconditional": [*unconditional(models, 6).chunk(2)],
@@ -81,6 +123,12 @@ def main():
         "4-controlnet": [[sketch(image) for image in plates], plates],
         "5-ip-adapter": [[base[0]] * 3, draw(models, prompts([3, 3, 3], [0, 0, 0]), WEIGHT)],
         "6-image-to-image-and-inpaint": [[*sources[:2], masked(sources[2])], [*changed[:2], inpainted]],
+        "7-train-a-domain": [pictures, draw(models, prompts([2, 4, 6], [1, 4, 3]), WEIGHT)],
+        "8-save-a-domain": [base, draw(fine_tune_as_domain, three, WEIGHT)],
+        "9-two-domains-with-masks": [base, draw_two_domains(models, three, sky, sides=(left, 1 - left))],
+        "10-away-from-a-domain": [plates, draw(models, three, -1.0)],
+        "11-a-domain-per-time": [plates, draw_two_domains(models, three, sky, schedule.linear(1, 0), schedule.linear(0, 1))],
+        "13-adapter-at-few-steps": [draw_at_the_prompt(models, three, 0.0), draw_at_the_prompt(models, three, 1.0)],
     }
     for name, rows in sheets.items():
         picture = sheet(rows)

@@ -13,12 +13,16 @@ from safetensors.torch import save_file
 
 import host_process
 import mini_models
+import training_scenes
+from domain_adapters import domain_adapter
 from host_process import IP_ADAPTER_PACK
 from prompts import Graph
 from watchers import watch_evaluations
 
 TWINS = sorted((host_process.PACK_ROOT / "tests" / "workflows").glob("*.api.json"))
 CHECKPOINT, DOMAIN = "v1-5-pruned-emaonly-fp16.safetensors", "my_domain.safetensors"
+FINE_TUNE = "my_fine_tune.safetensors"
+ADAPTER, FEW_STEPS = "my_domain_adapter.safetensors", "lcm-lora-sdv1-5.safetensors"
 CONTROLNET, CLIP_VISION = "control_v11p_sd15_scribble_fp16.safetensors", "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"
 SMALL = {"EmptyLatentImage": ("width", "height"), "ImageScale": ("width", "height")}
 # Positions and sizes of masks shrink with the picture, 512 -> 64.
@@ -32,11 +36,15 @@ def test_there_are_twins():
 @pytest.fixture(scope="module")
 def named_minis(host, minis, base_directory):
     """Mini models under the names that people's own files have; the domain was 'trained' with the mini encoder's empty prompt."""
+    training_scenes.register(base_directory)
     minis.checkpoint(name=CHECKPOINT, text_encoder=True)
+    minis.checkpoint(name=FINE_TUNE, text_encoder=True, change=mini_models.trained)
     graph = Graph()
     clip = graph.add("CheckpointLoaderSimple", ckpt_name=CHECKPOINT)[1]
     empty = host.value(graph, graph.add("CLIPTextEncode", clip=clip, text=""))[0][0]
     minis.domain(change=mini_models.trained, name=DOMAIN, cross_attn=empty)
+    domain_adapter(host, minis, name=ADAPTER, cross_attn=empty)
+    minis.lora(name=FEW_STEPS, seed=91)
     minis.controlnet(CONTROLNET)
     minis.ip_adapter()
     save_file({"replaced by a smaller one": torch.zeros(1)}, str(minis.root / "clip_vision" / CLIP_VISION))
@@ -78,6 +86,16 @@ def needs_ip_adapter(graph):
     return any("IPAdapter" in node["class_type"] for node in graph.values())
 
 
+def without_sweeps(graph):
+    """A copy in which nothing asks for a sweep, which refuses a weight of 0."""
+    sweeps = [node_id for node_id, _ in links(graph, "DomainGuidanceSweep")]
+    kept = graph.copy()
+    for node_id, node in graph.items():
+        if node_id in sweeps or any(isinstance(value, list) and value[0] in sweeps for value in node["inputs"].values()):
+            del kept[node_id]
+    return kept
+
+
 @pytest.mark.parametrize("twin", TWINS, ids=lambda path: path.name)
 def test_the_twin_makes_finite_pictures_that_the_domain_changed(host, named_minis, small_clip_vision, twin):
     graph = read(twin)
@@ -89,9 +107,9 @@ def test_the_twin_makes_finite_pictures_that_the_domain_changed(host, named_mini
         pictures = host.value(graph, link)
         assert pictures.ndim == 4 and torch.isfinite(pictures).all()
         assert pictures.std() > 1e-3
-    samplers = [link for link in links(graph, "KSampler") if graph[graph[link[0]]["inputs"]["model"][0]]["class_type"] == "DomainGuidanceApply"]
+    samplers = [link for kind in ("KSampler", "DomainGuidanceReport") for link in links(graph, kind) if graph[graph[link[0]]["inputs"]["model"][0]]["class_type"] == "DomainGuidanceApply"]
     assert samplers
-    without = graph.copy()
+    without = without_sweeps(graph)
     for apply, _ in links(graph, "DomainGuidanceApply"):
         without[apply]["inputs"]["weight"] = 0.0
     for link in samplers:

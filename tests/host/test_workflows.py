@@ -10,7 +10,7 @@ import host_process
 TEMPLATES = sorted((host_process.PACK_ROOT / "workflows").glob("*.json"))
 IP_ADAPTER = Path.cwd() / "custom_nodes" / "ComfyUI_IPAdapter_plus"
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
-FILE_CHOICES = {"ckpt_name", "unet_name", "control_net_name", "ipadapter_file", "clip_name", "image"}  # what this machine has
+FILE_CHOICES = {"ckpt_name", "unet_name", "lora_name", "control_net_name", "ipadapter_file", "clip_name", "image"}  # what this machine has
 
 
 def saved_nodes():
@@ -49,20 +49,21 @@ def described(spec):
     return ("COMBO", options | {"options": kind}) if isinstance(kind, list) else (kind, options)
 
 
-def widgets(node):
+def widgets(node, schema):
     """`[(input name, value)]`, without the frontend's own values: control after generate, upload button."""
     values, found = iter(node["widgets_values"]), []
     for entry in node["inputs"]:
         if "widget" in entry:
             found.append((entry["name"], next(values)))
-            if entry["name"] in ("seed", "noise_seed"):
-                next(values)
+            if schema.get(entry["name"], ("", {}))[1].get("control_after_generate", entry["name"] in ("seed", "noise_seed")):
+                assert next(values) in ("fixed", "randomize", "increment", "decrement")
+    assert not list(values)
     return [(name, value) for name, value in found if name != "upload"]
 
 
 def test_widgets_are_saved_in_the_schemas_order(node, schema):
     expected = [name for name, (kind, _) in schema.items() if kind in WIDGET_TYPES]
-    assert [name for name, _ in widgets(node)] == expected
+    assert [name for name, _ in widgets(node, schema)] == expected
 
 
 def test_sockets_are_the_schemas_and_the_required_ones_are_linked(node, node_class, schema):
@@ -73,7 +74,7 @@ def test_sockets_are_the_schemas_and_the_required_ones_are_linked(node, node_cla
 
 
 def test_values_are_what_the_schema_allows(node, schema):
-    for name, value in widgets(node):
+    for name, value in widgets(node, schema):
         kind, options = schema[name]
         if kind == "COMBO" and name not in FILE_CHOICES:
             assert value in options["options"], name
