@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 PACK = Path(__file__).absolute().parent
+ENVIRONMENTS = PACK / ".environments"
 FIRST_LOOK = PACK / "tests" / "workflows" / "1-first-look.api.json"
 
 
@@ -68,8 +69,11 @@ def first_look(python, comfyui: Path, picture: Path) -> None:
 
 def test(options: argparse.Namespace) -> int:
     from launcher import environment
+    from launcher.chromium import find_chromium
     from launcher.pytest_run import Part, run_part
+    chromium = find_chromium()
     comfyui, usable, python = prepare(environment.TEST, options.torch)
+    print(f"Chromium: {chromium or 'none was found, so the browser tests are left out (CHROMIUM names one)'}", flush=True)
     settings = PACK / "tests" / "pytest.ini"
     parts = [run_part("unit tests", python.path, PACK / "tests" / "unit", cwd=PACK, settings=settings)]
     if usable:
@@ -77,8 +81,23 @@ def test(options: argparse.Namespace) -> int:
         parts.append(run_part("host tests", python.path, PACK / "tests" / "host", cwd=comfyui, settings=settings))
     elif comfyui:
         parts.append(Part("host tests"))
+    if usable and chromium:
+        parts.append(browser_tests(python, comfyui, settings))
     print("", *parts, sep="\n", flush=True)
     return 0 if all(part.good for part in parts) else 1
+
+
+def browser_tests(python, comfyui: Path, settings: Path):
+    """The third part; a machine that cannot get what drives the browser keeps the other two."""
+    from launcher import LauncherError, environment
+    from launcher.pytest_run import Part, run_part
+    needed = environment.TEST | environment.BROWSER
+    try:
+        ready = environment.ready(environment.probe(python.path, needed), needed, ENVIRONMENTS)
+    except LauncherError as problem:
+        print(f"The browser tests cannot run: {problem}.", flush=True)
+        return Part("browser tests")
+    return run_part("browser tests", ready.path, PACK / "tests" / "browser", cwd=comfyui, settings=settings)
 
 
 def prepare(needed: dict[str, str], torch: str | None):
@@ -91,7 +110,7 @@ def prepare(needed: dict[str, str], torch: str | None):
     usable = base is not None
     print(f"ComfyUI: {about(comfyui, usable)}", flush=True)
     base = base or environment.first_with(["torch"], candidates, needed)
-    python = environment.ready(base, needed, PACK / ".environments", torch)
+    python = environment.ready(base, needed, ENVIRONMENTS, torch)
     print(f"Python: {python.path}", flush=True)
     return comfyui, usable, python
 

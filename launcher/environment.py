@@ -22,6 +22,8 @@ from .comfyui import environment_python
 LIBRARY = {"torch": "torch", "diffusers": "diffusers>=0.30.0", "safetensors": "safetensors>=0.4.2", "einops": "einops>=0.7.0"}
 DEMO = LIBRARY | {"sklearn": "scikit-learn>=1.3", "PIL": "Pillow>=10.1"}
 TEST = DEMO | {"pytest": "pytest>=8.0", "accelerate": "accelerate>=0.31", "peft": "peft>=0.17"}
+# Drives a Chromium that is there already; it downloads none. In no extra of pyproject.toml: only `run.py test` asks for it.
+BROWSER = {"playwright": "playwright>=1.45"}
 # Without these ComfyUI's main.py does not start.
 COMFYUI = ("torch", "torchsde", "torchvision", "transformers", "aiohttp", "av")
 

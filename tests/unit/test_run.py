@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import run
-from launcher import LauncherError, comfyui, environment, pytest_run
+from launcher import LauncherError, chromium, comfyui, environment, pytest_run
 
 
 def make_comfyui(folder):
@@ -155,12 +155,54 @@ def test_a_part_is_good_only_if_tests_were_executed_and_none_failed(tmp_path, so
     assert str(part).startswith("part: ")
 
 
-def test_a_comfyui_that_no_python_here_can_run_makes_the_test_command_fail(monkeypatch, capsys, tmp_path):
+PASSED = "3 passed, 0 failed, 0 skipped"
+
+
+@pytest.fixture
+def test_command(monkeypatch, capsys, tmp_path):
+    """`run.py test` with parts that all pass: its exit code and its closing lines, one for a part."""
     python = environment.Python(Path(sys.executable), sys.version_info[:2])
-    monkeypatch.setattr(run, "prepare", lambda needed, torch: (tmp_path, False, python))
-    monkeypatch.setattr(pytest_run, "run_part", lambda name, *_, **__: pytest_run.Part(name, 0, passed=3))
-    assert run.test(run.parser().parse_args(["test"])) == 1
-    assert capsys.readouterr().out.splitlines()[-2:] == ["unit tests: 3 passed, 0 failed, 0 skipped", "host tests: no test was executed"]
+
+    def command(comfyui_found, usable, browser, ready=lambda base, *_: base):
+        monkeypatch.setattr(run, "prepare", lambda needed, torch: (tmp_path if comfyui_found else None, usable, python))
+        monkeypatch.setattr(chromium, "find_chromium", lambda: browser)
+        monkeypatch.setattr(environment, "ready", ready)
+        monkeypatch.setattr(pytest_run, "run_part", lambda name, *_, **__: pytest_run.Part(name, 0, passed=3))
+        code = run.test(run.parser().parse_args(["test"]))
+        return code, capsys.readouterr().out.rpartition("\n\n")[2].splitlines()
+
+    return command
+
+
+def test_a_comfyui_that_no_python_here_can_run_makes_the_test_command_fail(test_command):
+    assert test_command(True, False, Path("chromium")) == (1, [f"unit tests: {PASSED}", "host tests: no test was executed"])
+
+
+def test_a_comfyui_and_a_chromium_bring_their_parts(test_command):
+    unit, host, browser = (f"{name} tests: {PASSED}" for name in ("unit", "host", "browser"))
+    assert test_command(True, True, Path("chromium")) == (0, [unit, host, browser])
+    assert test_command(True, True, None) == (0, [unit, host])
+    assert test_command(False, False, Path("chromium")) == (0, [unit])
+
+
+def test_browser_tests_that_cannot_be_prepared_are_a_failure_of_their_own(test_command):
+    def no_network(*_):
+        raise LauncherError("pip could not install what is missing")
+
+    assert test_command(True, True, Path("chromium"), no_network) == (
+        1, [f"unit tests: {PASSED}", f"host tests: {PASSED}", "browser tests: no test was executed"])
+
+
+def test_a_named_chromium_wins_over_the_path_and_a_wrong_one_is_said(tmp_path):
+    for name in ("google-chrome", "chromium", "named"):
+        (tmp_path / name).touch(mode=0o755)
+        (tmp_path / f"{name}.exe").touch()
+    on_path = {"PATH": str(tmp_path)}
+    assert chromium.find_chromium(on_path).stem == "chromium"
+    assert chromium.find_chromium(on_path | {"CHROMIUM": str(tmp_path / "named")}) == tmp_path / "named"
+    assert chromium.find_chromium({"PATH": str(tmp_path / "empty")}) is None
+    with pytest.raises(LauncherError, match="CHROMIUM is .*not a program"):
+        chromium.find_chromium(on_path | {"CHROMIUM": str(tmp_path)})
 
 
 def test_the_template_that_the_demo_runs_shows_pictures_with_titles():

@@ -1,0 +1,29 @@
+"""Where a Chromium for the browser tests is on this machine."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+from . import LauncherError
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def find_chromium(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The browser to use: CHROMIUM, else the first of the usual names on PATH.
+
+    Raises `LauncherError` if CHROMIUM is set to something else: a wrong setting must not silently mean another browser.
+    """
+    if named := environ.get("CHROMIUM"):
+        return _named(Path(named).expanduser())
+    found = (shutil.which(name, path=environ.get("PATH")) for name in NAMES)
+    return next((Path(path) for path in found if path), None)
+
+
+def _named(program: Path) -> Path:
+    if program.is_file():
+        return program.absolute()
+    raise LauncherError(f"CHROMIUM is {program}, which is not a program: set it to the path of Chromium or Chrome, or unset it")

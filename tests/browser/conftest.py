@@ -1,0 +1,81 @@
+"""Fixtures of the browser tests: ComfyUI's real server and frontend, and a headless Chromium.
+
+Run from the host's root: `python -m pytest <pack>/tests/browser -c <pack>/tests/pytest.ini` (`run.py test` does this).
+"""
+
+import sys
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+# The helper modules of the host tests; the pack's root must not be added.
+sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "host")]
+
+import host_process  # noqa: E402
+from frontend import Frontend, launch  # noqa: E402
+from mini_models import MiniModels  # noqa: E402
+from probe_nodes import NODES  # noqa: E402
+
+SCREENSHOTS = Path(__file__).parent / "screenshots"
+
+
+def pytest_configure(config):
+    if not (Path.cwd() / "comfy" / "model_patcher.py").exists():
+        raise pytest.UsageError(f"the browser tests run in a ComfyUI's root, not in {Path.cwd()}: use 'python run.py test' "
+                                "with COMFYUI_PATH set to an installation")
+
+
+@pytest.fixture(scope="session")
+def base_directory(tmp_path_factory):
+    base = host_process.make_base_directory(tmp_path_factory.mktemp("comfyui"))
+    host_process.install_pack(base)
+    return base
+
+
+@pytest.fixture(scope="session")
+def host(base_directory):
+    host_nodes = host_process.start(base_directory)
+    pack = host_process.load_pack(base_directory / "custom_nodes" / "domain-guidance")
+    host_nodes.NODE_CLASS_MAPPINGS.update(NODES)
+    return host_process.Host(pack)
+
+
+@pytest.fixture(scope="session")
+def minis(host, base_directory):
+    return MiniModels(base_directory / "models", host.library("domain_guidance.domain_file"),
+                      host.library("domain_guidance.fingerprint").fingerprint)
+
+
+@pytest.fixture(scope="session")
+def program(host):
+    found = host.library("launcher.chromium").find_chromium()
+    if found is None:
+        raise pytest.UsageError("no Chromium was found on PATH: install one, or set CHROMIUM to its path")
+    return found
+
+
+@pytest.fixture(scope="module")
+def chromium(program):
+    """One browser for a module; every test has a context, so a user, of its own."""
+    with sync_playwright() as playwright:
+        browser = launch(playwright, program)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_frontend(chromium, request):
+    """`open_frontend(address)` is a visitor's page, pictured when the test ends, passed or not."""
+    opened = []
+
+    def visit(address):
+        opened.append(Frontend(chromium.new_context(viewport={"width": 1920, "height": 1080}).new_page(), address))
+        return opened[-1]
+
+    yield visit
+    SCREENSHOTS.mkdir(exist_ok=True)
+    for frontend in opened:
+        name = request.node.name.removeprefix("test_").replace("[", " ").rstrip("]")
+        frontend.page.screenshot(path=SCREENSHOTS / f"{name}.png")
+        frontend.page.context.close()

@@ -1,0 +1,125 @@
+"""ComfyUI's frontend as a visitor uses it: drop a file, press Run, read what is shown."""
+
+import json
+
+# Headless, and asking nothing of the network beside the page.
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+         "--disable-sync", "--disable-quic", "--no-first-run"]
+# The page is covered while it loads; a first visit ends with the templates, another one with a graph.
+READY = """() => window.app?.vueAppReady && app.extensionManager.workflow.activeWorkflow && !document.querySelector(".p-blockui-mask")
+    && (app.graph.nodes.length || document.querySelector("[role=dialog]"))"""
+DROP = """([name, text]) => {
+    const data = new DataTransfer()
+    data.items.add(new File([text], name, {type: "application/json"}))
+    const canvas = document.querySelector("#graph-canvas")
+    for (const event of ["dragenter", "dragover", "drop"])
+        canvas.dispatchEvent(new DragEvent(event, {dataTransfer: data, bubbles: true, cancelable: true, clientX: 900, clientY: 500}))
+}"""
+OPENED = """([name, nodes]) => app.extensionManager.workflow.activeWorkflow?.filename === name && app.graph.nodes.length === nodes
+    && !app.configuringGraph"""
+# A node whose type the frontend does not know, an input without the link that its output says it has, or the reverse.
+BROKEN = """() => {
+    const found = []
+    for (const node of app.graph.nodes) {
+        if (!(node.type in LiteGraph.registered_node_types)) found.push(`${node.type} is missing`)
+        if (node.has_errors) found.push(`${node.type} ${node.id} is marked red`)
+        for (const [slot, input] of (node.inputs ?? []).entries()) {
+            const link = input.link == null ? null : app.graph.links.get(input.link)
+            if (input.link != null && !(link && link.target_id == node.id && link.target_slot == slot && app.graph.getNodeById(link.origin_id)))
+                found.push(`${node.type} ${node.id}: ${input.name} has no link`)
+        }
+    }
+    return found
+}"""
+LINKS = "() => [...app.graph.links.values()].map(link => [link.origin_id, link.origin_slot, link.target_id, link.target_slot].map(String)).sort()"
+BOXES = """() => app.graph.nodes.map(node => ({
+    title: `${node.title} ${node.id}`, box: [...node.boundingRect], least: [...node.computeSize()], size: [...node.size]
+}))"""
+# Zoomed out, the frontend hides the text of a note.
+LOOK_AT = """id => {
+    const node = app.graph.getNodeById(id)
+    app.canvas.ds.scale = 1
+    app.canvas.ds.offset = [200 - node.pos[0], 150 - node.pos[1]]
+    app.canvas.setDirty(true, true)
+}"""
+NOTE = """id => {
+    const shown = app.graph.getNodeById(id).widgets[0].element.querySelector(".tiptap")
+    if (!shown?.lastElementChild || !shown.clientHeight) return null
+    const outer = shown.getBoundingClientRect()
+    const needed = shown.lastElementChild.getBoundingClientRect().bottom - outer.top
+    return {needed: needed * shown.offsetHeight / outer.height, given: shown.clientHeight}
+}"""
+IMAGES = "() => Object.fromEntries(app.graph.nodes.map(node => [node.id, (node.imgs ?? []).map(image => image.naturalWidth)]))"
+SET = """([id, name, value]) => {
+    const widget = app.graph.getNodeById(id).widgets.find(widget => widget.name === name)
+    widget.value = value
+}"""
+
+
+def launch(playwright, program):
+    return playwright.chromium.launch(executable_path=str(program), args=FLAGS, headless=True)
+
+
+class Frontend:
+    """One page. `errors` are the exceptions that no one caught in it."""
+
+    def __init__(self, page, address):
+        self.page, self.errors = page, []
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.goto(address)
+        page.wait_for_function(READY)
+
+    def drop(self, name, workflow):
+        """Drop a workflow on the canvas as the file `name`.json and wait until it is open."""
+        self.page.evaluate(DROP, [f"{name}.json", json.dumps(workflow)])
+        self.page.wait_for_function(OPENED, arg=[name, len(workflow["nodes"])])
+
+    def broken(self):
+        return self.page.evaluate(BROKEN)
+
+    def links(self):
+        return self.page.evaluate(LINKS)
+
+    def prompt(self):
+        """The API prompt that Run would send."""
+        return self.page.evaluate("app.graphToPrompt().then(prompt => prompt.output)")
+
+    def set_widget(self, node_id, name, value):
+        self.page.evaluate(SET, [node_id, name, value])
+
+    def run(self):
+        self.page.get_by_test_id("queue-button").click()
+
+    def wait_for_images(self, nodes, seconds=180):
+        """Wait until every one of `nodes` (ids) shows a loaded picture."""
+        condition = f"nodes => {{ const shown = ({IMAGES})(); return nodes.every(id => shown[id].length && shown[id].every(width => width > 0)) }}"
+        self.page.wait_for_function(condition, arg=nodes, timeout=seconds * 1000, polling=500)
+
+    def draws_text(self):
+        """Far out the frontend leaves out titles and values."""
+        return not self.page.evaluate("app.canvas.low_quality")
+
+    def boxes(self):
+        return self.page.evaluate(BOXES)
+
+    def note_heights(self, node_id):
+        """The height of a note's text and of its node's inside, in the graph's units: `{"needed": ..., "given": ...}`."""
+        self.page.evaluate(LOOK_AT, node_id)
+        return self.page.wait_for_function(NOTE, arg=node_id).json_value()
+
+    def select(self, node_id):
+        self.page.evaluate("id => app.canvas.selectNode(app.graph.getNodeById(id))", node_id)
+
+    def dialogs(self):
+        return self.page.get_by_role("dialog")
+
+    def error_overlay(self):
+        """The notice in the corner: missing nodes, missing models, a failed run."""
+        return self.page.get_by_test_id("error-overlay")
+
+    def browse_templates(self):
+        """Menu > Browse Templates, unless the first visit has opened them itself."""
+        if not self.dialogs().count():
+            self.page.locator(".comfy-menu-button-wrapper").click()
+            self.page.get_by_role("menuitem", name="Browse Templates").click()
+        self.dialogs().get_by_text("domain-guidance", exact=True).click()

@@ -1,0 +1,178 @@
+"""Every shipped workflow, the templates and the help in the real frontend, as a visitor meets them."""
+
+import json
+import shutil
+
+import pytest
+
+import host_process
+from host_process import IP_ADAPTER_PACK
+from real_server import real_server
+from test_api_twins import named_minis, needs_ip_adapter, shrunk  # noqa: F401  named_minis is a fixture
+
+WORKFLOWS = sorted((host_process.PACK_ROOT / "workflows").glob("*.json"))
+SHOWN = {"PreviewImage", "SaveImage"}
+# In the server process: the host knows no CLIP vision tower as small as the tests'.
+MINI_CLIP_VISION = """
+import sys
+sys.path.append({here!r})
+import comfy.clip_vision, mini_models
+comfy.clip_vision.load = lambda path: mini_models.clip_vision()
+NODE_CLASS_MAPPINGS = {{}}
+"""
+
+
+@pytest.fixture(scope="module")
+def server(named_minis, base_directory, tmp_path_factory):  # noqa: F811
+    packs = base_directory / "custom_nodes"
+    here = str(host_process.PACK_ROOT / "tests" / "host")
+    (packs / "mini_clip_vision.py").write_text(MINI_CLIP_VISION.format(here=here), encoding="utf-8")
+    if IP_ADAPTER_PACK.is_dir():
+        shutil.copytree(IP_ADAPTER_PACK, packs / IP_ADAPTER_PACK.name, ignore=shutil.ignore_patterns(".git", "__pycache__", "examples"))
+    # A visitor who has been here before: the first visit opens the templates (test_first_time.py).
+    settings = base_directory / "user" / "default" / "comfy.settings.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text('{"Comfy.TutorialCompleted": true}', encoding="utf-8")
+    with real_server(base_directory, tmp_path_factory.mktemp("server") / "log.txt") as running:
+        yield running
+
+
+@pytest.fixture
+def frontend(server, open_frontend):
+    return open_frontend(server.address)
+
+
+@pytest.fixture(params=WORKFLOWS, ids=lambda path: path.stem)
+def path(request):
+    return request.param
+
+
+@pytest.fixture
+def workflow(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+@pytest.fixture
+def twin(path):
+    """The API prompt that is committed beside the workflow."""
+    found = json.loads((host_process.PACK_ROOT / "tests" / "workflows" / f"{path.stem}.api.json").read_text(encoding="utf-8"))
+    if needs_ip_adapter(found) and not IP_ADAPTER_PACK.is_dir():
+        pytest.skip(f"IPAdapter_plus is not installed at {IP_ADAPTER_PACK}: {path.name} was not opened")
+    return found
+
+
+def saved_links(workflow):
+    return sorted([str(end) for end in link[1:5]] for link in workflow["links"])
+
+
+def changed_inputs(before, after):
+    return [(node, name, value) for node, content in after.items() for name, value in content["inputs"].items()
+            if value != before[node]["inputs"][name]]
+
+
+def overlaps(one, other):
+    (x, y, width, height), (u, v, across, down) = one, other
+    return x < u + across and u < x + width and y < v + down and v < y + height
+
+
+def test_there_are_workflows():
+    assert len(WORKFLOWS) >= 6
+
+
+def test_a_dropped_workflow_is_whole_serialises_to_its_twin_runs_and_shows_pictures(frontend, server, path, workflow, twin):
+    frontend.drop(path.stem, workflow)
+    assert frontend.broken() == []
+    assert frontend.links() == saved_links(workflow)
+    assert frontend.prompt() == twin
+    assert frontend.error_overlay().count() == 0 and frontend.dialogs().count() == 0
+    # The first look runs as it is shipped, the others with small pictures and few steps.
+    small = json.loads(json.dumps(twin))
+    if all(node["class_type"] != "DomainGuidanceToyWorld" for node in small.values()):
+        shrunk(small)
+    for node, name, value in changed_inputs(twin, small):
+        frontend.set_widget(node, name, value)
+    assert frontend.prompt() == small
+    done = set(server.get("/history"))
+    frontend.run()
+    shown = [node for node, content in twin.items() if content["class_type"] in SHOWN]
+    assert shown
+    frontend.wait_for_images(shown)
+    (record,) = [record for prompt, record in server.get("/history").items() if prompt not in done]
+    assert record["status"]["status_str"] == "success" and set(shown) <= set(record["outputs"])
+    assert frontend.error_overlay().count() == 0 and frontend.errors == []
+
+
+def test_nodes_do_not_overlap_and_titles_and_notes_can_be_read(frontend, path, workflow, twin):
+    frontend.drop(path.stem, workflow)
+    assert "ds" not in workflow["extra"]  # a saved view belongs to one window; without it the frontend shows the whole graph
+    assert frontend.draws_text()  # of a larger graph it shows empty boxes
+    boxes = frontend.boxes()
+    pairs = [(one["title"], other["title"]) for number, one in enumerate(boxes) for other in boxes[:number] if overlaps(one["box"], other["box"])]
+    assert pairs == []
+    assert [box["title"] for box in boxes if box["size"][0] < box["least"][0] or box["size"][1] < box["least"][1]] == []
+    notes = [str(node["id"]) for node in workflow["nodes"] if node["type"] == "MarkdownNote"]
+    assert notes
+    for note in notes:
+        height = frontend.note_heights(note)
+        assert height["needed"] <= height["given"]
+
+
+def test_the_template_browser_lists_the_pack_with_its_thumbnails(frontend):
+    frontend.browse_templates()
+    for path in WORKFLOWS:
+        card = frontend.page.get_by_test_id(f"template-workflow-{path.stem}")
+        card.wait_for()
+        card.scroll_into_view_if_needed()  # pictures further down are fetched when they are reached
+        picture = card.locator("img").first
+        frontend.page.wait_for_function("image => image.complete && image.naturalWidth > 100", arg=picture.element_handle())
+    assert frontend.page.locator("[data-testid^=template-workflow-]").count() == len(WORKFLOWS)
+
+
+@pytest.fixture
+def with_domain():
+    """The shipped workflow that loads a domain file, and its loader."""
+    workflow = json.loads((host_process.PACK_ROOT / "workflows" / "2-unconditional.json").read_text(encoding="utf-8"))
+    return workflow, next(node for node in workflow["nodes"] if node["type"] == "DomainGuidanceLoadUNet")
+
+
+NOTED = "id => app.graph.serialize().nodes.find(node => String(node.id) === id).properties.domain_file"
+
+
+def test_a_workflow_notes_the_base_of_its_domain_file(frontend, with_domain):
+    workflow, loader = with_domain
+    frontend.drop("noted", workflow)
+    noted = frontend.page.wait_for_function(NOTED, arg=str(loader["id"])).json_value()
+    assert noted["name"] == loader["widgets_values"][0] and noted["base"] == "mini sd15"
+    assert len(noted["base_fingerprint"]) == 16
+
+
+def test_a_missing_domain_file_is_named_with_its_base(frontend, with_domain):
+    workflow, loader = with_domain
+    loader["widgets_values"][0] = "porcelain.safetensors"
+    loader["properties"]["domain_file"] = {"name": "porcelain.safetensors", "base": "some base", "base_fingerprint": "0123456789abcdef"}
+    frontend.drop("shared", workflow)
+    frontend.error_overlay().get_by_text("porcelain.safetensors is missing").wait_for()
+    notice = frontend.page.locator(".p-toast-detail")
+    notice.wait_for()
+    for told in ("porcelain.safetensors", "some base", "0123456789abcdef", "models/diffusion_models"):
+        assert told in notice.inner_text()
+    frontend.page.locator(".p-toast-close-button").click()
+    frontend.page.get_by_test_id("error-overlay-see-errors").click()
+    frontend.page.get_by_text("Missing Models", exact=True).wait_for()
+
+
+def pages():
+    return sorted((host_process.PACK_ROOT / "web" / "docs").glob("*.md"))
+
+
+@pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
+def test_a_nodes_info_shows_its_help_page(frontend, page):
+    frontend.drop("help", {"last_node_id": 1, "last_link_id": 0, "links": [], "groups": [], "config": {}, "extra": {}, "version": 0.4,
+                           "nodes": [{"id": 1, "type": page.stem, "pos": [300, 200], "size": [320, 400], "flags": {}, "order": 0, "mode": 0,
+                                      "inputs": [], "outputs": [], "properties": {}, "widgets_values": []}]})
+    frontend.select("1")
+    frontend.page.get_by_role("button", name="Node Info").click()
+    headings = [line.lstrip("# ") for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    assert len(headings) >= 3
+    for heading in headings:
+        frontend.page.get_by_role("heading", name=heading, exact=True).wait_for()

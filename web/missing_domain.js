@@ -1,0 +1,66 @@
+// A domain file that a shared workflow names and this machine lacks is named with its base: the host's notice knows its name alone.
+// What is said comes from the file's card, noted in the workflow (node.properties.domain_file) wherever the file is there.
+
+import { app } from "../../scripts/app.js"
+import { api } from "../../scripts/api.js"
+
+// node -> its widget with the file's name, and the model folder that holds the file
+const LOADERS = {
+    DomainGuidanceLoadUNet: ["unet_name", "diffusion_models"],
+    DomainGuidanceLoadAdapter: ["lora_name", "loras"],
+}
+
+async function readCard(folder, name) {
+    const answer = await api.fetchApi(`/view_metadata/${folder}?filename=${encodeURIComponent(name)}`)
+    const metadata = answer.ok ? await answer.json() : {}
+    return metadata.domain_guidance ? JSON.parse(metadata.domain_guidance) : null
+}
+
+async function noteCard(node) {
+    const [widget, folder] = fileOf(node)
+    const name = widget.value
+    const card = await readCard(folder, name)
+    if (widget.value !== name) return // another file was chosen meanwhile
+    if (card) node.properties.domain_file = { name, base: card.base_name, base_fingerprint: card.base_fingerprint }
+    else if (node.properties.domain_file?.name !== name) delete node.properties.domain_file
+}
+
+function fileOf(node) {
+    const [name, folder] = LOADERS[node.comfyClass]
+    return [node.widgets.find((widget) => widget.name === name), folder]
+}
+
+function isMissing(node) {
+    const [widget] = fileOf(node)
+    return node.properties.domain_file?.name === widget.value && !widget.options.values.includes(widget.value)
+}
+
+function tell(node) {
+    const [, folder] = fileOf(node)
+    const { name, base, base_fingerprint } = node.properties.domain_file
+    app.extensionManager.toast.add({
+        severity: "warn",
+        summary: "A domain file is missing",
+        detail: `'${name}', a domain of '${base || "a base without a name"}' (fingerprint ${base_fingerprint}): ` +
+            `put it into models/${folder} and press R, or choose another domain of that base.`,
+        life: 20000, // it stands over the host's own notice
+    })
+}
+
+app.registerExtension({
+    name: "DomainGuidance.MissingDomain",
+    nodeCreated(node) {
+        if (!(node.comfyClass in LOADERS)) return
+        const [widget] = fileOf(node)
+        const chosen = widget.callback
+        widget.callback = function (...values) {
+            noteCard(node)
+            return chosen?.apply(this, values)
+        }
+    },
+    loadedGraphNode(node) {
+        if (!(node.comfyClass in LOADERS)) return
+        if (isMissing(node)) tell(node)
+        else noteCard(node)
+    },
+})
