@@ -1,19 +1,23 @@
 """What training costs beside the usual ways: steps per second and peak memory, in one run.
 
-    python benchmarks/training.py [--gpu] [--resolution 256] [--batch 2] [--rounds 8] [--images 2000] [...]
+    python benchmarks/training.py [--gpu] [--resolution 192] [--batch 8] [--rounds 8] [--images 2000] [...]
 
-A UNet, VAE and text encoder of Stable Diffusion 1.5's shape at an eighth of its width, so that their sizes stand as there
-(860 : 84 : 123), with random weights. All ways train the same UNet with AdamW and an average of the weights, in fp32:
+A UNet, VAE and text encoder of Stable Diffusion 1.5's shape with random weights, at an eighth of its width: an eighth of the
+channels, of the heads (of the same size) and of the groups of a norm, and, at the default resolution, a seventh of the image
+tokens and of the prompt's. So parts and their work stand as there at 512 pixels, the share of attention included: parameters
+860 : 84 : 123, operations of a forward pass 1 : 1.39 : 0.017. Both are counted and printed. All ways train the same UNet with
+AdamW and an average of the weights, in fp32:
 
     everything in the loop   the pattern of the diffusers example: every step reads images and runs VAE and text encoder
     cached, plain loop       latents and the empty prompt are kept in memory, cross-attention on, a loop of ten lines
     empty prompt             this library, cross-attention on
     text-free                this library, constants for cross-attention
-    text-free, checkpointed  the same with gradient checkpointing
+    text-free, all kept      the same, but nothing is made again in the backward pass
+    text-free, checkpointed  the same with gradient checkpointing of whole blocks
     adapter                  this library's default, a LoRA of rank 16 (needs peft)
 
 Each way lives in a process of its own, and they step in turn. Times are medians of steps: on a CPU the processor's own
-seconds, which a busy machine leaves nearly alone, on a GPU those of the clock.
+seconds on one thread, which a busy machine leaves nearly alone, on a GPU those of the clock.
 Memory is the peak beyond what the process took before it made a model: of the allocator on a GPU; on a CPU of the resident
 set, in a second process that gives every freed block back to the system. Then the latent cache's start-up, first and second
 run.
@@ -28,6 +32,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -37,17 +42,20 @@ sys.path.append(str(PACK))
 
 import torch  # noqa: E402
 from PIL import Image  # noqa: E402
+from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
 
-WAYS = ("everything in the loop", "cached, plain loop", "empty prompt", "text-free", "text-free, checkpointed", "adapter")
+WAYS = (
+    "everything in the loop", "cached, plain loop", "empty prompt", "text-free", "text-free, all kept", "text-free, checkpointed", "adapter",
+)
 TRAINED_ON = 64  # images of the timed runs
 LEARNING_RATE = 1e-5
-TOKENS, PROMPT_WIDTH = 77, 96
+TOKENS, PROMPT_WIDTH = 11, 96
 UNET = {
-    "sample_size": 32,
+    "sample_size": 24,
     "block_out_channels": (40, 80, 160, 160),
     "cross_attention_dim": PROMPT_WIDTH,
-    "attention_head_dim": 8,
-    "norm_num_groups": 8,
+    "attention_head_dim": 1,  # heads, in diffusers' naming: of 40 to 160 channels, as in SD1.5
+    "norm_num_groups": 4,
 }
 VAE = {
     "block_out_channels": (16, 32, 64, 64),
@@ -55,11 +63,11 @@ VAE = {
     "up_block_types": ("UpDecoderBlock2D",) * 4,
     "layers_per_block": 2,
     "latent_channels": 4,
-    "norm_num_groups": 8,
+    "norm_num_groups": 4,
 }
 TEXT = {
     "vocab_size": 6176, "hidden_size": PROMPT_WIDTH, "intermediate_size": 4 * PROMPT_WIDTH, "num_hidden_layers": 12,
-    "num_attention_heads": 12, "max_position_embeddings": TOKENS, "bos_token_id": 0, "eos_token_id": 1,
+    "num_attention_heads": 2, "max_position_embeddings": TOKENS, "bos_token_id": 0, "eos_token_id": 1,
 }
 
 
@@ -70,7 +78,7 @@ def main():
         return
     with tempfile.TemporaryDirectory() as folder:
         _write_images(Path(folder) / "images", max(TRAINED_ON, options.images), options.resolution)
-        _print_sizes()
+        _print_sizes(options.resolution)
         _print_ways(Path(folder), options)
         _print_start_up(Path(folder), options)
 
@@ -78,8 +86,8 @@ def main():
 def _options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gpu", action="store_true", help="run on the GPU instead of the CPU")
-    parser.add_argument("--resolution", type=int, default=256, help="pixels of a side")
-    parser.add_argument("--batch", type=int, default=2, help="images a step")
+    parser.add_argument("--resolution", type=int, default=192, help="pixels of a side")
+    parser.add_argument("--batch", type=int, default=8, help="images a step")
     parser.add_argument("--rounds", type=int, default=8, help="steps of each way, after two that only warm up")
     parser.add_argument("--images", type=int, default=2000, help="images of the start-up")
     parser.add_argument("--start-up-resolution", type=int, default=128, help="pixels of a side that they are encoded at")
@@ -127,14 +135,43 @@ def _write_images(folder, count, resolution):
         to_picture(image, resolution).save(folder / f"{number:05d}.jpg", quality=92)
 
 
-def _print_sizes():
-    sizes = [sum(p.numel() for p in make().parameters()) / 1e6 for make in (make_unet, make_vae, make_text_encoder)]
-    scale = 860 / sizes[0]
-    shown = " : ".join(f"{size * scale:.0f}" for size in sizes)
-    print(f"UNet {sizes[0]:.2f} M, VAE {sizes[1]:.2f} M, text encoder {sizes[2]:.2f} M parameters: {shown} (SD1.5: 860 : 84 : 123)")
+def _print_sizes(resolution):
+    with torch.device("meta"):
+        _print_shares("SD1.5 at 512 pixels", *_whole_parts(), tokens=77, resolution=512)
+        _print_shares(f"here at {resolution} pixels", make_unet(), make_vae(), make_text_encoder(), tokens=TOKENS, resolution=resolution)
 
 
-# --- the four ways: each a generator that makes one step whenever it is asked ----------------------------------------
+def _whole_parts():
+    """SD1.5 in its own size."""
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from transformers import CLIPTextConfig, CLIPTextModel
+
+    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
+    vae = AutoencoderKL(**{**VAE, "block_out_channels": (128, 256, 512, 512), "norm_num_groups": 32})
+    return unet, vae, CLIPTextModel(CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_attention_heads=12))
+
+
+def _print_shares(name, unet, vae, text_encoder, tokens, resolution):
+    """Parameters, and operations of the forward passes that a training step makes of one image. Call it with meta tensors."""
+    side, width = resolution // 8, unet.config.cross_attention_dim
+    operations = [
+        _operations(lambda: unet(torch.empty(1, 4, side, side), torch.empty(1, dtype=torch.long), torch.empty(1, tokens, width))),
+        _operations(lambda: vae.encode(torch.empty(1, 3, resolution, resolution))),
+        _operations(lambda: text_encoder(torch.empty(1, tokens, dtype=torch.long))),
+    ]
+    sizes = [sum(p.numel() for p in part.parameters()) for part in (unet, vae, text_encoder)]
+    shares, of = " : ".join(f"{size / sizes[0] * 860:.0f}" for size in sizes), " : ".join(f"{n / operations[0]:.3g}" for n in operations)
+    print(f"{name}: UNet {sizes[0] / 1e6:.2f} M parameters, {operations[0] / 1e9:.2f} GFLOP forward; UNet : VAE encoder : text encoder")
+    print(f"    {shares} in parameters (whole VAE), {of} in operations")
+
+
+def _operations(forward):
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        forward()
+    return counter.get_total_flops()
+
+
+# --- the ways: each a generator that makes one step whenever it is asked ----------------------------------------
 
 
 def in_the_loop(options, device):
@@ -170,12 +207,14 @@ def cached_plain(options, device):
         yield
 
 
-def library(form, checkpointed=False):
+def library(form, memory="recomputation"):
     def steps(options, device):
-        """`train_domain` as the command line calls it, without looking up on the way."""
+        """`train_domain` as the command line calls it, without looking up on the way. memory: what is done to save it."""
         from domain_guidance.noise_schedule import scaled_linear
         from domain_guidance.training import RunFiles, RunSettings, Step, train_domain
-        from domain_guidance.training.diffusers_trainable import DiffusersTrainable, EmptyPrompt, add_adapter, base_fingerprint, take_text_out
+        from domain_guidance.training.diffusers_trainable import DiffusersTrainable, EmptyPrompt, add_adapter, base_fingerprint
+        from domain_guidance.training.recomputation import recomputation
+        from domain_guidance.training.text_removal import take_text_out
 
         latents = _cache(options.folder, options.resolution, None).open()
         unet, prompt = make_unet().to(device), torch.load(options.folder / "prompt.pt", weights_only=True)
@@ -185,14 +224,16 @@ def library(form, checkpointed=False):
             take_text_out(trainable, [some])
         if form == "adapter":
             add_adapter(unet, rank=16)
-        if checkpointed:
+        if memory == "blocks":
             unet.enable_gradient_checkpointing()
+        saving = recomputation(unet) if memory == "recomputation" else nullcontext()
         settings = RunSettings(
             steps=10**6, batch_size=options.batch, learning_rate=LEARNING_RATE, evaluate_every=0, checkpoint_every=0, sample_every=0
         )
-        for event in train_domain(trainable, latents, settings, RunFiles(options.folder, f"{form} {os.getpid()}")):
-            if isinstance(event, Step):
-                yield
+        with saving:
+            for event in train_domain(trainable, latents, settings, RunFiles(options.folder, f"{form} {os.getpid()}")):
+                if isinstance(event, Step):
+                    yield
 
     return steps
 
@@ -225,7 +266,8 @@ class _Learner:
 
 
 STEPS = dict(zip(WAYS, (
-    in_the_loop, cached_plain, library("empty-prompt"), library("text-free"), library("text-free", True), library("adapter"),
+    in_the_loop, cached_plain, library("empty-prompt"), library("text-free"), library("text-free", "nothing"), library("text-free", "blocks"),
+    library("adapter"),
 )))
 
 
@@ -243,6 +285,7 @@ def _serve(options):
     import domain_guidance.training  # noqa: F401
 
     logging.disable(logging.WARNING)
+    torch.set_num_threads(1)
     device = torch.device("cuda" if options.gpu else "cpu")
     before = _resident()
     steps = STEPS[options.way](options, device)

@@ -61,6 +61,11 @@ def measure_constants(
     return {name: meter.estimate() for name, meter in meters.items()}
 
 
+def norm_before(unet: nn.Module, attention: str) -> nn.Module:
+    """The norm in front of the cross-attention of this name."""
+    return unet.get_submodule(attention.rpartition(".")[0]).norm2
+
+
 def make_text_free(state: Mapping[str, Tensor], constants: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state dict with the text taken out, in the layout it came in: values 0, output bias = constant [C].
 
@@ -91,24 +96,25 @@ def freeze_text_path(unet: nn.Module) -> None:
         for parameter_name, parameter in attention.named_parameters():
             if parameter_name.startswith(FROZEN):
                 parameter.requires_grad_(False)
-        unet.get_submodule(name.rpartition(".")[0]).norm2.requires_grad_(False)
+        norm_before(unet, name).requires_grad_(False)
 
 
 @contextmanager
 def cross_attention_skipped(unet: nn.Module) -> Iterator[None]:
-    """Within the block every cross-attention returns its output bias and computes nothing.
+    """Within the block every cross-attention returns its output bias and computes nothing, nor does the norm before it.
 
     Equal to the text-free weights in value and in the constant's gradient, at no attention cost. For training only: at
     sampling it would also skip what adapters put into the attention.
     """
     attentions = cross_attentions(unet)
+    norms = [norm_before(unet, name) for name in attentions]
     try:
-        for attention in attentions.values():
-            attention.forward = _constant_of(attention)
+        for attention, norm in zip(attentions.values(), norms):
+            attention.forward, norm.forward = _constant_of(attention), _unchanged
         yield
     finally:
-        for attention in attentions.values():
-            vars(attention).pop("forward", None)
+        for module in (*attentions.values(), *norms):
+            vars(module).pop("forward", None)
 
 
 def _constant_of(attention: nn.Module) -> Callable[..., Tensor]:
@@ -116,6 +122,10 @@ def _constant_of(attention: nn.Module) -> Callable[..., Tensor]:
         return attention.to_out[0].bias.to(tokens.dtype).expand(*tokens.shape[:2], -1)
 
     return constant
+
+
+def _unchanged(tokens: Tensor, *_, **__) -> Tensor:
+    return tokens
 
 
 class _Meter:

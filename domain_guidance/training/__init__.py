@@ -1,5 +1,6 @@
 """The one training loop: every network of this project that learns, learns here."""
 
+from ..atomic_file import save_tensors
 from .domain_run import train_domain
 from .ema import Ema, ema_decay
 from .events import Checkpoint, Evaluated, Event, Finished, Prepared, Sample, Saved, Step
@@ -9,7 +10,7 @@ from .memory import MemoryEstimate, memory_estimate
 from .process import OneProcess, Process
 from .run_files import RunFileError, RunFiles
 from .run_settings import RunSettings
-from .state import load_state, save_state, save_tensors
+from .state import load_state, save_state
 from .trainable import Trainable
 
 __all__ = [

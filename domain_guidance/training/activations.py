@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from .recomputation import kept_storages
+
 
 def activation_bytes(forward: Callable[[], Tensor], module: nn.Module) -> int:
     """Bytes that a forward pass keeps for its backward pass, beyond the module's own tensors.
@@ -33,4 +35,5 @@ def activation_bytes(forward: Callable[[], Tensor], module: nn.Module) -> int:
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         output = forward()
     del output
+    saved |= {address: size for address, size in kept_storages(module).items() if address not in own}
     return sum(saved.values())

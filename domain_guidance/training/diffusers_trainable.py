@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -15,8 +14,7 @@ from ..data import Size, sdxl_size_conditioning
 from ..domain_file import DomainCard, write_domain_file
 from ..fingerprint import fingerprint
 from ..noise_schedule import NoiseSchedule
-from ..parameterization import Prediction, add_noise, network_input
-from ..text_free import cross_attention_skipped, cross_attentions, freeze_text_path, make_text_free, measure_constants
+from ..parameterization import Prediction
 from ..unet_layouts import diffusers_to_host
 from .adapter_file import write_adapter_file
 
@@ -24,7 +22,6 @@ TrainingForm = Literal["adapter", "text-free", "empty-prompt"]
 ADAPTER = "domain"
 # Everything that adapts to how a domain looks; the cross-attention (attn2) stays the base's (our choice).
 ADAPTED = r".*(attn1\.to_q|attn1\.to_k|attn1\.to_v|attn1\.to_out\.0|ff\.net\.0\.proj|ff\.net\.2|proj_in|proj_out|conv1|conv2)"
-CONSTANT_LEVELS = 10
 
 
 @dataclass(frozen=True)
@@ -121,33 +118,3 @@ def add_adapter(unet: nn.Module, rank: int, seed: int = 0) -> None:
     for parameter in unet.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()
-
-
-def take_text_out(trainable: DiffusersTrainable, latents: Iterable[tuple[Tensor, Size]]) -> ExitStack:
-    """Make the trainable's UNet text-free and ready to be trained; its card gets the residual of every layer.
-
-    latents: clean domain latents [B, C, h, w] in the model's scale with their size in pixels; each is seen at ten noise
-    levels. Returns what ends the skipping of cross-attention, which only training needs.
-    """
-    unet = trainable.module
-    estimates = measure_constants(trainable.predict, cross_attentions(unet), _constant_batches(trainable, latents))
-    unet.load_state_dict(make_text_free(unet.state_dict(), {name: found.constant for name, found in estimates.items()}))
-    trainable.notes["residuals"] = {name: round(found.residual, 4) for name, found in estimates.items()}
-    unet.requires_grad_(True)
-    freeze_text_path(unet)
-    skipping = ExitStack()
-    skipping.enter_context(cross_attention_skipped(unet))
-    return skipping
-
-
-def _constant_batches(trainable: DiffusersTrainable, latents: Iterable[tuple[Tensor, Size]]):
-    """Domain latents at ten evenly spaced noise levels with the empty prompt, as arguments of `predict`."""
-    steps = len(trainable.schedule.sigmas)
-    generator = torch.Generator().manual_seed(0)
-    for clean, bucket in latents:
-        for level in range(CONSTANT_LEVELS):
-            timestep = torch.full((len(clean),), (2 * level + 1) * steps // (2 * CONSTANT_LEVELS), device=clean.device)
-            noise = torch.randn(clean.shape, generator=generator).to(clean)
-            sigma = trainable.schedule.sigma(timestep)
-            noisy = network_input(add_noise(clean, noise, sigma, trainable.prediction), sigma, trainable.prediction)
-            yield noisy, timestep, trainable.conditioning(len(clean), bucket)

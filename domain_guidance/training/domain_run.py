@@ -16,10 +16,10 @@ from ..data import CachedLatents, LatentLoader, split
 from .activations import activation_bytes
 from .events import Evaluated, Event, Finished, Prepared, Sample, Saved, Step
 from .held_out_loss import HeldOutLoss, Point, memorising
-from .loop import TrainingState, adamw, train
+from .loop import TrainingState, train
 from .loss import Batch, Share, min_snr, noise_loss
 from .memory import MemoryEstimate, check_fits, device_memory, memory_estimate
-from .optimizers import adamw_8bit
+from .optimizers import adamw_8bit, adamw_fused
 from .process import OneProcess, Process
 from .run_files import RunFiles
 from .run_log import RunLog
@@ -77,7 +77,7 @@ class _Run:
         check_fits(self._memory(), trainable.module, device_memory(self.device))
         self.process: Process = process or OneProcess(settings.precision, self.device.type)
         self.writes = self.process.rank == 0
-        self.state = TrainingState(trainable.module, settings, adamw_8bit if settings.eight_bit_adam else adamw)
+        self.state = TrainingState(trainable.module, settings, adamw_8bit if settings.eight_bit_adam else adamw_fused)
         self.predict = self.process.prepare(_Network(trainable), self.state.optimizer)
         self.split = split([image.key for image in latents.images])
         self.shares = [

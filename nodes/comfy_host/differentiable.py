@@ -1,5 +1,5 @@
-"""The host's networks made fit for a backward pass: nothing overwrites what a gradient needs, and, if asked, no block keeps its
-activations (gradient checkpointing)."""
+"""The host's networks made fit for a backward pass: nothing overwrites what a gradient needs, and what is cheap to make again is not
+kept for it, or, if asked, nothing within a block is (gradient checkpointing)."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import TimestepEmbedSequenti
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from ...domain_guidance.training.recomputation import recomputation
+
 
 @contextmanager
 def with_gradients(network: nn.Module, save_memory: bool) -> Iterator[None]:
@@ -21,6 +23,8 @@ def with_gradients(network: nn.Module, save_memory: bool) -> Iterator[None]:
         for block in blocks(network) if save_memory else ():
             undo.callback(vars(block).pop, "forward", None)
             block.forward = _forgetting(block.forward)
+        if not save_memory:
+            undo.enter_context(recomputation(network))
         yield
 
 

@@ -14,14 +14,15 @@ from torch import nn
 
 from ...domain_guidance.data import CachedLatents, held_out_batches, split
 from ...domain_guidance.text_free import cross_attentions
-from ...domain_guidance.training.diffusers_trainable import take_text_out
 from ...domain_guidance.training.memory import check_fits, device_memory, memory_estimate
+from ...domain_guidance.training.text_removal import take_text_out
 from .differentiable import with_gradients
 from .lora_layers import injected, lora_tensors, make_adapters
 from .origin import base_fingerprint
+from .prediction import has_zero_terminal_snr
 from .result_file import ADAPTER, TEXT_FREE, ResultFile, host_weights
 from .trainable import HostTrainable
-from .trainable_copy import WIDE_DTYPES, check_can_be_copied, check_image_model, check_wide, copy_of, load_whole, prediction_of, training_mode
+from .trainable_copy import WIDE_DTYPES, check_can_be_copied, check_can_be_read, check_image_model, check_wide, copy_of, load_whole, prediction_of, training_mode
 
 # Of the domain, for measuring the constants of a text-free network, each at several noise levels (our choice).
 CONSTANT_IMAGES = 8
@@ -43,6 +44,7 @@ def check_trainable(model: ModelPatcher, form: str) -> None:
     check_can_be_copied(model)
     if form != ADAPTER:
         check_wide(model, form)
+        check_can_be_read(model)
     if form == TEXT_FREE:
         cross_attentions(model.model.diffusion_model)
 
@@ -82,19 +84,19 @@ def _trainable(model, copy, adapters, empty, cell: int, form: str, rank: int) ->
     network, sampling = copy.model.diffusion_model, copy.get_model_object("model_sampling")
     result = ResultFile(
         form=form, prediction=prediction_of(sampling), base_fingerprint=base_fingerprint(model), base_name=model_name(model), empty=empty,
-        weights=_weights(model, copy, adapters, prediction_of(sampling)),
+        weights=_weights(model, copy, adapters), zero_terminal_snr=has_zero_terminal_snr(sampling),
     )  # fmt: skip
     identity = {"form": form, "base": result.base_fingerprint, "rank": rank if adapters else 0}
     module = AdaptedNetwork(network, adapters) if adapters else network
     return HostTrainable(copy.model, sampling, module, empty, cell, identity, result)
 
 
-def _weights(model: ModelPatcher, copy: ModelPatcher, adapters: dict[str, nn.Module], prediction):
+def _weights(model: ModelPatcher, copy: ModelPatcher, adapters: dict[str, nn.Module]):
     network = copy.model.diffusion_model
     if adapters:
         return lambda: lora_tensors(network, adapters, torch.float16)
     dtype = model.model.get_dtype()
-    return lambda: host_weights(network.state_dict(), copy.model.model_config, prediction, dtype if dtype in WIDE_DTYPES else torch.float16)
+    return lambda: host_weights(network.state_dict(), copy.model.model_config, dtype if dtype in WIDE_DTYPES else torch.float16)
 
 
 def model_name(model: ModelPatcher) -> str:

@@ -21,7 +21,7 @@ from .origin import DomainOrigin, base_fingerprint, origin_of
 from .prediction import has_zero_terminal_snr
 from .result_file import ADAPTER
 from .terms import terms_of
-from .trainable_copy import prediction_of
+from .trainable_copy import check_can_be_read, prediction_of
 
 
 def save_domain(model: ModelPatcher, clip, conditioning: list | None, base: ModelPatcher | None, name: str) -> Path:
@@ -59,6 +59,7 @@ def _check_can_be_saved(model: ModelPatcher) -> None:
         )
     if model.model.model_config.quant_config is not None:
         raise ValueError("The model is quantised, which a domain file cannot hold: load it with weight_dtype default, from an unquantised file.")
+    check_can_be_read(model)
 
 
 def _base(model: ModelPatcher, base: ModelPatcher | None, origin: DomainOrigin | None) -> dict[str, str]:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 import comfy.model_management
 import comfy.model_sampling
 import torch
+from comfy import model_detection
 from comfy.model_base import BaseModel
 from comfy.model_patcher import ModelPatcher
 from torch import nn
@@ -52,6 +53,16 @@ def check_wide(model: ModelPatcher, form: str) -> None:
         raise ValueError(
             f"The model's weights are {', '.join(sorted(narrow))}, too narrow for the form '{form}', which trains them "
             "themselves: choose the form 'adapter', or load the model with weight_dtype default."
+        )
+
+
+def check_can_be_read(model: ModelPatcher) -> None:
+    """Raises ValueError if the host would not know the network again in a file of its own."""
+    saved = model.model.model_config.process_unet_state_dict_for_saving(dict(model.model.diffusion_model.state_dict()))
+    if model_detection.model_config_from_unet(saved, model_detection.unet_prefix_from_state_dict(saved)) is None:
+        raise ValueError(
+            f"ComfyUI's loaders would not recognise a file of this network ({type(model.model.model_config).__name__}), so a whole "
+            "network of it cannot be saved as a domain: train the form 'adapter', or connect a LoRA on it to domain_model."
         )
 
 

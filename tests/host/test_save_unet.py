@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 
 from host_process import PromptError
 from mini_models import trained, without_text
+from prompts import Graph
 from probe_nodes import seeded
 from scenes import EMPTY, assert_differs, assert_one_sentence, assert_same, build
 from training_scenes import Training, register, result_of
@@ -243,3 +244,13 @@ def test_what_cannot_be_saved_is_said_in_one_sentence(host, minis):
     assert "before Apply Domain Guidance" in refusal(host, s, save(s, guided, "guided"))
     s = build(minis)
     assert "name of a file" in refusal(host, s, save(s, s.model, "../up"))
+
+
+def test_a_network_that_no_loader_would_know_again_is_refused(host, base_directory):
+    graph = Graph()
+    toy = graph.add("DomainGuidanceToyWorld", digit="3", stroke="red", ground="any", batch_size=1)
+    with pytest.raises(PromptError) as caught:
+        host.value(graph, graph.add("DomainGuidanceSaveUNet", model=toy[0], empty_conditioning=toy[4], name="toy whole"))
+    assert_one_sentence(caught.value.message)
+    assert "adapter" in caught.value.message
+    assert not list(base_directory.rglob("toy whole*"))

@@ -9,6 +9,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from host_process import PromptError
+from messages import refusal
 from prompts import ksampler
 from scenes import EMPTY, POSITIVE, assert_differs, assert_one_sentence, assert_same, build
 from training_scenes import Training, held_out, register, result_of, state_of
@@ -266,6 +267,18 @@ def test_a_base_with_zero_terminal_snr_gives_a_domain_with_it(host, minis, base_
     assert (card.prediction, card.zero_terminal_snr) == ("v_prediction", True)
     if form != "adapter":
         assert_same(sampled(training, training.loaded(result_of(training, base_directory).name)[0]), returned)
+
+
+@pytest.mark.parametrize("form", ["text-free", "empty-prompt"])
+def test_a_network_that_no_loader_would_know_again_is_refused_before_any_work(host, base_directory, form):
+    from prompts import Graph
+
+    graph = Graph()
+    toy = graph.add("DomainGuidanceToyWorld", digit="3", stroke="red", ground="any", batch_size=1)
+    training = Training(None, save_name=f"toy {form}", graph=graph, model=toy[0], vae=toy[2], empty_conditioning=toy[4], resolution=16, form=form)
+    message = refusal(host, training, training.node)
+    assert "adapter" in message
+    assert not list(base_directory.rglob(f"toy {form}*"))
 
 
 def test_the_toy_world_can_be_trained_further(host, base_directory):

@@ -1,5 +1,6 @@
 """The pieces that a training in the host is made of, each against the host's own arithmetic."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -101,7 +102,9 @@ def test_every_trained_tensor_gets_a_gradient_and_no_frozen_one_does(host, make,
 
 
 @pytest.mark.parametrize("family, form", [("sd15", "adapter"), ("sdxl", "text-free"), ("sd3", "empty-prompt"), ("flux", "adapter")])
-def test_checkpointing_saves_memory_and_changes_no_gradient(host, make, tmp_path, family, form):
+def test_checkpointing_saves_memory_and_changes_no_gradient(host, make, tmp_path, monkeypatch, family, form):
+    """Against a network that keeps everything."""
+    monkeypatch.setattr(host.library("nodes.comfy_host.differentiable"), "recomputation", nullcontext)
     measure = host.library("domain_guidance.training.activations").activation_bytes
     gradients, kept = [], []
     for save_memory in (False, True):
@@ -114,6 +117,23 @@ def test_checkpointing_saves_memory_and_changes_no_gradient(host, make, tmp_path
     assert kept[1] < 0.5 * kept[0], kept
     assert len(gradients[0]) == len(gradients[1]) > 10
     assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-7) for a, b in zip(*gradients))
+
+
+@pytest.mark.parametrize("family, form", [("sd15", "adapter"), ("sdxl", "text-free"), ("sd3", "empty-prompt"), ("flux", "empty-prompt")])
+def test_making_activations_again_saves_memory_and_changes_no_bit_of_a_gradient(host, make, tmp_path, monkeypatch, family, form):
+    measure, gradients, kept = host.library("domain_guidance.training.activations").activation_bytes, [], []
+    for again in (True, False):
+        if not again:
+            monkeypatch.setattr(host.library("nodes.comfy_host.differentiable"), "recomputation", nullcontext)
+        making, _, _ = make(family, form, tmp=tmp_path)
+        with making as trainable:
+            noisy, timestep, conditioning, _ = asked(host, trainable, family)
+            kept.append(measure(lambda: trainable.predict(noisy, timestep, conditioning), trainable.module))
+            trainable.predict(noisy, timestep, conditioning).square().mean().backward()
+            gradients.append([p.grad.clone() for p in trainable.module.parameters() if p.grad is not None])
+    assert 0 < kept[0] < (0.95 if family in ("sd3", "flux") else 0.7) * kept[1], kept
+    assert len(gradients[0]) == len(gradients[1]) > 10
+    assert all(torch.equal(*pair) for pair in zip(*gradients))
 
 
 @pytest.mark.parametrize("save_memory", [False, True])
