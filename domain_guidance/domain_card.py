@@ -31,7 +31,7 @@ class DomainCard:
     prediction: what the network puts out. zero_terminal_snr: whether its noise levels were rescaled to end in pure noise.
     guidance: what training fed to a network that reads a distilled guidance (Flux), None for others.
     base_fingerprint: `fingerprint` of the base it was trained from. recommended_weight, recommended_cfg: the paper's w_d and
-    w_c. training: the training record, plain JSON values.
+    w_c. training: the training record, plain JSON values. fingerprint: of the file's own weights; its writer fills it in.
     """
 
     form: Form
@@ -45,6 +45,7 @@ class DomainCard:
     training: dict[str, Any] = field(default_factory=dict)
     layout: Layout = "host"
     format_version: int = FORMAT_VERSION
+    fingerprint: str = ""
 
     def __post_init__(self):
         for name, allowed in (("form", get_args(Form)), ("prediction", PREDICTIONS), ("layout", get_args(Layout))):

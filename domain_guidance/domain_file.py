@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from .atomic_file import save_tensors
 from .domain_card import DomainCard, DomainFileError, Layout, card_from, card_metadata, covers_from
+from .fingerprint import fingerprint
 from .stored_prompt import prompt_tensors, take_prompt
 from .unet_layouts import HOST_PREFIX
 
@@ -52,7 +53,7 @@ def write_domain_file(
     """
     named = {_stored_name(name, card.layout): tensor for name, tensor in weights.items()}
     tensors = {**named, **_marks(card), **prompt_tensors(cross_attn, pooled_output)}
-    write_checked(path, tensors, card_metadata(card, covers))
+    write_checked(path, tensors, card_metadata(replace(card, fingerprint=fingerprint(named)), covers))
 
 
 def read_card(path: str | os.PathLike) -> DomainCard:

@@ -21,7 +21,7 @@ async function noteCard(node) {
     const name = widget.value
     const card = await readCard(folder, name)
     if (widget.value !== name) return // another file was chosen meanwhile
-    if (card) node.properties.domain_file = { name, base: card.base_name, base_fingerprint: card.base_fingerprint }
+    if (card) node.properties.domain_file = { name, fingerprint: card.fingerprint, base: card.base_name, base_fingerprint: card.base_fingerprint }
     else if (node.properties.domain_file?.name !== name) delete node.properties.domain_file
 }
 
@@ -37,12 +37,12 @@ function isMissing(node) {
 
 function tell(node) {
     const [, folder] = fileOf(node)
-    const { name, base, base_fingerprint } = node.properties.domain_file
+    const { name, fingerprint, base, base_fingerprint } = node.properties.domain_file
     app.extensionManager.toast.add({
         severity: "warn",
         summary: "A domain file is missing",
-        detail: `'${name}', a domain of '${base || "a base without a name"}' (fingerprint ${base_fingerprint}): ` +
-            `put it into models/${folder} and press R, or choose another domain of that base.`,
+        detail: `'${name}' (fingerprint ${fingerprint || "unknown"}), a domain of '${base || "a base without a name"}' ` +
+            `(fingerprint ${base_fingerprint}): put it into models/${folder} and press R, or choose another domain of that base.`,
         life: 20000, // it stands over the host's own notice
     })
 }

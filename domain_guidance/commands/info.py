@@ -38,6 +38,8 @@ def describe(card: DomainCard) -> Iterator[str]:
     """The card's facts, a sentence a line."""
     record = card.training
     yield FORMS["adapter" if record.get("form") == "adapter" else card.form]
+    if card.fingerprint:
+        yield f"Fingerprint of its weights: {card.fingerprint}."
     yield f"Trained from: {card.base_name or 'a base without a name'} (fingerprint {card.base_fingerprint})."
     yield f"It predicts {PREDICTIONS[card.prediction]}{', with zero terminal SNR' if card.zero_terminal_snr else ''}."
     if card.guidance is not None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import Tensor
 
 from ..domain_card import DomainCard, DomainFileError, card_metadata
 from ..domain_file import read_checked, write_checked
+from ..fingerprint import fingerprint
 from ..stored_prompt import prompt_from, prompt_metadata
 
 PREFIX = "diffusion_model."
@@ -51,7 +52,8 @@ def write_adapter_file(
     stored = {PREFIX + name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
     if foreign := _foreign(stored):
         raise DomainFileError(f"The adapter's tensor '{foreign[0]}' has an unknown name: train it again.")
-    write_checked(path, stored, card_metadata(card, covers) | prompt_metadata(cross_attn, pooled_output))
+    own = replace(card, fingerprint=fingerprint(stored))
+    write_checked(path, stored, card_metadata(own, covers) | prompt_metadata(cross_attn, pooled_output))
 
 
 def read_adapter_file(path: str | os.PathLike) -> AdapterFile:

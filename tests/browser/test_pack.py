@@ -149,12 +149,14 @@ def test_a_workflow_notes_the_base_of_its_domain_file(frontend, with_domain):
 def test_a_missing_domain_file_is_named_with_its_base(frontend, with_domain):
     workflow, loader = with_domain
     loader["widgets_values"][0] = "porcelain.safetensors"
-    loader["properties"]["domain_file"] = {"name": "porcelain.safetensors", "base": "some base", "base_fingerprint": "0123456789abcdef"}
+    loader["properties"]["domain_file"] = {
+        "name": "porcelain.safetensors", "fingerprint": "fedcba9876543210", "base": "some base", "base_fingerprint": "0123456789abcdef"
+    }
     frontend.drop("shared", workflow)
     frontend.error_overlay().get_by_text("porcelain.safetensors is missing").wait_for()
     notice = frontend.page.locator(".p-toast-detail")
     notice.wait_for()
-    for told in ("porcelain.safetensors", "some base", "0123456789abcdef", "models/diffusion_models"):
+    for told in ("porcelain.safetensors", "fedcba9876543210", "some base", "0123456789abcdef", "models/diffusion_models"):
         assert told in notice.inner_text()
     frontend.page.locator(".p-toast-close-button").click()
     frontend.page.get_by_test_id("error-overlay-see-errors").click()
