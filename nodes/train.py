@@ -105,7 +105,7 @@ class DomainGuidanceTrain(io.ComfyNode):
                     tooltip="Steps between two preview pictures; 0 for none.",
                 ),
                 io.Int.Input(
-                    "evaluate_every", default=100, min=0, max=100_000, optional=True, advanced=True,
+                    "evaluate_every", default=250, min=0, max=100_000, optional=True, advanced=True,
                     tooltip="Steps between two measurements on held-out images; 0 for none.",
                 ),
                 io.Int.Input(
@@ -133,7 +133,7 @@ class DomainGuidanceTrain(io.ComfyNode):
     def execute(
         cls, model, vae, form, steps, learning_rate, batch_size, rank, seed, save_name, on_existing, clip=None, empty_conditioning=None,
         images=None, folder=NO_FOLDER, resolution=0, accumulation=1, precision="auto", gradient_checkpointing=True, eight_bit_adam=False,
-        warmup=0, schedule="constant", mirror=0.5, min_snr=0.0, preview_every=100, evaluate_every=100, checkpoint_every=250,
+        warmup=0, schedule="constant", mirror=0.5, min_snr=0.0, preview_every=100, evaluate_every=250, checkpoint_every=250,
     ) -> io.NodeOutput:  # fmt: skip
         settings = RunSettings(
             steps=steps, learning_rate=learning_rate or RATES.get(form, FULL_RATE), batch_size=batch_size, accumulation=accumulation,

@@ -92,6 +92,8 @@ class DiffusersFolder:
         config = DDPMScheduler.load_config(self.place, **self._part("scheduler"))
         if config.get("beta_schedule", "scaled_linear") != "scaled_linear":
             raise ValueError(f"The base's noise schedule is '{config['beta_schedule']}', expected scaled_linear: train it in ComfyUI.")
+        if config.get("rescale_betas_zero_snr"):
+            raise ValueError("The base's noise levels are rescaled to zero terminal SNR, expected plain scaled_linear: train it in ComfyUI.")
         prediction = config.get("prediction_type", "epsilon")
         if prediction not in ("epsilon", "v_prediction"):
             raise ValueError(f"The base predicts '{prediction}', expected epsilon or v_prediction: train it in ComfyUI.")

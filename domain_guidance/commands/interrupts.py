@@ -6,6 +6,10 @@ import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import torch
+
+from ..training.process import Process
+
 Check = Callable[[], None]
 
 
@@ -33,3 +37,17 @@ def stop_requests() -> Iterator[Check]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def stop_together(process: Process, check: Check) -> None:
+    """Raises KeyboardInterrupt in all processes where one of them was told to stop.
+
+    Who goes on alone waits for the others' gradients for ever. Every process must call it equally often.
+    """
+    told = False
+    try:
+        check()
+    except KeyboardInterrupt:
+        told = True
+    if process.mean(torch.tensor(float(told))) > 0:
+        raise KeyboardInterrupt

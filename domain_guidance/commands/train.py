@@ -26,7 +26,7 @@ from ..training.process import AUTOCAST, Process
 from ..training.recomputation import recomputation
 from ..training.text_removal import take_text_out
 from .diffusers_folder import DiffusersFolder, encoder_of
-from .interrupts import Check
+from .interrupts import Check, stop_together
 from .options import plain, run_settings
 from .processes import start_process
 
@@ -58,7 +58,7 @@ def train(options: argparse.Namespace, check: Check) -> None:
         for event in stack.enter_context(closing(train_domain(trainable, latents, settings, files, process))):
             if process.rank == 0:
                 listener.hear(event)
-            check()
+            stop_together(process, check)
 
 
 def _cache(base: DiffusersFolder, vae: nn.Module, options: argparse.Namespace, process: Process, device: torch.device) -> LatentCache:

@@ -71,12 +71,12 @@ class CachedLatents:
 
     @property
     def fingerprint(self) -> str:
-        """16 hexadecimal digits that differ where contents or buckets differ; names and order do not count.
+        """16 hexadecimal digits that differ where contents, buckets or the VAE differ; names and order do not count.
 
         For a resumed run to notice another set of images, and for ranks to see that they agree.
         """
         lines = sorted(f"{image.key} {image.bucket}" for image in self.images)
-        return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+        return hashlib.sha256("\n".join([self._store.vae, *lines]).encode()).hexdigest()[:16]
 
     @property
     def report(self) -> str:

@@ -40,7 +40,8 @@ class LatentStore:
     """The entries of one VAE. vae: the caller's fingerprint of it, any text."""
 
     def __init__(self, folder: Path, vae: str):
-        self._folder = folder / hashlib.sha256(vae.encode()).hexdigest()[:16]
+        self.vae = hashlib.sha256(vae.encode()).hexdigest()[:16]
+        self._folder = folder / self.vae
 
     def names(self) -> set[str]:
         """The names of all entries, from one listing of each sub-folder; no entry is opened."""

@@ -85,7 +85,8 @@ class _Run:
             for number in range(settings.accumulation)
         ]
         self.loaders = [self._loader(share) for share in self.shares]
-        self.held_out = HeldOutLoss(trainable, latents, self.split, settings.batch_size) if self.split.held_out else None
+        images_a_step = settings.batch_size * settings.accumulation * self.process.world
+        self.held_out = HeldOutLoss(trainable, latents, self.split, settings.batch_size, images_a_step) if self.split.held_out else None
         self.points: list[Point] = []
         self.saved_step = 0
         self.log = RunLog(files.log)

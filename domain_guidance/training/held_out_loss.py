@@ -14,7 +14,7 @@ from .process import Process
 from .trainable import Trainable
 
 LEVELS = 4  # timesteps an image is measured at
-MOST = 64  # images measured of each side
+FEWEST, MOST = 16, 64  # images measured of each side, where there are so many
 WIDENED = 0.05  # of the held-out loss
 
 
@@ -32,15 +32,18 @@ class Point:
 
 
 class HeldOutLoss:
-    """Measures the loss on the held-out images and on as many training images, at most 64 of each (our choice).
+    """Measures the loss on the held-out images and on as many training images.
+
+    Of each at most 64, and fewer where a step has few images, beside which a measurement would take long: 4 for each of a
+    step's, but not under 16 (our choice). images_a_step: over all processes and micro-batches. batch_size: at a time.
 
     Image i sees its own fixed noise at four timesteps, one of each quarter of the schedule. So two measurements differ by
     the weights alone, and the two sides by the images alone.
     """
 
-    def __init__(self, trainable: Trainable, latents: CachedLatents, split: Split, batch_size: int):
+    def __init__(self, trainable: Trainable, latents: CachedLatents, split: Split, batch_size: int, images_a_step: int = MOST):
         self._trainable, self._latents, self._batch_size = trainable, latents, batch_size
-        self._held_out = _spread(split.held_out, MOST)
+        self._held_out = _spread(split.held_out, min(MOST, max(FEWEST, 4 * images_a_step)))
         self._train = _spread(split.train, len(self._held_out))
 
     def measure(self, step: int, predict: Predict, process: Process) -> Point:

@@ -100,7 +100,8 @@ def learning_rate(step: int, settings: Settings) -> float:
 
 def step_generator(step: int, seed: int) -> torch.Generator:
     """All randomness of one step: a resumed run draws what the uninterrupted one would have drawn."""
-    return torch.Generator().manual_seed((seed << 32) + step)
+    # torch's CPU generator reads the lower 32 bits alone. An odd factor near 2^32 / golden ratio keeps the rows of near seeds apart.
+    return torch.Generator().manual_seed((seed * 0x9E3779B1 + step) % 2**32)
 
 
 def _here(state: TrainingState) -> Process:
@@ -147,7 +148,7 @@ def _gradients(state: TrainingState, objectives: Sequence[Objective], settings: 
 
 def _diverged(what: str, loss: float, norm: float, step: int) -> str:
     value = loss if what == "loss" else norm
-    return f"The {what} of step {step} is {value}: lower the learning rate and resume from the last checkpoint."
+    return f"The {what} of step {step} is {value}: lower the learning rate and train a new version."
 
 
 def _due(step: int, every: int) -> bool:

@@ -17,7 +17,7 @@ def readable(size: int) -> str:
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes by part. activations: what one micro-batch keeps for its gradient."""
+    """Bytes by part. activations: what one micro-batch keeps for its gradient; the backward pass needs some more."""
 
     weights: int
     gradients: int
@@ -36,7 +36,7 @@ class MemoryEstimate:
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {readable(size)}" for name, size in asdict(self).items())
-        return f"about {readable(self.total)} of memory ({parts})"
+        return f"at least {readable(self.total)} of memory ({parts})"
 
 
 def memory_estimate(module: nn.Module, *, eight_bit_adam: bool = False, activations: int = 0) -> MemoryEstimate:

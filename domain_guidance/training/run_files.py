@@ -37,13 +37,14 @@ class RunFiles:
 
     @classmethod
     def choose(cls, folder: str | os.PathLike, name: str, on_existing: OnExisting) -> RunFiles:
-        """The files to use: the same ones again to resume, else those of the first name that is free: name, name-2, ..."""
+        """The files to use: of the first of name, name-2, ... that is free, or that is a run where one may be resumed.
+
+        A result without a run beside it was saved by something else, and is never written over.
+        """
         name = name.removesuffix(SUFFIX)
-        files = cls(Path(folder), name)
-        if on_existing == "resume":
-            return files
         names = itertools.chain([name], (f"{name}-{version}" for version in itertools.count(2)))
-        return next(files for files in (cls(Path(folder), name) for name in names) if not files.taken)
+        found = (cls(Path(folder), name) for name in names)
+        return next(files for files in found if not files.taken or (on_existing == "resume" and files.run_folder.exists()))
 
     @property
     def result(self) -> Path:

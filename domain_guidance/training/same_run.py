@@ -17,7 +17,7 @@ def identity(trainable: Trainable, settings: RunSettings, images: str, world: in
     """Names and plain values that make a run what it is. images: the fingerprint of the image set."""
     chosen = {name: value for name, value in asdict(settings).items() if name not in FREE}
     batch = settings.batch_size * settings.accumulation * world
-    return {**trainable.identity, "prediction": trainable.prediction, "images": images, "images a step": batch, **chosen}
+    return {**trainable.identity, "prediction": trainable.prediction, "images, their sizes or the VAE": images, "images a step": batch, **chosen}
 
 
 def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any], name: str) -> None:

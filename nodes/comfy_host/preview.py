@@ -44,7 +44,8 @@ def commonest_bucket(latents: CachedLatents) -> Size:
 def picture_of(latent: Tensor, latent_format: comfy.latent_formats.LatentFormat, vae: Posteriors) -> Image.Image:
     """A row of pictures from latents in the model's scale; rough colours where the decoder does not fit beside the model."""
     try:
-        pictures = vae.decode(latent_format.process_out(latent.float()))
+        # One at a time: beside a model in training there is seldom room for two.
+        pictures = torch.cat([vae.decode(one) for one in latent_format.process_out(latent.float()).split(1)])
     except comfy.model_management.OOM_EXCEPTION:
         pictures = _rough(latent.float().cpu(), latent_format)
     row = torch.cat(list(pictures[..., :3]), dim=1)

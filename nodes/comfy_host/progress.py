@@ -1,4 +1,4 @@
-"""What a user sees while a domain trains: bar, preview pictures, the time left, and the curves at the end."""
+"""What a user sees while a domain trains: bar, the time left, and preview pictures above the curves."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import comfy.utils
 from PIL import Image
 
 from ...domain_guidance.data import CachedLatents, Encoded
-from ...domain_guidance.training import Evaluated, Event, Prepared, RunFiles, Sample, Step
+from ...domain_guidance.training import Evaluated, Event, OneProcess, Prepared, RunFiles, RunSettings, Sample, Step
 from ...domain_guidance.training.curves import draw_curves
 from .preview import as_cover, commonest_bucket, draw, picture_of
 from .result_file import PICTURES_STEP
@@ -24,7 +24,7 @@ class TrainingProgress:
     """Hears the events of one training. say: shows one line of text at the node."""
 
     def __init__(self, say: Callable[[str], None]):
-        self._say, self._bar = say, None
+        self._say, self._bar, self._picture = say, None, None
         self.step = 0
 
     def encoded(self, event: Encoded) -> None:
@@ -32,10 +32,11 @@ class TrainingProgress:
             self._say(f"images encoded: {event.done} of {event.total}")
         comfy.utils.ProgressBar(event.total).update_absolute(event.done)
 
-    def begin(self, trainable: HostTrainable, latents: CachedLatents, posteriors: Posteriors, files: RunFiles, steps: int) -> None:
-        self._trainable, self._posteriors, self._files, self._steps = trainable, posteriors, files, steps
+    def begin(self, trainable: HostTrainable, latents: CachedLatents, posteriors: Posteriors, files: RunFiles, settings: RunSettings) -> None:
+        self._trainable, self._posteriors, self._files, self._steps = trainable, posteriors, files, settings.steps
+        self._process = OneProcess(settings.precision, trainable.device.type)
         self._bucket = commonest_bucket(latents)
-        self._bar = comfy.utils.ProgressBar(steps)
+        self._bar = comfy.utils.ProgressBar(settings.steps)
         self._started, self._first = time.monotonic(), 0
         earlier = [path for path in (files.result, files.best) if files.state.exists() and path.exists()]
         if earlier:
@@ -54,6 +55,7 @@ class TrainingProgress:
             logging.info("Domain Guidance: step %d, loss on training images %.4f, on held-out ones %.4f.", event.step, event.train, event.held_out)
             if event.memorising:
                 logging.warning("Domain Guidance: %s", event.memorising)
+            self._look(event.step)
 
     def curves(self) -> Image.Image:
         picture = draw_curves(self._files.log)
@@ -74,10 +76,27 @@ class TrainingProgress:
     def _show(self, step: int) -> None:
         """Draw with the averaged weights, which the module holds at this moment."""
         latent_format = self._trainable.latent_format
-        picture = picture_of(draw(self._trainable, self._bucket), latent_format, self._posteriors)
+        with self._process.arithmetic():
+            drawn = draw(self._trainable, self._bucket)
+        picture = picture_of(drawn, latent_format, self._posteriors)
         self._trainable.result.covers = (as_cover(picture),)
         self._trainable.notes[PICTURES_STEP] = step
-        self._bar.update_absolute(step, self._steps, ("JPEG", picture, PREVIEW_SIDE))
+        self._picture = picture
+        self._look(step)
+
+    def _look(self, step: int) -> None:
+        """The newest pictures, where any are drawn, above the curves so far."""
+        curves = draw_curves(self._files.log)
+        self._bar.update_absolute(step, self._steps, ("JPEG", _stacked(self._picture, curves) if self._picture else curves, PREVIEW_SIDE))
+
+
+def _stacked(upper: Image.Image, lower: Image.Image) -> Image.Image:
+    """Two pictures in one, both as wide as the lower."""
+    height = round(upper.height * lower.width / upper.width)
+    both = Image.new("RGB", (lower.width, height + lower.height))
+    both.paste(upper.resize((lower.width, height)), (0, 0))
+    both.paste(lower, (0, height))
+    return both
 
 
 def _duration(seconds: float) -> str:

@@ -101,13 +101,13 @@ def _trained(model, vae, empty, latents, posteriors, files: RunFiles, request: T
     finished = None
     try:
         with making as trainable, closing(train_domain(trainable, latents, settings, files)) as events:
-            progress.begin(trainable, latents, posteriors, files, settings.steps)
+            progress.begin(trainable, latents, posteriors, files, settings)
             finished = _follow(events, progress)
         return finished
     except comfy.model_management.OOM_EXCEPTION as error:
         raise ValueError(
-            f"The device ran out of memory after step {progress.step}: lower batch_size or resolution, or switch "
-            f"gradient_checkpointing on; {_kept(files)}."
+            f"The device ran out of memory after step {progress.step}: switch gradient_checkpointing on, or lower batch_size and raise "
+            f"accumulation as much, or, as a new version, lower resolution; {_kept(files)}."
         ) from error
     finally:  # a Cancel is no Exception
         if finished is None and progress.step:

@@ -197,5 +197,5 @@ def test_the_first_preview_comes_before_the_first_step(host, minis):
     with patch.object(comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, node_id=None: seen.append((value, total, preview))):
         host.value(t.graph, t.node)
     pictures = [(value, preview[1].size) for value, total, preview in seen if preview]
-    assert pictures == [(0, (128, 64)), (1, (128, 64)), (2, (128, 64))]
+    assert pictures == [(step, (768, 384 + 432)) for step in (0, 1, 2)], "two pictures, 128 by 64, above the curves"
     assert seen[-1][:2] == (2, 2)

@@ -93,6 +93,11 @@ def test_timesteps_are_drawn_from_the_whole_schedule_and_the_seed_alone():
     assert counts.min() > 330 and counts.max() < 470
 
 
+def test_every_seed_and_every_step_draw_other_noise():
+    drawn = [torch.randn(4, generator=training.step_generator(step, seed)) for seed in (0, 1, 2, 2**31 - 1) for step in (0, 1, 999_999)]
+    assert len({tuple(noise.tolist()) for noise in drawn}) == len(drawn)
+
+
 def test_a_resumed_run_ends_bit_for_bit_where_the_uninterrupted_one_does(tmp_path):
     settings = Settings(steps=20, learning_rate=0.05, cosine=True, warmup=4, checkpoint_every=7)
     whole, state, objective = setup(settings)
@@ -123,7 +128,7 @@ def test_plain_settings_make_the_textbook_loop_bit_for_bit():
     optimizer = torch.optim.AdamW(twin.parameters(), lr=0.05, weight_decay=1e-2)
     averages = [p.detach().clone() for p in twin.parameters()]
     for step in range(12):
-        generator = torch.Generator().manual_seed((3 << 32) + step)
+        generator = training.step_generator(step, seed=3)
         clean = constant_pictures(generator).clean
         timestep = torch.randint(1000, (8,), generator=generator)
         noise = torch.randn(clean.shape, generator=generator)

@@ -17,7 +17,7 @@ sys.path.append(str(Path(__file__).parent))
 import tiny_training as tiny  # noqa: E402
 
 from domain_guidance.noise_schedule import scaled_linear  # noqa: E402
-from domain_guidance.training import Batch, OneProcess, RunFiles, Settings, Share, TrainingState, noise_loss, train  # noqa: E402
+from domain_guidance.training import Batch, OneProcess, RunFiles, Settings, Share, Step, TrainingState, noise_loss, train  # noqa: E402
 from domain_guidance.training.run_log import read_log  # noqa: E402
 
 HERE = Path(__file__).parent
@@ -81,17 +81,31 @@ def test_accelerate_with_one_process_equals_none(tmp_path):
     assert curves(tmp_path / "accelerated") == pytest.approx(curves(tmp_path / "plain"), rel=1e-6)
 
 
+def launched(script, *arguments):
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--num_processes", "2"]
+    command = [*launch, "--mixed_precision", "no", "--dynamo_backend", "no", HERE / script, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@needs_accelerate
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
+def test_a_notice_that_reaches_one_process_ends_the_run_in_both_and_it_is_saved(tmp_path):
+    tiny.tiny_latents(tmp_path)
+    said = launched("one_is_told_to_stop.py", tmp_path)
+    assert sorted(re.findall(r"rank \d stopped", said)) == ["rank 0 stopped", "rank 1 stopped"]
+    left = tiny.run_tiny(tmp_path, batch_size=4, steps=9, checkpoint_every=0, evaluate_every=0)
+    assert [event.step for event in left if isinstance(event, Step)] == [8, 9]
+
+
 @needs_accelerate
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_two_processes_under_accelerate_launch_have_the_losses_of_one_with_twice_the_batch(tmp_path, accumulation):
     for folder in ("one", "two"):
         tiny.tiny_latents(tmp_path / folder)  # encoded once; the processes find it filled
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--num_processes", "2"]
-    command = [*launch, "--mixed_precision", "no", "--dynamo_backend", "no", HERE / "two_processes.py", tmp_path / "two", str(accumulation)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr[-3000:]
     # Two processes share one pipe, so their lines may run together.
-    assert sorted(re.findall(r"rank \d of \d", done.stdout)) == ["rank 0 of 2", "rank 1 of 2"]
+    assert sorted(re.findall(r"rank \d of \d", launched("two_processes.py", tmp_path / "two", str(accumulation)))) == ["rank 0 of 2", "rank 1 of 2"]
     tiny.run_tiny(tmp_path / "one", batch_size=4 * accumulation)
     one, two = curves(tmp_path / "one"), curves(tmp_path / "two")
     assert len(one) == len(two) == 20 + 2 * 5

@@ -21,6 +21,7 @@ sys.path.append(str(Path(__file__).parent))
 import tiny_training as tiny  # noqa: E402
 
 from domain_guidance import atomic_file, training  # noqa: E402
+from domain_guidance.data import Split  # noqa: E402
 from domain_guidance.training import (  # noqa: E402
     Evaluated,
     Finished,
@@ -172,6 +173,23 @@ def test_every_held_out_image_is_measured_in_each_quarter_of_the_schedule(tmp_pa
     assert len(set(seen)) > 24
 
 
+def test_a_measurement_takes_fewer_images_where_a_step_has_few(tmp_path):
+    latents, trainable = tiny.tiny_latents(tmp_path), tiny.TinyTrainable()
+    division = Split(tuple(range(8)) * 10, tuple(range(8)) * 10, "")
+
+    def measured(images_a_step):
+        seen = []
+
+        def predict(noisy, timestep, conditioning):
+            seen.append(len(noisy))
+            return noisy
+
+        HeldOutLoss(trainable, latents, division, 4, images_a_step).measure(1, predict, OneProcess())
+        return sum(seen) // (2 * 4)  # both sides, four quarters
+
+    assert [measured(images) for images in (1, 5, 32)] == [16, 20, 64]
+
+
 @pytest.mark.parametrize(
     "points, says",
     [
@@ -306,7 +324,7 @@ def test_resuming_with_other_settings_names_the_difference_and_leaves_the_state_
 
 def test_resuming_on_other_images_or_another_form_is_refused(tmp_path):
     tiny.run_tiny(tmp_path)
-    with pytest.raises(ValueError, match="images was [0-9a-f]+ and is [0-9a-f]+"):
+    with pytest.raises(ValueError, match="images, their sizes or the VAE was [0-9a-f]+ and is [0-9a-f]+"):
         list(train_domain(tiny.TinyTrainable(), tiny.tiny_latents(tmp_path, seed=1), tiny.tiny_settings(), RunFiles(tmp_path, "run")))
     other = tiny.TinyTrainable()
     other.identity = {"form": "adapter"}
@@ -465,6 +483,13 @@ def test_a_new_version_takes_the_first_free_name_and_resume_the_same_one(tmp_pat
     RunFiles(tmp_path, "cats-2").run_folder.mkdir()
     assert RunFiles.choose(tmp_path, "cats", "new version").name == "cats-3"
     assert RunFiles.choose(tmp_path, "cats", "resume").name == "cats"
+
+
+def test_a_file_that_no_run_has_made_is_never_written_over(tmp_path):
+    (tmp_path / "cats.safetensors").write_bytes(b"somebody's own")
+    assert RunFiles.choose(tmp_path, "cats", "resume").name == "cats-2"
+    RunFiles(tmp_path, "cats-2").run_folder.mkdir()
+    assert RunFiles.choose(tmp_path, "cats", "resume").name == "cats-2", "that run is what goes on"
 
 
 @pytest.mark.parametrize("name", ["", "../cats", "a/b", "..", "a\\b", ".hidden"])

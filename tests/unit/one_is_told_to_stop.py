@@ -1,0 +1,30 @@
+"""What `accelerate launch` starts in each of two processes: the tiny training, in which rank 1 alone gets SIGTERM after step 7. Argument: folder."""
+
+import os
+import signal
+import sys
+from contextlib import closing
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).parent))
+
+import tiny_training as tiny  # noqa: E402
+from accelerate import Accelerator  # noqa: E402
+
+from domain_guidance.commands.interrupts import stop_requests, stop_together  # noqa: E402
+from domain_guidance.training import RunFiles, Step, train_domain  # noqa: E402
+from domain_guidance.training.accelerated import AcceleratedProcess  # noqa: E402
+
+accelerator = Accelerator(cpu=True)
+process, folder = AcceleratedProcess(accelerator), Path(sys.argv[1])
+settings = tiny.tiny_settings(steps=30, batch_size=2, checkpoint_every=0, evaluate_every=0)
+run = train_domain(tiny.TinyTrainable(), tiny.tiny_latents(folder), settings, RunFiles(folder, "run"), process)
+try:
+    with stop_requests() as check, closing(run) as events:
+        for event in events:
+            if isinstance(event, Step) and event.step == 7 and process.rank == 1:
+                os.kill(os.getpid(), signal.SIGTERM)
+            stop_together(process, check)
+except KeyboardInterrupt:
+    print(f"rank {process.rank} stopped", flush=True)
+accelerator.end_training()
