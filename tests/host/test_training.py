@@ -192,9 +192,9 @@ def test_a_damaged_prompt_in_an_adapter_is_said_in_one_sentence(host, minis, bas
     path = result_of(training, base_directory)
     with safe_open(str(path), "pt") as file:
         metadata = {**file.metadata(), "domain_guidance.empty_prompt": "no base64"}
-    save_file(load_file(str(path)), str(path.with_name("torn.safetensors")), metadata)
+    save_file(load_file(str(path)), str(path.with_name("torn prompt.safetensors")), metadata)
     s = training.scene()
-    domain = s.graph.add("LoraLoaderModelOnly", model=s.model, lora_name="torn.safetensors", strength_model=1.0)
+    domain = s.graph.add("LoraLoaderModelOnly", model=s.model, lora_name="torn prompt.safetensors", strength_model=1.0)
     with pytest.raises(PromptError, match="empty prompt in 'the domain adapter' is damaged") as caught:
         host.value(s.graph, s.guide(s.model, domain))
     assert_one_sentence(caught.value.message)
