@@ -6,6 +6,7 @@ import folder_paths
 from comfy_api.latest import io
 
 from .comfy_host.load_adapter import load_domain_adapter
+from .comfy_host.load_domain import changed_at
 
 FOLDER = "loras"
 
@@ -36,6 +37,11 @@ class DomainGuidanceLoadAdapter(io.ComfyNode):
             ],
             outputs=[io.Model.Output(display_name="domain_model", tooltip="Connect it to Apply Domain Guidance.")],
         )  # fmt: skip
+
+    @classmethod
+    def fingerprint_inputs(cls, lora_name: str, **_) -> float:
+        """A domain that was trained further under its name is another input."""
+        return changed_at(FOLDER, lora_name)
 
     @classmethod
     def execute(cls, model, lora_name: str, strength: float = 1.0) -> io.NodeOutput:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import folder_paths
 from comfy_api.latest import io
 
-from .comfy_host.load_domain import WEIGHT_DTYPES, load_domain_unet
+from .comfy_host.load_domain import WEIGHT_DTYPES, changed_at, load_domain_unet
 
 FOLDER = "diffusion_models"
 
@@ -32,6 +32,11 @@ class DomainGuidanceLoadUNet(io.ComfyNode):
             ],
             outputs=[io.Model.Output(display_name="domain_model", tooltip="Connect it to Apply Domain Guidance.")],
         )  # fmt: skip
+
+    @classmethod
+    def fingerprint_inputs(cls, unet_name: str, **_) -> float:
+        """A domain that was trained further under its name is another input."""
+        return changed_at(FOLDER, unet_name)
 
     @classmethod
     def execute(cls, unet_name: str, weight_dtype: str = "default") -> io.NodeOutput:

@@ -41,7 +41,7 @@ class DomainGuidanceTerm(io.ComfyNode):
                     "minus",
                     optional=True,
                     tooltip="The opposite of conditioning: the term is then the difference of the two prompts, both read by the same model. "
-                    "Without it the sampler's negative prompt is subtracted, as cfg does.",
+                    "Without it the sampler's negative prompt is subtracted, as cfg does, or the empty prompt that a domain file as term_model brings.",
                 ),
                 io.Model.Input(
                     "reference_model",

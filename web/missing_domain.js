@@ -52,6 +52,7 @@ app.registerExtension({
     nodeCreated(node) {
         if (!(node.comfyClass in LOADERS)) return
         const [widget] = fileOf(node)
+        noteCard(node) // of the file that a new node names without being asked
         const chosen = widget.callback
         widget.callback = function (...values) {
             noteCard(node)

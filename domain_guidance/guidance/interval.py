@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SigmaInterval:
-    """The noise levels at which a term acts, `end <= sigma <= start`.
+    """The noise levels at which a term acts, `end < sigma <= start` as in the paper: where one interval ends, the next may begin.
 
     start: the highest sigma, math.inf for no limit. end: the lowest, 0 for no limit. Sampling runs from high to low, so
     `start` comes first in time, as in a host's start and end percent.
@@ -25,4 +25,4 @@ class SigmaInterval:
             )
 
     def __contains__(self, sigma: float) -> bool:
-        return self.end <= sigma <= self.start
+        return self.end < sigma <= self.start

@@ -32,7 +32,7 @@ class Schedule:
             )
 
     def __call__(self, share: float) -> float:
-        if not self.held and not self.start <= share <= self.end:
+        if not self.held and not (self.start <= share < self.end or share == self.end == 1.0):
             return 0.0
         done = min(max((share - self.start) / (self.end - self.start), 0.0), 1.0)
         whole, part = divmod(done * (len(self.factors) - 1), 1.0)
@@ -46,7 +46,7 @@ def constant(factor: float = 1.0) -> Schedule:
 
 
 def interval(start: float, end: float, factor: float = 1.0) -> Schedule:
-    """`factor` for start <= share <= end, 0 outside."""
+    """`factor` for start <= share < end, or to the very end where that is 1; 0 outside."""
     return Schedule((factor,), start, end, held=False)
 
 

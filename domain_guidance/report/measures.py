@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from torch import Tensor, linalg, stack
+from torch import Tensor, linalg, ones, stack
 
 from ..guidance import Term, compose
 
@@ -36,7 +36,7 @@ class Measured:
     """One guided evaluation; means over the batch.
 
     text: L2 norm of what the sampler's prompt adds, in latent units. coefficient: of the unconditional prediction,
-    1 - cfg - sum of the weights (arXiv 2312.08195, general form). contrast: see `measure`.
+    1 - cfg - sum of the weights (arXiv 2312.08195, general form), the lowest in any one place where terms have masks. contrast: see `measure`.
     """
 
     text: float
@@ -71,7 +71,7 @@ def measure(sampler: Tensor, terms: Sequence[Term], cfg: float) -> Measured:
     contrast = _deviation(compose(sampler, terms)) / stack(sources).amax(0)
     return Measured(
         text=_norm(text).mean().item(),
-        coefficient=1.0 - (cfg if spoken else 0.0) - sum(term.weight for term in terms),
+        coefficient=1.0 - (cfg if spoken else 0.0) - _pull(terms),
         contrast=contrast.mean().item(),
         terms=tuple(_measured_term(term, text) for term in terms),
     )
@@ -90,6 +90,11 @@ def _measured_term(term: Term, text: Tensor) -> TermMeasure:
     sign = -1.0 if term.weight < 0 else 1.0
     share = _norm(unit) / _norm(term.reference)
     return TermMeasure(float(term.weight), _norm(unit).mean().item(), sign * _cosine(unit, text).mean().item(), share.mean().item())
+
+
+def _pull(terms: Sequence[Term]) -> float:
+    """The largest sum of weights in any one place."""
+    return float(sum(term.weight * (ones(()) if term.mask is None else term.mask.cpu()) for term in terms).max())
 
 
 def _shared_reference(terms: Sequence[Term]) -> Tensor:

@@ -94,7 +94,7 @@ def _check(model: ModelPatcher, others: dict[str, ModelPatcher | None], start_pe
 def _check_interval(start: float, end: float) -> None:
     if start >= end:
         raise ValueError(
-            f"start_percent is {start:g} and end_percent {end:g}, so the domain would never act: set start_percent below end_percent."
+            f"start_percent is {start:g} and end_percent {end:g}, so the guidance would never act: set start_percent below end_percent."
         )
 
 
@@ -110,7 +110,7 @@ def _domain_prompts(conditioning: list | None, origin: DomainOrigin | None, refe
     """What the domain and what its subtrahend read; None is the sampler's prompt in that place."""
     if reference == PROMPT:
         _warn_of_text_free(origin)
-        return conditioning, None
+        return None, None
     if conditioning is None and origin is None:
         raise ValueError(
             "domain_model brings no empty prompt, because it was not loaded by Load Domain UNet or Load Domain Adapter: connect a "

@@ -6,6 +6,7 @@ two sides may differ by the weights alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -118,7 +119,9 @@ class GuidancePlan:
     def _interval(self, term: GuidanceTerm) -> SigmaInterval:
         # Read here and not in the node: ModelSampling nodes further down change what a percent means.
         to_sigma = self.base.model_sampling.percent_to_sigma
-        return SigmaInterval(float(to_sigma(term.start_percent)), float(to_sigma(term.end_percent)))
+        # A flow model's first level may round to just above the 1 that is its percent 0.
+        start = float(to_sigma(term.start_percent)) if term.start_percent > 0 else math.inf
+        return SigmaInterval(start, float(to_sigma(term.end_percent)))
 
     def _must_go_bare(self, term: GuidanceTerm) -> bool:
         """Patches and controls are made for one architecture. Where the domain's is another, both sides do without."""
@@ -137,7 +140,8 @@ class GuidancePlan:
             warn_of_nothing(term, model)
         if term.prompt is None:
             return self._of_template(template, model, bare, term.beside)
-        return self._of_prompt(template, term.prompt, model, bare, 0.0)
+        tolerance = cond.SAME_PROMPT if term.minus_is_empty and term.prompt is term.minus else 0.0
+        return self._of_prompt(template, term.prompt, model, bare, tolerance)
 
     def _subtrahend(self, term: GuidanceTerm, bare: bool) -> Evaluation:
         template = self._template(term, bare)

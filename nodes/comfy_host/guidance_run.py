@@ -102,7 +102,7 @@ class GuidanceRun:
         place = 1 if place is None else place
         if (id(asked), place) not in self.evaluated:
             model = asked.model or ComfyDenoiser(self.base, without_patches(options) if asked.bare else options)
-            self.evaluated[id(asked), place] = Seen(model(x, sigma, self.memory.attach(asked.entries), place=place), place)
+            self.evaluated[id(asked), place] = Seen(model(x, sigma, self.memory.attach(asked.entries, asked.tolerance), place=place), place)
         return self.evaluated[id(asked), place]
 
     def _find(self, entries: list[dict]) -> Seen | None:

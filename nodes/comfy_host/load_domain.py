@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import os
+
 import comfy.sd
 import folder_paths
 import torch
@@ -28,6 +31,12 @@ def load_domain_unet(folder: str, name: str, weight_dtype: str = "default") -> M
     predict_as(model, file.card)
     model.set_attachments(ATTACHMENT, DomainOrigin(name, file.card, as_conditioning(file)))
     return model
+
+
+def changed_at(folder: str, name: str) -> float:
+    """When the file `name` of a model folder was last written, in seconds; NaN, which equals nothing, where it is missing."""
+    path = folder_paths.get_full_path(folder, name) if name in folder_paths.get_filename_list(folder) else None
+    return math.nan if path is None else os.path.getmtime(path)
 
 
 def path_inside(folder: str, name: str) -> str:

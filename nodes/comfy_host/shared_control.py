@@ -39,9 +39,11 @@ class ControlMemory:
     def forget(self) -> None:
         self.answers = []
 
-    def attach(self, entries: list[dict]) -> list[dict]:
-        """`entries` with a stand-in in the place of each ControlNet."""
-        return [{**entry, "control": SharedControl(self, entry)} if entry.get("control") is not None else entry for entry in entries]
+    def attach(self, entries: list[dict], tolerance: float) -> list[dict]:
+        """`entries` with a stand-in in the place of each ControlNet. tolerance: as of `Evaluation`."""
+        return [
+            {**entry, "control": SharedControl(self, entry, tolerance)} if entry.get("control") is not None else entry for entry in entries
+        ]
 
     def keep(self, prompts: dict[str, list[dict]], x: Tensor, sigma: Tensor, output: Output, options: dict) -> None:
         """Keeps what a batch of the sampler's own `prompts` was given, prompt by prompt. options: its transformer_options."""
@@ -54,10 +56,10 @@ class ControlMemory:
                 said = _part(output, part, len(x))
                 self.answers.append(Answer(entry["control"], x[part], sigma[part], entry["model_conds"], min(place, 1), said))
 
-    def find(self, entry: dict, x: Tensor, sigma: Tensor, place: int) -> Output | None:
+    def find(self, entry: dict, x: Tensor, sigma: Tensor, place: int, tolerance: float) -> Output | None:
         for answer in self.answers:
             if answer.control is entry["control"] and answer.place == place and _equal(answer.x, x) and _equal(answer.sigma, sigma):
-                if same_inputs(answer.inputs, entry["model_conds"]):
+                if same_inputs(answer.inputs, entry["model_conds"], tolerance):
                     return answer.output
         return None
 
@@ -65,12 +67,12 @@ class ControlMemory:
 class SharedControl:
     """Stands for the ControlNet of one entry, in the host's sampling function."""
 
-    def __init__(self, memory: ControlMemory, entry: dict):
-        self.memory, self.entry = memory, entry
+    def __init__(self, memory: ControlMemory, entry: dict, tolerance: float):
+        self.memory, self.entry, self.tolerance = memory, entry, tolerance
 
     def get_control(self, x_noisy: Tensor, t: Tensor, cond: dict, batched_number: int, transformer_options: dict) -> Output | None:
         place = min(transformer_options["cond_or_uncond"][0], 1)
-        known = self.memory.find(self.entry, x_noisy, t, place)
+        known = self.memory.find(self.entry, x_noisy, t, place, self.tolerance)
         if known is not None:
             return _fresh(known)
         control = self.entry["control"]

@@ -210,3 +210,14 @@ def test_a_plain_run_in_between_does_not_unload_the_domain(host, minis):
     with watch_loads() as seen:
         host.samples(s.graph, s.sample(guided, seed=104))
     assert not seen
+
+
+def test_two_prompts_that_are_nearly_one_do_not_share_a_controlnets_answer(host, minis, monkeypatch):
+    s = build(minis, negative=OTHER, batch=BATCH)
+    control(s, minis, strength=1.0)
+    near = s.graph.add("ConditioningAverage", conditioning_to=s.prompt(3), conditioning_from=s.prompt(4), conditioning_to_strength=0.995)
+    slider = s.graph.add("DomainGuidanceTerm", model=s.model, conditioning=near, weight=20.0, minus=s.prompt(3))
+    _, shared = controls_per_step(host, s, slider)
+    monkeypatch.setattr(host.library("nodes.comfy_host.shared_control").ControlMemory, "find", lambda *_: None)
+    _, asked_each_time = controls_per_step(host, s, slider)
+    assert_same(shared, asked_each_time)

@@ -1,11 +1,14 @@
 """A graph that is not connected to the node is what it was, in the same process, whatever happened before."""
 
+import os
+import shutil
+
 import pytest
 import torch
 
 from host_process import PromptError
 from mini_models import trained
-from scenes import OTHER, assert_same, build
+from scenes import OTHER, assert_differs, assert_same, build
 from watchers import watch_evaluations
 
 
@@ -78,3 +81,21 @@ def test_no_run_is_left_behind_in_the_model_options(host, minis):
     host.samples(s.graph, s.sample(guided))
     patcher = host.value(s.graph, guided)
     assert "domain_guidance" not in patcher.model_options["transformer_options"]
+
+
+def moved(state):
+    return {name: tensor * 1.1 for name, tensor in state.items()}
+
+
+def test_a_domain_file_that_was_trained_further_is_read_again(host, minis):
+    """The host keeps what a node gave as long as its inputs say the same."""
+    folder, name = minis.root / "diffusion_models", "trained further.safetensors"
+    first, second = (folder / minis.domain(change=change) for change in (trained, moved))
+    shutil.copy(first, folder / name)
+    s = build(minis)
+    link = s.sample(s.guide(s.model, s.load_domain(name)))
+    before = host.samples(s.graph, link)
+    assert torch.equal(host.samples(s.graph, link), before)
+    shutil.copy(second, folder / name)
+    os.utime(folder / name, (2e9, 2e9))
+    assert_differs(host.samples(s.graph, link), before)

@@ -118,7 +118,7 @@ def test_every_number_equals_a_computation_from_recorded_predictions(host, minis
         units = [first - own["negative"], left * (other - own["negative"])]
         measured = step.measured
         assert measured.text == pytest.approx(length(text), rel=1e-5)
-        assert measured.coefficient == pytest.approx(1 - cfg - sum(weights))
+        assert measured.coefficient == pytest.approx(1 - cfg - weights[0] - max(weights[1], 0))  # the right half has the first alone
         result = own["negative"] + text + sum(weight * unit for weight, unit in zip(weights, units))
         single = torch.stack([deviation(values) for values in (own["negative"], first, other)]).amax(0)
         assert measured.contrast == pytest.approx(float((deviation(result) / single).mean()), rel=1e-5)

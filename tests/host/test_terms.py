@@ -262,3 +262,27 @@ def test_the_models_of_a_chain_of_terms_are_one_unet_each(host, minis):
     with watch_evaluations() as seen:
         host.samples(s.graph, s.sample(chain, seed=211))
     assert len(seen.models()) == 2
+
+
+@pytest.mark.parametrize("shift", [3.0, 4.03])
+def test_the_first_step_of_a_flow_model_is_guided_even_where_its_level_rounds_above_one(host, minis, shift):
+    s = build(minis, "sd3")
+    base = s.graph.add("ModelSamplingSD3", model=s.model, shift=shift)
+    guided = s.guide(base, s.load_domain(minis.domain("sd3", change=trained)))
+    assert_differs(*(host.samples(s.graph, s.sample(model, steps=1, scheduler="simple")) for model in (guided, base)), 1e-3)
+
+
+def test_where_one_range_ends_the_next_begins_and_no_step_counts_twice(host, minis):
+    """At this shift a step falls on the boundary itself."""
+    s = build(minis, "sd3")
+    base = s.graph.add("ModelSamplingSD3", model=s.model, shift=3.0)
+    domain = s.load_domain(minis.domain("sd3", change=trained))
+    turns = s.guide(s.guide(base, domain, end_percent=0.5), domain, start_percent=0.5)
+    assert_same(*(host.samples(s.graph, s.sample(model, steps=4, scheduler="simple")) for model in (turns, s.guide(base, domain))))
+
+
+def test_with_reference_prompt_a_connected_empty_prompt_is_not_read(host, minis):
+    s = build(minis, negative=OTHER)
+    tuned = s.load(minis.fine_tuned("sd15"))
+    guided = [s.guide(s.model, tuned, weight=1.0, reference="prompt", **empty) for empty in ({"domain_conditioning": s.prompt(EMPTY)}, {})]
+    assert_same(*(host.samples(s.graph, s.sample(model, cfg=1.0)) for model in guided))

@@ -17,8 +17,8 @@ from training_scenes import Training, held_out, register, result_of, state_of
 RUNS = {
     "sd15 adapter": ("sd15", {"learning_rate": 3e-4}),
     "sd15 text-free": ("sd15", {"form": "text-free", "learning_rate": 2e-5}),
-    "sdxl adapter": ("sdxl", {"learning_rate": 3e-4, "steps": 4, "evaluate_every": 4, "gradient_checkpointing": True}),
-    "sdxl text-free": ("sdxl", {"form": "text-free", "learning_rate": 2e-5, "steps": 4, "evaluate_every": 4}),
+    "sdxl adapter": ("sdxl", {"learning_rate": 1e-4, "steps": 4, "evaluate_every": 4, "gradient_checkpointing": True}),
+    "sdxl text-free": ("sdxl", {"form": "text-free", "learning_rate": 5e-6, "steps": 4, "evaluate_every": 4}),
     "sd3 adapter": ("sd3", {"learning_rate": 2e-3, "gradient_checkpointing": True}),
     "sd3 empty-prompt": ("sd3", {"form": "empty-prompt", "learning_rate": 2e-4}),
     "flux empty-prompt": ("flux", {"form": "empty-prompt", "learning_rate": 2e-4, "gradient_checkpointing": True}),

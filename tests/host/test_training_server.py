@@ -25,8 +25,8 @@ from probe_nodes import NODES as NODE_CLASS_MAPPINGS
 RUNS = {
     "sd15 adapter": ("sd15", {"learning_rate": 3e-4}),
     "sd15 text-free": ("sd15", {"form": "text-free", "learning_rate": 2e-5}),
-    "sdxl adapter": ("sdxl", {"learning_rate": 3e-4, "steps": 4, "evaluate_every": 4}),
-    "sdxl text-free": ("sdxl", {"form": "text-free", "learning_rate": 2e-5, "steps": 3, "evaluate_every": 3}),
+    "sdxl adapter": ("sdxl", {"learning_rate": 1e-4, "steps": 4, "evaluate_every": 4}),
+    "sdxl text-free": ("sdxl", {"form": "text-free", "learning_rate": 5e-6, "steps": 3, "evaluate_every": 3}),
     "sd3 adapter": ("sd3", {"learning_rate": 2e-3}),
     "sd3 empty-prompt": ("sd3", {"form": "empty-prompt", "learning_rate": 2e-4}),
 }

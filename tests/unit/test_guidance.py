@@ -230,9 +230,10 @@ def test_a_constant_schedule_of_one_is_exactly_one_everywhere():
     assert schedule.constant(-0.3)(0.7) == -0.3
 
 
-def test_an_interval_is_its_factor_inside_with_both_ends_and_zero_outside():
+def test_an_interval_is_its_factor_from_its_start_to_before_its_end_and_zero_outside():
     inside = schedule.interval(0.2, 0.6, 1.5)
-    assert [inside(share) for share in (0.0, 0.199, 0.2, 0.4, 0.6, 0.601, 1.0)] == [0, 0, 1.5, 1.5, 1.5, 0, 0]
+    assert [inside(share) for share in (0.0, 0.199, 0.2, 0.4, 0.599, 0.6, 1.0)] == [0, 0, 1.5, 1.5, 1.5, 0, 0]
+    assert schedule.interval(0.6, 1.0)(1.0) == 1.0
 
 
 @pytest.mark.parametrize("share", [0.2, 0.3, 0.45, 0.6])

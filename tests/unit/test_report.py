@@ -277,3 +277,10 @@ def test_a_report_is_drawn_for_any_number_of_steps_and_terms_with_and_without_a_
     bare, shown = draw_report(steps, advice, "weight 6"), draw_report(steps, advice, "weight 6", Image.new("RGB", (512, 768), colour(9)))
     assert bare.width == shown.width == 3 * WIDTH
     assert colour(9) in {found for _, found in shown.getcolors(10**6)} - {found for _, found in bare.getcolors(10**6)}
+
+
+def test_domains_that_share_the_picture_are_not_added_up():
+    reference, left = torch.randn(1, 3, 4, 4), torch.zeros(1, 1, 4, 4)
+    left[..., :2] = 1
+    terms = [Term(reference + 1, reference, 3.0, left), Term(reference + 2, reference, 2.0, 1 - left)]
+    assert measure(reference * 2, terms, 4.0).coefficient == pytest.approx(1 - 4 - 3)

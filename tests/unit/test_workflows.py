@@ -109,3 +109,12 @@ def test_a_loader_offers_only_the_file_that_it_names_and_only_where_that_has_an_
 
 def test_a_template_has_a_thumbnail(template):
     assert template.with_suffix(".jpg").read_bytes().startswith(b"\xff\xd8")
+
+
+def test_a_file_with_an_address_has_it_in_every_workflow():
+    nodes = [node for path in TEMPLATES for node in load(path)["nodes"] if node["type"] not in FRONTEND_ONLY]
+    known = {model["name"]: model for node in nodes for model in node["properties"].get("models", ())}
+    assert known
+    for node in nodes:
+        wanted = [known[value] for value in node["widgets_values"] if isinstance(value, str) and value in known]
+        assert node["properties"].get("models", []) == wanted
