@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from torch import Tensor, linalg, ones, stack
+from torch import Tensor, linalg, ones, stack, zeros
 
 from ..guidance import Term, compose
 
@@ -54,24 +54,27 @@ class Step:
     measured: Measured
 
 
-def measure(sampler: Tensor, terms: Sequence[Term], cfg: float) -> Measured:
+def measure(sampler: Tensor, terms: Sequence[Term], cfg: float, unconditional: Sequence[bool] = ()) -> Measured:
     """Measures one evaluation. sampler: [B, C, ...], what the guider made before any term; terms: at least one.
 
-    The text term is `sampler` minus the terms' subtrahend, so it is defined without an unconditional prediction, too (cfg 1);
-    where terms subtract different predictions, the one that most of them share counts. A prompt that adds nothing counts no cfg.
+    unconditional: of each term whether it subtracts an unconditional prediction, as a domain does, and not a prompt of the user's,
+    as a contrast of two does; left out, all do. The text term is `sampler` minus that prediction, so it is defined without the
+    sampler's own, too (cfg 1); where terms subtract different ones, the one that most of them share counts, and the coefficient
+    counts the terms that subtract one. A prompt that adds nothing counts no cfg.
 
     contrast: the standard deviation of the guided prediction over the largest one of the predictions it is made of, per picture.
     Guidance that overexposes raises it (Lin et al. 2024, arXiv 2305.08891, section 3.4, who compare with the prompted
     prediction alone; taking the largest is our choice, because a domain may be more contrasted than the base).
     """
-    reference = _shared_reference(terms)
+    plain = [term for term, one in zip(terms, unconditional or [True] * len(terms), strict=True) if one]
+    reference = _shared_reference(plain or terms)
     text = sampler - reference
     spoken = (_norm(text) > NO_TEXT * _norm(reference)).any().item()
     sources = [_deviation(prediction) for term in terms for prediction in (term.prediction, term.reference)]
     contrast = _deviation(compose(sampler, terms)) / stack(sources).amax(0)
     return Measured(
         text=_norm(text).mean().item(),
-        coefficient=1.0 - (cfg if spoken else 0.0) - _pull(terms),
+        coefficient=1.0 - (cfg if spoken else 0.0) - _pull(plain),
         contrast=contrast.mean().item(),
         terms=tuple(_measured_term(term, text) for term in terms),
     )
@@ -94,7 +97,8 @@ def _measured_term(term: Term, text: Tensor) -> TermMeasure:
 
 def _pull(terms: Sequence[Term]) -> float:
     """The largest sum of weights in any one place."""
-    return float(sum(term.weight * (ones(()) if term.mask is None else term.mask.cpu()) for term in terms).max())
+    weights = (term.weight * (ones(()) if term.mask is None else term.mask.cpu()) for term in terms)
+    return float(sum(weights, zeros(())).max())
 
 
 def _shared_reference(terms: Sequence[Term]) -> Tensor:

@@ -7,8 +7,6 @@ two sides may differ by the weights alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -17,9 +15,9 @@ from comfy.model_base import BaseModel
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...domain_guidance.guidance import Projection, Schedule, SigmaInterval
-from ...domain_guidance.guidance.schedule import share_of
+from ...domain_guidance.guidance import SigmaInterval
 from . import conditioning as cond
+from .branches import Branch, Evaluation
 from .compatibility import check_noising, same_architecture, text_width
 from .denoiser import ComfyDenoiser, has_patches, inherit_patches, own_options, without_patches
 from .guidance_warnings import warn_of_bare_term, warn_of_nothing, warn_of_other_text
@@ -29,43 +27,6 @@ from .weight_difference import difference
 
 # The host's names of the conditions that a guider treats as "no prompt", best first. PerpNeg's negative is a prompt.
 UNCONDITIONAL = ("empty_negative_prompt", "negative", "positive")
-
-
-@dataclass(frozen=True, eq=False)
-class Evaluation:
-    """One prediction, evaluated at most once per step however many terms ask for it.
-
-    entries: what the model reads, encoded for it. model: None for the sampler's own, with the options of the step. sampled: the
-    sampler's own entries whose prediction this is, free in a step where the sampler makes it. bare: without the graph's model
-    patches. tolerance: up to which relative difference of the text another prompt is the same.
-    """
-
-    entries: list[dict]
-    model: ComfyDenoiser | None
-    sampled: tuple[list[dict], ...] = ()
-    bare: bool = False
-    tolerance: float = 0.0
-
-
-@dataclass(frozen=True)
-class Branch:
-    """A term made ready for a run. Places as in `GuidanceTerm`; mask as cells of the latent. sigma_at: the host's percent to sigma."""
-
-    weight: float
-    interval: SigmaInterval
-    schedule: Schedule | None
-    sigma_at: Callable[[float], float]
-    mask: Tensor | None
-    projection: Projection | None
-    prediction: Evaluation
-    subtrahend: Evaluation
-    prompt_place: int | None
-    minus_place: int | None
-
-    def weight_at(self, sigma: float) -> float:
-        if sigma not in self.interval:
-            return 0.0
-        return self.weight if self.schedule is None else self.weight * self.schedule(share_of(sigma, self.sigma_at))
 
 
 class GuidancePlan:

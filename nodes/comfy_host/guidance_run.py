@@ -10,9 +10,10 @@ from comfy.model_base import BaseModel
 from torch import Tensor
 
 from ...domain_guidance.guidance import Term, compose
+from .branches import Branch, Evaluation
 from .conditioning import has_control
 from .denoiser import ComfyDenoiser, has_patches, without_patches
-from .guidance_plan import Branch, Evaluation, GuidancePlan
+from .guidance_plan import GuidancePlan
 from .observation import GuidedStep, Observer
 from .shared_control import ControlMemory
 

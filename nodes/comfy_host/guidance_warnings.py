@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
 
 import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from .branches import Branch
 from .conditioning import same_conditioning
+from .denoiser import ComfyDenoiser
 from .origin import base_fingerprint, origin_of
 from .terms import GuidanceTerm
-
-if TYPE_CHECKING:
-    from .denoiser import ComfyDenoiser
-    from .guidance_plan import Branch
 
 BURN = 8.0
 

@@ -31,13 +31,14 @@ class StepRecorder:
     """Measures each evaluation and keeps the one with which a step begins: the sampler reports a step after its first evaluation."""
 
     def __init__(self, model: ModelPatcher, cfg: float):
+        self._unconditional = [term.subtracts_unconditional for term in terms_of(model)]
         self._percent_to_sigma = model.get_model_object("model_sampling").percent_to_sigma
         self._cfg = cfg
         self._latest: tuple[float, Measured] | None = None
         self.steps: list[Step] = []
 
     def evaluated(self, step: GuidedStep) -> None:
-        self._latest = (step.sigma, measure(step.sampler, step.terms, self._cfg))
+        self._latest = (step.sigma, measure(step.sampler, step.terms, self._cfg, self._unconditional))
 
     def stepped(self, number: int, x0: Tensor, total: int) -> None:
         sigma, measured = self._latest

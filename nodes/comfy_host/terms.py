@@ -53,6 +53,11 @@ class GuidanceTerm:
     projection: Projection | None = None
     mask: Tensor | None = None
 
+    @property
+    def subtracts_unconditional(self) -> bool:
+        """Whether the subtrahend reads no prompt of the user's, as in the general form (arXiv 2312.08195)."""
+        return self.beside == "negative" and (self.minus is None or self.minus_is_empty)
+
 
 def terms_of(model: ModelPatcher) -> tuple[GuidanceTerm, ...]:
     return model.get_attachment(KEY) or ()

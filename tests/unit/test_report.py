@@ -284,3 +284,17 @@ def test_domains_that_share_the_picture_are_not_added_up():
     left[..., :2] = 1
     terms = [Term(reference + 1, reference, 3.0, left), Term(reference + 2, reference, 2.0, 1 - left)]
     assert measure(reference * 2, terms, 4.0).coefficient == pytest.approx(1 - 4 - 3)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_contrast_of_two_prompts_neither_sets_the_text_term_nor_counts_as_the_unconditional(order):
+    empty, minus = vectors([1.0, 0.0]), vectors([0.0, 7.0])
+    terms = [Term(empty + vectors([0.0, 1.0]), empty, 2.0), Term(minus + vectors([1.0, 1.0]), minus, 5.0)][::order]
+    measured = measure(empty + vectors([3.0, 4.0]), terms, 4.0, [True, False][::order])
+    assert measured.text == pytest.approx(5.0)
+    assert measured.coefficient == pytest.approx(1 - 4 - 2)
+
+
+def test_contrasts_alone_leave_the_unconditional_to_cfg():
+    minus = vectors([0.0, 7.0])
+    assert measure(minus + vectors([3.0, 4.0]), [Term(minus + 1, minus, 5.0)], 4.0, [False]).coefficient == pytest.approx(1 - 4)
