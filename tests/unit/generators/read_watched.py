@@ -5,7 +5,6 @@
 
 import json
 import pickle
-import resource
 import sys
 from pathlib import Path
 
@@ -45,7 +44,17 @@ def main(folders):
     watching = True
     pickle.loads(pickle.dumps(Path))
     watching = False
-    print(json.dumps({"control": seen, "files": results, "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss}))
+    print(json.dumps({"control": seen, "files": results, "peak_bytes": peak_bytes()}))
+
+
+def peak_bytes():
+    """Of this process; 0 on Windows, which does not tell."""
+    if sys.platform == "win32":
+        return 0
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def warm_up(folder):
