@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..domain_guidance.guidance import Schedule, schedule
+from ..domain_guidance.number_lists import parse_numbers
 from .guidance_inputs import WeightSchedule
 
 SHAPES = ("linear", "cosine", "interval", "constant", "list")
@@ -60,14 +61,5 @@ def _schedule(shape: str, first: float, last: float, start: float, end: float, f
     if shape == "interval":
         return schedule.interval(start, end, first)
     if shape == "list":
-        return schedule.listed(_numbers(factors), start, end)
+        return schedule.listed(parse_numbers(factors, "factors", -10, 10), start, end)
     return {"linear": schedule.linear, "cosine": schedule.cosine}[shape](first, last, start, end)
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.replace(";", ",").split(",")]
-    except ValueError as error:
-        raise ValueError(
-            f"The list of the schedule is '{text}', expected numbers with commas between: write it as in '1, 0.5, 0'."
-        ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..domain_guidance.report import parse_numbers
+from ..domain_guidance.number_lists import parse_numbers
 from .comfy_host.sampling import Sampling, as_image
 from .comfy_host.sweep import ALL, LAST, last_cancel, remember_cancel, sweep
 from .ksampler_inputs import ksampler_inputs
@@ -53,8 +53,12 @@ class DomainGuidanceSweep(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, vae, weights, cfgs, vary=LAST, **sampling) -> io.NodeOutput:
-        columns, rows = parse_numbers(weights, "weights", -20, 20), parse_numbers(cfgs, "cfgs", 0, 100)
+        columns, rows = _each_once(parse_numbers(weights, "weights", -20, 20)), _each_once(parse_numbers(cfgs, "cfgs", 0, 100))
         made = sweep(model, vae, Sampling(**sampling), columns, rows, vary)
         if not made.is_whole:
             remember_cancel(cls.hidden.unique_id)
         return io.NodeOutput(as_image(made.grid), made.pictures, made.settings)
+
+
+def _each_once(numbers: list[float]) -> list[float]:
+    return list(dict.fromkeys(numbers))

@@ -3,11 +3,7 @@
 from .advice import Advice, advise
 from .grid import axes_grid, mosaic
 from .measures import Measured, Step, TermMeasure, measure, spread
-from .numbers import parse_numbers
 from .picture import draw_report
 from .words import describe
 
-__all__ = [
-    "Advice", "Measured", "Step", "TermMeasure", "advise", "axes_grid", "describe", "draw_report", "measure", "mosaic",
-    "parse_numbers", "spread",
-]  # fmt: skip
+__all__ = ["Advice", "Measured", "Step", "TermMeasure", "advise", "axes_grid", "describe", "draw_report", "measure", "mosaic", "spread"]

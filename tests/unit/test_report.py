@@ -7,7 +7,8 @@ import torch
 from PIL import Image
 
 from domain_guidance.guidance import Projection, Term
-from domain_guidance.report import Measured, Step, TermMeasure, advise, axes_grid, describe, draw_report, measure, mosaic, parse_numbers, spread
+from domain_guidance.number_lists import parse_numbers
+from domain_guidance.report import Measured, Step, TermMeasure, advise, axes_grid, describe, draw_report, measure, mosaic, spread
 from domain_guidance.report.advice import BAND, PULL, TARGET, Overall
 from domain_guidance.report.grid import LARGEST
 from domain_guidance.report.line_plot import COLOURS, Curve, Plot, draw_plot
@@ -209,7 +210,7 @@ def test_the_words_carry_every_step_and_term():
 
 def test_numbers_are_read_as_people_write_them():
     assert parse_numbers(" 0, 1;1.5\n2 -3", "weights", -20, 20) == [0.0, 1.0, 1.5, 2.0, -3.0]
-    assert list(map(str, parse_numbers("1, 1.0, -0, 0, 1e0", "weights", -20, 20))) == ["1.0", "0.0"]
+    assert list(map(str, parse_numbers("1, -0, 1e0,", "weights", -20, 20))) == ["1.0", "0.0", "1.0"]
 
 
 @pytest.mark.parametrize("text", ["", " , ;", "1, two", "nan", "inf", "-21", "1,,x"])

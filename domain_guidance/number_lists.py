@@ -7,12 +7,11 @@ import re
 
 
 def parse_numbers(text: str, name: str, low: float, high: float) -> list[float]:
-    """The numbers of "0, 1, 1.5" in their order, each once. Raises ValueError, one sentence, naming the list `name`."""
+    """The numbers of "0, 1, 1.5" in their order. Raises ValueError, one sentence, naming the list `name`."""
     words = [word for word in re.split(r"[,;\s]+", text) if word]
     if not words:
         raise ValueError(f"The list of {name} is empty: give numbers separated by commas, such as 0, 1, 1.5.")
-    numbers = [_number(word, name, low, high) for word in words]
-    return list(dict.fromkeys(numbers))
+    return [_number(word, name, low, high) for word in words]
 
 
 def _number(word: str, name: str, low: float, high: float) -> float:
