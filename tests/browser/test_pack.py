@@ -146,6 +146,20 @@ def test_a_workflow_notes_the_base_of_its_domain_file(frontend, with_domain):
     assert len(noted["base_fingerprint"]) == 16
 
 
+ADD_LOADER = """() => {
+    const node = LiteGraph.createNode('DomainGuidanceLoadUNet')
+    app.graph.add(node)
+    return [String(node.id), node.widgets[0].value]
+}"""
+
+
+def test_a_loader_that_is_added_notes_the_file_it_names_without_being_asked(frontend, with_domain):
+    frontend.drop("added", with_domain[0])
+    node, name = frontend.page.evaluate(ADD_LOADER)
+    assert name == with_domain[1]["widgets_values"][0], "the only domain file of these tests comes first"
+    assert frontend.page.wait_for_function(NOTED, arg=node).json_value()["name"] == name
+
+
 def test_a_missing_domain_file_is_named_with_its_base(frontend, with_domain):
     workflow, loader = with_domain
     loader["widgets_values"][0] = "porcelain.safetensors"
