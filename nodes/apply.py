@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .comfy_host.apply import apply_domain
+from .comfy_host.guidance.apply import apply_domain
 from .guidance_inputs import shaping_inputs
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .comfy_host.report import report
+from .comfy_host.guidance.report import report
 from .comfy_host.sampling import Sampling, as_image
 from .ksampler_inputs import ksampler_inputs
 

@@ -14,9 +14,9 @@ from comfy_api.latest import io
 from ..domain_guidance.data import BatchImages, FolderImages, ImageSource
 from ..domain_guidance.training import RunSettings
 from .comfy_host.empty_prompt import empty_prompt
-from .comfy_host.progress import TrainingProgress
-from .comfy_host.result_file import ADAPTER, FORMS
-from .comfy_host.train import TrainRequest, train_in_host
+from .comfy_host.training.progress import TrainingProgress
+from .comfy_host.training.result_file import ADAPTER, FORMS
+from .comfy_host.training.train import TrainRequest, train_in_host
 
 NO_FOLDER = "none"
 RATES = {ADAPTER: 1e-4}

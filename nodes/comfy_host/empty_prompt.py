@@ -6,7 +6,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from .conditioning import BEYOND_TEXT, TEXT
+from .guidance.conditioning import BEYOND_TEXT, TEXT
 
 # Flux's distilled guidance: not text, but an input that training holds constant as well.
 GUIDANCE = "guidance"

@@ -7,11 +7,11 @@ empty tensors.
 from __future__ import annotations
 
 from comfy.model_patcher import ModelPatcher
-from comfy.model_sampling import EPS, V_PREDICTION, ModelSamplingDiscrete
+from comfy.model_sampling import CONST, EPS, V_PREDICTION, ModelSamplingDiscrete
 from torch import nn
 
 from ...domain_guidance.domain_card import DomainCard
-from .trainable_copy import prediction_of
+from ...domain_guidance.parameterization import Prediction
 
 
 class NoiseSampling(ModelSamplingDiscrete, EPS):
@@ -24,6 +24,23 @@ class VelocitySampling(ModelSamplingDiscrete, V_PREDICTION):
 
 # A flow model's architecture is no other's, so that the host knows it.
 SAMPLINGS = {"epsilon": NoiseSampling, "v_prediction": VelocitySampling}
+
+
+def prediction_of(sampling: nn.Module) -> Prediction:
+    """What the network puts out, told by the host's own formula. Raises ValueError for kinds that the loss does not know."""
+    kinds = {
+        EPS.calculate_denoised: "epsilon",
+        V_PREDICTION.calculate_denoised: "v_prediction",
+        CONST.calculate_denoised: "flow",
+    }
+    kind = kinds.get(type(sampling).calculate_denoised)
+    plain = getattr(sampling, "sigma_data", 1.0) == 1.0 and getattr(sampling, "noise_scale", 1.0) == 1.0
+    if kind is None or not plain:
+        raise ValueError(
+            f"The model's sampling is of the kind {type(sampling).__mro__[-3].__name__}, expected noise prediction, velocity or "
+            "flow: train a model of one of these kinds, without a ModelSampling node that changes it."
+        )
+    return kind
 
 
 def has_zero_terminal_snr(sampling: nn.Module) -> bool:

@@ -9,9 +9,10 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 from comfy.sd import VAE
-from nodes import common_ksampler  # the host's nodes.py; this pack's folder of that name is only ever imported relatively
 from PIL import Image
 from torch import Tensor
+
+from nodes import common_ksampler  # the host's nodes.py; this pack's folder of that name is only ever imported relatively
 
 KEY = "domain_guidance.steps"
 

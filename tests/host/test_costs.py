@@ -121,7 +121,7 @@ def test_reference_prompt_at_cfg_one_costs_two(host, minis):
 def test_a_mask_is_brought_to_the_latents_size_once_per_run(host, minis):
     s, domain = scene(minis)
     guided = s.guide(s.model, domain, mask=s.graph.add("ProbeHalfMask"))
-    masks = host.library("nodes.comfy_host.masks")
+    masks = host.library("nodes.comfy_host.guidance.masks")
     with patch.object(masks, "prepare_mask", wraps=masks.prepare_mask) as prepared:
         host.samples(s.graph, s.sample(guided, steps=STEPS), fresh=True)
     assert prepared.call_count == 1
@@ -155,7 +155,7 @@ def test_a_controlnet_answers_once_per_prompt_and_step_however_many_terms_ask(ho
     control(s, minis, strength=1.0)
     chain = s.guide(s.guide(s.model, domain), s.load_domain(minis.domain(change=without_text, form="text-free")))
     shared, result = controls_per_step(host, s, chain)
-    memory = host.library("nodes.comfy_host.shared_control").ControlMemory
+    memory = host.library("nodes.comfy_host.guidance.shared_control").ControlMemory
     monkeypatch.setattr(memory, "find", lambda *_: None)
     apart, expected_result = controls_per_step(host, s, chain)
     assert (shared, apart) == (expected, expected + 2)
@@ -173,7 +173,7 @@ def test_shared_answers_of_controlnets_change_nothing(host, minis, monkeypatch, 
         control(s, minis, strength=0.5)
     guided = s.guide(s.model, domain)
     shared, result = controls_per_step(host, s, guided)
-    monkeypatch.setattr(host.library("nodes.comfy_host.shared_control").ControlMemory, "find", lambda *_: None)
+    monkeypatch.setattr(host.library("nodes.comfy_host.guidance.shared_control").ControlMemory, "find", lambda *_: None)
     apart, expected = controls_per_step(host, s, guided)
     assert shared < apart
     assert_same(result, expected, 1e-6)
@@ -218,6 +218,6 @@ def test_two_prompts_that_are_nearly_one_do_not_share_a_controlnets_answer(host,
     near = s.graph.add("ConditioningAverage", conditioning_to=s.prompt(3), conditioning_from=s.prompt(4), conditioning_to_strength=0.995)
     slider = s.graph.add("DomainGuidanceTerm", model=s.model, conditioning=near, weight=20.0, minus=s.prompt(3))
     _, shared = controls_per_step(host, s, slider)
-    monkeypatch.setattr(host.library("nodes.comfy_host.shared_control").ControlMemory, "find", lambda *_: None)
+    monkeypatch.setattr(host.library("nodes.comfy_host.guidance.shared_control").ControlMemory, "find", lambda *_: None)
     _, asked_each_time = controls_per_step(host, s, slider)
     assert_same(shared, asked_each_time)

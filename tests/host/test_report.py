@@ -28,7 +28,7 @@ def guided_scene(minis, **scene):
 @pytest.fixture
 def report_of(host):
     """The report object behind the node, for the same inputs."""
-    module, sampling = host.library("nodes.comfy_host.report"), host.library("nodes.comfy_host.sampling")
+    module, sampling = host.library("nodes.comfy_host.guidance.report"), host.library("nodes.comfy_host.sampling")
 
     def make(s, model, cfg=CFG, vae=None, **changes):
         values = {name: host.value(s.graph, getattr(s, link)) for name, link in (("positive", "positive"), ("negative", "negative"), ("latent_image", "latent"))}

@@ -47,7 +47,7 @@ def judged(host, world):
 @pytest.fixture(scope="module")
 def advised(host):
     """(weight, cfg) -> the report's advice on eight red threes."""
-    report, sampling = host.library("nodes.comfy_host.report"), host.library("nodes.comfy_host.sampling")
+    report, sampling = host.library("nodes.comfy_host.guidance.report"), host.library("nodes.comfy_host.sampling")
 
     def advise(weight, cfg, **range_):
         model, inputs = guided_world(host, weight, 8, **range_)

@@ -91,8 +91,8 @@ def test_the_last_of_two_domains_takes_the_weights_or_all_are_scaled(host):
 def test_the_connected_model_keeps_its_own_weight(host):
     toy = Toy(weight=2.0)
     model = host.value(toy.graph, toy.guided)
-    host.library("nodes.comfy_host.sweep").weighted(model, 0.5, "last")
-    assert [term.weight for term in host.library("nodes.comfy_host.terms").terms_of(model)] == [2.0]
+    host.library("nodes.comfy_host.guidance.sweep").weighted(model, 0.5, "last")
+    assert [term.weight for term in host.library("nodes.comfy_host.guidance.terms").terms_of(model)] == [2.0]
 
 
 def test_the_bar_runs_once_over_all_cells_with_a_preview_of_each_step(host):

@@ -236,7 +236,7 @@ def test_every_step_gets_the_weight_of_its_share_of_the_sampling(host, minis, fa
     numbers = s.graph.add("DomainGuidanceSchedule", shape="list", list="1, 0, -2", start_percent=0.0, end_percent=1.0)
     model = host.value(s.graph, s.guide(s.model, s.load_domain(minis.domain(family, change=trained)), weight=1.5, schedule=numbers))
     steps = []
-    observed = host.library("nodes.comfy_host.observation").observed(model, steps.append)
+    observed = host.library("nodes.comfy_host.guidance.observation").observed(model, steps.append)
     sample_directly(host, s, observed)
     sigma_at = model.get_model_object("model_sampling").percent_to_sigma
     assert len(steps) == 5

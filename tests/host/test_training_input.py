@@ -53,7 +53,7 @@ def test_a_folder_is_read_with_its_sub_folders_and_a_broken_image_is_named(host,
 
 
 def test_a_second_training_on_the_same_images_encodes_none(host, minis, picture_folder):
-    posteriors = host.library("nodes.comfy_host.vae_posterior").Posteriors
+    posteriors = host.library("nodes.comfy_host.training.vae_posterior").Posteriors
     counts, original = [], posteriors.encode
 
     def encode(self, pixels):
@@ -135,7 +135,7 @@ def test_narrow_weights_with_a_full_form_are_told_of_the_adapter(host, minis, fo
 @pytest.mark.parametrize("form", ["text-free", "empty-prompt"])
 def test_a_full_form_that_cannot_fit_names_the_form_that_does(host, minis, base_directory, monkeypatch, form, memory, words, fitting):
     """Of 13.6 M parameters: four times 54 MB for the full forms, a little more than once for an adapter."""
-    for place in ("nodes.comfy_host.forms", "domain_guidance.training.domain_run"):
+    for place in ("nodes.comfy_host.training.forms", "domain_guidance.training.domain_run"):
         monkeypatch.setattr(host.library(place), "device_memory", lambda device: int(memory))
     t = Training(minis, save_name="too large", steps=1, evaluate_every=0, form=form)
     assert words in refusal(host, t) and not state_of(t, base_directory).exists()
@@ -174,7 +174,7 @@ def test_a_loader_that_cannot_read_its_file_twice(host, minis):
     model = host.value(s.graph, s.model).clone()
     model.cached_patcher_init = None
     with pytest.raises(ValueError, match="second time") as caught:
-        host.library("nodes.comfy_host.forms").check_trainable(model, "adapter")
+        host.library("nodes.comfy_host.training.forms").check_trainable(model, "adapter")
     assert_one_sentence(str(caught.value))
 
 

@@ -97,7 +97,7 @@ def test_a_cancel_is_honoured_before_the_next_step_and_queue_again_goes_on(host,
 def test_a_cancel_in_the_middle_of_a_step_does_not_make_that_step(host, minis, base_directory):
     """Two batches a step: cancelled between them, the step is left out."""
     t = training(minis, "half a step", accumulation=2, batch_size=1)
-    trainable = host.library("nodes.comfy_host.trainable").HostTrainable
+    trainable = host.library("nodes.comfy_host.training.trainable").HostTrainable
     calls, original = [], trainable.predict
 
     def predict(self, *args):
@@ -157,7 +157,7 @@ def test_an_exception_leaves_the_state_and_the_host_in_order(host, minis, base_d
 
 def test_out_of_memory_between_steps_names_where_the_state_is(host, minis, base_directory, uninterrupted):
     t = training(minis, "out of memory")
-    trainable = host.library("nodes.comfy_host.trainable").HostTrainable
+    trainable = host.library("nodes.comfy_host.training.trainable").HostTrainable
     calls, original = [], trainable.predict
 
     def predict(self, *args):
@@ -177,7 +177,7 @@ def test_out_of_memory_between_steps_names_where_the_state_is(host, minis, base_
 
 def test_a_loss_that_is_no_number_stops_the_training_and_names_the_step(host, minis, base_directory):
     t = training(minis, "diverged", learning_rate=1e-3)
-    trainable = host.library("nodes.comfy_host.trainable").HostTrainable
+    trainable = host.library("nodes.comfy_host.training.trainable").HostTrainable
     calls, original = [], trainable.predict
 
     def predict(self, *args):

@@ -22,14 +22,14 @@ def folders(host, base_directory):
 @pytest.fixture
 def make(host, minis):
     """A trainable of a family outside any node, as the node makes it; a context manager."""
-    forms, cache = host.library("nodes.comfy_host.forms"), host.library("domain_guidance.data")
+    forms, cache = host.library("nodes.comfy_host.training.forms"), host.library("domain_guidance.data")
 
     def make(family="sd15", form="adapter", save_memory=False, tmp=None):
         s = build(minis, family)
         loader = s.graph.add("VAELoader", vae_name=vae_file(minis, FAMILIES[family][2]))
         model, vae, empty = (host.value(s.graph, link) for link in (s.model, loader, s.prompt(EMPTY)))
         images = host.value(s.graph, s.graph.add("ProbeHandwriting", count=10))
-        posteriors = host.library("nodes.comfy_host.vae_posterior").Posteriors(vae)
+        posteriors = host.library("nodes.comfy_host.training.vae_posterior").Posteriors(vae)
         latents = cache.LatentCache(tmp, cache.BatchImages(images), posteriors.encode, vae="tiny", bucket_of=cache.aspect_buckets(64))
         list(latents.fill())
         empty = host.library("nodes.comfy_host.empty_prompt").empty_prompt(None, empty)
@@ -104,7 +104,7 @@ def test_every_trained_tensor_gets_a_gradient_and_no_frozen_one_does(host, make,
 @pytest.mark.parametrize("family, form", [("sd15", "adapter"), ("sdxl", "text-free"), ("sd3", "empty-prompt"), ("flux", "adapter")])
 def test_checkpointing_saves_memory_and_changes_no_gradient(host, make, tmp_path, monkeypatch, family, form):
     """Against a network that keeps everything."""
-    monkeypatch.setattr(host.library("nodes.comfy_host.differentiable"), "recomputation", nullcontext)
+    monkeypatch.setattr(host.library("nodes.comfy_host.training.differentiable"), "recomputation", nullcontext)
     measure = host.library("domain_guidance.training.activations").activation_bytes
     gradients, kept = [], []
     for save_memory in (False, True):
@@ -124,7 +124,7 @@ def test_making_activations_again_saves_memory_and_changes_no_bit_of_a_gradient(
     measure, gradients, kept = host.library("domain_guidance.training.activations").activation_bytes, [], []
     for again in (True, False):
         if not again:
-            monkeypatch.setattr(host.library("nodes.comfy_host.differentiable"), "recomputation", nullcontext)
+            monkeypatch.setattr(host.library("nodes.comfy_host.training.differentiable"), "recomputation", nullcontext)
         making, _, _ = make(family, form, tmp=tmp_path)
         with making as trainable:
             noisy, timestep, conditioning, _ = asked(host, trainable, family)
@@ -143,7 +143,7 @@ def test_the_gradient_is_that_of_the_loss_where_blocks_add_in_place(host, make, 
     making, _, _ = make(family, "empty-prompt", save_memory, tmp=tmp_path)
     with making as trainable:
         noisy, timestep, conditioning, _ = asked(host, trainable, family)
-        first = host.library("nodes.comfy_host.differentiable").blocks(trainable._model.diffusion_model)[1 if family == "sd15" else 0]
+        first = host.library("nodes.comfy_host.training.differentiable").blocks(trainable._model.diffusion_model)[1 if family == "sd15" else 0]
         weight = max(first.parameters(), key=torch.numel)
         trainable.predict(noisy, timestep, conditioning).square().mean().backward()
         direction = weight.grad / weight.grad.norm()
@@ -164,7 +164,7 @@ def test_what_is_checkpointed_are_blocks_and_never_the_network(host, minis, fami
     from mini_models import _module
 
     network = _module(family)
-    chosen = host.library("nodes.comfy_host.differentiable").blocks(network)
+    chosen = host.library("nodes.comfy_host.training.differentiable").blocks(network)
     assert len(chosen) >= 2 and network not in chosen
     largest = max(sum(p.numel() for p in block.parameters()) for block in chosen)
     assert largest < 0.75 * sum(p.numel() for p in network.parameters())
@@ -191,7 +191,7 @@ def test_the_network_is_as_it_was_when_the_training_ends(host, make, tmp_path):
 def test_a_seed_means_the_same_adapters_and_leaves_the_global_generator_alone(host, minis):
     from mini_models import _module
 
-    make_adapters, network = host.library("nodes.comfy_host.lora_layers").make_adapters, _module("sd15")
+    make_adapters, network = host.library("nodes.comfy_host.training.lora_layers").make_adapters, _module("sd15")
     torch.manual_seed(5)
     expected = torch.rand(4)
     torch.manual_seed(5)
@@ -224,7 +224,7 @@ class TestPosterior:
 
         monkeypatch.setattr(comfy.model_management, "load_models_gpu", lambda *args, **kwargs: None)
         pixels = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(1)) * 2 - 1
-        mean, logvar = host.library("nodes.comfy_host.vae_posterior").Posteriors(vae).encode(pixels)
+        mean, logvar = host.library("nodes.comfy_host.training.vae_posterior").Posteriors(vae).encode(pixels)
         with torch.no_grad():
             moments = vae.first_stage_model.quant_conv(vae.first_stage_model.encoder(pixels))
         assert torch.allclose(mean, moments[:, :4], atol=1e-5) and torch.allclose(logvar, moments[:, 4:].clamp(-30, 20), atol=1e-5)
@@ -235,7 +235,7 @@ class TestPosterior:
         s = build(minis)
         vae = host.value(s.graph, s.graph.add("VAELoader", vae_name=vae_file(minis, 4)))
         pixels = torch.rand(1, 3, 64, 64) * 2 - 1
-        mean, logvar = host.library("nodes.comfy_host.vae_posterior").Posteriors(vae).encode(pixels)
+        mean, logvar = host.library("nodes.comfy_host.training.vae_posterior").Posteriors(vae).encode(pixels)
         assert logvar is None
         with torch.inference_mode():
             expected = vae.encode((pixels.movedim(1, -1) + 1) / 2)

@@ -14,10 +14,10 @@ from comfy.model_base import BaseModel
 from comfy.sampler_helpers import convert_cond
 from torch import Tensor, nn
 
-from ...domain_guidance.data import Size
-from ...domain_guidance.noise_schedule import NoiseSchedule
+from ....domain_guidance.data import Size
+from ....domain_guidance.noise_schedule import NoiseSchedule
+from ..prediction import prediction_of
 from .result_file import ResultFile
-from .trainable_copy import prediction_of
 
 
 class HostTrainable:

@@ -12,17 +12,17 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import nn
 
-from ...domain_guidance.data import CachedLatents, held_out_batches, split
-from ...domain_guidance.text_free import cross_attentions
-from ...domain_guidance.training.memory import check_fits, device_memory, memory_estimate
-from ...domain_guidance.training.text_removal import take_text_out
+from ....domain_guidance.data import CachedLatents, held_out_batches, split
+from ....domain_guidance.text_free import cross_attentions
+from ....domain_guidance.training.memory import check_fits, device_memory, memory_estimate
+from ....domain_guidance.training.text_removal import take_text_out
+from ..origin import base_fingerprint
+from ..prediction import has_zero_terminal_snr, prediction_of
 from .differentiable import with_gradients
 from .lora_layers import injected, lora_tensors, make_adapters
-from .origin import base_fingerprint
-from .prediction import has_zero_terminal_snr
 from .result_file import ADAPTER, TEXT_FREE, ResultFile, host_weights
 from .trainable import HostTrainable
-from .trainable_copy import WIDE_DTYPES, check_can_be_copied, check_can_be_read, check_image_model, check_wide, copy_of, load_whole, prediction_of, training_mode
+from .trainable_copy import WIDE_DTYPES, check_can_be_copied, check_can_be_read, check_image_model, check_wide, copy_of, load_whole, training_mode
 
 # Of the domain, for measuring the constants of a text-free network, each at several noise levels (our choice).
 CONSTANT_IMAGES = 8

@@ -18,8 +18,8 @@ from comfy.sd import VAE
 from PIL import Image
 from torch import Tensor
 
-from ...domain_guidance.report import axes_grid, mosaic
-from .sampling import Sampling, as_pictures, decoded, watched
+from ....domain_guidance.report import axes_grid, mosaic
+from ..sampling import Sampling, as_pictures, decoded, watched
 from .terms import KEY, terms_of
 
 LAST, ALL = "last", "all, in proportion"

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from comfy.model_base import BaseModel
 from torch import Tensor
 
-from ...domain_guidance.guidance import Term, compose
+from ....domain_guidance.guidance import Term, compose
 from .branches import Branch, Evaluation
 from .conditioning import has_control
 from .denoiser import ComfyDenoiser, has_patches, without_patches

@@ -7,14 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import comfy.model_management
-import comfy.model_sampling
 import torch
 from comfy import model_detection
 from comfy.model_base import BaseModel
 from comfy.model_patcher import ModelPatcher
-from torch import nn
-
-from ...domain_guidance.parameterization import Prediction
 
 WIDE_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -88,23 +84,6 @@ def training_mode() -> Iterator[None]:
         yield
     finally:
         comfy.model_management.in_training = before
-
-
-def prediction_of(sampling: nn.Module) -> Prediction:
-    """What the network puts out, told by the host's own formula. Raises ValueError for kinds that the loss does not know."""
-    kinds = {
-        comfy.model_sampling.EPS.calculate_denoised: "epsilon",
-        comfy.model_sampling.V_PREDICTION.calculate_denoised: "v_prediction",
-        comfy.model_sampling.CONST.calculate_denoised: "flow",
-    }
-    kind = kinds.get(type(sampling).calculate_denoised)
-    plain = getattr(sampling, "sigma_data", 1.0) == 1.0 and getattr(sampling, "noise_scale", 1.0) == 1.0
-    if kind is None or not plain:
-        raise ValueError(
-            f"The model's sampling is of the kind {type(sampling).__mro__[-3].__name__}, expected noise prediction, velocity or "
-            "flow: train a model of one of these kinds, without a ModelSampling node that changes it."
-        )
-    return kind
 
 
 def check_image_model(model: BaseModel) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...domain_guidance.guidance import Term
+from ....domain_guidance.guidance import Term
 
 OBSERVER = "domain_guidance.observer"
 

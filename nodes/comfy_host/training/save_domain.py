@@ -10,18 +10,18 @@ import folder_paths
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...domain_guidance.domain_card import DomainCard
-from ...domain_guidance.domain_file import write_domain_file
-from ...domain_guidance.text_free import VALUES
-from ...domain_guidance.training import RunFiles
-from ...domain_guidance.unet_layouts import HOST_PREFIX
-from .empty_prompt import empty_prompt, guidance_of, pooled_of, with_guidance
+from ....domain_guidance.domain_card import DomainCard
+from ....domain_guidance.domain_file import write_domain_file
+from ....domain_guidance.text_free import VALUES
+from ....domain_guidance.training import RunFiles
+from ....domain_guidance.unet_layouts import HOST_PREFIX
+from ..empty_prompt import empty_prompt, guidance_of, pooled_of, with_guidance
+from ..guidance.terms import terms_of
+from ..origin import DomainOrigin, base_fingerprint, origin_of
+from ..prediction import has_zero_terminal_snr, prediction_of
 from .forms import model_name
-from .origin import DomainOrigin, base_fingerprint, origin_of
-from .prediction import has_zero_terminal_snr
 from .result_file import ADAPTER
-from .terms import terms_of
-from .trainable_copy import check_can_be_read, prediction_of
+from .trainable_copy import check_can_be_read
 
 
 def save_domain(model: ModelPatcher, clip, conditioning: list | None, base: ModelPatcher | None, name: str) -> Path:

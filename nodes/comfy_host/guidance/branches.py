@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ...domain_guidance.guidance import Projection, Schedule, SigmaInterval
-from ...domain_guidance.guidance.schedule import share_of
+from ....domain_guidance.guidance import Projection, Schedule, SigmaInterval
+from ....domain_guidance.guidance.schedule import share_of
 from .denoiser import ComfyDenoiser
 
 

@@ -15,12 +15,12 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from PIL import Image
 
-from ...domain_guidance.data import CachedLatents, Encoded, ImageSource, LatentCache, aspect_buckets
-from ...domain_guidance.training import Event, Finished, RunFiles, RunSettings, train_domain
-from .empty_prompt import DEFAULT_GUIDANCE, with_guidance
+from ....domain_guidance.data import CachedLatents, Encoded, ImageSource, LatentCache, aspect_buckets
+from ....domain_guidance.training import Event, Finished, RunFiles, RunSettings, train_domain
+from ..empty_prompt import DEFAULT_GUIDANCE, with_guidance
+from ..load_adapter import load_domain_adapter
+from ..load_domain import load_domain_unet
 from .forms import check_trainable, made_trainable
-from .load_adapter import load_domain_adapter
-from .load_domain import load_domain_unet
 from .progress import TrainingProgress
 from .result_file import ADAPTER
 from .vae_posterior import Posteriors

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import comfy.utils
 from PIL import Image
 
-from ...domain_guidance.data import CachedLatents, Encoded
-from ...domain_guidance.training import Evaluated, Event, OneProcess, Prepared, RunFiles, RunSettings, Sample, Step
-from ...domain_guidance.training.curves import draw_curves
+from ....domain_guidance.data import CachedLatents, Encoded
+from ....domain_guidance.training import Evaluated, Event, OneProcess, Prepared, RunFiles, RunSettings, Sample, Step
+from ....domain_guidance.training.curves import draw_curves
 from .preview import as_cover, commonest_bucket, draw, picture_of
 from .result_file import PICTURES_STEP
 from .trainable import HostTrainable

@@ -8,10 +8,10 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ..origin import base_fingerprint, origin_of
 from .branches import Branch
 from .conditioning import same_conditioning
 from .denoiser import ComfyDenoiser
-from .origin import base_fingerprint, origin_of
 from .terms import GuidanceTerm
 
 BURN = 8.0

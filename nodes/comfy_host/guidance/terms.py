@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...domain_guidance.guidance import Projection, Schedule
+from ....domain_guidance.guidance import Projection, Schedule
 
 KEY = "domain_guidance"
 

@@ -15,7 +15,7 @@ from comfy.model_base import BaseModel
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ...domain_guidance.guidance import SigmaInterval
+from ....domain_guidance.guidance import SigmaInterval
 from . import conditioning as cond
 from .branches import Branch, Evaluation
 from .compatibility import check_noising, same_architecture, text_width

@@ -1,0 +1,1 @@
+"""Domain guidance in the host's sampling: terms of a MODEL and what they cost."""

@@ -1,0 +1,1 @@
+"""Domain training in a running graph."""
