@@ -3,6 +3,6 @@
 from .interval import SigmaInterval
 from .projection import Projection
 from .schedule import Schedule
-from .terms import Term, compose
+from .terms import Reshape, Term, compose, total_weight
 
-__all__ = ["Projection", "Schedule", "SigmaInterval", "Term", "compose"]
+__all__ = ["Projection", "Reshape", "Schedule", "SigmaInterval", "Term", "compose", "total_weight"]

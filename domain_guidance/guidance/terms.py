@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from .projection import Projection
+Reshape = Callable[[Tensor, Tensor], Tensor]
+"""(difference [B, ...], prediction [B, ...]) -> difference [B, ...], in denoised space; `projection.Projection` is one."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,7 @@ class Term:
     reference: Tensor
     weight: float
     mask: Tensor | None = None
-    projection: Projection | None = None
+    projection: Reshape | None = None
 
     def __post_init__(self):
         if self.prediction.shape != self.reference.shape:
@@ -56,3 +58,11 @@ def compose(start: Tensor, terms: Iterable[Term]) -> Tensor:
     another's result, nothing is rescaled. A term of weight 0 contributes nothing, not even a rounding.
     """
     return sum((term.contribution() for term in terms if term.weight != 0), start)
+
+
+def total_weight(weighted: Iterable[tuple[float, Tensor | None]]) -> float:
+    """The largest sum of weights in any one place, of (weight, mask) pairs; a mask of None is everywhere."""
+    total = torch.zeros(())
+    for weight, mask in weighted:
+        total = total + (weight if mask is None else weight * mask.cpu())
+    return float(total.max())

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from torch import Tensor, linalg, ones, stack, zeros
+from torch import Tensor, linalg, stack
 
-from ..guidance import Term, compose
+from ..guidance import Term, compose, total_weight
 
 # A text term shorter than this share of the prediction is the rounding of one prompt evaluated twice (our choice).
 NO_TEXT = 1e-4
@@ -74,7 +74,7 @@ def measure(sampler: Tensor, terms: Sequence[Term], cfg: float, unconditional: S
     contrast = _deviation(compose(sampler, terms)) / stack(sources).amax(0)
     return Measured(
         text=_norm(text).mean().item(),
-        coefficient=1.0 - (cfg if spoken else 0.0) - _pull(plain),
+        coefficient=1.0 - (cfg if spoken else 0.0) - total_weight((term.weight, term.mask) for term in plain),
         contrast=contrast.mean().item(),
         terms=tuple(_measured_term(term, text) for term in terms),
     )
@@ -93,12 +93,6 @@ def _measured_term(term: Term, text: Tensor) -> TermMeasure:
     sign = -1.0 if term.weight < 0 else 1.0
     share = _norm(unit) / _norm(term.reference)
     return TermMeasure(float(term.weight), _norm(unit).mean().item(), sign * _cosine(unit, text).mean().item(), share.mean().item())
-
-
-def _pull(terms: Sequence[Term]) -> float:
-    """The largest sum of weights in any one place."""
-    weights = (term.weight * (ones(()) if term.mask is None else term.mask.cpu()) for term in terms)
-    return float(sum(weights, zeros(())).max())
 
 
 def _shared_reference(terms: Sequence[Term]) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from ....domain_guidance.guidance import Projection, Schedule, SigmaInterval
+from ....domain_guidance.guidance import Reshape, Schedule, SigmaInterval
 from ....domain_guidance.guidance.schedule import share_of
 from .denoiser import ComfyDenoiser
 
@@ -37,7 +37,7 @@ class Branch:
     schedule: Schedule | None
     sigma_at: Callable[[float], float]
     mask: Tensor | None
-    projection: Projection | None
+    projection: Reshape | None
     prediction: Evaluation
     subtrahend: Evaluation
     prompt_place: int | None

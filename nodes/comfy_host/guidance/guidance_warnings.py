@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 
-import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ....domain_guidance.guidance import total_weight
 from ..origin import base_fingerprint, origin_of
 from .branches import Branch
 from .conditioning import same_conditioning
@@ -28,12 +28,8 @@ def warn_of_burn(cfg: float, branches: list[Branch], sigmas: Tensor) -> None:
 
 
 def _pull(branches: list[Branch], sigma: float) -> float:
-    """The largest sum of weights on one cell of the latent."""
-    total = torch.zeros(())
-    for branch in branches:
-        weight = max(branch.weight_at(sigma), 0.0)
-        total = total + (weight if branch.mask is None else weight * branch.mask.cpu())
-    return float(total.max())
+    """What all that pulls adds up to on one cell of the latent; what pushes away does not burn."""
+    return total_weight((max(branch.weight_at(sigma), 0.0), branch.mask) for branch in branches)
 
 
 def warn_of_distilled(guider, terms: tuple[GuidanceTerm, ...], branches: list[Branch]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ....domain_guidance.guidance import Projection, Schedule
+from ....domain_guidance.guidance import Reshape, Schedule
 
 KEY = "domain_guidance"
 
@@ -50,7 +50,7 @@ class GuidanceTerm:
     end_percent: float = 1.0
     schedule: Schedule | None = None
     control: str = "same"
-    projection: Projection | None = None
+    projection: Reshape | None = None
     mask: Tensor | None = None
 
     @property
