@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-
 import comfy.model_management
-import folder_paths
 import numpy as np
 import torch
 from comfy_api.latest import io
 
-from ..domain_guidance.data import BatchImages, FolderImages, ImageSource
 from ..domain_guidance.training import RunSettings
 from .comfy_host.empty_prompt import empty_prompt
+from .comfy_host.input_folder import NO_FOLDER, folder_choices, folder_fingerprint, image_source
 from .comfy_host.training.progress import TrainingProgress
 from .comfy_host.training.result_file import ADAPTER, FORMS
 from .comfy_host.training.train import TrainRequest, train_in_host
 
-NO_FOLDER = "none"
 RATES = {ADAPTER: 1e-4}
 FULL_RATE = 1e-5  # arXiv 2312.08195
 
@@ -46,7 +41,7 @@ class DomainGuidanceTrain(io.ComfyNode):
                 ),
                 io.Image.Input("images", optional=True, tooltip="The domain's images, as a batch. For many images use a folder."),
                 io.Combo.Input(
-                    "folder", options=[NO_FOLDER, *folder_paths.get_input_subfolders()], default=NO_FOLDER, optional=True,
+                    "folder", options=folder_choices(), default=NO_FOLDER, optional=True,
                     tooltip="Instead of images: a sub-folder of ComfyUI's input folder, with all its sub-folders.",
                 ),
                 io.Combo.Input(
@@ -123,11 +118,7 @@ class DomainGuidanceTrain(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, folder: str = NO_FOLDER, **_) -> str:
-        """A folder's content is an input, too: new images make the node run again."""
-        if folder == NO_FOLDER or not os.path.isdir(path := _folder(folder)):
-            return ""
-        source = FolderImages(path)
-        return hashlib.sha256("\n".join(map(source.stamp, range(len(source)))).encode()).hexdigest()
+        return folder_fingerprint(folder)
 
     @classmethod
     def execute(
@@ -141,27 +132,11 @@ class DomainGuidanceTrain(io.ComfyNode):
             eight_bit_adam=eight_bit_adam, sample_every=preview_every, evaluate_every=evaluate_every, checkpoint_every=checkpoint_every,
         )  # fmt: skip
         request = TrainRequest(form, rank, resolution, save_name, on_existing, gradient_checkpointing, settings)
-        source = _source(images, folder)
+        source = image_source(images, folder, "Train Domain")
         progress = TrainingProgress(_line_at(cls.hidden.unique_id))
         trained = train_in_host(model, vae, empty_prompt(clip, empty_conditioning), source, request, progress)
         curves = torch.from_numpy(np.asarray(trained.curves, dtype=np.float32) / 255)[None]
         return io.NodeOutput(trained.model, curves, trained.file)
-
-
-def _source(images: torch.Tensor | None, folder: str) -> ImageSource:
-    if (images is None) == (folder == NO_FOLDER):
-        given = "both images and a folder" if images is not None else "neither images nor a folder"
-        raise ValueError(f"Train Domain got {given}: connect images, or choose a sub-folder of the input folder.")
-    return BatchImages(images) if images is not None else FolderImages(_folder(folder))
-
-
-def _folder(name: str) -> str:
-    # A combo is untrusted: the API takes any string.
-    root = os.path.realpath(folder_paths.get_input_directory())
-    path = os.path.realpath(os.path.join(root, name))
-    if os.path.commonpath((root, path)) != root:
-        raise ValueError(f"The folder '{name}' is outside of ComfyUI's input folder: put the images into a sub-folder of it.")
-    return path
 
 
 def _precision(chosen: str) -> str:

@@ -43,7 +43,7 @@ def draw_plot(plot: Plot, x_label: str, width: int, height: int) -> Image.Image:
     canvas = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(canvas)
     values = [y for curve in plot.curves for y in curve.y if math.isfinite(y)]
-    ticks = _ticks(min([plot.low, *values]), max([plot.high, *values]), plot.logarithmic)
+    ticks = round_ticks(min([plot.low, *values]), max([plot.high, *values]), plot.logarithmic)
     last = max((x for curve in plot.curves for x in curve.x), default=1)
 
     def place(x: float, y: float) -> tuple[float, float]:
@@ -101,7 +101,7 @@ def _share(y: float, ticks: Sequence[float], logarithmic: bool) -> float:
     return (y - low) / (high - low)
 
 
-def _ticks(low: float, high: float, logarithmic: bool) -> list[float]:
+def round_ticks(low: float, high: float, logarithmic: bool = False) -> list[float]:
     """Round numbers that enclose both ends."""
     if logarithmic:
         first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))

@@ -79,9 +79,9 @@ def test_new_images_in_the_folder_make_the_node_run_again(host, minis, base_dire
 
 @pytest.mark.parametrize("folder", ["../models", "..", "/etc"])
 def test_a_folder_outside_of_the_input_folder_is_refused(host, minis, folder):
-    source = host.library("nodes.train")._source
+    image_source = host.library("nodes.comfy_host.input_folder").image_source
     with pytest.raises(ValueError, match="outside of ComfyUI's input folder"):
-        source(None, folder)
+        image_source(None, folder, "Train Domain")
     t = from_folder(minis, "outside the folder", folder)
     with pytest.raises(PromptError):
         host.value(t.graph, t.node)

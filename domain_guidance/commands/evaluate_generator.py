@@ -1,0 +1,110 @@
+"""`python -m domain_guidance evaluate-generator`: a StyleGAN2's pictures measured against real ones.
+
+The protocol of arXiv 2212.04473: 2,000 samples at truncation 0.7 against real images of the target class, diversity in groups,
+and a CLIP score where a prompt is given. Distances are of CLIP embeddings [choice]; LPIPS would need weights of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..data import FolderImages
+from ..evaluation import clip_score, diversity, embed, grouped_diversity, nearest
+from ..generators import Generator, build_generator, latents, open_generator_file
+from ..generators.drawing import check_flat, one_hot
+from .clip_folder import ClipFolder
+from .evaluate import add_measure_options, chosen_device, fid, measured, tell
+from .interrupts import Check
+
+logger = logging.getLogger(__name__)
+
+
+def add_evaluate_generator_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="generator file, or a foreign one that convert reads")
+    parser.add_argument("--count", type=int, default=2000, help="how many pictures, of seeds 0, 1, ... (default: 2000)")
+    parser.add_argument("--truncation", type=float, default=0.7, help="psi: 1 for all of the variety (default: 0.7)")
+    parser.add_argument("--label", type=int, help="class of a generator that knows classes")
+    parser.add_argument("--groups", type=int, default=10, help="groups of seeds in which diversity is measured as well (default: 10)")
+    parser.add_argument("--prompt", help="text that the pictures should show, for a CLIP score; --clip must be a whole CLIP")
+    parser.add_argument("--source", type=Path, help="the generator before its adaptation: how much of its diversity is left")
+    add_measure_options(parser)
+
+
+class GeneratorImages:
+    """A generator's pictures as a `data.ImageSource`, image i from seed i alone, drawn when it is asked for."""
+
+    def __init__(self, generator: Generator, count: int, psi: float, labels: Tensor | None = None):
+        self._generator, self._count, self._psi, self._labels = generator, count, psi, labels
+
+    def __len__(self) -> int:
+        return self._count
+
+    @torch.no_grad()
+    def load(self, index: int) -> Tensor:
+        z = latents([index], self._generator.config.z_dim).to(self._generator.mapping.w_avg)
+        return self._generator(z, self._labels, psi=self._psi)[0].clamp(-1, 1).cpu()
+
+    def name(self, index: int) -> str:
+        return f"seed {index}"
+
+
+def evaluate_generator(options: argparse.Namespace, check: Check) -> None:
+    """Measure as the options say. check: called between batches. Raises GeneratorFileError or ValueError with one sentence."""
+    if options.count < 2 or not 1 <= options.groups <= options.count // 2:
+        raise ValueError(f"--count is {options.count} and --groups {options.groups}, expected at least 2 pictures and as many for each group.")
+    encoder = ClipFolder(options.clip, chosen_device())
+    text = encoder.embed_text(options.prompt) if options.prompt else None
+    samples, reference = drawn_from(options.file, options), FolderImages(options.reference)
+    made = measured(samples, reference, encoder, options, check)
+    features = unit(made.embedded.features)
+    groups = torch.arange(len(features)) * options.groups // len(features)
+    more = fid(samples, reference, options, check) | {
+        "truncation": options.truncation,
+        "label": options.label,
+        "groups": options.groups,
+        "diversity_in_groups": grouped_diversity(features, groups),
+        "diversity_by_nearest_reference": _by_reference(features, made.measures.nearest.index.cpu()),
+    }
+    if text is not None:
+        more |= {"prompt": options.prompt, "clip_score": clip_score(features, text)}
+    if options.source is not None:
+        before = embed(drawn_from(options.source, options), encoder, batch_size=options.batch_size, done=lambda count: check())
+        more["source_diversity"] = diversity(unit(before.features))
+    tell(made, more, options)
+    _tell(more, made.measures.diversity, options)
+
+
+def drawn_from(file: Path, options: argparse.Namespace) -> GeneratorImages:
+    """Raises GeneratorFileError for a generator that cannot be read, or whose pictures need a camera."""
+    read = open_generator_file(file)
+    check_flat(read)
+    generator = build_generator(read).to(chosen_device())
+    return GeneratorImages(generator, options.count, options.truncation, one_hot(options.label, generator))
+
+
+def unit(features: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(features.double(), dim=1)
+
+
+def _by_reference(features: Tensor, groups: Tensor) -> tuple[float, float] | None:
+    """Diversity among samples of one nearest reference image (Ojha et al. 2021); None where no two share one."""
+    return grouped_diversity(features, groups) if groups.unique(return_counts=True)[1].max() > 1 else None
+
+
+def _tell(more: dict[str, Any], now: float, options: argparse.Namespace) -> None:
+    mean, deviation = more["diversity_in_groups"]
+    size = options.count // options.groups
+    logger.info("Diversity in %d groups of %d seeds: %.3g, standard deviation %.2g.", options.groups, size, mean, deviation)
+    if more["diversity_by_nearest_reference"] is not None:
+        logger.info("Diversity among images of one nearest reference image: %.3g, standard deviation %.2g.", *more["diversity_by_nearest_reference"])
+    if "clip_score" in more:
+        logger.info("CLIP score of '%s': %.1f of 100, %d images.", options.prompt, more["clip_score"], options.count)
+    if "source_diversity" in more:
+        before = more["source_diversity"]
+        logger.info("The source's diversity is %.3g at the same seeds: %.0f%% of it is left.", before, 100 * now / before)

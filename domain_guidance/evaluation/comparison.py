@@ -1,0 +1,77 @@
+"""One set of pictures compared with another, from the pictures to measures, words, a picture and JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+
+from ..atomic_file import replacing
+from ..data import ImageSource
+from .embedding import Embedded, Encoder, embed
+from .measures import Measures, as_json, measure
+from .picture import COLUMNS, Pair, draw_measures
+from .words import describe
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """embedded: the features of the samples. text: a statement a line. picture: see `draw_measures`. facts: JSON values."""
+
+    measures: Measures
+    embedded: Embedded
+    text: str
+    picture: Image.Image
+    facts: dict[str, Any]
+
+
+def compare(
+    samples: ImageSource,
+    reference: ImageSource,
+    encoder: Encoder,
+    *,
+    neighbours: int = 3,
+    seed: int = 0,
+    batch_size: int = 16,
+    device: torch.device | str = "cpu",
+    done: Callable[[int], None] = lambda count: None,
+    check: Callable[[], None] = lambda: None,
+) -> Comparison:
+    """Compare pictures with a reference.
+
+    done: told how many pictures of both sets were read so far; check: called between the measures; both may raise. device: of the
+    measures' arithmetic, float64. Raises ValueError, one sentence, for fewer than 2 pictures of either.
+    """
+    ours = embed(samples, encoder, batch_size=batch_size, done=done)
+    theirs = embed(reference, encoder, batch_size=batch_size, done=lambda count: done(len(samples) + count))
+    measures = measure(ours.features.to(device), theirs.features.to(device), neighbours=neighbours, seed=seed, check=check)
+    found = [
+        (ours.places[number], theirs.places[place], distance)
+        for number, (place, distance) in enumerate(zip(measures.nearest.index.tolist(), measures.nearest.distance.tolist()))
+    ]
+    pairs = [Pair(_picture(samples, a), _picture(reference, b), distance) for a, b, distance in (found[n] for n in measures.closest(COLUMNS))]
+    facts = as_json(measures) | {
+        "encoder": encoder.name,
+        "seed": seed,
+        "nearest": [{"image": samples.name(a), "reference": reference.name(b), "distance": round(distance, 6)} for a, b, distance in found],
+    }
+    return Comparison(measures, ours, describe(measures, encoder.name), draw_measures(measures, pairs, encoder.name), facts)
+
+
+def write_json(path: str | os.PathLike, facts: dict[str, Any]) -> None:
+    """Writes the file and its folder, whole or not at all. Raises OSError."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as part:
+        part.write_text(json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _picture(source: ImageSource, index: int) -> Image.Image:
+    levels = ((source.load(index) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return Image.fromarray(levels.permute(1, 2, 0).numpy())

@@ -1,0 +1,77 @@
+"""From pictures to features: one size for all of them, batches, and an encoder that a host brings."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from ..data import ImageError, ImageSource
+
+logger = logging.getLogger(__name__)
+
+
+class Encoder(Protocol):
+    """An image encoder. name: what it is called in reports. size: the side of its pictures in pixels."""
+
+    name: str
+    size: int
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        """Pictures [B, 3, size, size] in [-1, 1] to features [B, D]."""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """features [N, D], float32, on the CPU; places: which pictures of the source they are of."""
+
+    features: Tensor
+    places: list[int]
+
+
+def embed(source: ImageSource, encoder: Encoder, *, batch_size: int = 16, done: Callable[[int], None] = lambda count: None) -> Embedded:
+    """The features of all pictures of a source. done: told after each batch how many pictures were read; it may raise.
+
+    A picture that cannot be read is named in the log and left out. Raises ValueError where none can, or the encoder fails.
+    """
+    features, places = [], []
+    for start in range(0, len(source), batch_size):
+        squares = dict(_squares(source, range(start, min(start + batch_size, len(source))), encoder.size))
+        if squares:
+            features.append(encoder(torch.stack([*squares.values()])).float().cpu())
+            places += squares
+        done(min(start + batch_size, len(source)))
+    if not features:
+        raise ValueError(f"None of the {len(source)} images can be read: look into the log for the reasons.")
+    found = torch.cat(features)
+    if not found.isfinite().all():
+        raise ValueError(f"The features of '{encoder.name}' hold NaN or infinity: load it in full precision.")
+    return Embedded(found, places)
+
+
+def centre_square(pixels: Tensor, size: int) -> Tensor:
+    """A picture [3, H, W] in [-1, 1] as CLIP reads it: shorter side to `size`, bicubic, the middle cut out, in 8-bit levels.
+
+    [3, size, size] in [-1, 1] (Radford et al. 2021, arXiv 2103.00020; antialiased, as in their release).
+    """
+    height, width = pixels.shape[1:]
+    if (height, width) != (size, size):
+        scale = size / min(height, width)
+        shape = (max(size, round(scale * height)), max(size, round(scale * width)))
+        pixels = interpolate(pixels[None], shape, mode="bicubic", antialias=True)[0]
+    top, left = (pixels.shape[1] - size) // 2, (pixels.shape[2] - size) // 2
+    levels = ((pixels[:, top : top + size, left : left + size].clamp(-1, 1) + 1) * 127.5).round()
+    return levels / 127.5 - 1
+
+
+def _squares(source: ImageSource, places: Iterable[int], size: int) -> Iterator[tuple[int, Tensor]]:
+    for index in places:
+        try:
+            yield index, centre_square(source.load(index), size)
+        except ImageError as error:
+            logger.warning("'%s' is left out, because %s.", source.name(index), error)

@@ -1,0 +1,50 @@
+"""The measures in plain words, each with the number of images it rests on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .measures import Measures
+from .memorisation import describe as describe_memorisation
+
+FEW = 50  # images; below, the kernel distance is hardly more than noise [choice]
+
+
+def describe(measures: Measures, encoder: str) -> str:
+    """One statement a line, the numbers of images first."""
+    counts = f"{measures.samples} images against {measures.references} of the reference, seen by {encoder}."
+    return "\n".join([counts, *statements(measures), *warnings(measures)])
+
+
+def statements(measures: Measures) -> Iterator[str]:
+    """Distance, precision and recall, diversity, memorisation."""
+    kid = measures.kid
+    yield f"Distance (KID) {kid.value:.3g}, 95% interval {kid.low:.3g} to {kid.high:.3g}; 0 is no distance.{_halves(measures)}"
+    yield f"CMMD {measures.cmmd:.3g}; 0 is no distance, and it has no interval."
+    if measures.precision_recall is not None:
+        found = measures.precision_recall
+        yield (
+            f"Precision {found.precision:.0%}: so many images look like the reference. Recall {found.recall:.0%}: so much of the "
+            "reference is seen in the images."
+        )
+    share = f": {measures.diversity / measures.reference_diversity:.0%} of it" if measures.reference_diversity else ""
+    yield f"Diversity {measures.diversity:.3g}, that of the reference {measures.reference_diversity:.3g}{share}."
+    yield describe_memorisation(measures.memorisation)
+
+
+def warnings(measures: Measures) -> Iterator[str]:
+    """What the numbers of images do not allow to say."""
+    few = min(measures.samples, measures.references)
+    if few < FEW:
+        yield f"Caution: with {few} images the distance is rough; take at least {FEW} of each."
+    if measures.precision_recall is None:
+        yield f"Precision and recall need more than {measures.neighbours} images of each."
+    elif measures.samples != measures.references:
+        yield "Precision and recall depend on both numbers of images: compare runs that have the same."
+
+
+def _halves(measures: Measures) -> str:
+    if measures.halves is None:
+        return ""
+    verdict = "The images differ from the reference" if measures.differs else "No difference to the reference can be told"
+    return f" Two halves of the reference are up to {measures.halves:.2g} apart. {verdict}."

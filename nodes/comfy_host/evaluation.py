@@ -1,0 +1,63 @@
+"""Comparing pictures with the CLIP vision model that the host has loaded: its progress bar, its Cancel, its output folder."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from pathlib import Path
+
+import comfy.clip_vision
+import comfy.model_management
+import comfy.utils
+import folder_paths
+from torch import Tensor
+
+from ...domain_guidance.data import ImageSource
+from ...domain_guidance.evaluation import Comparison, compare, write_json
+
+BATCH = 16  # images; a ViT-H of the host needs about 1 GB for as many
+
+
+class HostEncoder:
+    """The host's CLIP vision model as an `evaluation.Encoder`: its image embeddings."""
+
+    def __init__(self, clip_vision: comfy.clip_vision.ClipVisionModel):
+        self._clip_vision = clip_vision
+        self.size = clip_vision.image_size
+        kind, width = clip_vision.model_type.removesuffix("_vision_model"), clip_vision.config["hidden_size"]
+        self.name = f"{kind} of width {width} at {self.size} px"  # the host keeps no file name
+
+    def __call__(self, pixels: Tensor) -> Tensor:
+        images = ((pixels + 1) / 2).movedim(1, -1)
+        return self._clip_vision.encode_image(images)["image_embeds"]
+
+
+def evaluate_in_host(
+    clip_vision: comfy.clip_vision.ClipVisionModel, samples: ImageSource, reference: ImageSource, save_name: str, neighbours: int, seed: int
+) -> tuple[Comparison, Path]:
+    """The comparison, and the JSON file that it was written to. Raises ValueError, one sentence."""
+    path = free_path(folder_paths.get_output_directory(), save_name)
+    check = comfy.model_management.throw_exception_if_processing_interrupted
+    bar = comfy.utils.ProgressBar(len(samples) + len(reference))
+
+    def done(count: int) -> None:
+        bar.update_absolute(count)
+        check()
+
+    made = compare(samples, reference, HostEncoder(clip_vision), neighbours=neighbours, seed=seed, batch_size=BATCH, done=done, check=check)
+    try:
+        write_json(path, made.facts)
+    except OSError as error:
+        raise ValueError(f"The file '{path}' cannot be written ({error.strerror}): check the output folder.") from error
+    logging.info("Domain Guidance: the evaluation is in '%s'.", path)
+    return made, path
+
+
+def free_path(folder: str, name: str) -> Path:
+    """name.json in the folder, or the first of name-2.json, ... that is free. Raises ValueError for a name with folders in it."""
+    name = name.removesuffix(".json")
+    if not name or name.startswith(".") or os.path.basename(name.replace("\\", "/")) != name:
+        raise ValueError(f"'{name}' cannot be the name of a file: give a plain name without folders.")
+    names = itertools.chain([name], (f"{name}-{version}" for version in itertools.count(2)))
+    return next(path for path in (Path(folder) / f"{name}.json" for name in names) if not path.exists())

@@ -1,0 +1,42 @@
+"""Pictures that a user gives to a node: a batch, or a sub-folder of the host's input folder."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import folder_paths
+from torch import Tensor
+
+from ...domain_guidance.data import BatchImages, FolderImages, ImageSource
+
+NO_FOLDER = "none"
+
+
+def folder_choices() -> list[str]:
+    return [NO_FOLDER, *folder_paths.get_input_subfolders()]
+
+
+def image_source(images: Tensor | None, folder: str, node: str, what: str = "images") -> ImageSource:
+    """What was given, of a batch and a folder's name. Raises ValueError, one sentence that names `node`, for both or neither."""
+    if (images is None) == (folder == NO_FOLDER):
+        given = f"both {what} and a folder" if images is not None else f"neither {what} nor a folder"
+        raise ValueError(f"{node} got {given}: connect {what}, or choose a sub-folder of the input folder.")
+    return BatchImages(images) if images is not None else FolderImages(input_folder(folder))
+
+
+def input_folder(name: str) -> str:
+    # A combo is untrusted: the API takes any string.
+    root = os.path.realpath(folder_paths.get_input_directory())
+    path = os.path.realpath(os.path.join(root, name))
+    if os.path.commonpath((root, path)) != root:
+        raise ValueError(f"The folder '{name}' is outside of ComfyUI's input folder: put the images into a sub-folder of it.")
+    return path
+
+
+def folder_fingerprint(folder: str) -> str:
+    """Changes with the folder's images, which are an input, too. Empty for no folder, or one that is not there."""
+    if folder == NO_FOLDER or not os.path.isdir(path := input_folder(folder)):
+        return ""
+    source = FolderImages(path)
+    return hashlib.sha256("\n".join(map(source.stamp, range(len(source)))).encode()).hexdigest()

@@ -1,0 +1,284 @@
+"""`python -m domain_guidance evaluate | evaluate-generator`, on a tiny CLIP folder, painted plates and a tiny generator."""
+
+import json
+import logging
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+sys.path.append(str(Path(__file__).parent))
+
+import mini_clip  # noqa: E402
+import mini_pipeline  # noqa: E402
+
+from domain_guidance.__main__ import main  # noqa: E402
+from domain_guidance.commands.clip_folder import ClipFolder  # noqa: E402
+from domain_guidance.data import FolderImages  # noqa: E402
+from domain_guidance.evaluation import clip_score, diversity, embed  # noqa: E402
+from domain_guidance.generators import Generator, GeneratorCard, GeneratorConfig, write_generator_file  # noqa: E402
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Folders `images` (30 plates), `reference` (24 others), `clip`, and two generators of 32 px."""
+    folder = tmp_path_factory.mktemp("evaluation")
+    mini_pipeline.write_images(folder / "reference")
+    mini_pipeline.write_images(folder / "both", count=54)
+    (folder / "images").mkdir()
+    for path in sorted((folder / "both").iterdir())[24:]:
+        shutil.copy(path, folder / "images")
+    mini_clip.write_clip(folder / "clip")
+    for seed, name in enumerate(("adapted", "source")):
+        torch.manual_seed(seed)
+        config = GeneratorConfig(32, (8, 8, 8, 8), z_dim=8, w_dim=8, mapping_layers=2)
+        write_generator_file(folder / f"{name}.safetensors", Generator(config).state_dict(), GeneratorCard(config))
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def said(caplog):
+    caplog.set_level(logging.INFO)
+    return caplog
+
+
+def evaluate(place, *words, images="images", clip="clip"):
+    return main(["evaluate", "--images", str(place / images), "--reference", str(place / "reference"), "--clip", str(place / clip), *map(str, words)])
+
+
+def evaluate_generator(place, *words):
+    return main(["evaluate-generator", str(place / "adapted.safetensors"), "--reference", str(place / "reference"), "--clip", str(place / "clip"), *map(str, words)])
+
+
+def test_evaluate_says_the_measures_and_writes_numbers_and_plot(place, tmp_path, said):
+    assert evaluate(place, "--out", tmp_path / "new" / "facts.json", "--plot", tmp_path / "other" / "plot.png") == 0
+    facts = json.loads((tmp_path / "new" / "facts.json").read_text(encoding="utf-8"))
+    assert (facts["images"], facts["reference_images"]) == (30, 24) and facts["encoder"] == "clip"
+    assert facts["nearest"][0]["image"] == "024.png" and facts["nearest"][0]["reference"].endswith(".png")
+    assert "30 images against 24 of the reference, seen by clip." in said.text and f"{facts['kid']['value']:.3g}" in said.text
+    assert "fid" not in facts and "FID" not in said.text
+    assert Image.open(tmp_path / "other" / "plot.png").width == 1260
+
+
+def test_a_folder_with_itself_is_at_no_distance_whatever_the_batches(place, tmp_path):
+    assert evaluate(place, "--out", tmp_path / "facts.json", "--batch-size", 7, images="reference") == 0
+    facts = json.loads((tmp_path / "facts.json").read_text(encoding="utf-8"))
+    assert facts["cmmd"] == pytest.approx(0, abs=1e-9) and facts["precision"] == facts["recall"] == 1.0
+    assert all(entry["image"] == entry["reference"] for entry in facts["nearest"])
+
+
+def test_the_image_half_alone_gives_the_same_features(place, tmp_path):
+    from transformers import CLIPVisionModelWithProjection
+
+    CLIPVisionModelWithProjection.from_pretrained(place / "clip").save_pretrained(tmp_path / "half")
+    source = FolderImages(place / "images")
+    whole, half = (embed(source, ClipFolder(folder, CPU)).features for folder in (place / "clip", tmp_path / "half"))
+    assert torch.allclose(whole, half, atol=1e-6) and whole.std(0).min() > 1e-4
+    assert "reads no text" in str(pytest.raises(ValueError, ClipFolder(tmp_path / "half", CPU).embed_text, "a plate").value)
+
+
+def test_features_are_those_of_transformers_own_preparation(place):
+    """32 px pictures need no resizing; mean and deviation are CLIP's."""
+    from transformers import CLIPModel
+
+    source = FolderImages(place / "images")
+    pixels = torch.stack([source.load(number) for number in range(4)])
+    mean, deviation = (torch.tensor(v)[:, None, None] for v in ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]))
+    vision = CLIPModel.from_pretrained(place / "clip")
+    with torch.no_grad():
+        pooled = vision.vision_model(pixel_values=((pixels + 1) / 2 - mean) / deviation).pooler_output
+        expected = vision.visual_projection(pooled)
+    assert torch.allclose(embed(source, ClipFolder(place / "clip", CPU)).features[:4], expected, atol=1e-5)
+
+
+def test_a_preprocessor_of_the_folder_is_heeded(place, tmp_path):
+    shutil.copytree(place / "clip", tmp_path / "other")
+    (tmp_path / "other" / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5] * 3, "image_std": [0.5] * 3}))
+    source = FolderImages(place / "images")
+    ours, theirs = (embed(source, ClipFolder(folder, CPU)).features for folder in (place / "clip", tmp_path / "other"))
+    assert not torch.allclose(ours, theirs, atol=1e-3)
+
+
+def test_a_clip_without_its_projection_is_refused_rather_than_filled_with_noise(place, tmp_path, said):
+    shutil.copytree(place / "clip", tmp_path / "clip")
+    weights = load_file(tmp_path / "clip" / "model.safetensors")
+    del weights["visual_projection.weight"]
+    save_file(weights, tmp_path / "clip" / "model.safetensors", {"format": "pt"})
+    assert evaluate(place, clip=tmp_path / "clip") == 1
+    assert "lacks the weight 'visual_projection.weight': give a CLIP with its projection" in said.text
+
+
+@pytest.mark.parametrize("spoil, words", [
+    (lambda folder: (folder / "config.json").unlink(), "cannot be read as JSON"),
+    (lambda folder: (folder / "config.json").write_text("{"), "cannot be read as JSON"),
+    (lambda folder: (folder / "config.json").write_text('{"model_type": "bert"}'), "its config.json names 'bert'"),
+    (lambda folder: (folder / "model.safetensors").unlink(), "no weights in the safetensors format"),
+])  # fmt: skip
+def test_a_folder_of_something_else_is_refused_in_a_sentence(place, tmp_path, said, spoil, words):
+    shutil.copytree(place / "clip", tmp_path / "clip")
+    spoil(tmp_path / "clip")
+    assert evaluate(place, clip=tmp_path / "clip") == 1
+    stopped = [record.message for record in said.records if record.message.startswith("Stopped: ")]
+    assert len(stopped) == 1 and words in stopped[0] and "\n" not in stopped[0]
+
+
+def test_weights_in_a_pickle_are_not_read(place, tmp_path, said):
+    shutil.copytree(place / "clip", tmp_path / "clip")
+    torch.save(load_file(tmp_path / "clip" / "model.safetensors"), tmp_path / "clip" / "pytorch_model.bin")
+    (tmp_path / "clip" / "model.safetensors").unlink()
+    assert evaluate(place, clip=tmp_path / "clip") == 1
+    assert "no weights in the safetensors format" in said.text
+
+
+@pytest.mark.parametrize("words, said_of_it", [
+    (("--batch-size", 0), "--batch-size is 0"), (("--neighbours", 0), "--neighbours 0"), (("--reference", "nowhere"), "no image folder 'nowhere'"),
+])  # fmt: skip
+def test_options_that_make_no_sense_are_refused(place, said, words, said_of_it):
+    assert evaluate(place, *words) == 1
+    assert said_of_it in said.text
+
+
+def test_a_result_that_cannot_be_written_is_named(place, tmp_path, said):
+    (tmp_path / "taken").write_text("a file, not a folder")
+    assert evaluate(place, "--out", tmp_path / "taken" / "facts.json") == 1
+    assert "cannot be written" in said.text
+
+
+def test_a_stop_is_heard_between_batches(place, monkeypatch):
+    from domain_guidance.commands import evaluate as command
+
+    heard = []
+
+    def check():
+        heard.append(1)
+        if len(heard) == 3:
+            raise KeyboardInterrupt
+
+    seen, original = [], ClipFolder.__call__
+    monkeypatch.setattr(ClipFolder, "__call__", lambda self, pixels: seen.append(len(pixels)) or original(self, pixels))
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    command.add_evaluate_options(parser)
+    options = parser.parse_args(["--images", str(place / "images"), "--reference", str(place / "reference"), "--clip", str(place / "clip"), "--batch-size", "10"])
+    with pytest.raises(KeyboardInterrupt):
+        command.evaluate(options, check)
+    assert seen == [10, 10, 10]
+
+
+# --- evaluate-generator ----------------------------------------------------------------------------------------------
+
+
+def test_a_generator_is_measured_by_the_papers_protocol(place, tmp_path, said):
+    assert evaluate_generator(place, "--count", 60, "--groups", 5, "--source", place / "source.safetensors", "--prompt", "a plate", "--out", tmp_path / "f.json") == 0
+    facts = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))
+    assert (facts["images"], facts["reference_images"], facts["truncation"], facts["groups"]) == (60, 24, 0.7, 5)
+    assert facts["nearest"][59]["image"] == "seed 59"
+    # The same pictures as `generate` draws, measured by hand.
+    drawn = tmp_path / "drawn"
+    assert main(["generate", str(place / "adapted.safetensors"), "--seeds", "0-59", "--truncation", "0.7", "--out", str(drawn)]) == 0
+    encoder = ClipFolder(place / "clip", CPU)
+    features = torch.nn.functional.normalize(embed(FolderImages(drawn), encoder).features.double(), dim=1)
+    assert facts["diversity"] == pytest.approx(diversity(features), rel=1e-5)
+    groups = torch.tensor([diversity(group) for group in features.split(12)])
+    assert facts["diversity_in_groups"] == pytest.approx([groups.mean().item(), groups.std().item()], rel=1e-5)
+    assert facts["clip_score"] == pytest.approx(clip_score(features, encoder.embed_text("a plate")), rel=1e-5)
+    assert facts["source_diversity"] != pytest.approx(facts["diversity"], rel=1e-3)
+    assert "Diversity in 5 groups of 12 seeds" in said.text and "60 images" in said.text and "of it is left" in said.text
+
+
+def test_a_generator_keeps_all_of_its_own_diversity(place, tmp_path, said):
+    assert evaluate_generator(place, "--count", 8, "--groups", 2, "--source", place / "adapted.safetensors") == 0
+    assert "100% of it is left" in said.text
+
+
+def test_two_thousand_samples_at_truncation_seven_tenths_are_the_default():
+    import argparse
+
+    from domain_guidance.commands.evaluate_generator import add_evaluate_generator_options
+
+    parser = argparse.ArgumentParser()
+    add_evaluate_generator_options(parser)
+    options = parser.parse_args(["g.safetensors", "--reference", "r", "--clip", "c"])
+    assert (options.count, options.truncation) == (2000, 0.7)
+
+
+def test_a_class_is_drawn_where_the_generator_knows_it(place, tmp_path, said):
+    config = GeneratorConfig(32, (8, 8, 8, 8), z_dim=8, w_dim=8, c_dim=3, mapping_layers=2)
+    write_generator_file(tmp_path / "classes.safetensors", Generator(config).state_dict(), GeneratorCard(config))
+    nearest = []
+    for label in (0, 2):
+        words = ["evaluate-generator", tmp_path / "classes.safetensors", "--reference", place / "reference", "--clip", place / "clip", "--count", 8,
+                 "--groups", 2, "--label", label, "--out", tmp_path / f"{label}.json"]  # fmt: skip
+        assert main([*map(str, words)]) == 0
+        nearest.append([entry["distance"] for entry in json.loads((tmp_path / f"{label}.json").read_text())["nearest"]])
+    assert nearest[0] != pytest.approx(nearest[1], abs=1e-4)
+    assert evaluate_generator(place, "--label", 1) == 1
+    assert "The label 1 is given and the generator has no classes" in said.text
+
+
+@pytest.mark.parametrize("words", [("--count", 1), ("--groups", 0), ("--count", 8, "--groups", 5)], ids=str)
+def test_counts_and_groups_that_leave_no_pairs_are_refused(place, said, words):
+    assert evaluate_generator(place, *words) == 1
+    assert "as many for each group" in said.text
+
+
+# --- FID -------------------------------------------------------------------------------------------------------------
+
+
+def test_fid_without_torch_fidelity_says_what_to_do(place, said, monkeypatch):
+    from domain_guidance.evaluation import fidelity
+
+    monkeypatch.setattr(fidelity, "find_spec", lambda name: None)
+    assert evaluate(place, "--inception", place / "weights.pth") == 1
+    assert "needs the package torch-fidelity, which is not installed: install it, or leave the option off" in said.text
+
+
+@pytest.fixture(scope="module")
+def inception(place):
+    """torch-fidelity's InceptionV3 with the random weights it is born with, as a file."""
+    pytest.importorskip("torch_fidelity")
+    from torch_fidelity import feature_extractor_inceptionv3 as module
+
+    patch = pytest.MonkeyPatch()
+    patch.setattr(module, "load_state_dict_from_url", lambda *_, **__: {})
+    patch.setattr(module.FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
+    torch.manual_seed(0)
+    network = module.FeatureExtractorInceptionV3("born", ["2048"])
+    patch.undo()
+    torch.save(network.state_dict(), place / "inception.pth")
+    return place / "inception.pth"
+
+
+def test_fid_is_said_with_its_numbers_of_images(place, tmp_path, said, inception):
+    from domain_guidance.evaluation import frechet_distance, inception_features
+
+    assert evaluate(place, "--inception", inception, "--out", tmp_path / "f.json") == 0
+    facts = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))
+    assert (facts["fid_images"], facts["fid_reference_images"]) == (30, 24)
+    assert "from 30 and 24 images" in said.text
+    ours, theirs = (inception_features(FolderImages(place / name), inception, CPU, lambda: None) for name in ("images", "reference"))
+    assert ours.shape == (30, 2048) and facts["fid"] == pytest.approx(frechet_distance(ours, theirs), rel=1e-4)
+
+
+def test_other_weights_and_pickles_that_would_run_something_are_refused(place, tmp_path, said):
+    pytest.importorskip("torch_fidelity")
+    torch.save({"weight": torch.zeros(2)}, tmp_path / "other.pth")
+
+    class Hostile:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "executed",)
+
+    torch.save({"weight": Hostile()}, tmp_path / "hostile.pth")
+    (tmp_path / "text.pth").write_text("no weights")
+    for name in ("other.pth", "hostile.pth", "text.pth", "missing.pth"):
+        said.clear()
+        assert evaluate(place, "--inception", tmp_path / name) == 1
+        assert f"'{name}' does not hold torch-fidelity's InceptionV3 weights" in said.text
+    assert not (tmp_path / "executed").exists()
