@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from math import inf
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 
 from ..noise_schedule import NoiseSchedule
 from ..parameterization import Prediction, add_noise
+from ..training import Share
 from .critic import Critic
 from .gradients import (
     denoised_to_noise,
@@ -25,6 +27,7 @@ from .noise_range import NoiseRange
 from .pixels import PERCENTILE, clip_to_percentile, critic_pixels
 from .relative_distance import relative_distance_loss
 
+Score = Literal["sds", "likelihood"]
 Encode = Callable[[Tensor], Tensor]
 """Pixels [B, 3, R, R] in [-1, 1] -> the posterior's mode in the critic's scale [B, C, h, w], with a graph."""
 
@@ -35,18 +38,29 @@ class Distillation:
 
     resolution: pixels of a side at which the critic looks. directional, reconstruction: weights of the regularisers, 0 for none.
     unit_directional: each prediction scaled to unit RMS before the difference. relative_distance: weight of Ojha's term, 0 for none.
-    percentile: share of the pixel gradient's magnitudes that is not clipped; it covers the score alone.
+    percentile: share of the pixel gradient's magnitudes that is not clipped; it covers the score alone. antialias: our option.
     """
 
     resolution: int = 512
     noise: NoiseRange = NoiseRange()
-    score: Literal["sds", "likelihood"] = "sds"
+    score: Score = "sds"
     directional: float = 0.0
     unit_directional: bool = False
     reconstruction: float = 0.0
     relative_distance: float = 0.0
     percentile: float = PERCENTILE
     antialias: bool = False
+
+    def __post_init__(self):
+        if self.score not in get_args(Score):
+            raise ValueError(f"The score '{self.score}' was asked for: choose one of {', '.join(get_args(Score))}.")
+        if self.resolution < 1:
+            raise ValueError(f"The critic was to look at {self.resolution} pixels: give the side of a picture in pixels.")
+        if not 0 < self.percentile <= 1:
+            raise ValueError(f"percentile is {self.percentile}: give the share that is not clipped, above 0 and up to 1.")
+        for name in ("directional", "reconstruction", "relative_distance"):
+            if not 0 <= getattr(self, name) < inf:
+                raise ValueError(f"{name} is {getattr(self, name)}: give a weight of 0 or more.")
 
     @property
     def needs_source(self) -> bool:
@@ -55,7 +69,11 @@ class Distillation:
 
 @dataclass(frozen=True)
 class Distilled:
-    """pixel_gradient: at the critic's pixels, the sum over an image as in the paper. disagreement: RMS of z - D, a number to watch."""
+    """pixel_gradient: at the critic's pixels, the sum over an image as in the paper.
+
+    disagreement: RMS of z - D, the mean over the pictures, a number to watch. What the critic leaves NaN or infinite does not
+    count; NaN where nothing is left.
+    """
 
     pixel_gradient: Tensor
     disagreement: float
@@ -70,24 +88,24 @@ def distill(
     prediction: Prediction,
     settings: Distillation,
     generator: torch.Generator,
+    share: Share = Share(),
 ) -> tuple[Tensor, Distilled]:
     """A scalar whose gradient is the distillation's, and what it was made of.
 
     images: the generator's pictures [B, 3, H, W], with their graph. source: the frozen generator's of the same latents, needed by
-    regularisers alone. The scalar is a mean over the batch, so that the step does not grow with it, and a sum over the picture. One
-    encoding and one critic call, a second encoding and twice the critic's batch with a directional regulariser; the critic is never
-    differentiated.
+    regularisers alone. Every picture has one timestep for all terms. share: timesteps and noise are drawn on the CPU for the batch of
+    all shares, and this one's part is taken: so it does not matter how a batch is divided, but to the relative distance. The scalar
+    is a mean over the batch, so that the step does not grow with it, and a sum over the picture. One encoding and one critic call;
+    with a regulariser a second encoding, with a directional one twice the critic's batch; the critic is never differentiated.
     """
     pixels = critic_pixels(images, settings.resolution, antialias=settings.antialias)
+    source_latent = _source_latent(source, encode, settings) if settings.needs_source else None  # before the other's graph takes memory
     # A leaf, so that the encoder's graph ends here and its gradient can be clipped on the way to the generator.
     seen = pixels.detach().requires_grad_()
-    latent = encode(seen)
-    source_latent = _source_latent(source, encode, settings) if settings.needs_source else None
-    gradients = _latent_gradients(latent.detach(), source_latent, critic, schedule, prediction, settings, generator)
-    (pixel_gradient,) = torch.autograd.grad(latent, seen, gradients.score, retain_graph=settings.needs_source)
-    pixel_gradient = clip_to_percentile(pixel_gradient, settings.percentile)
-    if settings.needs_source:
-        pixel_gradient = pixel_gradient + _regulariser_gradient(latent, seen, source_latent, gradients.regularisers, settings)
+    latent = encode(seen).float()
+    gradients = _latent_gradients(latent.detach(), source_latent, critic, schedule, prediction, settings, generator, share)
+    regularisers = _regularisers(latent, source_latent, gradients.regularisers, settings) if settings.needs_source else None
+    pixel_gradient = _at_pixels(latent, seen, gradients.score, regularisers, settings.percentile)
     surrogate = (pixels * pixel_gradient).sum() / len(images)
     return surrogate, Distilled(pixel_gradient, gradients.disagreement)
 
@@ -101,14 +119,14 @@ class _LatentGradients:
 
 def _source_latent(source: Tensor, encode: Encode, settings: Distillation) -> Tensor:
     with torch.no_grad():
-        return encode(critic_pixels(source, settings.resolution, antialias=settings.antialias))
+        return encode(critic_pixels(source, settings.resolution, antialias=settings.antialias)).float()
 
 
 @torch.no_grad()
-def _latent_gradients(clean, source, critic, schedule, prediction, settings, generator) -> _LatentGradients:
-    timestep = settings.noise.timesteps(len(clean), schedule, generator)
-    sigma = schedule.sigma(timestep).to(clean)
-    noise = torch.randn(clean.shape, generator=generator).to(clean)
+def _latent_gradients(clean, source, critic, schedule, prediction, settings, generator, share) -> _LatentGradients:
+    count = share.count * len(clean)
+    sigma = schedule.sigma(share.of(settings.noise.timesteps(count, schedule, generator))).to(clean)
+    noise = share.of(torch.randn(count, *clean.shape[1:], generator=generator)).to(clean)
     ratio = noise_ratio(sigma, prediction)
     both = clean if not settings.directional else torch.cat([clean, source])
     copies = len(both) // len(clean)
@@ -124,14 +142,27 @@ def _latent_gradients(clean, source, critic, schedule, prediction, settings, gen
         regularisers += reconstruction_gradient(predicted, adapted, source, ratio, settings.reconstruction)
     likelihood = settings.score == "likelihood"
     score = likelihood_gradient(clean, adapted, noise, ratio) if likelihood else score_gradient(clean, adapted, ratio)
-    return _LatentGradients(score, regularisers, float((clean - adapted).square().mean().sqrt()))
+    return _LatentGradients(score, regularisers, _disagreement(clean - adapted))
 
 
-def _regulariser_gradient(latent: Tensor, seen: Tensor, source: Tensor, gradient: Tensor, settings: Distillation) -> Tensor:
-    """At the pixels, unclipped (the paper's release clips the score alone)."""
+def _disagreement(difference: Tensor) -> float:
+    finite = difference.where(difference.isfinite(), torch.nan)
+    return float(finite.square().flatten(1).nanmean(dim=1).sqrt().nanmean())
+
+
+def _regularisers(latent: Tensor, source: Tensor, gradient: Tensor, settings: Distillation) -> Tensor:
     if settings.relative_distance:
         leaf = latent.detach().requires_grad_()
         # Itself a mean over the batch, where all else is a sum that is divided by the batch's size at the end.
         loss = settings.relative_distance * len(leaf) * relative_distance_loss(leaf, source)
         gradient = gradient + torch.autograd.grad(loss, leaf)[0]
-    return torch.autograd.grad(latent, seen, gradient)[0]
+    return gradient
+
+
+def _at_pixels(latent: Tensor, seen: Tensor, score: Tensor, regularisers: Tensor | None, percentile: float) -> Tensor:
+    """The score's part clipped, the regularisers' not (the paper's release clips the score alone)."""
+    if percentile == 1 and regularisers is not None:  # nothing to clip: one pass through the encoder instead of two
+        score, regularisers = score + regularisers, None
+    (gradient,) = torch.autograd.grad(latent, seen, score, retain_graph=regularisers is not None)
+    gradient = clip_to_percentile(gradient, percentile)
+    return gradient if regularisers is None else gradient + torch.autograd.grad(latent, seen, regularisers)[0]

@@ -9,12 +9,13 @@ from .loss import Batch, Share, min_snr, noise_loss, noise_objective
 from .memory import MemoryEstimate, memory_estimate
 from .process import OneProcess, Process
 from .run_files import RunFileError, RunFiles
-from .run_settings import RunSettings
+from .run_settings import BatchSettings, RunSettings
 from .state import load_state, save_state
 from .trainable import Trainable
 
 __all__ = [
     "Batch",
+    "BatchSettings",
     "Checkpoint",
     "Ema",
     "Evaluated",

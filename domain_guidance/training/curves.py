@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -11,18 +13,13 @@ from .run_log import read_log
 PAPER, INK, QUIET = (255, 255, 255), (24, 26, 32), (206, 210, 218)
 STEP_LOSS, TRAINING, HELD_OUT = (200, 210, 232), (38, 84, 200), (214, 92, 32)
 MARGIN, TEXT = 56, 14
+WINDOWS = 20
 
 
 def draw_curves(log: Path, width: int = 768, height: int = 432) -> Image.Image:
-    """The curves of a run's log: the loss of every step, and on training and held-out images at fixed noise."""
-    lines = list(read_log(log))
-    steps = [(line["step"], line["loss"]) for line in lines if line["event"] == "step"]
-    measured = [line for line in lines if line["event"] == "evaluated"]
-    curves = [
-        ("each step", STEP_LOSS, steps),
-        ("training images", TRAINING, [(line["step"], line["train"]) for line in measured]),
-        ("held-out images", HELD_OUT, [(line["step"], line["held_out"]) for line in measured]),
-    ]
+    """The curves of a run's log: the loss of every step, and on training and held-out images at fixed noise, or where nothing is
+    measured, as in an adaptation, the mean of neighbouring steps."""
+    curves = _curves(list(read_log(log)))
     canvas = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(canvas)
     place = _axes(draw, [point for _, _, points in curves for point in points], width, height)
@@ -31,6 +28,22 @@ def draw_curves(log: Path, width: int = 768, height: int = 432) -> Image.Image:
             draw.line([place(*point) for point in points], colour, 1 if colour is STEP_LOSS else 3, joint="curve")
         draw.text((MARGIN + 170 * number, 8), title, colour if colour is not STEP_LOSS else (120, 140, 190), _font())
     return canvas
+
+
+def _curves(lines: list[dict[str, Any]]) -> list[tuple[str, tuple[int, int, int], list[tuple[int, float]]]]:
+    steps = [(line["step"], line["loss"]) for line in lines if line["event"] == "step"]
+    measured = [line for line in lines if line["event"] == "evaluated"]
+    if not measured:
+        return [("each step", STEP_LOSS, steps), ("mean of neighbours", TRAINING, _smooth(steps))]
+    train, held_out = ([(line["step"], line[side]) for line in measured] for side in ("train", "held_out"))
+    return [("each step", STEP_LOSS, steps), ("training images", TRAINING, train), ("held-out images", HELD_OUT, held_out)]
+
+
+def _smooth(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """Means over windows of a twentieth of the points, each at its middle."""
+    window = max(1, len(points) // WINDOWS)
+    sums = list(itertools.accumulate((value for _, value in points), initial=0.0))
+    return [(points[first + window // 2][0], (sums[first + window] - sums[first]) / window) for first in range(len(points) - window + 1)]
 
 
 def _axes(draw: ImageDraw.ImageDraw, points: list[tuple[int, float]], width: int, height: int):

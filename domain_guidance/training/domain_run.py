@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -14,18 +12,17 @@ from torch import Tensor, nn
 
 from ..data import CachedLatents, LatentLoader, split
 from .activations import activation_bytes
-from .events import Evaluated, Event, Finished, Prepared, Sample, Saved, Step
+from .events import Evaluated, Event
 from .held_out_loss import HeldOutLoss, Point, memorising
-from .loop import TrainingState, train
-from .loss import Batch, Share, min_snr, noise_loss
+from .loop import Objective, TrainingState
+from .loss import Batch, Share, min_snr, noise_loss, shares
 from .memory import MemoryEstimate, check_fits, device_memory, memory_estimate
 from .optimizers import adamw_8bit, adamw_fused
 from .process import OneProcess, Process
+from .run import run_task
 from .run_files import RunFiles
-from .run_log import RunLog
 from .run_settings import RunSettings
-from .same_run import check_same_run, identity
-from .state import load_state, read_record, save_state
+from .same_run import settings_identity
 from .trainable import Trainable
 
 
@@ -40,21 +37,11 @@ def train_domain(
 
     process: left out, the run is this process alone, in the settings' precision.
 
-    The listener may stop after any event: close the generator (`contextlib.closing`), and the state of the last whole step
-    is on disk. The same holds under any exception, out-of-memory included. What was there at the last `Saved` survives even
-    a kill. While a `Sample` is shown the module holds the averaged weights, and after `Finished` it keeps them.
-
-    Raises ValueError for settings that cannot work or differ from the saved run's, RunFileError where files cannot be
-    written, FloatingPointError where the loss diverges.
+    How it may be left, what it keeps then, and what else it raises: `run.run_task`. Raises ValueError for settings that
+    cannot work or differ from the saved run's.
     """
-    run = _Run(trainable, latents, settings, files, process)
-    started = time.monotonic()
-    with closing(run.events()) as events:
-        for event in events:
-            if run.writes:
-                with files.writing(run.saved_step):
-                    run.log.add(event, time.monotonic() - started)
-            yield event
+    process = process or OneProcess(settings.precision, next(trainable.module.parameters()).device.type)
+    yield from run_task(_DomainTask(trainable, latents, settings, files, process), files, process)
 
 
 class _Network(nn.Module):
@@ -68,73 +55,81 @@ class _Network(nn.Module):
         return self._trainable.predict(noisy, timestep, conditioning)
 
 
-class _Run:
-    def __init__(self, trainable, latents, settings, files, process):
+class _DomainTask:
+    """The `Task` of a domain: noise errors on the training images, measured on held-out ones."""
+
+    def __init__(self, trainable: Trainable, latents: CachedLatents, settings: RunSettings, files: RunFiles, process: Process):
         _check_precision(trainable.module)
-        self.trainable, self.latents, self.settings, self.files = trainable, latents, settings, files
+        self.trainable, self.latents, self.settings, self.files, self.process = trainable, latents, settings, files, process
         self.device = next(trainable.module.parameters()).device
         # Before the average and the moments are made, which is when it would run out.
         check_fits(self._memory(), trainable.module, device_memory(self.device))
-        self.process: Process = process or OneProcess(settings.precision, self.device.type)
-        self.writes = self.process.rank == 0
-        self.state = TrainingState(trainable.module, settings, adamw_8bit if settings.eight_bit_adam else adamw_fused)
-        self.predict = self.process.prepare(_Network(trainable), self.state.optimizer)
+        self.network = _Network(trainable)
         self.split = split([image.key for image in latents.images])
-        self.shares = [
-            Share(number * self.process.world + self.process.rank, settings.accumulation * self.process.world)
-            for number in range(settings.accumulation)
-        ]
+        self.shares = shares(settings.accumulation, process)
         self.loaders = [self._loader(share) for share in self.shares]
-        images_a_step = settings.batch_size * settings.accumulation * self.process.world
+        images_a_step = settings.batch_size * self.shares[0].count
         self.held_out = HeldOutLoss(trainable, latents, self.split, settings.batch_size, images_a_step) if self.split.held_out else None
         self.points: list[Point] = []
-        self.saved_step = 0
-        self.log = RunLog(files.log)
 
-    def events(self) -> Iterator[Event]:
-        try:
-            # Leaving here closes the inner generator first, which puts the trained weights back where the averages were in.
-            yield from self._events()
-        finally:
-            self._save_what_is_new()
+    @property
+    def result_bytes(self) -> int:
+        return 2 * self._memory().gradients  # the result and the best
 
-    def _events(self) -> Iterator[Event]:
-        memory = self._prepare()
-        yield Prepared(self.state.step, self._message(memory), memory)
-        if not self.state.step and self.settings.sample_every:
-            yield Sample(0)
-        yield from self._evaluation()
-        with closing(train(self.state, self._objectives(), self.settings, self.process)) as events:
-            for event in events:
-                if isinstance(event, Step):
-                    yield event
-                    yield from self._evaluation()
-                    yield from self._checkpoint()
-                elif isinstance(event, Sample):
-                    yield event
-                elif isinstance(event, Finished):
-                    yield self._finish()
+    def make_state(self) -> TrainingState:
+        return TrainingState(self.trainable.module, self.settings, adamw_8bit if self.settings.eight_bit_adam else adamw_fused)
 
-    def _prepare(self) -> MemoryEstimate:
-        memory, resumed = self._memory(self._activations()), self.files.state.exists()
-        if self.writes:
-            # At a save the old and the new state are there at once, each four times the trained weights, and two results.
-            self.files.make_folders(needed=(5 if resumed else 10) * memory.average)
-        if resumed:
-            self._resume()
-        self.process.wait()  # every process has read the state before one of them writes it
-        if self.writes:
-            with self.files.writing(self.saved_step):
-                self.log.cut(self.state.step)
-        return memory
+    def identity(self) -> Mapping[str, Any]:
+        own = {"prediction": self.trainable.prediction, "images, their sizes or the VAE": self.latents.fingerprint}
+        return {**self.trainable.identity, **own, **settings_identity(self.settings, self.process.world)}
 
-    def _resume(self) -> None:
-        record = read_record(self.files.state)
-        check_same_run(record["identity"], self._identity(), self.files.name)
-        load_state(self.files.state, self.state)
-        self.saved_step = self.state.step
-        self.points = [Point(*values) for values in record["points"]]
-        self.process.restore_scaling(record["scaling"])
+    def memory(self) -> MemoryEstimate:
+        return self._memory(self._activations())
+
+    def notes(self) -> Sequence[str]:
+        return self.latents.report, self.split.note, self.loaders[0].note
+
+    def objectives(self, network: Callable[..., Tensor], state: TrainingState) -> Sequence[Objective]:
+        kind = self.trainable.prediction
+        weight = min_snr(self.settings.min_snr, kind) if self.settings.min_snr else None
+
+        def objective(loader: LatentLoader, share: Share):
+            def loss(generator: torch.Generator) -> Tensor:
+                batch = loader.batch(state.step, generator)
+                clean = self.trainable.latent_scale(batch.latents.to(self.device))
+                conditioned = Batch(clean, self.trainable.conditioning(len(clean), batch.bucket))
+                return noise_loss(network, conditioned, self.trainable.schedule, kind, generator, weight, share)
+
+            return loss
+
+        return [objective(loader, share) for loader, share in zip(self.loaders, self.shares)]
+
+    def evaluation(self, state: TrainingState) -> Iterator[Evaluated]:
+        """The held-out loss, if it is due and not known yet; a new best is written."""
+        step, every = state.step, self.settings.evaluate_every
+        known = bool(self.points) and self.points[-1].step >= step
+        if not self.held_out or not every or known or (step % every and step < self.settings.steps):
+            return
+        with state.ema.swapped_in():
+            point = self.held_out.measure(step, self.trainable.predict, self.process)
+            self.points.append(point)
+            if step and point == self._best() and self.process.rank == 0:
+                with self.files.writing():
+                    self.trainable.write(self.files.best, self._record(step, point))
+        yield Evaluated(step, point.train, point.held_out, self._best().held_out, memorising(self.points))
+
+    def saved(self) -> Mapping[str, Any]:
+        return {"points": [[point.step, point.train, point.held_out] for point in self.points]}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        self.points = [Point(*values) for values in saved["points"]]
+
+    def write(self, state: TrainingState) -> None:
+        self.trainable.write(self.files.result, self._record(state.step, self.points[-1] if self.points else None))
+
+    def _best(self) -> Point:
+        """The lowest held-out loss after at least one step; of the untrained model where nothing else is known."""
+        return min([point for point in self.points if point.step] or self.points, key=lambda point: point.held_out)
 
     def _memory(self, activations: int = 0) -> MemoryEstimate:
         return memory_estimate(self.trainable.module, eight_bit_adam=self.settings.eight_bit_adam, activations=activations)
@@ -157,93 +152,18 @@ class _Run:
             self.latents, self.split.train, batch_size=s.batch_size, seed=s.seed, rank=share.index, world=share.count, mirror=s.mirror
         )
 
-    def _objectives(self):
-        kind = self.trainable.prediction
-        weight = min_snr(self.settings.min_snr, kind) if self.settings.min_snr else None
-
-        def objective(loader: LatentLoader, share: Share):
-            def loss(generator: torch.Generator) -> Tensor:
-                batch = loader.batch(self.state.step, generator)
-                clean = self.trainable.latent_scale(batch.latents.to(self.device))
-                conditioned = Batch(clean, self.trainable.conditioning(len(clean), batch.bucket))
-                return noise_loss(self.predict, conditioned, self.trainable.schedule, kind, generator, weight, share)
-
-            return loss
-
-        return [objective(loader, share) for loader, share in zip(self.loaders, self.shares)]
-
-    def _evaluation(self) -> Iterator[Evaluated]:
-        """The held-out loss, if it is due and not known yet; a new best is written."""
-        step, every = self.state.step, self.settings.evaluate_every
-        known = bool(self.points) and self.points[-1].step >= step
-        if not self.held_out or not every or known or (step % every and step < self.settings.steps):
-            return
-        with self.state.ema.swapped_in():
-            point = self.held_out.measure(step, self.trainable.predict, self.process)
-            self.points.append(point)
-            if step and point == self._best() and self.writes:
-                with self.files.writing():
-                    self.trainable.write(self.files.best, self._record(point))
-        yield Evaluated(step, point.train, point.held_out, self._best().held_out, memorising(self.points))
-
-    def _best(self) -> Point:
-        """The lowest held-out loss after at least one step; of the untrained model where nothing else is known."""
-        return min([point for point in self.points if point.step] or self.points, key=lambda point: point.held_out)
-
-    def _checkpoint(self) -> Iterator[Saved]:
-        step, every = self.state.step, self.settings.checkpoint_every
-        if step == self.settings.steps or (every and step % every == 0):
-            self._save()
-            yield Saved(self.files.state, step)
-
-    def _save(self) -> None:
-        if self.writes:
-            record = {
-                "identity": self._identity(),
-                "points": [[point.step, point.train, point.held_out] for point in self.points],
-                "scaling": self.process.scaling(),
-            }
-            with self.files.writing(self.saved_step):
-                save_state(self.files.state, self.state, record)
-        self.saved_step = self.state.step
-
-    def _save_what_is_new(self) -> None:
-        if self.state.whole and self.state.step > self.saved_step:
-            self._save()
-
-    def _finish(self) -> Finished:
-        if self.writes:
-            with self.files.writing(self.saved_step):
-                self.trainable.write(self.files.result, self._record(self.points[-1] if self.points else None))
-        self.process.wait()
-        return Finished(self.state.step, self.files.result, self.files.best if self.files.best.exists() else None)
-
-    def _record(self, point: Point | None) -> dict[str, Any]:
+    def _record(self, step: int, point: Point | None) -> dict[str, Any]:
         """What the file's card says of its training."""
         losses = {"held_out_loss": point.held_out, "train_loss": point.train} if point else {}
         return {
             **asdict(self.settings),
-            "trained_steps": self.state.step,
+            "trained_steps": step,
             "processes": self.process.world,
             "images": len(self.split.train),
             "held_out_images": len(self.split.held_out),
             "image_set": self.latents.fingerprint,
             **losses,
         }
-
-    def _identity(self) -> dict[str, Any]:
-        return identity(self.trainable, self.settings, self.latents.fingerprint, self.process.world)
-
-    def _message(self, memory: MemoryEstimate) -> str:
-        trained = sum(p.numel() for p in self.state.parameters.values())
-        notes = [self._start(), self.latents.report, self.split.note, self.loaders[0].note, f"{trained / 1e6:.2f} M parameters are trained; {memory}."]
-        return " ".join(note for note in notes if note)
-
-    def _start(self) -> str:
-        step, steps = self.state.step, self.settings.steps
-        if step >= steps:
-            return f"The run '{self.files.name}' has made its {step} steps: ask for more of them to go on."
-        return f"Goes on after step {step} of {steps}." if step else f"{steps} steps."
 
 
 def _check_precision(module: nn.Module) -> None:

@@ -15,7 +15,7 @@ def ema_decay(step: int) -> float:
 
 
 class Ema:
-    """Averages of named parameters; `update` after every optimiser step."""
+    """Averages of named parameters, none of them for a run without; `update` after every optimiser step."""
 
     def __init__(self, parameters: Mapping[str, nn.Parameter]):
         self.parameters = dict(parameters)

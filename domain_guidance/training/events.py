@@ -1,6 +1,6 @@
 """What training tells whoever listens: a node's progress bar and the command line read the same events.
 
-`loop.train` gives Step, Sample, Checkpoint and Finished; `domain_run.train_domain` gives all but Checkpoint.
+`loop.train` gives Step, Sample, Checkpoint and Finished; `run.run_task`, and so every run with files, gives all but Checkpoint.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,10 @@ class Prepared:
 
 @dataclass(frozen=True)
 class Step:
-    """One optimiser step is done: its number (from 1), the batch's mean squared error and the rate it was made with."""
+    """One optimiser step is done: its number (from 1), the batch's loss and the rate it was made with.
+
+    The loss is a mean squared error in training, and in an adaptation what the critic would change, RMS of z - D.
+    """
 
     step: int
     loss: float

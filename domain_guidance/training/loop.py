@@ -48,15 +48,16 @@ def adamw(parameters: Sequence[torch.nn.Parameter], settings: Settings) -> torch
 class TrainingState:
     """All that a resumed run needs: the trained parameters, their averages, the optimiser and the step counter.
 
+    average: False for a run that uses the weights of its last step, and keeps no averages in memory.
     whole: false while a step is being made, when the parts do not belong together and must not be saved.
     """
 
-    def __init__(self, module: torch.nn.Module, settings: Settings, make_optimizer: MakeOptimizer = adamw):
+    def __init__(self, module: torch.nn.Module, settings: Settings, make_optimizer: MakeOptimizer = adamw, *, average: bool = True):
         self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
         if not self.parameters:
             raise ValueError("Every parameter of the model is frozen: leave some trainable before training.")
         self.optimizer = make_optimizer(list(self.parameters.values()), settings)
-        self.ema = Ema(self.parameters)
+        self.ema = Ema(self.parameters if average else {})
         self.step = 0
         self.whole = True
 

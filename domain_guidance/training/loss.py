@@ -12,6 +12,7 @@ from torch import Tensor
 from ..noise_schedule import NoiseSchedule
 from ..parameterization import Prediction, add_noise, network_input, training_target
 from .loop import Objective
+from .process import Process
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,16 @@ class Share:
 
     index: int = 0
     count: int = 1
+
+    def of(self, drawn: Tensor) -> Tensor:
+        """This share's part of what was drawn for all of them."""
+        return drawn.chunk(self.count)[self.index]
+
+
+def shares(accumulation: int, process: Process) -> list[Share]:
+    """The shares that a process works through in a step, one for each of its micro-batches."""
+    count = accumulation * process.world
+    return [Share(number * process.world + process.rank, count) for number in range(accumulation)]
 
 
 Predict = Callable[[Tensor, Tensor, Any], Tensor]
@@ -72,10 +83,9 @@ def noise_loss(
     Timesteps and noise are drawn on the CPU, so that a seed means the same on every device, and for the batch of all
     shares, of which this share's part is taken: so it does not matter how a batch is divided.
     """
-    count = len(batch.clean)
-    mine = slice(share.index * count, (share.index + 1) * count)
-    timestep = torch.randint(len(schedule.sigmas), (share.count * count,), generator=generator)[mine]
-    noise = torch.randn(share.count * count, *batch.clean.shape[1:], generator=generator)[mine]
+    count = share.count * len(batch.clean)
+    timestep = share.of(torch.randint(len(schedule.sigmas), (count,), generator=generator))
+    noise = share.of(torch.randn(count, *batch.clean.shape[1:], generator=generator))
     errors = noise_errors(predict, batch, schedule, prediction, timestep, noise)
     if weight is None:
         return errors.mean()

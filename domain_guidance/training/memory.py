@@ -39,7 +39,7 @@ class MemoryEstimate:
         return f"at least {readable(self.total)} of memory ({parts})"
 
 
-def memory_estimate(module: nn.Module, *, eight_bit_adam: bool = False, activations: int = 0) -> MemoryEstimate:
+def memory_estimate(module: nn.Module, *, eight_bit_adam: bool = False, average: bool = True, activations: int = 0) -> MemoryEstimate:
     """Bytes by part for a module whose trained parameters require a gradient.
 
     AdamW keeps two moments a parameter, of 4 bytes or of 1. activations: measured, see `activation_bytes`.
@@ -48,7 +48,7 @@ def memory_estimate(module: nn.Module, *, eight_bit_adam: bool = False, activati
     size = sum(p.nbytes for p in trained)
     everything = sum(tensor.nbytes for tensor in (*module.parameters(), *module.buffers()))
     moments = 2 * sum(p.numel() for p in trained) if eight_bit_adam else 2 * size
-    return MemoryEstimate(everything, size, moments, size, activations)
+    return MemoryEstimate(everything, size, moments, size if average else 0, activations)
 
 
 def check_fits(memory: MemoryEstimate, module: nn.Module, available: int | None) -> None:

@@ -1,4 +1,4 @@
-"""The optimisers of a run on images: AdamW, or the one with moments of 8 bits that the paper's release uses."""
+"""The optimisers of runs: AdamW for images, or the one with moments of 8 bits that the paper's release uses; Adam for generators."""
 
 from __future__ import annotations
 
@@ -11,12 +11,17 @@ from torch import nn
 from .loop import Settings
 
 FUSED = ("cpu", "cuda")  # devices with a fused AdamW
+ADAPTATION_BETAS = (0.0, 0.992)
 
 
 def adamw_fused(parameters: Sequence[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
     """AdamW in one pass over its memory, without copies of it on the way. It differs from `loop.adamw` by rounding alone."""
-    fused = all(p.device.type in FUSED for p in parameters)
-    return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=fused)
+    return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=_can_fuse(parameters))
+
+
+def adam(parameters: Sequence[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
+    """Adam as a generator is adapted with (arXiv 2212.04473): no momentum, second moments over about 125 steps."""
+    return torch.optim.Adam(parameters, lr=settings.learning_rate, betas=ADAPTATION_BETAS, fused=_can_fuse(parameters))
 
 
 def adamw_8bit(parameters: Sequence[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
@@ -26,3 +31,7 @@ def adamw_8bit(parameters: Sequence[nn.Parameter], settings: Settings) -> torch.
     from bitsandbytes.optim import AdamW8bit
 
     return AdamW8bit(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+
+
+def _can_fuse(parameters: Sequence[nn.Parameter]) -> bool:
+    return all(parameter.device.type in FUSED for parameter in parameters)

@@ -23,16 +23,17 @@ def kept_storages(module: nn.Module) -> dict[int, int]:
 
 
 @contextmanager
-def recomputation(network: nn.Module) -> Iterator[None]:
+def recomputation(network: nn.Module, made_again: tuple[type[nn.Module], ...] = CHEAP) -> Iterator[None]:
     """Within the block the network's forward pass keeps less for its backward pass. Outputs and gradients do not change by a bit.
 
+    made_again: the kinds of modules whose output is not kept, beside gates.
     For networks of diffusers and of ComfyUI alike: norms and activations that are modules, and gates called GEGLU. Raises RuntimeError
     in the backward pass if something that is needed again was overwritten in place.
     """
     memory = _Memory(network.forward, next(network.parameters()).device.type)
     with ExitStack() as undo:
         for module in network.modules():
-            if isinstance(module, CHEAP) and not getattr(module, "inplace", False):
+            if isinstance(module, made_again) and not getattr(module, "inplace", False):
                 undo.callback(module.register_forward_hook(memory.saw).remove)
             elif type(module).__name__ == "GEGLU":
                 undo.callback(_restore, module, vars(module).get("forward"))

@@ -48,7 +48,7 @@ class RunFiles:
 
     @property
     def result(self) -> Path:
-        """The weights after the last step, averaged."""
+        """The weights after the last step, averaged where the run averages them."""
         return self.folder / f"{self.name}{SUFFIX}"
 
     @property

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from .run_settings import RunSettings
-from .trainable import Trainable
+from .run_settings import BatchSettings
 
 # More steps extend a run, and how often it is looked at changes nothing in it. A batch may be cut otherwise.
 FREE = ("steps", "sample_every", "checkpoint_every", "evaluate_every", "batch_size", "accumulation")
 
 
-def identity(trainable: Trainable, settings: RunSettings, images: str, world: int) -> dict[str, Any]:
-    """Names and plain values that make a run what it is. images: the fingerprint of the image set."""
-    chosen = {name: value for name, value in asdict(settings).items() if name not in FREE}
+def settings_identity(settings: BatchSettings, world: int) -> dict[str, Any]:
+    """Names and plain values of the settings that make a run what it is. world: the number of processes."""
     batch = settings.batch_size * settings.accumulation * world
-    return {**trainable.identity, "prediction": trainable.prediction, "images, their sizes or the VAE": images, "images a step": batch, **chosen}
+    return {"images a step": batch, **{name: value for name, value in flat(asdict(settings)) if name not in FREE}}
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Values within values by names of their own, so that a difference names one value."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name} ")
+        else:
+            yield prefix + name, value
 
 
 def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any], name: str) -> None:

@@ -19,12 +19,16 @@ from .loop import TrainingState
 def save_state(path: str | os.PathLike, state: TrainingState, record: Mapping[str, Any] | None = None) -> None:
     """Write parameters, averages, the optimiser's state and the step; an interrupted write leaves the old file in place.
 
-    record: whatever else belongs to the run, plain JSON values.
+    record: whatever else belongs to the run, plain JSON values. Raises FloatingPointError for weights that are not finite.
     """
     if not state.step:
         raise ValueError("There is nothing to save before the first step: train first.")
     if not state.whole:
         raise ValueError(f"The step after {state.step} is half made: resume from the last state that was saved.")
+    if not all(parameter.isfinite().all() for parameter in state.parameters.values()):
+        raise FloatingPointError(
+            f"The weights of step {state.step} hold NaN or infinity and are not saved: lower the learning rate and train a new version."
+        )
     save_tensors(path, _tensors(state), {"step": str(state.step), "record": json.dumps(record or {})})
 
 
@@ -63,7 +67,8 @@ def _tensors(state: TrainingState) -> dict[str, Tensor]:
     tensors = {}
     for name, parameter in state.parameters.items():
         tensors[f"parameter.{name}"] = parameter.detach().contiguous()
-        tensors[f"average.{name}"] = state.ema.averages[name].contiguous()
+    for name, average in state.ema.averages.items():
+        tensors[f"average.{name}"] = average.contiguous()
     for name, parameter in state.parameters.items():  # nothing before the optimiser's first step, which fp16 may leave out
         for kind, value in state.optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{kind}.{name}"] = torch.as_tensor(value).contiguous()
@@ -71,7 +76,8 @@ def _tensors(state: TrainingState) -> dict[str, Tensor]:
 
 
 def _check_belongs(tensors: dict[str, Tensor], step: int, state: TrainingState, name: str) -> None:
-    wanted = {f"{kind}.{key}": p.shape for key, p in state.parameters.items() for kind in ("parameter", "average")}
+    parts = {"parameter": state.parameters, "average": state.ema.averages}
+    wanted = {f"{kind}.{key}": tensor.shape for kind, part in parts.items() for key, tensor in part.items()}
     found = {key: tensor.shape for key, tensor in tensors.items() if not key.startswith("optimizer.")}
     if not step or found != wanted:
         raise ValueError(f"'{name}' is no saved run of this model: delete it to start anew, or name the right one.")
@@ -82,7 +88,8 @@ def _restore(state: TrainingState, tensors: dict[str, Tensor], step: int) -> Non
     state.step = step
     for name, parameter in state.parameters.items():
         parameter.copy_(tensors[f"parameter.{name}"])
-        state.ema.averages[name].copy_(tensors[f"average.{name}"])
+    for name, average in state.ema.averages.items():
+        average.copy_(tensors[f"average.{name}"])
     numbers = {name: number for number, name in enumerate(state.parameters)}
     saved: dict[int, dict[str, Tensor | int]] = {}
     for key, value in tensors.items():

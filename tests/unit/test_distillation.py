@@ -24,6 +24,7 @@ from domain_guidance.distillation import (
 )
 from domain_guidance.noise_schedule import NoiseSchedule, scaled_linear
 from domain_guidance.parameterization import denoised, network_input
+from domain_guidance.training import Share
 
 KINDS = ("epsilon", "v_prediction", "flow")
 FLOW = NoiseSchedule(torch.linspace(0.001, 0.999, 1000))
@@ -342,3 +343,72 @@ def test_the_relative_distance_term_reaches_the_pictures_unclipped_and_as_a_mean
     loss = 30.0 * relative_distance_loss(encoder(images.clamp(-1, 1)), encoder(source.clamp(-1, 1)))
     (expected,) = torch.autograd.grad(loss, images)
     torch.testing.assert_close(with_term - plain, expected, rtol=1e-4, atol=1e-6)
+
+
+def distilled(images, source, encoder=None, critic=None, share=Share(), **settings):
+    network, guided, _, _, chosen = scene("epsilon", **settings)
+    images = images.detach().requires_grad_()
+    draws = torch.Generator().manual_seed(5)
+    loss, found = distill(images, source, critic or guided, encoder or Encoder(), schedule_of("epsilon"), "epsilon", chosen, draws, share)
+    return torch.autograd.grad(loss, images)[0], found
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_the_shares_of_a_batch_have_the_gradient_of_the_whole(count):
+    _, _, images, source, _ = scene("epsilon", 6)
+    settings = {"directional": 1.0, "reconstruction": 0.5}
+    whole, found = distilled(images, source, **settings)
+    parts = [distilled(*(part.chunk(count)[index] for part in (images, source)), share=Share(index, count), **settings) for index in range(count)]
+    torch.testing.assert_close(torch.cat([gradient for gradient, _ in parts]) / count, whole)
+    assert sum(part.disagreement for _, part in parts) / count == pytest.approx(found.disagreement, rel=1e-5)
+
+
+def test_the_number_to_watch_is_the_rms_of_what_the_critic_would_change_where_it_says_something():
+    _, _, images, _, _ = scene("epsilon", 2)
+    latent = Encoder()(images.detach().clamp(-1, 1))
+
+    def critic(answer):
+        return lambda noisy, sigma: answer
+
+    _, found = distilled(images, None, critic=critic(torch.zeros_like(latent)))
+    assert found.disagreement == pytest.approx(float(latent.square().flatten(1).mean(1).sqrt().mean()), rel=1e-6)
+    holed = torch.zeros_like(latent)
+    holed[0, :, :2], holed[1, 0] = math.nan, math.inf
+    _, found = distilled(images, None, critic=critic(holed))
+    kept = latent[0, :, 2:].square().mean().sqrt(), latent[1, 1:].square().mean().sqrt()
+    assert found.disagreement == pytest.approx(float(sum(kept) / 2), rel=1e-6)
+    _, found = distilled(images, None, critic=critic(torch.full_like(latent, math.nan)))
+    assert math.isnan(found.disagreement)
+
+
+def test_an_encoder_in_half_precision_is_judged_in_float32():
+    _, _, images, source, _ = scene("epsilon", 1)
+    seen = []
+
+    class Half(Encoder):
+        def __call__(self, pixels):
+            return super().__call__(pixels).bfloat16()
+
+    def critic(noisy, sigma):
+        seen.append(noisy.dtype)
+        return torch.zeros_like(noisy)
+
+    half, _ = distilled(images, source, encoder=Half(), critic=critic, directional=1.0)
+    exact, _ = distilled(images, source, critic=critic, directional=1.0)
+    assert set(seen) == {torch.float32} and float((half - exact).norm() / exact.norm()) < 0.05
+
+
+@pytest.mark.parametrize("settings, passes", [({}, 1), ({"directional": 1.0}, 2), ({"directional": 1.0, "reconstruction": 1.0, "percentile": 1.0}, 1)])
+def test_the_gradient_goes_through_the_encoder_once_or_twice_where_only_the_score_is_clipped(settings, passes):
+    made = []
+
+    class Counting(Encoder):
+        def __call__(self, pixels):
+            latent = super().__call__(pixels)
+            if latent.requires_grad:
+                latent.register_hook(lambda gradient: made.append(1))
+            return latent
+
+    _, _, images, source, _ = scene("epsilon", 1)
+    distilled(images, source, encoder=Counting(), **settings)
+    assert len(made) == passes

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from domain_guidance import training
@@ -279,6 +280,35 @@ def test_the_rate_warms_up_then_stays_or_falls_to_nearly_zero():
     assert rate(10, cosine=True) == 1.0
     assert rate(55, cosine=True) == pytest.approx(0.5)
     assert 0 < rate(99, cosine=True) < 1e-3
+
+
+def test_a_run_without_averages_holds_and_saves_none_and_ends_with_its_last_weights(tmp_path):
+    settings = Settings(steps=4, learning_rate=0.1, sample_every=2)
+    module, _, objective = setup(settings)
+    state, values = TrainingState(module, settings, average=False), {}
+    for event in train(state, objective, settings):
+        if isinstance(event, Step):
+            values[event.step] = module.value.item()
+        else:
+            assert module.value.item() == values[event.step]
+    training.save_state(tmp_path / "run", state)
+    assert not state.ema.averages and not [name for name in load_file(tmp_path / "run") if name.startswith("average")]
+    resumed = TrainingState(Mean(), settings, average=False)
+    training.load_state(tmp_path / "run", resumed)
+    assert resumed.parameters["value"].item() == values[4]
+    with pytest.raises(ValueError, match="no saved run of this model"):
+        training.load_state(tmp_path / "run", TrainingState(Mean(), settings))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_never_saved(tmp_path, bad):
+    settings = Settings(steps=1)
+    module, state, objective = setup(settings)
+    list(train(state, objective, settings))
+    module.value.data.fill_(bad)
+    with pytest.raises(FloatingPointError, match="weights of step 1 hold NaN or infinity and are not saved"):
+        training.save_state(tmp_path / "run", state)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])

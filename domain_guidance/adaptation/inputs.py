@@ -1,0 +1,66 @@
+"""What a generator reads beside latents and styles, and how an adaptation draws it, by architecture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from ..generators import Eg3dGenerator, Generator
+from ..generators.eg3d import random_poses
+from ..training import Share
+
+
+class Inputs(Protocol):
+    """Drawn on the CPU for the batch of all shares; each gives this share's `count`."""
+
+    def labels(self, count: int, random: torch.Generator, share: Share) -> Tensor | None:
+        """What the mapping reads, [count, c_dim]; None for its own default."""
+
+    def views(self, count: int, random: torch.Generator, share: Share) -> tuple[Tensor, ...]:
+        """What the synthesis reads after the styles."""
+
+    def shown_label(self, seed: int) -> Tensor | None:
+        """What the mapping reads for a picture that is only looked at, [1, c_dim]."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Of a StyleGAN2 that knows classes: all of them alike, and one after the other where pictures are looked at (our choice)."""
+
+    generator: Generator
+
+    def labels(self, count: int, random: torch.Generator, share: Share) -> Tensor | None:
+        classes = self.generator.config.c_dim
+        return self._one_hot(share.of(torch.randint(classes, (share.count * count,), generator=random))) if classes else None
+
+    def views(self, count: int, random: torch.Generator, share: Share) -> tuple[Tensor, ...]:
+        return ()
+
+    def shown_label(self, seed: int) -> Tensor | None:
+        classes = self.generator.config.c_dim
+        return self._one_hot(torch.tensor([seed % classes])) if classes else None
+
+    def _one_hot(self, classes: Tensor) -> Tensor:
+        return torch.eye(self.generator.config.c_dim)[classes].to(self.generator.mapping.w_avg)
+
+
+@dataclass(frozen=True)
+class Cameras:
+    """Of an EG3D: seen from anywhere on the paper's ellipse, from the front where pictures are looked at."""
+
+    generator: Eg3dGenerator
+
+    def labels(self, count: int, random: torch.Generator, share: Share) -> Tensor | None:
+        return None
+
+    def views(self, count: int, random: torch.Generator, share: Share) -> tuple[Tensor, ...]:
+        return (self.generator.cameras(share.of(random_poses(share.count * count, random))),)
+
+    def shown_label(self, seed: int) -> Tensor | None:
+        return None
+
+
+INPUTS = {"stylegan2": Classes, "eg3d": Cameras}

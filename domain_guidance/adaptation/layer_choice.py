@@ -1,0 +1,56 @@
+"""Which layers to train, asked of the critic: those whose styles it would move most (arXiv 2212.04473, after 2108.00946)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from ..distillation import distill
+from ..generators import Eg3dConfig, GeneratorConfig, default_selection
+from ..training import Process, step_generator
+from .critic_model import CriticModel
+from .pair import AdaptedPair
+from .settings import AdaptationSettings
+
+RATE = 0.01  # of the one SGD step
+PICTURES = 8  # our choice
+PAPER = ((1201, 12), (3001, 6), (5001, 3), (10001, 1))  # iterations, styles
+
+
+def paper_layer_count(steps: int) -> int:
+    """How many styles the paper trains the layers of, for a run of so many steps: fewer for longer runs. Between its runs, our choice."""
+    return next((count for most, count in PAPER if steps <= most), PAPER[-1][1])
+
+
+def trainable_styles(config: GeneratorConfig | Eg3dConfig) -> list[int]:
+    """The styles that drive a layer of the default selection; the others are not to choose from."""
+    return [style for style in range(config.style_count) if default_selection(config, [style])]
+
+
+def choose_styles(pair: AdaptedPair, critic: CriticModel, settings: AdaptationSettings, process: Process) -> list[int]:
+    """The `settings.layers` styles that one SGD step on the source's styles moves most, in rising order. Raises ValueError for too many."""
+    candidates = trainable_styles(pair.config)
+    if settings.layers > len(candidates):
+        raise ValueError(
+            f"layers is {settings.layers} and only {len(candidates)} styles of this generator drive what is trained: give at most as many."
+        )
+    moved = process.mean(style_movement(pair, critic, settings))
+    return sorted(sorted(candidates, key=lambda style: -float(moved[style]))[: settings.layers])
+
+
+def style_movement(pair: AdaptedPair, critic: CriticModel, settings: AdaptationSettings) -> Tensor:
+    """How far each style goes [L] in one step along the distillation's gradient, without regularisers: mean over numbers and pictures.
+
+    One picture at a time, so that the choice takes no more memory than a step and does not depend on the batch.
+    """
+    score = replace(settings.distillation, directional=0.0, reconstruction=0.0, relative_distance=0.0)
+    generator, moved = step_generator(0, settings.seed), []
+    for _ in range(PICTURES):
+        drawn, *views = pair.draw_inputs(1, generator, settings.truncation)
+        ws = drawn.clone().requires_grad_()
+        images = pair.source.synthesis(ws, *views)
+        surrogate, _ = distill(images, None, critic.denoise, critic.encode, critic.schedule, critic.prediction, score, generator)
+        moved.append(RATE * torch.autograd.grad(surrogate, ws)[0].abs().mean((0, 2)))
+    return torch.stack(moved).mean(0)
