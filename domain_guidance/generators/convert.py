@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from .eg3d.generator import Eg3dGenerator
+from .eg3d.layout import Eg3dConfig, infer_eg3d
 from .errors import GeneratorFileError, about
 from .generator_file import GeneratorCard, GeneratorFile, Origin, check_weights, is_generator_file, read_generator_file, write_generator_file
 from .layout import MEAN_STYLE, GeneratorConfig, infer_config, noise_names
@@ -16,6 +18,7 @@ from .readers import Foreign, read_foreign
 from .stylegan2 import Generator
 
 MEAN_OF = 8192  # latents for a mean style that a file does not hold
+NETWORKS = {"stylegan2": Generator, "eg3d": Eg3dGenerator}
 
 
 def open_generator_file(path: str | os.PathLike) -> GeneratorFile:
@@ -42,22 +45,24 @@ def convert(source: str | os.PathLike, target: str | os.PathLike) -> GeneratorCa
     return file.card
 
 
-def build_generator(file: GeneratorFile) -> Generator:
+def build_generator(file: GeneratorFile) -> Generator | Eg3dGenerator:
     """The network with a file's weights, in float32, in evaluation mode, nothing of it yet requiring a gradient."""
     generator = empty_generator(file.card.config)
     generator.load_state_dict({name: tensor.float() for name, tensor in file.weights.items()}, assign=True)
     return generator.requires_grad_(False).eval()
 
 
-def empty_generator(config: GeneratorConfig) -> Generator:
+def empty_generator(config: GeneratorConfig | Eg3dConfig) -> Generator | Eg3dGenerator:
     """The network without memory, on the device 'meta'."""
     with torch.device("meta"):
-        return Generator(config)
+        return NETWORKS[config.architecture](config)
 
 
-def _completed(foreign: Foreign) -> tuple[dict[str, Tensor], GeneratorConfig, tuple[str, ...]]:
-    """The weights with what old files leave out: noise maps, drawn from a fixed seed, and the mean style, estimated."""
+def _completed(foreign: Foreign) -> tuple[dict[str, Tensor], GeneratorConfig | Eg3dConfig, tuple[str, ...]]:
+    """The weights with what old files of a StyleGAN2 leave out: noise maps, drawn from a fixed seed, and the mean style, estimated."""
     weights = foreign.tensors
+    if foreign.eg3d is not None:
+        return weights, infer_eg3d({name: tuple(tensor.shape) for name, tensor in weights.items()}, **foreign.eg3d), ()
     optional = {MEAN_STYLE, *(name.replace("noise_strength", "noise_const") for name in weights if name.endswith("noise_strength"))}
     config = infer_config({name: tuple(tensor.shape) for name, tensor in weights.items()}, optional=optional, conv_clamp=foreign.conv_clamp)
     random = torch.Generator().manual_seed(0)

@@ -1,6 +1,6 @@
 """The generator file: a generator's tensors and where they come from, in one safetensors file.
 
-Tensors: named and shaped as `layout.tensor_shapes` says, in float32, float16 or bfloat16. Metadata: the card, as one JSON string.
+Tensors: named and shaped as `layout.tensor_shapes` or, for EG3D, `eg3d.layout.eg3d_shapes` says, in float32, float16 or bfloat16. Metadata: the card, as one JSON string.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..atomic_file import save_tensors
+from .eg3d.layout import Eg3dConfig, Rendering
 from .errors import GeneratorFileError, Refused, about
-from .layout import GeneratorConfig, infer_config
+from .layout import GeneratorConfig
 
 FORMAT_VERSION = 1
 CARD_KEY = "domain_guidance_generator"
-ARCHITECTURE = "stylegan2"
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
@@ -43,11 +43,14 @@ class Origin:
 class GeneratorCard:
     """What a generator file says of itself. training: the adaptation's record, plain JSON values."""
 
-    config: GeneratorConfig
+    config: GeneratorConfig | Eg3dConfig
     origin: Origin | None = None
     training: dict[str, Any] = field(default_factory=dict)
-    architecture: str = ARCHITECTURE
     format_version: int = FORMAT_VERSION
+
+    @property
+    def architecture(self) -> str:
+        return self.config.architecture
 
 
 @dataclass(frozen=True)
@@ -61,13 +64,13 @@ class GeneratorFile:
 def write_generator_file(path: str | os.PathLike, weights: Mapping[str, Tensor], card: GeneratorCard) -> None:
     """Writes a generator file atomically: `path` holds the old file or the whole new one, never a part.
 
-    weights: a `Generator`'s state dict. Raises GeneratorFileError for tensors that are not one's of the card's config.
+    weights: a `Generator`'s or an `Eg3dGenerator`'s state dict. Raises GeneratorFileError for tensors that are not one's of the card's config.
     """
     path = Path(path)
     with about(path.name):
         check_weights(weights, card.config)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    save_tensors(path, tensors, {CARD_KEY: json.dumps(asdict(card), sort_keys=True)})
+    save_tensors(path, tensors, {CARD_KEY: json.dumps({**asdict(card), "architecture": card.architecture}, sort_keys=True)})
 
 
 def read_generator_card(path: str | os.PathLike) -> GeneratorCard:
@@ -94,9 +97,9 @@ def is_generator_file(path: str | os.PathLike) -> bool:
     return len(start) == 9 and start[8:] == b"{" and int.from_bytes(start[:8], "little") < 100 * 2**20
 
 
-def check_weights(weights: Mapping[str, Tensor], config: GeneratorConfig) -> None:
+def check_weights(weights: Mapping[str, Tensor], config: GeneratorConfig | Eg3dConfig) -> None:
     """Raises Refused unless these are the finite tensors of a generator of this config."""
-    found = infer_config({name: tuple(tensor.shape) for name, tensor in weights.items()}, conv_clamp=config.conv_clamp)
+    found = config.inferred({name: tuple(tensor.shape) for name, tensor in weights.items()})
     if found != config:
         raise Refused(f"its card announces other sizes than those of its tensors, a generator of {found.resolution} px: convert or save it again")
     for name, tensor in weights.items():
@@ -121,14 +124,26 @@ def _card(metadata: Mapping[str, str] | None) -> GeneratorCard:
     try:
         values = json.loads(metadata[CARD_KEY])
         version, architecture = values["format_version"], values["architecture"]
-        if version != FORMAT_VERSION or architecture != ARCHITECTURE:
-            raise Refused(f"it has format {version!r:.40} of {architecture!r:.40}, this reads {FORMAT_VERSION} of {ARCHITECTURE!r}: update Domain Guidance")
-        config = _fields(GeneratorConfig, {**values["config"], "widths": tuple(values["config"]["widths"])})
-        return GeneratorCard(config, _origin(values.get("origin")), dict(values.get("training", {})))
+        if version != FORMAT_VERSION or architecture not in _CONFIGS:
+            known = " and ".join(_CONFIGS)
+            raise Refused(f"it has format {version!r:.40} of {architecture!r:.40}, this reads {FORMAT_VERSION} of {known}: update Domain Guidance")
+        return GeneratorCard(_CONFIGS[architecture](values["config"]), _origin(values.get("origin")), dict(values.get("training", {})))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, Refused):
             raise
         raise Refused("its card is damaged: convert or save it again") from error
+
+
+def _stylegan2(values: Mapping[str, Any]) -> GeneratorConfig:
+    return _fields(GeneratorConfig, {**values, "widths": tuple(values["widths"])})
+
+
+def _eg3d(values: Mapping[str, Any]) -> Eg3dConfig:
+    parts = {"backbone": _stylegan2(values["backbone"]), "rendering": _fields(Rendering, values["rendering"])}
+    return _fields(Eg3dConfig, {**values, **parts, **{name: tuple(values[name]) for name in ("pivot", "superresolution_widths")}})
+
+
+_CONFIGS = {"stylegan2": _stylegan2, "eg3d": _eg3d}
 
 
 def _origin(values: Any) -> Origin | None:

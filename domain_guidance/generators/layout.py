@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from .errors import Refused
 
@@ -24,8 +25,10 @@ class GeneratorConfig:
 
     widths: channels of the blocks at 4, 8, ... `resolution` px. z_dim, w_dim: numbers of a latent and of a style.
     c_dim: numbers of a label, 0 for none. mapping_layers: fully connected layers from latent to style.
-    conv_clamp: bound of every layer's output, None for none; NVIDIA's training configurations have 256.
+    conv_clamp: bound of every layer's output, None for none; NVIDIA's training configurations have 256. channels: of the image.
     """
+
+    architecture: ClassVar[str] = "stylegan2"
 
     resolution: int
     widths: tuple[int, ...]
@@ -34,6 +37,7 @@ class GeneratorConfig:
     c_dim: int = 0
     mapping_layers: int = 8
     conv_clamp: float | None = None
+    channels: int = 3
 
     def __post_init__(self):
         if self.conv_clamp is not None and not self.conv_clamp > 0:
@@ -48,6 +52,10 @@ class GeneratorConfig:
     def style_count(self) -> int:
         """Styles of one image, two for each block: a toRGB shares its style with the next block's up-convolution."""
         return 2 * len(self.widths)
+
+    def inferred(self, shapes: Shapes) -> GeneratorConfig:
+        """The sizes of the generator of these tensors; what shapes do not tell is this one's. Raises Refused."""
+        return infer_config(shapes, conv_clamp=self.conv_clamp)
 
 
 def standard_config(resolution: int, *, base: int = 32768, widest: int = 512, **sizes) -> GeneratorConfig:
@@ -69,36 +77,43 @@ def infer_config(shapes: Shapes, *, optional: Collection[str] = (), conv_clamp: 
 
     optional: names that may be missing. Raises Refused naming the first tensor that does not fit.
     """
-    pixels = tuple(sorted(int(match[1]) for name in shapes if (match := re.fullmatch(r"synthesis\.b(\d{1,4})\.conv1\.weight", name))))
+    config = infer_sizes(shapes, conv_clamp=conv_clamp)
+    check_shapes(shapes, tensor_shapes(config), optional=optional)
+    return config
+
+
+def infer_sizes(shapes: Shapes, *, prefix: str = "", conv_clamp: float | None = None) -> GeneratorConfig:
+    """The sizes as far as the tensors that decide them tell, whose names begin with `prefix`; the others are not looked at."""
+    blocks = re.compile(re.escape(prefix) + r"synthesis\.b(\d{1,4})\.conv1\.weight")
+    layers = re.compile(re.escape(prefix) + r"mapping\.fc\d+\.weight")
+    pixels = tuple(sorted(int(match[1]) for name in shapes if (match := blocks.fullmatch(name))))
     if pixels != (4, *RESOLUTIONS)[: len(pixels)] or len(pixels) < 2:
         raise Refused(f"its blocks are of {list(pixels)} pixels, expected 4, 8, ... up to 1024: give a StyleGAN2 generator's file")
-    w_dim = _size(shapes, "synthesis.b4.conv1.affine.weight", 1, of=2)
-    c_dim = _size(shapes, "mapping.embed.weight", 1, of=2) if "mapping.embed.weight" in shapes else 0
+    w_dim = size(shapes, f"{prefix}synthesis.b4.conv1.affine.weight", 1, of=2)
+    c_dim = size(shapes, f"{prefix}mapping.embed.weight", 1, of=2) if f"{prefix}mapping.embed.weight" in shapes else 0
     config = GeneratorConfig(
         resolution=pixels[-1],
-        widths=tuple(_size(shapes, f"synthesis.b{r}.conv1.weight", 0, of=4) for r in pixels),
-        z_dim=_size(shapes, "mapping.fc0.weight", 1, of=2) - (w_dim if c_dim else 0),
+        widths=tuple(size(shapes, f"{prefix}synthesis.b{r}.conv1.weight", 0, of=4) for r in pixels),
+        z_dim=size(shapes, f"{prefix}mapping.fc0.weight", 1, of=2) - (w_dim if c_dim else 0),
         w_dim=w_dim,
         c_dim=c_dim,
-        mapping_layers=sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", name)) for name in shapes),
+        mapping_layers=sum(bool(layers.fullmatch(name)) for name in shapes),
         conv_clamp=conv_clamp,
     )
     if max(config.z_dim, config.w_dim, config.c_dim, *config.widths) > MAX_SIZE:
         raise Refused(f"its layers are wider than {MAX_SIZE:,}, and no known generator has more than 512")
-    check_shapes(shapes, config, optional=optional)
     return config
 
 
-def check_shapes(shapes: Shapes, config: GeneratorConfig, *, optional: Collection[str] = ()) -> None:
-    """Raises Refused if a tensor is missing, unknown, empty or of another shape."""
-    wanted = tensor_shapes(config)
+def check_shapes(shapes: Shapes, wanted: Shapes, *, optional: Collection[str] = ()) -> None:
+    """Raises Refused if a tensor is missing, unknown, empty or of another shape than the wanted one."""
     for name, shape in shapes.items():
         if name not in wanted:
-            raise Refused(f"its tensor '{name}' belongs to no StyleGAN2 generator of this size: give an unchanged generator's file")
+            raise Refused(f"its tensor '{name}' belongs to no generator of this kind and size: give an unchanged generator's file")
         if tuple(shape) != wanted[name] or 0 in shape:
             raise Refused(f"its tensor '{name}' has shape {list(shape)}, expected {list(wanted[name])}: the file is damaged or of another network")
     for name in wanted.keys() - shapes.keys() - set(optional):
-        raise Refused(f"its tensor '{name}' is missing: give a complete StyleGAN2 generator's file")
+        raise Refused(f"its tensor '{name}' is missing: give a complete generator's file")
 
 
 def noise_names(config: GeneratorConfig) -> Iterator[tuple[str, int]]:
@@ -108,9 +123,10 @@ def noise_names(config: GeneratorConfig) -> Iterator[tuple[str, int]]:
             yield f"synthesis.b{r}.{layer}.noise_const", r
 
 
-def _size(shapes: Shapes, name: str, axis: int, *, of: int) -> int:
+def size(shapes: Shapes, name: str, axis: int, *, of: int) -> int:
+    """One of the sizes of a tensor that must be there, with `of` axes."""
     if name not in shapes:
-        raise Refused(f"its tensor '{name}' is missing: give a complete StyleGAN2 generator's file")
+        raise Refused(f"its tensor '{name}' is missing: give a complete generator's file")
     if len(shapes[name]) != of:
         raise Refused(f"its tensor '{name}' has shape {list(shapes[name])}, expected {of} axes: the file is damaged or of another network")
     return shapes[name][axis]
@@ -129,17 +145,21 @@ def _mapping_shapes(config: GeneratorConfig) -> Iterator[tuple[str, tuple[int, .
 
 
 def _synthesis_shapes(config: GeneratorConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
-    inputs = config.widths[0]
-    yield "synthesis.b4.const", (inputs, 4, 4)
+    yield "synthesis.b4.const", (config.widths[0], 4, 4)
+    inputs = 0
     for r, width in zip(config.resolutions, config.widths):
-        block = f"synthesis.b{r}"
-        if r > 4:
-            yield from _styled_conv_shapes(f"{block}.conv0", inputs, width, r, config.w_dim)
-        yield from _styled_conv_shapes(f"{block}.conv1", width, width, r, config.w_dim)
-        yield f"{block}.torgb.weight", (3, width, 1, 1)
-        yield f"{block}.torgb.bias", (3,)
-        yield from _affine_shapes(f"{block}.torgb", width, config.w_dim)
+        yield from block_shapes(f"synthesis.b{r}", inputs, width, r, config)
         inputs = width
+
+
+def block_shapes(block: str, inputs: int, width: int, pixels: int, config: GeneratorConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """The layers of one resolution; of 0 inputs there is no up-convolution."""
+    if inputs:
+        yield from _styled_conv_shapes(f"{block}.conv0", inputs, width, pixels, config.w_dim)
+    yield from _styled_conv_shapes(f"{block}.conv1", width, width, pixels, config.w_dim)
+    yield f"{block}.torgb.weight", (config.channels, width, 1, 1)
+    yield f"{block}.torgb.bias", (config.channels,)
+    yield from _affine_shapes(f"{block}.torgb", width, config.w_dim)
 
 
 def _styled_conv_shapes(layer: str, inputs: int, outputs: int, pixels: int, w_dim: int) -> Iterator[tuple[str, tuple[int, ...]]]:

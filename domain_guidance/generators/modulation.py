@@ -49,7 +49,7 @@ def _in_range(weight: Tensor, styles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def to_rgb(x: Tensor, weight: Tensor, styles: Tensor, bias: Tensor) -> Tensor:
-    """A modulated 1x1 convolution without demodulation: x [N, I, H, W], weight [3, I, 1, 1], styles [N, I], bias [3] to [N, 3, H, W].
+    """A modulated 1x1 convolution without demodulation: x [N, I, H, W], weight [O, I, 1, 1], styles [N, I], bias [O] to [N, O, H, W].
 
     Of so few outputs it is the weights that are cheaper to scale, image by image; the product is taken over the batch at once.
     """

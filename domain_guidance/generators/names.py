@@ -16,7 +16,7 @@ from .errors import Refused
 from .fir import kernel
 from .layout import MEAN_STYLE, GeneratorConfig
 
-_FILTER = re.compile(r"(convs\.\d+\.conv\.blur|to_rgbs\.\d+\.upsample)\.kernel|synthesis\.(b\d+\.(conv[01]\.|torgb\.)?)?resample_filter")
+_FILTER = re.compile(r"(convs\.\d+\.conv\.blur|to_rgbs\.\d+\.upsample)\.kernel|((backbone\.)?synthesis|superresolution)\.((b|block)\d+\.(conv[01]\.|torgb\.)?)?resample_filter")
 _PARTS = {
     "conv.weight": "weight",
     "conv.modulation.weight": "affine.weight",
@@ -71,7 +71,7 @@ def check_architecture(names: Iterable[str]) -> None:
 
 
 _OTHERS = [
-    ("it is an EG3D generator, and EG3D is not read yet: give a StyleGAN2 generator", r"(backbone|superresolution|decoder\.net)\."),
+    ("it is an EG3D generator in another form than the published one: give the .pkl", r"(backbone|superresolution|decoder\.net)\."),
     ("it is a StyleGAN3 generator, whose network is another one: give a StyleGAN2 generator", r"synthesis\.(L\d+_\d+_\d+|input)\."),
     ("it is a StyleGAN2 of the 'resnet' architecture: give one of the 'skip' architecture", r"synthesis[./](b\d+\.skip\.|\d+x\d+/Skip/)"),
     ("it is a StyleGAN1 generator: give a StyleGAN2 generator", r".*(StyleMod|ToRGB_lod\d)|(module\.)?(generator|g_running)\.progression\."),

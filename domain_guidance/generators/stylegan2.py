@@ -94,8 +94,8 @@ class ToRGB(nn.Module):
     def __init__(self, inputs: int, config: GeneratorConfig):
         super().__init__()
         self.affine = Dense(config.w_dim, inputs, bias=1.0)
-        self.weight = nn.Parameter(torch.randn(3, inputs, 1, 1))
-        self.bias = nn.Parameter(torch.zeros(3))
+        self.weight = nn.Parameter(torch.randn(config.channels, inputs, 1, 1))
+        self.bias = nn.Parameter(torch.zeros(config.channels))
         self.clamp = config.conv_clamp
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
@@ -114,6 +114,16 @@ class Block(nn.Module):
         self.conv1 = StyledConv(width, width, pixels, config)
         self.torgb = ToRGB(width, config)
 
+    def forward(
+        self, x: Tensor, image: Tensor | None, ws: Tensor, noise: Noise, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """Maps and image of half the size to this one's. ws: [N, 3, w_dim], a style for each layer in turn; the first block reads the last two."""
+        if self.conv0 is not None:
+            x = self.conv0(x, ws[:, 0], noise, generator)
+        x = self.conv1(x, ws[:, -2], noise, generator)
+        rgb = self.torgb(x, ws[:, -1]).to(ws.dtype)
+        return x, rgb if image is None else double(image) + rgb
+
 
 class Synthesis(nn.Module):
     """Styles to images. Block b{r} works at r pixels; of `ws` it reads what `selection.driven_layers` says."""
@@ -127,7 +137,7 @@ class Synthesis(nn.Module):
             inputs = width
 
     def forward(self, ws: Tensor, *, noise: Noise = "const", generator: torch.Generator | None = None, dtype: torch.dtype | None = None) -> Tensor:
-        """ws [N, L, w_dim], or one style for all layers [N, w_dim], to images [N, 3, R, R], nominally in [-1, 1], not clamped.
+        """ws [N, L, w_dim], or one style for all layers [N, w_dim], to images [N, channels, R, R], nominally in [-1, 1], not clamped.
 
         noise: the file's constant maps, fresh ones drawn from `generator`, or none. dtype: of the feature maps, the parameters'
         by default; float16 and bfloat16 are kept from overflowing. Styles, demodulation and image keep the parameters' precision.
@@ -142,12 +152,8 @@ class Synthesis(nn.Module):
         x = first.const.to(dtype or first.const.dtype).expand(len(ws), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         image = None
         for level, pixels in enumerate(self.config.resolutions):
-            block = self.get_submodule(f"b{pixels}")
-            if block.conv0 is not None:
-                x = block.conv0(x, ws[:, 2 * level - 1], noise, generator)
-            x = block.conv1(x, ws[:, 2 * level], noise, generator)
-            rgb = block.torgb(x, ws[:, 2 * level + 1]).to(ws.dtype)
-            image = rgb if image is None else double(image) + rgb
+            styles = ws[:, max(0, 2 * level - 1) : 2 * level + 2]
+            x, image = self.get_submodule(f"b{pixels}")(x, image, styles, noise, generator)
         return image
 
 

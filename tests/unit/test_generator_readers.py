@@ -44,7 +44,7 @@ REFUSED = {
     "tensorflow-objects.pkl": "other than plain numbers",
     "tensorflow-big-endian.pkl": "little-endian",
     "progressive-gan.pkl": "Progressive GAN",
-    "eg3d.pkl": "EG3D is not read yet",
+    "eg3d.pkl": "EG3D generator without options of its rendering",
     "numpy-5.pkl": "_frombuffer",
     "no-key.pt": "'g_ema'",
     "stylegan1.pt": "StyleGAN1",

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..errors import GeneratorFileError, Refused, about
 from ..names import check_architecture, from_rosinality, without_filters
-from . import numpy_stand_ins, nvidia, tensorflow
+from . import eg3d, numpy_stand_ins, nvidia, tensorflow
 from .pickle_machine import Machine
 from .stored import StoredTensor
 from .torch_archive import LEGACY_START, TENSORS, ZIP_START, load_from_bytes, plain_dict, read_legacy, read_zip
@@ -25,12 +25,13 @@ MAX_BYTES = 4 * 2**30  # the largest published generators and trainers' files ha
 class Foreign:
     """A generator out of a foreign file: float32 tensors under the names of `layout.tensor_shapes`, not yet checked against it.
 
-    kind: the format, in words. conv_clamp: see GeneratorConfig.
+    kind: the format, in words. conv_clamp: see GeneratorConfig. eg3d: for an EG3D generator what its shapes do not tell, see `infer_eg3d`.
     """
 
     kind: str
     tensors: dict[str, Tensor]
     conv_clamp: float | None = None
+    eg3d: dict[str, Any] | None = None
 
 
 def read_foreign(path: Path) -> Foreign:
@@ -68,10 +69,11 @@ NVIDIA = {
     "torch._utils._rebuild_parameter": TENSORS["torch._utils._rebuild_parameter"],
     "torch.storage._load_from_bytes": load_from_bytes,
     **numpy_stand_ins.TABLE,
+    **eg3d.TABLE,
 }
 _KNOWN_OTHERS = {
-    "training.triplane.": "it is an EG3D generator, and EG3D is not read yet: give a StyleGAN2 generator",
-    "training.volumetric_rendering.": "it is an EG3D generator, and EG3D is not read yet: give a StyleGAN2 generator",
+    "training.triplane.": "it is an EG3D generator of another kind than the published ones",
+    "training.volumetric_rendering.": "it is an EG3D generator that is rendered in another way than the published ones",
     "tfutil.": "it is a Progressive GAN's generator: give a StyleGAN2 generator",
 }
 
@@ -103,9 +105,11 @@ def _read(path: Path, data: memoryview) -> Foreign:
 
 def _nvidia(content: Any, limit: int) -> Foreign:
     generator = nvidia.averaged_generator(content)
-    check_architecture(generator.tensors)
-    tensors = without_filters(_copied(generator.tensors, limit))
-    return Foreign("NVIDIA PyTorch pickle", tensors, generator.conv_clamp)
+    stored = generator.tensors()
+    if eg3d.is_eg3d(generator):
+        return Foreign("EG3D pickle", without_filters(_copied(stored, limit)), eg3d=eg3d.told(generator))
+    check_architecture(stored)
+    return Foreign("NVIDIA PyTorch pickle", without_filters(_copied(stored, limit)), generator.conv_clamp())
 
 
 def _tensorflow(content: Any, limit: int) -> Foreign:

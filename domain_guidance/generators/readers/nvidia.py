@@ -5,6 +5,7 @@ They carry Python source that their own loader executes. Here it is text that no
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,25 +31,51 @@ def reconstruct(arguments: tuple) -> Module:
     return Module(meta["class_name"], meta["state"])
 
 
+class PlainModule(Module):
+    """One of a class that pickles in the usual way: the state follows it."""
+
+    def build(self, state: Any) -> None:
+        if not isinstance(state, dict):
+            raise Refused("it has a network without a state")
+        self.state.update(state)
+
+
+def plain(class_name: str) -> Callable[[tuple], PlainModule]:
+    """For a layer's class that a pickle names in the usual way."""
+
+    def make(arguments: tuple) -> PlainModule:
+        if arguments:
+            raise Refused(f"it makes a '{class_name}' in a way that pickles of networks do not")
+        return PlainModule(class_name, {})
+
+    return make
+
+
 @dataclass(frozen=True)
-class Networks:
-    """The tensors of a generator under NVIDIA's names, and the bound that its layers clamp to."""
+class Network:
+    """A generator: its modules by their names, each followed by a dot, the generator itself under none."""
 
-    tensors: dict[str, StoredTensor]
-    conv_clamp: float | None
+    modules: dict[str, Module]
+
+    def tensors(self) -> dict[str, StoredTensor]:
+        """All tensors under NVIDIA's names."""
+        return {name: tensor for prefix, module in self.modules.items() for name, tensor in _tensors(prefix, module)}
+
+    def conv_clamp(self, part: str = "") -> float | None:
+        """The bound that the layers of a part of it clamp to."""
+        states = [module.state for prefix, module in self.modules.items() if prefix.startswith(part)]
+        clamps = {state["conv_clamp"] for state in states if _is_number(state.get("conv_clamp", ""))}
+        if len(clamps) > 1:
+            raise Refused("its layers clamp to different bounds, which is no StyleGAN2 generator")
+        return clamps.pop() if clamps else None
 
 
-def averaged_generator(networks: Any) -> Networks:
+def averaged_generator(networks: Any) -> Network:
     """G_ema of the dict that such a file holds."""
     generator = networks.get("G_ema") if isinstance(networks, dict) else None
     if not isinstance(generator, Module):
         raise Refused("it holds no averaged generator 'G_ema': give the network snapshot that the training wrote")
-    modules = dict(_modules(generator))
-    tensors = {name: tensor for prefix, module in modules.items() for name, tensor in _tensors(prefix, module)}
-    clamps = {module.state["conv_clamp"] for module in modules.values() if _is_number(module.state.get("conv_clamp", ""))}
-    if len(clamps) > 1:
-        raise Refused("its layers clamp to different bounds, which is no StyleGAN2 generator")
-    return Networks(tensors, clamps.pop() if clamps else None)
+    return Network(dict(_modules(generator)))
 
 
 def _modules(root: Module) -> list[tuple[str, Module]]:

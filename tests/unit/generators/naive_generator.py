@@ -74,7 +74,7 @@ def layer(t, name, x, w, clamp, noise, up=False):
 def image_layer(t, name, x, w):
     style = style_of(t, name, w) / x.shape[0] ** 0.5
     weight = t[f"{name}.weight"][:, :, 0, 0] * style
-    return torch.stack([sum(weight[o, i] * x[i] for i in range(len(x))) + t[f"{name}.bias"][o] for o in range(3)])
+    return torch.stack([sum(weight[o, i] * x[i] for i in range(len(x))) + t[f"{name}.bias"][o] for o in range(len(weight))])
 
 
 def lrelu(x):

@@ -1,0 +1,111 @@
+"""What is asked of a generator in one go: seeds, or a way through them, and what is done to their styles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from .eg3d.generator import Eg3dGenerator
+from .errors import GeneratorFileError
+from .generator_file import GeneratorFile
+from .interpolation import spherical, walk
+from .layout import GeneratorConfig
+from .styles import latents, mix
+from .stylegan2 import Generator
+
+Way = Literal["none", "z", "w"]
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """`count` pictures: of `seed`, `seed` + 1, ..., or frames on a way from seed to seed.
+
+    truncation: psi; of the first `cutoff` styles, None for all. label: class of a generator that knows classes. mix_from:
+    styles from this number up come from `mix_seed`, None for no mixing. way: none; on arcs between the latents (z); straight
+    between the styles (w). stops: seeds on the way. loop: the way leads back to the first one.
+    """
+
+    seed: int
+    count: int = 1
+    truncation: float = 1.0
+    cutoff: int | None = None
+    label: int | None = None
+    mix_from: int | None = None
+    mix_seed: int = 0
+    way: Way = "none"
+    stops: int = 2
+    loop: bool = False
+
+    @torch.no_grad()
+    def styles(self, generator: Generator | Eg3dGenerator, given: Tensor | None = None) -> Tensor:
+        """Styles [N, L, w_dim], each computed by itself, so that none depends on how many are asked for.
+
+        given: styles to take instead of those of the seeds, as they are; a way leads through all of them.
+        Raises ValueError, one sentence.
+        """
+        if given is not None:
+            check_styles(given, generator)
+            ws = given if self.way == "none" else self._way_through(given)
+        elif self.way == "none":
+            ws = self._of_latents(generator, self._latents(generator, self.count))
+        elif self.way == "z":
+            ws = self._of_latents(generator, walk(self._latents(generator, self.stops), self.count, spherical, loop=self.loop))
+        else:
+            ws = self._way_through(self._of_latents(generator, self._latents(generator, self.stops)))
+        return ws if self.mix_from is None else self._mixed(generator, ws)
+
+    def noise_seed(self, number: int) -> int:
+        """For the random noise of picture `number`. Frames of a way share theirs, or they would flicker."""
+        return (self.seed + (number if self.way == "none" else 0)) % 2**63
+
+    def _latents(self, generator: Generator, count: int) -> Tensor:
+        return latents([(self.seed + number) % 2**64 for number in range(count)], generator.config.z_dim)
+
+    def _of_latents(self, generator: Generator, z: Tensor) -> Tensor:
+        labels = one_hot(self.label, generator)
+        styles = [generator.styles(one, labels, psi=self.truncation, cutoff=self.cutoff) for one in z.to(generator.mapping.w_avg).split(1)]
+        return torch.cat(styles)
+
+    def _way_through(self, ws: Tensor) -> Tensor:
+        if self.way == "z" or len(ws) < 2:
+            raise ValueError(
+                f"A way '{self.way}' through {len(ws)} given latents was asked for: interpolation 'w' leads through two or more of them, and "
+                "'none' draws them as they are."
+            )
+        return walk(ws, self.count, torch.lerp, loop=self.loop)
+
+    def _mixed(self, generator: Generator, ws: Tensor) -> Tensor:
+        fine = self._of_latents(generator, latents([self.mix_seed], generator.config.z_dim))
+        return mix(ws, fine.expand(len(ws), -1, -1), self.mix_from)
+
+
+def check_flat(file: GeneratorFile) -> None:
+    """Raises GeneratorFileError for a generator whose pictures need a camera."""
+    if file.card.architecture != GeneratorConfig.architecture:
+        raise GeneratorFileError(
+            f"The generator is of the kind {file.card.architecture}, whose pictures need a camera, which there is none of here: give a StyleGAN2 "
+            "generator."
+        )
+
+
+def one_hot(label: int | None, generator: Generator | Eg3dGenerator) -> Tensor | None:
+    """[1, c_dim]. Raises ValueError for a class that the generator does not know; one that reads cameras knows none."""
+    classes = 0 if isinstance(generator, Eg3dGenerator) else generator.config.c_dim
+    if label is None:
+        return None
+    if not 0 <= label < classes:
+        known = f"classes 0 to {classes - 1}" if classes else "no classes"
+        raise ValueError(f"The label {label} is given and the generator has {known}: give one of them, or none.")
+    return torch.eye(classes).to(generator.mapping.w_avg)[label][None]
+
+
+def check_styles(ws: Tensor, generator: Generator) -> None:
+    config = generator.config
+    if ws.shape[1:] != (config.style_count, config.w_dim):
+        raise ValueError(
+            f"The latent has {ws.shape[1]} styles of {ws.shape[2]} numbers and the generator reads {config.style_count} of {config.w_dim}: give a "
+            "latent of this generator, or of one adapted from it or to it."
+        )

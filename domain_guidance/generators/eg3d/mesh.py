@@ -1,0 +1,46 @@
+"""The surface of a generated head as a coloured mesh."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .generator import Eg3dGenerator
+from .isosurface import isosurface
+from .marching import density
+from .renderer import Field
+
+LEVEL = 10.0
+POINTS = 2**18  # at a time, by default
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """vertices [V, 3] in the world's units (y up, a face looks along z); faces [F, 3], counterclockwise from outside; colours [V, 3] in [0, 1]."""
+
+    vertices: Tensor
+    faces: Tensor
+    colours: Tensor
+
+
+@torch.no_grad()
+def extract_mesh(generator: Eg3dGenerator, planes: Tensor, *, resolution: int = 128, level: float = LEVEL, points_at_once: int = POINTS) -> Mesh:
+    """The closed surface at which the density per unit of length is `level`, of planes [1, 3, C, H, W], on a grid of `resolution` points
+    along each edge of the box. Colours are those of the volume, before the super-resolution. Raises ValueError if there is no such surface."""
+    field, box = generator.field(planes), generator.config.rendering.box
+    densities = _density_grid(field, planes, resolution, box, points_at_once)
+    vertices, faces = isosurface(densities, level)
+    if not len(faces):
+        raise ValueError(f"The density is at most {float(densities.max()):.3g} and nowhere above {level:g}: take a lower level.")
+    vertices = vertices * (box / (resolution - 1)) - box / 2
+    colours = torch.cat([field(part[None])[1][0, :, :3] for part in vertices.split(points_at_once)])
+    return Mesh(vertices, faces, colours.clamp(0, 1))
+
+
+def _density_grid(field: Field, planes: Tensor, resolution: int, box: float, points_at_once: int) -> Tensor:
+    along = torch.linspace(-box / 2, box / 2, resolution, device=planes.device, dtype=planes.dtype)
+    parts = torch.arange(resolution**3, device=planes.device).split(points_at_once)
+    places = (along[torch.stack(torch.unravel_index(part, (resolution,) * 3), dim=-1)] for part in parts)
+    return torch.cat([density(field(part[None])[0][0]) for part in places]).unflatten(0, (resolution,) * 3)
