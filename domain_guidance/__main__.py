@@ -1,4 +1,4 @@
-"""`python -m domain_guidance train | sample | info | convert | generate`; `--help` after one of them lists its options."""
+"""`python -m domain_guidance COMMAND`: the commands below; `--help` after one of them lists its options."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ import sys
 
 import torch
 
+from .commands.adapt import adapt
+from .commands.adapt_options import add_adapt_options, parse_adapt
 from .commands.convert import add_convert_options, convert
+from .commands.evaluate import add_evaluate_options, evaluate
+from .commands.evaluate_generator import add_evaluate_generator_options, evaluate_generator
 from .commands.generate import add_generate_options, generate
 from .commands.info import add_info_options, info
 from .commands.interrupts import stop_requests
@@ -22,6 +26,14 @@ COMMANDS = {
     "info": (info, add_info_options),
     "convert": (convert, add_convert_options),
     "generate": (generate, add_generate_options),
+    "adapt": (adapt, add_adapt_options),
+    "evaluate": (evaluate, add_evaluate_options),
+    "evaluate-generator": (evaluate_generator, add_evaluate_generator_options),
+}
+PARSERS = {train: parse_train, adapt: parse_adapt}  # of the commands that have presets
+SPARING = {  # what takes less memory
+    train: "Lower --micro-batch or switch --gradient-checkpointing on; the same command goes on",
+    adapt: "Lower --micro-batch and the same command goes on, or lower --resolution and adapt a new version",
 }
 
 
@@ -30,7 +42,7 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     command, parser = _command(arguments)
-    options = parse_train(parser, arguments[1:]) if command is train else parser.parse_args(arguments[1:])
+    options = PARSERS.get(command, argparse.ArgumentParser.parse_args)(parser, arguments[1:])
     try:
         with stop_requests() as check:
             command(options, check)
@@ -38,7 +50,7 @@ def main(arguments: list[str] | None = None) -> int:
         logging.error("Stopped: %s", problem)
         return 1
     except torch.cuda.OutOfMemoryError as problem:
-        logging.error("Stopped: %s Lower --micro-batch or switch --gradient-checkpointing on; the same command goes on.", problem)
+        logging.error("Stopped: %s %s.", problem, SPARING.get(command, "Give it a device with more memory, or smaller pictures"))
         return 1
     except KeyboardInterrupt:
         logging.warning("Stopped by the user; the same command goes on from what is saved.")
@@ -49,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
 def _command(arguments: list[str]):
     """The command that the first word names, and the parser of the rest."""
     top = argparse.ArgumentParser(prog="python -m domain_guidance", description="Domain guidance without ComfyUI.")
-    top.add_argument("command", choices=COMMANDS, help="train a domain, draw from it, read its card; convert a StyleGAN2, draw from it")
+    top.add_argument("command", choices=COMMANDS, help="train a domain, draw from it, read its card; convert a StyleGAN2, draw from it, adapt it; measure pictures")
     name = top.parse_args(arguments[:1]).command
     command, add_options = COMMANDS[name]
     parser = argparse.ArgumentParser(prog=f"python -m domain_guidance {name}")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from .data import Size, sdxl_size_conditioning
 from .noise_schedule import NoiseSchedule
 from .parameterization import Prediction, denoised, network_input
+from .training.diffusers_trainable import EmptyPrompt
 
 
 @dataclass(frozen=True)
@@ -32,3 +36,35 @@ class DiffusersDenoiser:
         scaled = network_input(x, sigma, self.prediction)
         output = self.unet(scaled, timestep, context, return_dict=False, **(self.added or {}))[0]
         return denoised(output, x, sigma, self.prediction)
+
+
+@dataclass(frozen=True)
+class PromptedUNet:
+    """A `diffusers.UNet2DConditionModel` as a `Denoiser` whose conditioning is a text encoder's output, pooled vector included.
+
+    It computes in the UNet's own type. size: of the picture in pixels, which SDXL reads.
+    """
+
+    unet: nn.Module
+    schedule: NoiseSchedule
+    prediction: Prediction
+    size: Size
+
+    def __call__(self, x: Tensor, sigma: Tensor, conditioning: EmptyPrompt) -> Tensor:
+        return self.several(x, sigma, [conditioning])[0]
+
+    def several(self, x: Tensor, sigma: Tensor, prompts: Sequence[EmptyPrompt]) -> tuple[Tensor, ...]:
+        """The denoised prediction of every prompt, each [B, C, H, W], in one call of the UNet."""
+        x, sigma = x.repeat(len(prompts), 1, 1, 1), sigma.repeat(len(prompts))
+        each = len(x) // len(prompts)
+        context = torch.cat([prompt.cross_attn.expand(each, -1, -1) for prompt in prompts])
+        scaled = network_input(x, sigma, self.prediction).to(self.unet.dtype)
+        output = self.unet(scaled, self.schedule.timestep(sigma), context.to(scaled), added_cond_kwargs=self._added(prompts, scaled), return_dict=False)[0]
+        return denoised(output.float(), x, sigma, self.prediction).chunk(len(prompts))
+
+    def _added(self, prompts: Sequence[EmptyPrompt], like: Tensor) -> dict[str, Tensor] | None:
+        if prompts[0].pooled_output is None:
+            return None
+        each = len(like) // len(prompts)
+        pooled = torch.cat([prompt.pooled_output.expand(each, -1) for prompt in prompts])
+        return {"text_embeds": pooled.to(like), "time_ids": sdxl_size_conditioning(self.size).to(like).expand(len(like), -1)}

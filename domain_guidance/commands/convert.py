@@ -1,4 +1,4 @@
-"""`python -m domain_guidance convert`: a StyleGAN2 generator of any format into one generator file."""
+"""`python -m domain_guidance convert`: a StyleGAN2 or EG3D generator of any format into one generator file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 def add_convert_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, metavar="IN", help="NVIDIA .pkl (PyTorch or TensorFlow), rosinality .pt or generator file")
+    parser.add_argument("source", type=Path, metavar="IN", help="NVIDIA .pkl (PyTorch or TensorFlow, EG3D), rosinality .pt or generator file")
     parser.add_argument("target", type=Path, metavar="OUT", help="generator file to write, .safetensors")
 
 

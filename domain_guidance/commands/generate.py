@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import ceil, sqrt
 from pathlib import Path
 from typing import get_args
@@ -14,8 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..generators import Generator, Noise, build_generator, latents, open_generator_file
+from ..generators import Eg3dGenerator, Generator, Noise, build_generator, latents, open_generator_file
 from .interrupts import Check
+from .views import add_view_options, check_view_options, draw_views, write_mesh
 
 logger = logging.getLogger(__name__)
 MAX_SEEDS = 100_000
@@ -29,6 +30,7 @@ def add_generate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label", type=int, help="class of a generator that knows classes")
     parser.add_argument("--noise", choices=get_args(Noise), default="const", help="of the file, fresh for each seed, or none")
     parser.add_argument("--out", type=Path, required=True, help="one picture of all (.png), or a folder of pictures named by their seed")
+    add_view_options(parser)
 
 
 def seeds(text: str) -> list[int]:
@@ -49,19 +51,29 @@ def generate(options: argparse.Namespace, check: Check) -> None:
     """Draw as the options say. check: called between pictures. Raises GeneratorFileError or ValueError with one sentence."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = build_generator(open_generator_file(options.file)).to(device)
-    labels = _one_hot(options.label, generator)
+    check_view_options(options, generator)
     drawn = []
     for seed in options.seeds:
-        check()
-        picture = _picture(draw(generator, seed, labels, options))
-        if options.out.suffix.lower() == ".png":
-            drawn.append(picture)
-        else:
-            options.out.mkdir(parents=True, exist_ok=True)
-            _save(picture, options.out / f"seed{seed:06d}.png")
+        for name, image in _images(generator, seed, options):
+            check()
+            if options.out.suffix.lower() == ".png":
+                drawn.append(_picture(image))
+            else:
+                options.out.mkdir(parents=True, exist_ok=True)
+                _save(_picture(image), options.out / f"seed{seed:06d}{name}.png")
+        if options.mesh:
+            write_mesh(generator, seed, options, options.out / f"seed{seed:06d}.ply")
     if drawn:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         _save(_grid(drawn), options.out)
+
+
+def _images(generator: Generator | Eg3dGenerator, seed: int, options: argparse.Namespace) -> Iterator[tuple[str, Tensor]]:
+    """What a seed gives, by what is added to its name."""
+    if isinstance(generator, Eg3dGenerator):
+        yield from draw_views(generator, seed, options)
+    else:
+        yield "", draw(generator, seed, _one_hot(options.label, generator), options)
 
 
 @torch.no_grad()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, get_args
 
@@ -59,9 +60,7 @@ def _add_looking(group: argparse._ArgumentGroup) -> None:
 
 def parse_train(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
     """The train command's options: what was typed, then the preset's, then the defaults."""
-    preset = parser.parse_args(arguments).preset
-    parser.set_defaults(**PRESETS.get(preset, {}))
-    options = parser.parse_args(arguments)
+    options = with_preset(parser, arguments, PRESETS)
     if options.learning_rate is None:
         options.learning_rate = LEARNING_RATES[options.form]
     if options.precision is None:
@@ -69,21 +68,32 @@ def parse_train(parser: argparse.ArgumentParser, arguments: list[str]) -> argpar
     return options
 
 
+def with_preset(parser: argparse.ArgumentParser, arguments: list[str], presets: Mapping[str, Mapping[str, Any]]) -> argparse.Namespace:
+    """What was typed, then the named preset's values, then the defaults."""
+    preset = parser.parse_args(arguments).preset
+    parser.set_defaults(**presets.get(preset, {}))
+    return parser.parse_args(arguments)
+
+
 def run_settings(options: argparse.Namespace, world: int) -> RunSettings:
     """The settings of one of `world` processes. Raises ValueError if the batch cannot be divided."""
+    names = (
+        "steps learning_rate weight_decay max_gradient_norm warmup seed sample_every checkpoint_every precision mirror "
+        "eight_bit_adam min_snr evaluate_every"
+    ).split()
+    chosen: dict[str, Any] = {name: getattr(options, name) for name in names}
+    return RunSettings(**chosen, cosine=options.schedule == "cosine", **divided_batch(options, world))
+
+
+def divided_batch(options: argparse.Namespace, world: int) -> dict[str, int]:
+    """Pictures at a time in one of `world` processes, and micro-batches a step. Raises ValueError if the batch cannot be divided."""
     at_once = options.micro_batch or options.batch_size // world
     if at_once < 1 or options.batch_size % (at_once * world):
         raise ValueError(
             f"A batch of {options.batch_size} images cannot be divided over {world} processes in micro-batches of {at_once}: "
             f"give a --batch-size that is a multiple of {max(1, at_once) * world}."
         )
-    names = (
-        "steps learning_rate weight_decay max_gradient_norm warmup seed sample_every checkpoint_every precision mirror "
-        "eight_bit_adam min_snr evaluate_every"
-    ).split()
-    chosen: dict[str, Any] = {name: getattr(options, name) for name in names}
-    accumulation = options.batch_size // (at_once * world)
-    return RunSettings(**chosen, cosine=options.schedule == "cosine", batch_size=at_once, accumulation=accumulation)
+    return {"batch_size": at_once, "accumulation": options.batch_size // (at_once * world)}
 
 
 def plain(options: argparse.Namespace) -> dict[str, Any]:

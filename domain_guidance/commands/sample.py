@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import argparse
 import logging
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
-from ..data import Size, sdxl_size_conditioning
+from ..data import Size
 from ..denoiser import GuidedDenoiser
+from ..diffusers_host import PromptedUNet
 from ..domain_file import DomainFileError
 from ..noise_schedule import NoiseSchedule
-from ..parameterization import Prediction, denoised, network_input
 from ..sampling import karras_sigmas, sample_dpmpp_2m
-from ..training.diffusers_trainable import EmptyPrompt, base_fingerprint
+from ..training.diffusers_trainable import base_fingerprint
 from ..training.process import AUTOCAST
 from .diffusers_folder import DiffusersFolder
 from .interrupts import Check
@@ -74,26 +73,6 @@ def draw(denoise, schedule: NoiseSchedule, shape: tuple[int, ...], seed: int, st
     return sample_dpmpp_2m(denoise, noise * sigmas[0], sigmas)
 
 
-@dataclass(frozen=True)
-class _Prompted:
-    """A diffusers UNet as a `Denoiser` whose conditioning is an `EmptyPrompt`, pooled vector and picture size included."""
-
-    unet: nn.Module
-    schedule: NoiseSchedule
-    prediction: Prediction
-    size: Size
-
-    def __call__(self, x: Tensor, sigma: Tensor, conditioning: EmptyPrompt) -> Tensor:
-        added = None
-        if conditioning.pooled_output is not None:
-            sizes = sdxl_size_conditioning(self.size).to(x)[None]
-            added = {"text_embeds": conditioning.pooled_output.to(x), "time_ids": sizes}
-        scaled = network_input(x, sigma, self.prediction)
-        context = conditioning.cross_attn.to(x)
-        output = self.unet(scaled, self.schedule.timestep(sigma), context, added_cond_kwargs=added, return_dict=False)[0]
-        return denoised(output.float(), x, sigma, self.prediction)
-
-
 def _denoiser(base: DiffusersFolder, options: argparse.Namespace, device: torch.device) -> GuidedDenoiser:
     unet, (schedule, prediction) = base.unet(), base.schedule()
     domain = base.unet()
@@ -103,7 +82,7 @@ def _denoiser(base: DiffusersFolder, options: argparse.Namespace, device: torch.
     if card.base_fingerprint != base_fingerprint(unet):
         logger.warning("'%s' was trained from another base (%s): the guidance pushes away from this one.", options.domain.name, card.base_name)
     size = Size(options.width, options.height)
-    host = partial(_Prompted, schedule=schedule, prediction=prediction, size=size)
+    host = partial(PromptedUNet, schedule=schedule, prediction=prediction, size=size)
     return GuidedDenoiser(
         base=host(unet.to(device)),
         domain=host(domain.to(device)),

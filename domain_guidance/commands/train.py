@@ -8,18 +8,15 @@ import logging
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..data import CachedLatents, Encoded, FolderImages, LatentCache, Size, aspect_buckets, held_out_batches, shorter_side, split
+from ..data import CachedLatents, Encoded, FolderImages, LatentCache, aspect_buckets, held_out_batches, shorter_side, split
 from ..fingerprint import fingerprint
-from ..training import Evaluated, Event, Finished, Prepared, RunFiles, Sample, Saved, Step, train_domain
-from ..training.curves import draw_curves
+from ..training import RunFiles, train_domain
 from ..training.diffusers_trainable import DiffusersTrainable, add_adapter, base_fingerprint
 from ..training.preview import draw_preview
 from ..training.process import AUTOCAST, Process
@@ -27,6 +24,7 @@ from ..training.recomputation import recomputation
 from ..training.text_removal import take_text_out
 from .diffusers_folder import DiffusersFolder, encoder_of
 from .interrupts import Check, stop_together
+from .listener import SECONDS_BETWEEN_LINES, Listener, tensorboard
 from .options import plain, run_settings
 from .processes import start_process
 
@@ -34,7 +32,6 @@ logger = logging.getLogger(__name__)
 
 CONSTANT_IMAGES = 32  # of the domain, for measuring the constants
 PREVIEWS = 4
-SECONDS_BETWEEN_LINES = 2.0  # every step is in the log file
 
 
 def train(options: argparse.Namespace, check: Check) -> None:
@@ -54,7 +51,7 @@ def train(options: argparse.Namespace, check: Check) -> None:
     latents = _fill_cache(_cache(base, vae, options, process, device), process, check)
     with ExitStack() as stack:
         trainable = _make_trainable(base, vae.config, latents, options, device, stack)
-        listener = _Listener(files, settings.steps, _Preview(trainable, vae, latents, process), _tensorboard(files, process, stack))
+        listener = Listener(files, settings.steps, _Preview(trainable, vae, latents, process).draw, tensorboard(files, process, stack))
         for event in stack.enter_context(closing(train_domain(trainable, latents, settings, files, process))):
             if process.rank == 0:
                 listener.hear(event)
@@ -149,56 +146,3 @@ class _Preview:
 
     def _decode(self, latent: Tensor) -> Tensor:
         return self.vae.decode(latent / self.trainable.scaling + self.trainable.shift).sample
-
-
-class _Listener:
-    """Says what happens: log lines, preview pictures, the curve, and TensorBoard where it is installed."""
-
-    def __init__(self, files: RunFiles, steps: int, preview: _Preview, writer: Any):
-        self.files, self.steps, self.preview, self.writer = files, steps, preview, writer
-        self.started, self.said, self.first = time.monotonic(), 0.0, 0
-
-    def hear(self, event: Event) -> None:
-        if isinstance(event, Prepared):
-            self.started, self.first = time.monotonic(), event.step
-            logger.info("%s", event.message)
-        elif isinstance(event, Step):
-            self._step(event)
-        elif isinstance(event, Evaluated):
-            self._evaluated(event)
-        elif isinstance(event, Sample):
-            self.preview.draw().save(self.files.run_folder / f"sample-{event.step:06d}.png")
-        elif isinstance(event, Saved):
-            logger.info("step %d is saved in '%s'", event.step, event.path)
-        elif isinstance(event, Finished):
-            best = f"; the lowest held-out loss is that of '{event.best_path}'" if event.best_path else ""
-            logger.info("'%s' is written, trained for %d steps%s", event.path, event.step, best)
-
-    def _step(self, event: Step) -> None:
-        now = time.monotonic()
-        if now - self.said >= SECONDS_BETWEEN_LINES or event.step == self.steps:
-            pace = (now - self.started) / (event.step - self.first)
-            left = pace * (self.steps - event.step)
-            logger.info("step %d of %d, loss %.4f, %.2f s a step, %.0f s left", event.step, self.steps, event.loss, pace, left)
-            self.said = now
-        if self.writer:
-            self.writer.add_scalar("loss/step", event.loss, event.step)
-            self.writer.add_scalar("learning_rate", event.learning_rate, event.step)
-
-    def _evaluated(self, event: Evaluated) -> None:
-        logger.info("step %d: loss on training images %.4f, on held-out ones %.4f", event.step, event.train, event.held_out)
-        if event.memorising:
-            logger.warning("%s", event.memorising)
-        draw_curves(self.files.log).save(self.files.curve)
-        if self.writer:
-            self.writer.add_scalar("loss/training", event.train, event.step)
-            self.writer.add_scalar("loss/held_out", event.held_out, event.step)
-
-
-def _tensorboard(files: RunFiles, process: Process, stack: ExitStack):
-    """A writer for TensorBoard, where that is installed; None elsewhere."""
-    if process.rank or find_spec("tensorboard") is None:
-        return None
-    from torch.utils.tensorboard import SummaryWriter
-
-    return stack.enter_context(closing(SummaryWriter(str(files.run_folder / "tensorboard"))))

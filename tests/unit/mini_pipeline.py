@@ -1,4 +1,4 @@
-"""A diffusers folder of the Stable Diffusion family, a few thousand parameters large, and a folder of real images."""
+"""A diffusers folder of the Stable Diffusion family, a few thousand parameters large, a LoRA for it, and a folder of real images."""
 
 import json
 from pathlib import Path
@@ -63,6 +63,20 @@ def _write_text(folder, number, sdxl):
         max_position_embeddings=5, projection_dim=16, bos_token_id=0, eos_token_id=1,
     )
     (CLIPTextModelWithProjection if number else CLIPTextModel)(config).save_pretrained(folder / f"text_encoder{number}")
+
+
+def write_lora(file, folder, seed=0, rank=2):
+    """A LoRA as diffusers and peft write it, for the UNet of a folder. It changes the self-attentions."""
+    from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+    from peft import LoraConfig
+    from peft.utils import get_peft_model_state_dict
+
+    unet = UNet2DConditionModel.from_pretrained(folder, subfolder="unet")
+    unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=["attn1.to_q", "attn1.to_v"]))
+    torch.manual_seed(seed)
+    layers = {name: 0.3 * torch.randn_like(tensor) for name, tensor in get_peft_model_state_dict(unet).items()}
+    StableDiffusionPipeline.save_lora_weights(Path(file).parent, unet_lora_layers=layers, weight_name=Path(file).name)
+    return Path(file), layers
 
 
 def write_images(folder, count=24):

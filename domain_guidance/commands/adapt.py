@@ -1,0 +1,45 @@
+"""`python -m domain_guidance adapt`: a StyleGAN2 and a diffusers folder to a generator that draws what a prompt or a domain asks for."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from contextlib import ExitStack, closing
+
+from ..adaptation import AdaptedPair, adapt_generator, comparison_picture, find_perceptual
+from ..generators import open_generator_file
+from ..training import RunFiles
+from .adapt_options import adaptation_settings
+from .critic import make_critic
+from .interrupts import Check, stop_together
+from .listener import Listener, tensorboard
+from .options import plain
+from .processes import start_process
+
+logger = logging.getLogger(__name__)
+
+PREVIEW_SEEDS = tuple(range(6))
+
+
+def adapt(options: argparse.Namespace, check: Check) -> None:
+    """Adapt as the options say. check: called between steps, to raise what ends the run.
+
+    Raises ValueError with one sentence for the user.
+    """
+    if options.dry_run:
+        logger.info("%s", json.dumps(plain(options), indent=2))
+        return
+    process, device = start_process(options.precision)
+    settings = adaptation_settings(options, process.world)
+    files = RunFiles.choose(options.out.parent, options.out.name, options.on_existing)
+    process.wait()  # every process has chosen before one of them makes a file
+    pair = AdaptedPair(open_generator_file(options.generator), device)
+    perceptual = find_perceptual(device) if settings.perceptual else None
+    with ExitStack() as stack:
+        critic = make_critic(options, device, stack)
+        listener = Listener(files, settings.steps, lambda: comparison_picture(pair, PREVIEW_SEEDS), tensorboard(files, process, stack))
+        for event in stack.enter_context(closing(adapt_generator(pair, critic, settings, files, process, perceptual))):
+            if process.rank == 0:
+                listener.hear(event)
+            stop_together(process, check)
