@@ -5,19 +5,34 @@ from __future__ import annotations
 from comfy_api.latest import ComfyExtension, io
 from typing_extensions import override
 
+from .adapt_generator import DomainGuidanceAdaptGenerator
 from .apply import DomainGuidanceApply
+from .blend_generators import DomainGuidanceBlendGenerators
+from .cameras import DomainGuidanceCamera
+from .comfy_host.generators.folders import register_folder
+from .evaluate import DomainGuidanceEvaluate
+from .generator_mesh import DomainGuidanceGeneratorMesh
+from .invert_image import DomainGuidanceInvertImage
 from .load_adapter import DomainGuidanceLoadAdapter
+from .load_generator import DomainGuidanceLoadGenerator
 from .load_unet import DomainGuidanceLoadUNet
 from .report import DomainGuidanceReport
+from .sample_generator import DomainGuidanceSampleGenerator
+from .save_generator import DomainGuidanceSaveGenerator
 from .save_unet import DomainGuidanceSaveUNet
 from .schedule import DomainGuidanceSchedule
 from .sweep import DomainGuidanceSweep
 from .term import DomainGuidanceTerm
 from .toy_world import DomainGuidanceToyWorld
 from .train import DomainGuidanceTrain
+from .view_generator import DomainGuidanceViewGenerator
 
 
 class DomainGuidanceExtension(ComfyExtension):
+    @override
+    async def on_load(self) -> None:
+        register_folder()
+
     @override
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
@@ -29,8 +44,18 @@ class DomainGuidanceExtension(ComfyExtension):
             DomainGuidanceReport,
             DomainGuidanceSweep,
             DomainGuidanceTrain,
+            DomainGuidanceEvaluate,
             DomainGuidanceSaveUNet,
             DomainGuidanceToyWorld,
+            DomainGuidanceLoadGenerator,
+            DomainGuidanceAdaptGenerator,
+            DomainGuidanceSampleGenerator,
+            DomainGuidanceViewGenerator,
+            DomainGuidanceCamera,
+            DomainGuidanceGeneratorMesh,
+            DomainGuidanceInvertImage,
+            DomainGuidanceBlendGenerators,
+            DomainGuidanceSaveGenerator,
         ]
 
 

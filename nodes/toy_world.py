@@ -10,7 +10,8 @@ from ..domain_guidance.toy_world.model import CHANNELS, IMAGE_SIZE
 from ..domain_guidance.toy_world.plates import read_sheet
 from ..domain_guidance.toy_world.prompts import encode_prompt
 from ..domain_guidance.toy_world.scenes import GROUNDS, STROKES
-from .comfy_host.toy import load_base, load_domain, pixel_vae
+from .comfy_host.toy import load_base, load_domain, load_generator, pixel_vae
+from .generator_types import GeneratorIO
 
 ANY = "any"
 
@@ -24,8 +25,8 @@ class DomainGuidanceToyWorld(io.ComfyNode):
             category="model/loaders",
             description=(
                 "A small real model that comes with the pack: handwritten digits in coloured strokes, drawn from a prompt, "
-                "a domain model trained on pictures of blue-rimmed plates alone, and such pictures. Everything that a sampler "
-                "and a training need."
+                "a domain model trained on pictures of blue-rimmed plates alone, such pictures, and a GAN. Everything that a sampler, "
+                "a training and an adaptation need."
             ),
             search_aliases=["domain guidance demo", "first look", "example", "digits"],
             inputs=[
@@ -42,6 +43,7 @@ class DomainGuidanceToyWorld(io.ComfyNode):
                 io.Conditioning.Output(display_name="negative", tooltip="The empty prompt."),
                 io.Latent.Output(tooltip="An empty picture of 16x16 pixels."),
                 io.Image.Output(display_name="plates", tooltip="256 pictures of the domain, 16x16 pixels each, to train one from."),
+                GeneratorIO.Output(display_name="generator", tooltip="A StyleGAN2 that draws such digits by seed, to adapt, blend and project into."),
             ],
         )  # fmt: skip
 
@@ -57,5 +59,5 @@ class DomainGuidanceToyWorld(io.ComfyNode):
         latent = {"samples": torch.zeros(batch_size, CHANNELS, IMAGE_SIZE, IMAGE_SIZE), "downscale_ratio_spacial": 1}
         return io.NodeOutput(
             load_base(), load_domain(), pixel_vae(),
-            [[positive, {}]], [[encode_prompt(table), {}]], latent, read_sheet(),
+            [[positive, {}]], [[encode_prompt(table), {}]], latent, read_sheet(), load_generator(),
         )  # fmt: skip

@@ -13,7 +13,9 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from ...domain_guidance.domain_file import read_domain_file
+from ...domain_guidance.generators import GeneratorFile
 from ...domain_guidance.toy_world.checkpoints import DOMAIN, FOLDER, read_base
+from ...domain_guidance.toy_world.checkpoints import load_generator as read_generator
 from ...domain_guidance.toy_world.model import CHANNELS, IMAGE_SIZE, PROMPT_WIDTH
 from ...domain_guidance.unet_layouts import HOST_PREFIX
 from .load_domain import as_conditioning
@@ -66,6 +68,12 @@ def load_domain(disable_dynamic: bool = False) -> ModelPatcher:
 
 def pixel_vae() -> comfy.sd.VAE:
     return comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)})
+
+
+def load_generator() -> GeneratorFile:
+    """The toy world's GAN, with weights that can be trained."""
+    with torch.inference_mode(False):
+        return read_generator()
 
 
 def _patcher(load: Callable[..., ModelPatcher], weights: dict[str, torch.Tensor], disable_dynamic: bool) -> ModelPatcher:

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import generator_scenes
 import host_process
 import mini_models
 import training_scenes
@@ -24,7 +25,15 @@ CHECKPOINT, DOMAIN = "v1-5-pruned-emaonly-fp16.safetensors", "my_domain.safetens
 FINE_TUNE = "my_fine_tune.safetensors"
 ADAPTER, FEW_STEPS = "my_domain_adapter.safetensors", "lcm-lora-sdv1-5.safetensors"
 CONTROLNET, CLIP_VISION = "control_v11p_sd15_scribble_fp16.safetensors", "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"
+GENERATOR, ADAPTED = "my_generator", "my_adapted_generator"
+GENERATOR_SIDE = 64  # pixels; the smallest that has the blocks of 32 px which a workflow blends from
 SMALL = {"EmptyLatentImage": ("width", "height"), "ImageScale": ("width", "height")}
+SHORT = {
+    "KSampler": {"steps": 2},
+    "DomainGuidanceTrain": {"steps": 2, "resolution": 64, "preview_every": 0},
+    "DomainGuidanceAdaptGenerator": {"steps": 2, "resolution": 64, "preview_every": 0},
+    "DomainGuidanceInvertImage": {"steps": 2},
+}
 # Positions and sizes of masks shrink with the picture, 512 -> 64.
 SHRUNK = {"SolidMask": ("width", "height"), "MaskComposite": ("x", "y")}
 
@@ -47,6 +56,9 @@ def named_minis(host, minis, base_directory):
     minis.lora(name=FEW_STEPS, seed=91)
     minis.controlnet(CONTROLNET)
     minis.ip_adapter()
+    for seed, name in enumerate((GENERATOR, ADAPTED)):
+        weights = generator_scenes.sheet.nvidia_weights(resolution=GENERATOR_SIDE, seed=seed)
+        generator_scenes.write_native(host, base_directory, name, weights)
     save_file({"replaced by a smaller one": torch.zeros(1)}, str(minis.root / "clip_vision" / CLIP_VISION))
     shutil.copy(Path.cwd() / "input" / "example.png", base_directory / "input")
     if IP_ADAPTER_PACK.is_dir():
@@ -64,8 +76,9 @@ def small_clip_vision(monkeypatch):
 def shrunk(graph):
     for node in graph.values():
         inputs = node["inputs"]
-        if node["class_type"] == "KSampler":
-            inputs["steps"] = 2
+        inputs.update(SHORT.get(node["class_type"], {}))
+        if node["class_type"] == "DomainGuidanceSampleGenerator":
+            inputs["count"] = min(inputs["count"], 4)
         for name in SMALL.get(node["class_type"], ()):
             inputs[name] = 64
         for name in SHRUNK.get(node["class_type"], ()):
@@ -96,7 +109,19 @@ def without_sweeps(graph):
     return kept
 
 
-@pytest.mark.parametrize("twin", TWINS, ids=lambda path: path.name)
+def uses(twin, node):
+    return f'"{node}"' in twin.read_text(encoding="utf-8")
+
+
+GUIDED = [twin for twin in TWINS if uses(twin, "VAEDecode")]
+GENERATED = [twin for twin in TWINS if uses(twin, "DomainGuidanceSampleGenerator")]
+
+
+def test_every_twin_is_executed():
+    assert {*GUIDED, *GENERATED} == {*TWINS}
+
+
+@pytest.mark.parametrize("twin", GUIDED, ids=lambda path: path.name)
 def test_the_twin_makes_finite_pictures_that_the_domain_changed(host, named_minis, small_clip_vision, twin):
     graph = read(twin)
     if needs_ip_adapter(graph) and not IP_ADAPTER_PACK.is_dir():
@@ -104,9 +129,7 @@ def test_the_twin_makes_finite_pictures_that_the_domain_changed(host, named_mini
     decoded = links(graph, "VAEDecode")
     assert decoded
     for link in decoded:
-        pictures = host.value(graph, link)
-        assert pictures.ndim == 4 and torch.isfinite(pictures).all()
-        assert pictures.std() > 1e-3
+        check_pictures(host.value(graph, link))
     samplers = [link for kind in ("KSampler", "DomainGuidanceReport") for link in links(graph, kind) if graph[graph[link[0]]["inputs"]["model"][0]]["class_type"] == "DomainGuidanceApply"]
     assert samplers
     without = without_sweeps(graph)
@@ -114,6 +137,29 @@ def test_the_twin_makes_finite_pictures_that_the_domain_changed(host, named_mini
         without[apply]["inputs"]["weight"] = 0.0
     for link in samplers:
         assert not torch.equal(host.samples(graph, link), host.samples(without, link))
+
+
+@pytest.mark.parametrize("twin", GENERATED, ids=lambda path: path.name)
+def test_the_twin_draws_finite_pictures_with_each_of_its_generators(host, named_minis, twin):
+    graph = read(twin)
+    pictures = [host.value(graph, link) for link in links(graph, "DomainGuidanceSampleGenerator")]
+    for number, drawn in enumerate(pictures):
+        check_pictures(drawn)
+        assert all(not torch.equal(drawn, other) for other in pictures[:number])
+
+
+@pytest.mark.parametrize("node, slot", [("DomainGuidanceEvaluate", 0), ("DomainGuidanceSaveGenerator", 0)])
+def test_the_nodes_at_the_end_of_a_twin_say_what_they_made(host, named_minis, small_clip_vision, node, slot):
+    twins = [twin for twin in TWINS if uses(twin, node)]
+    assert twins
+    for twin in twins:
+        graph = read(twin)
+        assert all(host.value(graph, [node_id, slot]) for node_id, _ in links(graph, node))
+
+
+def check_pictures(pictures):
+    assert pictures.ndim == 4 and torch.isfinite(pictures).all()
+    assert pictures.std() > 1e-3
 
 
 def test_the_unconditional_twin_costs_two_evaluations_per_step(host, named_minis):

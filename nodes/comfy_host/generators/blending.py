@@ -1,0 +1,26 @@
+"""Two generators of a graph in one."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from ....domain_guidance.generators import GeneratorFile
+from ....domain_guidance.generators.blend import RELATED, blend, block_amounts, check_alike, relatedness
+from ....domain_guidance.number_lists import parse_numbers
+
+
+def blend_generators(first: GeneratorFile, second: GeneratorFile, passage: Mapping[str, Any], mapping: float, amounts: str) -> GeneratorFile:
+    """passage: of `block_amounts`. amounts: a list as people write it, in place of it if there are any. Raises ValueError, one sentence."""
+    check_alike(first, second)
+    if relatedness(first, second) < RELATED:
+        logging.warning(
+            "Domain Guidance: the weights of the two generators have nothing in common, so their blend will draw noise: connect two of which one "
+            "was trained from the other, or both from a third."
+        )
+    chosen = parse_numbers(amounts, "amounts", 0, 1) if amounts.strip() else block_amounts(first.card.config, **passage)
+    with torch.inference_mode(False):
+        return blend(first, second, chosen, mapping)

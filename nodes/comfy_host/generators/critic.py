@@ -1,0 +1,68 @@
+"""Any MODEL of a graph as the library's critic: every node that acts on a sampler acts here, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import comfy.model_management
+import comfy.samplers
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ....domain_guidance.noise_schedule import NoiseSchedule
+from ..prediction import prediction_of
+from .differentiable_vae import DifferentiableVae
+from .level_dependence import depends_on_level
+
+# (noisy latent, noise levels [B]) -> guided denoised prediction; the host's guider, with its options bound.
+Predict = Callable[[Tensor, Tensor], Tensor]
+
+
+class HostCritic:
+    """A `CriticModel` that lives as long as a sampling run of the host, which has loaded, prepared and wrapped everything."""
+
+    def __init__(self, guider: comfy.samplers.CFGGuider, predict: Predict, vae: DifferentiableVae, identity: Mapping[str, Any]):
+        sampling = guider.model_patcher.get_model_object("model_sampling")
+        self.prediction = prediction_of(sampling)
+        self.schedule = NoiseSchedule(sampling.sigmas.detach().float().cpu().clone())
+        self.device: torch.device = guider.model_patcher.load_device
+        self.identity = identity
+        self._predict, self._vae, self._model = predict, vae, guider.inner_model
+        self._one_level = depends_on_level(guider)
+
+    def denoise(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """The guider's prediction [B, C, h, w] at noisy latents [B, C, h, w] of levels [B], as a sampler would get it."""
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        noisy, sigma = noisy.detach().to(self.device, torch.float32), sigma.detach().to(self.device, torch.float32)
+        # As in every sampler of the host: other nodes' patches count on it, and the weights are inference tensors.
+        with torch.inference_mode(), torch.autocast(self.device.type, enabled=False):
+            denoised = self._predicted(noisy, sigma)
+        return denoised.clone()
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Pixels [B, 3, R, R] in [-1, 1] to latents [B, C, h, w] in the critic's scale, with a graph to the pixels."""
+        latent = self._vae.encode(pixels.to(torch.float32))
+        return self._model.process_latent_in(latent.to(self.device))
+
+    def _predicted(self, noisy: Tensor, sigma: Tensor) -> Tensor:
+        """In one call wherever the levels may be mixed."""
+        if not self._one_level:
+            return self._predict(noisy, sigma)
+        denoised = torch.empty_like(noisy)
+        for level in sigma.unique():
+            rows = sigma == level
+            denoised[rows] = self._predict(noisy[rows], sigma[rows])
+        return denoised
+
+
+def check_critic(model: ModelPatcher) -> None:
+    """Everything that can be said before any work. Raises ValueError, one sentence."""
+    latents = model.model.latent_format
+    if latents.latent_dimensions != 2:
+        raise ValueError(
+            f"The model works on {latents.latent_dimensions}-dimensional latents ({type(model.model).__name__}), and a generator's "
+            "pictures are judged by an image model: connect one."
+        )
+    prediction_of(model.get_model_object("model_sampling"))

@@ -1,0 +1,86 @@
+"""Generators from and to files. What others' programs wrote is converted once, and the converted file is read from then on."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+
+import torch
+
+from ....domain_guidance.generators import (
+    GeneratorCard,
+    GeneratorFile,
+    GeneratorFileError,
+    open_generator_file,
+    read_generator_card,
+    read_generator_file,
+    write_generator_file,
+)
+from ....domain_guidance.generators.generator_file import is_generator_file
+from ....domain_guidance.training import RunFiles
+from .folders import output_folder, path_of
+
+CONVERTED = ".safetensors"  # added to the whole name: faces.pkl becomes faces.pkl.safetensors
+
+
+def load_generator(name: str) -> GeneratorFile:
+    """A generator of any format by its name in the list, with weights that can be trained. Raises GeneratorFileError, one sentence."""
+    path = path_of(name)
+    with torch.inference_mode(False):
+        return read_generator_file(path) if is_generator_file(path) else _converted(path)
+
+
+def save_generator(file: GeneratorFile, name: str) -> Path:
+    """Writes output/generators/<name>.safetensors, or the first free <name>-2, ..., and answers with its path.
+
+    Raises ValueError, one sentence.
+    """
+    files = RunFiles.choose(output_folder(), name, "new version")
+    with files.writing():
+        write_generator_file(files.result, file.weights, file.card)
+    return files.result
+
+
+def _converted(path: Path) -> GeneratorFile:
+    """The earlier conversion of just these bytes, or a new one."""
+    places = [folder / f"{path.name}{CONVERTED}" for folder in (path.parent, output_folder())]
+    digest = _sha256(path)
+    for place in places:
+        card = _conversion_of(place, path.name)
+        if card is not None and card.origin.sha256 == digest:
+            return read_generator_file(place)
+    file = open_generator_file(path)
+    _keep(file, path.name, [place for place in places if not place.exists() or _conversion_of(place, path.name)])
+    return file
+
+
+def _keep(file: GeneratorFile, name: str, places: list[Path]) -> None:
+    """Write the conversion to the first place that takes it; beside the file where that can be written."""
+    for place in places:
+        try:
+            write_generator_file(place, file.weights, file.card)
+        except OSError:
+            continue
+        logging.info("Domain Guidance: '%s' (%s) is converted; '%s' is read from now on.", name, file.card.origin.kind, place)
+        return
+    logging.warning("Domain Guidance: the conversion of '%s' could be written nowhere, so every load converts it again.", name)
+
+
+def _conversion_of(place: Path, name: str) -> GeneratorCard | None:
+    """The card of a file that is an unchanged conversion of some version of `name`; None for anything else, which is left alone."""
+    if not place.is_file():
+        return None
+    try:
+        card = read_generator_card(place)
+    except GeneratorFileError:
+        return None
+    return card if card.origin is not None and card.origin.name == name and not card.training else None
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()

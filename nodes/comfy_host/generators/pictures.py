@@ -1,0 +1,87 @@
+"""A generator's pictures, drawn on the host's device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import comfy.model_management
+import comfy.utils
+import torch
+from torch import Tensor
+
+from ....domain_guidance.generators import Eg3dConfig, Eg3dGenerator, Generator, GeneratorConfig, GeneratorFile, Noise, build_generator
+from ....domain_guidance.generators.drawing import Drawing
+from ....domain_guidance.generators.eg3d.renderer import RAYS
+from ..sampling import as_pictures
+
+PREVIEW_SIDE = 512
+POINT = 2048  # bytes that a point of a volume takes while it is rendered: features of three planes, the decoder's layers, colour (our choice)
+
+
+@dataclass(frozen=True)
+class Styles:
+    """GENERATOR_LATENT. ws: [N, L, w_dim] in float32 on the CPU, one style for each of the synthesis' inputs, truncated already."""
+
+    ws: Tensor
+
+
+def sample(file: GeneratorFile, drawing: Drawing, noise: Noise, latent: Styles | None = None) -> tuple[Tensor, Styles]:
+    """IMAGE [N, R, R, 3] and the styles that it was drawn from. Raises ValueError, one sentence."""
+    with torch.inference_mode(False), torch.no_grad():
+        generator = build_generator(file)
+        # On the CPU, so that a seed has the same styles on every machine.
+        ws = drawing.styles(generator, None if latent is None else latent.ws)
+        with on_device(generator):
+            return _drawn(generator, ws, drawing, noise), Styles(ws)
+
+
+@contextmanager
+def on_device(generator: Generator | Eg3dGenerator, *, gradient: bool = False) -> Iterator[None]:
+    """Within the block the network is on the host's device, which was asked for room first.
+
+    gradient: room for a backward pass of one picture, too. Raises ValueError, one sentence, if the device runs out of memory.
+    """
+    device = comfy.model_management.get_torch_device()
+    comfy.model_management.free_memory(memory_needed(generator.config, gradient) + comfy.model_management.module_size(generator), device)
+    try:
+        generator.to(device)
+        yield
+    except comfy.model_management.OOM_EXCEPTION as error:
+        raise ValueError(
+            f"The device ran out of memory at one picture of {generator.config.resolution} px: close what else uses it, or start ComfyUI with --cpu."
+        ) from error
+
+
+def memory_needed(config: GeneratorConfig | Eg3dConfig, gradient: bool) -> int:
+    """Bytes of the feature maps of one picture in float32: those of the widest layers, or all that a gradient keeps.
+
+    Of a volume, whose rays are rendered anew for the gradient, the points of so many at a time.
+    """
+    if isinstance(config, Eg3dConfig):
+        points = min(RAYS, config.rendering.resolution**2) * (config.rendering.samples + config.rendering.importance_samples)
+        enlarging = 4 * max(config.superresolution_widths) * config.resolution**2
+        return memory_needed(config.backbone, gradient) + (10 if gradient else 4) * enlarging + POINT * points
+    maps = [4 * width * pixels**2 for width, pixels in zip(config.widths, config.resolutions)]
+    return 10 * sum(maps) if gradient else 4 * max(maps)
+
+
+def draw_one(generator: Generator | Eg3dGenerator, ws: Tensor, noise: Noise, seed: int = 0, camera: Tensor | None = None) -> Tensor:
+    """A picture [R, R, 3] in 0..1 on the CPU of styles [1, L, w_dim]. camera: [1, 25], of an EG3D; left out, the one in front."""
+    device = generator.mapping.w_avg.device
+    dtype = torch.float16 if comfy.model_management.should_use_fp16(device) else None
+    views = () if camera is None else (camera,)
+    image = generator.synthesis(ws.to(device), *views, noise=noise, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    return ((image[0].float().clamp(-1, 1) + 1) / 2).movedim(0, -1).cpu()
+
+
+def _drawn(generator: Generator | Eg3dGenerator, ws: Tensor, drawing: Drawing, noise: Noise) -> Tensor:
+    # One at a time: in a batch, a picture's last digits would depend on how many there are.
+    pictures = torch.empty(len(ws), generator.config.resolution, generator.config.resolution, 3)
+    bar = comfy.utils.ProgressBar(len(ws))
+    for number, one in enumerate(ws.split(1)):
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        pictures[number] = draw_one(generator, one, noise, drawing.noise_seed(number))
+        bar.update_absolute(number + 1, preview=("JPEG", as_pictures(pictures[number : number + 1])[0], PREVIEW_SIDE))
+    return pictures

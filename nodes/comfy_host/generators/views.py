@@ -1,0 +1,90 @@
+"""An EG3D generator's volumes, seen or cut out on the host's device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import comfy.model_management
+import comfy.utils
+import torch
+from comfy_api.latest import Types
+from torch import Tensor
+
+from ....domain_guidance.generators import Eg3dConfig, Eg3dGenerator, GeneratorFile, Noise, build_generator
+from ....domain_guidance.generators.drawing import Drawing
+from ....domain_guidance.generators.eg3d import Rendering, View, depth_picture, extract_mesh, normals
+from ....domain_guidance.generators.eg3d.poses import Poses
+from ..sampling import as_pictures
+from .pictures import PREVIEW_SIDE, Styles, on_device
+
+
+@dataclass(frozen=True)
+class Volume:
+    """How it is looked at. rays, samples: 0 for the file's own."""
+
+    poses: Poses | None = None
+    rays: int = 0
+    samples: int = 0
+    rays_at_once: int = 4096
+    noise: Noise = "const"
+
+    def rendering(self, own: Rendering) -> Rendering:
+        samples = {"samples": self.samples, "importance_samples": self.samples} if self.samples else {}
+        return replace(own, resolution=self.rays or own.resolution, **samples)
+
+
+def view(file: GeneratorFile, drawing: Drawing, volume: Volume, latent: Styles | None = None) -> tuple[Tensor, Tensor, Tensor, Styles]:
+    """IMAGEs [N, H, W, 3] of picture, depth and normals, each head by all cameras in turn, and the heads' styles. Raises ValueError, one sentence."""
+    _check_volume(file)
+    with torch.inference_mode(False), torch.no_grad():
+        generator = build_generator(file)
+        rendering = volume.rendering(generator.config.rendering)
+        ws = drawing.styles(generator, None if latent is None else latent.ws)
+        cameras = generator.cameras(None if volume.poses is None else volume.poses.tensor())
+        with on_device(generator):
+            bar = comfy.utils.ProgressBar(len(ws) * len(cameras))
+            seen = []
+            for head, camera in _views(generator, ws, cameras, drawing, rendering, volume):
+                seen.append(_pictures(head, camera, rendering))
+                bar.update_absolute(len(seen), preview=("JPEG", as_pictures(seen[-1][0])[0], PREVIEW_SIDE))
+    return *(torch.cat(pictures) for pictures in zip(*seen)), Styles(ws)
+
+
+def _views(generator: Eg3dGenerator, ws: Tensor, cameras: Tensor, drawing: Drawing, rendering: Rendering, volume: Volume) -> Iterator[tuple[View, Tensor]]:
+    device = generator.mapping.w_avg.device
+    dtype = torch.float16 if comfy.model_management.should_use_fp16(device) else None
+    for number, one in enumerate(ws.to(device).split(1)):
+        random = torch.Generator().manual_seed(drawing.noise_seed(number))
+        options = {"rendering": rendering, "rays_at_once": volume.rays_at_once, "generator": random, "noise": volume.noise, "dtype": dtype}
+        for head, camera in zip(generator.views(one, cameras.to(device), **options), cameras.to(device)):
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            yield head, camera[None]
+
+
+def _pictures(head: View, camera: Tensor, rendering: Rendering) -> tuple[Tensor, Tensor, Tensor]:
+    depth = depth_picture(head.depth, rendering.near, rendering.far).expand(-1, 3, -1, -1)
+    pictures = ((head.image.float().clamp(-1, 1) + 1) / 2, depth, (normals(head.depth, camera) + 1) / 2)
+    return tuple(picture.movedim(1, -1).cpu() for picture in pictures)
+
+
+def mesh(file: GeneratorFile, drawing: Drawing, resolution: int, density: float, latent: Styles | None = None) -> Types.MESH:
+    """The host's mesh of one head, with a colour at each vertex. Raises ValueError, one sentence."""
+    _check_volume(file)
+    with torch.inference_mode(False), torch.no_grad():
+        generator = build_generator(file)
+        ws = drawing.styles(generator, None if latent is None else latent.ws[:1])
+        with on_device(generator):
+            found = extract_mesh(generator, generator.planes(ws.to(generator.mapping.w_avg)), resolution=resolution, level=density)
+    # Colours of a GLB are linear light. What light there is is part of the colours, so nothing is to be lit again.
+    return Types.MESH(found.vertices.cpu()[None], found.faces.cpu()[None], vertex_colors=_linear_light(found.colours.cpu())[None], unlit=True)
+
+
+def _linear_light(colours: Tensor) -> Tensor:
+    """sRGB as IEC 61966-2-1 has it, taken back."""
+    return torch.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
+
+
+def _check_volume(file: GeneratorFile) -> None:
+    if not isinstance(file.card.config, Eg3dConfig):
+        raise ValueError(f"The generator is of the kind {file.card.architecture}, which draws pictures and no volumes: connect an EG3D generator, or use Sample Generator.")

@@ -1,0 +1,41 @@
+"""Load Generator: a StyleGAN2 of any known format."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from .comfy_host.generators.files import load_generator
+from .comfy_host.generators.folders import FOLDER, listed
+from .comfy_host.load_domain import changed_at
+from .generator_types import GeneratorIO
+
+
+class DomainGuidanceLoadGenerator(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DomainGuidanceLoadGenerator",
+            display_name="Load Generator",
+            category="model/loaders",
+            description=(
+                "A StyleGAN2 generator from NVIDIA's .pkl files, rosinality's .pt files and what was trained from them, or this pack's own "
+                "files. Nothing in a file is executed; a foreign one is converted to safetensors the first time."
+            ),
+            search_aliases=["stylegan", "stylegan2", "gan", "load stylegan", "load pkl"],
+            inputs=[
+                io.Combo.Input(
+                    "generator_name", options=listed(),
+                    tooltip="A generator's file in models/generators or output/generators: .pkl, .pt, .pth or .safetensors.",
+                ),
+            ],
+            outputs=[GeneratorIO.Output(display_name="generator", tooltip="For Sample Generator and all other nodes of generators.")],
+        )  # fmt: skip
+
+    @classmethod
+    def fingerprint_inputs(cls, generator_name: str) -> float:
+        """A file that was replaced under its name is another input."""
+        return changed_at(FOLDER, generator_name)
+
+    @classmethod
+    def execute(cls, generator_name: str) -> io.NodeOutput:
+        return io.NodeOutput(load_generator(generator_name))

@@ -1,0 +1,33 @@
+"""Save Generator: a generator of a graph as a file."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from .comfy_host.generators.files import save_generator
+from .generator_types import GeneratorIO
+
+
+class DomainGuidanceSaveGenerator(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DomainGuidanceSaveGenerator",
+            display_name="Save Generator",
+            category="model/merging",
+            description=(
+                "Writes a generator into output/generators, with the record of where it comes from and how it was trained. An existing file is "
+                "never overwritten."
+            ),
+            search_aliases=["stylegan", "gan", "save stylegan", "convert pkl", "export generator"],
+            is_output_node=True,
+            inputs=[
+                GeneratorIO.Input("generator", tooltip="From Blend Generators, Adapt Generator or Load Generator."),
+                io.String.Input("name", default="my generator", tooltip="Name of the file, without folders."),
+            ],
+            outputs=[io.String.Output(display_name="file_name", tooltip="As Load Generator lists it.")],
+        )
+
+    @classmethod
+    def execute(cls, generator, name: str) -> io.NodeOutput:
+        return io.NodeOutput(save_generator(generator, name).name)
