@@ -1,9 +1,10 @@
-"""Draws the workflows' thumbnails from the toy world: `python docs/make_thumbnails.py`, half a minute on a CPU.
+"""Draws the workflows' thumbnails from the toy world: `python docs/make_thumbnails.py`, two minutes on a CPU.
 
 Each shows, above, what goes in or what the base draws, and below, the same prompts and noise with domain guidance.
 """
 
 import sys
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,16 +14,23 @@ from PIL import Image, ImageDraw
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))
 
+from domain_guidance.adaptation import AdaptationSettings, AdaptedPair, adapt_generator  # noqa: E402
 from domain_guidance.denoiser import GuidedDenoiser  # noqa: E402
+from domain_guidance.distillation import Distillation, NoiseRange  # noqa: E402
+from domain_guidance.generators import latents  # noqa: E402
+from domain_guidance.generators.invert import Inversion, invert  # noqa: E402
 from domain_guidance.guidance import Term, compose, schedule  # noqa: E402
 from domain_guidance.plots import to_picture  # noqa: E402
 from domain_guidance.sampling import karras_sigmas, sample_dpmpp_2m  # noqa: E402
-from domain_guidance.toy_world import comparison  # noqa: E402
+from domain_guidance.toy_world import checkpoints, comparison  # noqa: E402
+from domain_guidance.toy_world.critics import domain_critic, prompt_critic  # noqa: E402
 from domain_guidance.toy_world.plates import read_sheet  # noqa: E402
 from domain_guidance.toy_world.prompts import Prompts, encode  # noqa: E402
+from domain_guidance.training import RunFiles  # noqa: E402
 
 SIZE, CELL, GAP = 384, 120, 6
 CFG, WEIGHT, SEED = 4.0, 1.5, 31
+SEEDS = (3, 4, 5)  # of the generator's pictures
 
 
 def prompts(digits, strokes, grounds=(-1, -1, -1)):
@@ -82,6 +90,28 @@ def unconditional(models, count):
     return sample_dpmpp_2m(lambda x, s: guided(x, s, None), noise, sigmas)
 
 
+def adapted_by(critic, steps):
+    """The toy's generator and what it becomes, as the pair of networks."""
+    look = Distillation(resolution=16, noise=NoiseRange(0.01, 0.3), directional=0.5)
+    pair = AdaptedPair(checkpoints.load_generator(), "cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        for _ in adapt_generator(pair, critic, AdaptationSettings(steps, learning_rate=1e-3, batch_size=8, distillation=look), RunFiles(folder, "thumbnail")):
+            pass
+    return pair
+
+
+@torch.no_grad()
+def by_seed(generator, seeds):
+    return generator(latents(seeds, generator.config.z_dim), psi=0.7)
+
+
+def projected(pair, pictures):
+    """What the adapted generator draws where the source draws the pictures."""
+    found = [list(invert(pair.source, picture[None], Inversion(steps=300)))[-1] for picture in pictures]
+    with torch.no_grad():
+        return pair.module.synthesis(torch.cat([one.ws for one in found]))
+
+
 def sketch(plate):
     """The stroke on a plate, white on black, as a ControlNet would be given it."""
     y, x = torch.meshgrid(torch.arange(16) - 7.5, torch.arange(16) - 7.5, indexing="ij")
@@ -116,6 +146,8 @@ def main():
     sky = prompts([-1], [-1], [2])
     left = torch.zeros(1, 1, 16, 16)
     left[..., :8] = 1.0
+    to_plates, to_sky = adapted_by(domain_critic(models, 2.0), 150), adapted_by(prompt_critic(models, 7.5, ground="sky"), 60)
+    drawn_by_gan = by_seed(to_plates.source, SEEDS)
     sheets = {
         "1-first-look": [base, plates],
         "2-unconditional": [*unconditional(models, 6).chunk(2)],
@@ -128,6 +160,11 @@ def main():
         "9-two-domains-with-masks": [base, draw_two_domains(models, three, sky, sides=(left, 1 - left))],
         "10-away-from-a-domain": [plates, draw(models, three, -1.0)],
         "11-a-domain-per-time": [plates, draw_two_domains(models, three, sky, schedule.linear(1, 0), schedule.linear(0, 1))],
+        "14-adapt-a-generator-to-a-domain": [drawn_by_gan, by_seed(to_plates.module, SEEDS)],
+        "15-adapt-a-generator-to-a-prompt": [drawn_by_gan, by_seed(to_sky.module, SEEDS)],
+        "16-generator-pictures-train-a-domain": [by_seed(to_plates.module, SEEDS), by_seed(to_plates.module, (8, 10, 11))],
+        "17-my-face-in-this-style": [base, projected(to_plates, base)],
+        "18-how-good-is-a-domain": [pictures, plates],
         "13-adapter-at-few-steps": [draw_at_the_prompt(models, three, 0.0), draw_at_the_prompt(models, three, 1.0)],
     }
     for name, rows in sheets.items():
