@@ -5,9 +5,9 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..domain_guidance.generators.invert import Inversion
-from .comfy_host.generators.inversion import invert_images
-from .comfy_host.guidance.sweep import last_cancel, remember_cancel
 from .cameras import GeneratorCamerasIO
+from .comfy_host.cancelled import last_cancel, remember_cancel
+from .comfy_host.generators.inversion import invert_images
 from .generator_types import GeneratorIO, GeneratorLatentIO
 
 PER_LAYER, ONE = "one for each (w+)", "one for all (w)"

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 
 from ..domain_guidance.training import RunSettings
 from .comfy_host.empty_prompt import empty_prompt
+from .comfy_host.node_text import line_at
 from .comfy_host.input_folder import NO_FOLDER, folder_choices, folder_fingerprint, image_source
 from .comfy_host.training.progress import TrainingProgress
 from .comfy_host.training.result_file import ADAPTER, FORMS
@@ -133,7 +134,7 @@ class DomainGuidanceTrain(io.ComfyNode):
         )  # fmt: skip
         request = TrainRequest(form, rank, resolution, save_name, on_existing, gradient_checkpointing, settings)
         source = image_source(images, folder, "Train Domain")
-        progress = TrainingProgress(_line_at(cls.hidden.unique_id))
+        progress = TrainingProgress(line_at(cls.hidden.unique_id))
         trained = train_in_host(model, vae, empty_prompt(clip, empty_conditioning), source, request, progress)
         curves = torch.from_numpy(np.asarray(trained.curves, dtype=np.float32) / 255)[None]
         return io.NodeOutput(trained.model, curves, trained.file)
@@ -146,13 +147,3 @@ def _precision(chosen: str) -> str:
     if comfy.model_management.is_device_cpu(device):
         return "fp32"
     return "bf16" if comfy.model_management.should_use_bf16(device) else "fp16"
-
-
-def _line_at(node_id: str):
-    from server import PromptServer  # late: ComfyUI's server module can be imported only once ComfyUI's main has begun
-
-    def say(text: str) -> None:
-        if getattr(PromptServer, "instance", None) is not None and node_id is not None:
-            PromptServer.instance.send_progress_text(text, node_id)
-
-    return say

@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..generators import Eg3dGenerator, Generator, Noise, build_generator, latents, open_generator_file
+from ..generators.drawing import one_hot
 from .interrupts import Check
 from .views import add_view_options, check_view_options, draw_views, write_mesh
 
@@ -73,7 +74,7 @@ def _images(generator: Generator | Eg3dGenerator, seed: int, options: argparse.N
     if isinstance(generator, Eg3dGenerator):
         yield from draw_views(generator, seed, options)
     else:
-        yield "", draw(generator, seed, _one_hot(options.label, generator), options)
+        yield "", draw(generator, seed, one_hot(options.label, generator), options)
 
 
 @torch.no_grad()
@@ -82,16 +83,6 @@ def draw(generator: Generator, seed: int, labels: Tensor | None, options: argpar
     z = latents([seed], generator.config.z_dim).to(generator.mapping.w_avg)
     random = torch.Generator().manual_seed(seed % 2**63)
     return generator(z, labels, psi=options.truncation, cutoff=options.cutoff, noise=options.noise, generator=random)[0]
-
-
-def _one_hot(label: int | None, generator: Generator) -> Tensor | None:
-    classes = generator.config.c_dim
-    if label is None:
-        return None
-    if not 0 <= label < classes:
-        known = f"classes 0 to {classes - 1}" if classes else "no classes"
-        raise ValueError(f"The label {label} is given and the generator has {known}: give one of them, or none.")
-    return torch.eye(classes, device=generator.mapping.w_avg.device)[label][None]
 
 
 def _picture(image: Tensor) -> Image.Image:

@@ -23,6 +23,6 @@ def start_process(precision: str) -> tuple[Process, torch.device]:
 
     # Told that there is no GPU, it makes one group of the CPU processes; left to find out, each of them would train alone.
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision={"fp32": "no"}.get(precision, precision))
-    # A process that ends with its group alive can be aborted by the group's threads, after all its work is done.
-    atexit.register(accelerator.end_training)
-    return AcceleratedProcess(accelerator), accelerator.device
+    process = AcceleratedProcess(accelerator)
+    atexit.register(process.end)
+    return process, accelerator.device

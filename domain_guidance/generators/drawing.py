@@ -78,6 +78,11 @@ class Drawing:
         return walk(ws, self.count, torch.lerp, loop=self.loop)
 
     def _mixed(self, generator: Generator, ws: Tensor) -> Tensor:
+        if not 0 < self.mix_from < ws.shape[1]:
+            raise ValueError(
+                f"Styles from number {self.mix_from} up are to be mixed and the generator reads {ws.shape[1]}, counted from 0: give 1 to {ws.shape[1] - 1}, "
+                "or no mixing."
+            )
         fine = self._of_latents(generator, latents([self.mix_seed], generator.config.z_dim))
         return mix(ws, fine.expand(len(ws), -1, -1), self.mix_from)
 
@@ -99,7 +104,7 @@ def one_hot(label: int | None, generator: Generator | Eg3dGenerator) -> Tensor |
     if not 0 <= label < classes:
         known = f"classes 0 to {classes - 1}" if classes else "no classes"
         raise ValueError(f"The label {label} is given and the generator has {known}: give one of them, or none.")
-    return torch.eye(classes).to(generator.mapping.w_avg)[label][None]
+    return torch.nn.functional.one_hot(torch.tensor([label]), classes).to(generator.mapping.w_avg)
 
 
 def check_styles(ws: Tensor, generator: Generator) -> None:

@@ -48,7 +48,7 @@ class Inversion:
 
 @dataclass(frozen=True)
 class Found:
-    """After `step` of all steps: the closest so far. ws: [1, L, w_dim], on the generator's device; distance: of its picture."""
+    """After `step` of all steps, 0 while candidates are looked at: the closest so far. ws: [1, L, w_dim], on the generator's device; distance: of its picture."""
 
     step: int
     distance: float
@@ -65,7 +65,7 @@ def invert(
     Call it outside inference mode.
     """
     search = _Search(generator, picture, settings, features, () if camera is None else (camera,))
-    search.begin()
+    yield from search.begin()
     second = round(settings.steps * settings.per_layer)
     for steps, layers in ((settings.steps - second, 1), (second, generator.config.style_count)):
         yield from search.stage(steps, layers)
@@ -104,15 +104,17 @@ class _Search:
         self.wanted = None if features is None else features(picture).detach()
         self.step, self.distance, self.ws = 0, float("inf"), None
 
-    @torch.no_grad()
-    def begin(self) -> None:
+    def begin(self) -> Iterator[Found]:
         """Start from the closest of some random styles and the mean."""
         mapping, config = self.generator.mapping, self.generator.config
         z = torch.randn(SPREAD_OF, config.z_dim, generator=torch.Generator().manual_seed(self.settings.seed)).to(mapping.w_avg)
-        styles = torch.cat([self.generator.styles(part)[:, 0] for part in z.split(1000)])
+        with torch.no_grad():
+            styles = torch.cat([self.generator.styles(part)[:, 0] for part in z.split(1000)])
         self.spread = float((styles - mapping.w_avg).square().mean().sqrt())
         for style in (mapping.w_avg, *styles[: self.settings.candidates]):
-            self._offer(per_layer(style[None], config.style_count), float(self._distance(style[None])))
+            with torch.no_grad():  # not around the yield, which would be around what the caller does
+                self._offer(per_layer(style[None], config.style_count), float(self._distance(style[None])))
+            yield Found(0, self.distance, self.ws)
 
     def stage(self, steps: int, layers: int) -> Iterator[Found]:
         """layers: 1 to move all layers' styles together, the number of them to move each by itself."""

@@ -50,6 +50,15 @@ class AcceleratedProcess:
     def scaling(self) -> dict[str, Any]:
         return self._accelerator.scaler.state_dict() if self._accelerator.scaler else {}
 
+    def end(self) -> None:
+        """Leave the group, with nothing left that could hold it.
+
+        A process that ends while the group's threads still let go of tensors can be aborted by them, after all its work is done.
+        """
+        self._network = self._optimizer = None
+        self._accelerator.free_memory()
+        self._accelerator.end_training()
+
     def restore_scaling(self, saved: dict[str, Any]) -> None:
         if self._accelerator.scaler and saved:
             self._accelerator.scaler.load_state_dict(saved)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import os
 from pathlib import Path
 
@@ -24,8 +25,10 @@ class HostEncoder:
 
     def __init__(self, clip_vision: comfy.clip_vision.ClipVisionModel):
         self._clip_vision = clip_vision
-        self.size = clip_vision.image_size
-        kind, width = clip_vision.model_type.removesuffix("_vision_model"), clip_vision.config["hidden_size"]
+        kind, config = clip_vision.model_type.removesuffix("_vision_model"), clip_vision.config
+        # A SigLIP 2 has no size of its own: it cuts any picture into so many patches.
+        self.size = clip_vision.image_size if clip_vision.image_size > 0 else config["patch_size"] * math.isqrt(config["num_patches"])
+        width = config["hidden_size"]
         self.name = f"{kind} of width {width} at {self.size} px"  # the host keeps no file name
 
     def __call__(self, pixels: Tensor) -> Tensor:

@@ -38,7 +38,7 @@ def prediction_of(sampling: nn.Module) -> Prediction:
     if kind is None or not plain:
         raise ValueError(
             f"The model's sampling is of the kind {type(sampling).__mro__[-3].__name__}, expected noise prediction, velocity or "
-            "flow: train a model of one of these kinds, without a ModelSampling node that changes it."
+            "flow: connect a model of one of these kinds, without a ModelSampling node that changes it."
         )
     return kind
 

@@ -73,6 +73,13 @@ def test_domain_guidance_changes_the_gradient_by_its_own_term(critics, kind, sco
     assert torch.allclose(with_domain - plain, expected, atol=1e-5)
 
 
+def test_a_critic_gets_no_advice_on_pictures_that_burn(host, minis, critics, caplog):
+    """A scale of 100 is the paper's here; on a sampler it is a mistake, and the log says so."""
+    judged = Judged(host, minis)
+    judged.ask(critics, guided(judged), lambda critic: critic.denoise(seeded(3, 1, 4, 8, 8), torch.ones(1)), cfg=100.0)
+    assert not [record for record in caplog.records if "burn" in record.getMessage()]
+
+
 def test_a_lora_changes_the_gradient_by_its_own_difference(host, minis, critics):
     judged = Judged(host, minis)
     s = judged.scene

@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+import adapt_scenes
 import generator_scenes
 import host_process
 import mini_models
@@ -25,7 +26,7 @@ CHECKPOINT, DOMAIN = "v1-5-pruned-emaonly-fp16.safetensors", "my_domain.safetens
 FINE_TUNE = "my_fine_tune.safetensors"
 ADAPTER, FEW_STEPS = "my_domain_adapter.safetensors", "lcm-lora-sdv1-5.safetensors"
 CONTROLNET, CLIP_VISION = "control_v11p_sd15_scribble_fp16.safetensors", "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"
-GENERATOR, ADAPTED = "my_generator", "my_adapted_generator"
+GENERATOR, ADAPTED, SPATIAL = "my_generator", "my_adapted_generator", "my_3d_generator"
 GENERATOR_SIDE = 64  # pixels; the smallest that has the blocks of 32 px which a workflow blends from
 SMALL = {"EmptyLatentImage": ("width", "height"), "ImageScale": ("width", "height")}
 SHORT = {
@@ -33,6 +34,8 @@ SHORT = {
     "DomainGuidanceTrain": {"steps": 2, "resolution": 64, "preview_every": 0},
     "DomainGuidanceAdaptGenerator": {"steps": 2, "resolution": 64, "preview_every": 0},
     "DomainGuidanceInvertImage": {"steps": 2},
+    "DomainGuidanceCamera": {"count": 3},
+    "DomainGuidanceGeneratorMesh": {"resolution": 16, "density": 0.2},
 }
 # Positions and sizes of masks shrink with the picture, 512 -> 64.
 SHRUNK = {"SolidMask": ("width", "height"), "MaskComposite": ("x", "y")}
@@ -59,6 +62,10 @@ def named_minis(host, minis, base_directory):
     for seed, name in enumerate((GENERATOR, ADAPTED)):
         weights = generator_scenes.sheet.nvidia_weights(resolution=GENERATOR_SIDE, seed=seed)
         generator_scenes.write_native(host, base_directory, name, weights)
+    adapt_scenes.register(host)
+    graph = Graph()
+    spatial = host.value(graph, graph.add("ProbeSpatialGenerator"))
+    host.library("domain_guidance.generators").write_generator_file(base_directory / "models" / "generators" / f"{SPATIAL}.safetensors", spatial.weights, spatial.card)
     save_file({"replaced by a smaller one": torch.zeros(1)}, str(minis.root / "clip_vision" / CLIP_VISION))
     shutil.copy(Path.cwd() / "input" / "example.png", base_directory / "input")
     if IP_ADAPTER_PACK.is_dir():
@@ -114,7 +121,8 @@ def uses(twin, node):
 
 
 GUIDED = [twin for twin in TWINS if uses(twin, "VAEDecode")]
-GENERATED = [twin for twin in TWINS if uses(twin, "DomainGuidanceSampleGenerator")]
+DRAWING = ("DomainGuidanceSampleGenerator", "DomainGuidanceViewGenerator")
+GENERATED = [twin for twin in TWINS if any(uses(twin, node) for node in DRAWING)]
 
 
 def test_every_twin_is_executed():
@@ -142,13 +150,13 @@ def test_the_twin_makes_finite_pictures_that_the_domain_changed(host, named_mini
 @pytest.mark.parametrize("twin", GENERATED, ids=lambda path: path.name)
 def test_the_twin_draws_finite_pictures_with_each_of_its_generators(host, named_minis, twin):
     graph = read(twin)
-    pictures = [host.value(graph, link) for link in links(graph, "DomainGuidanceSampleGenerator")]
+    pictures = [host.value(graph, link) for node in DRAWING for link in links(graph, node)]
     for number, drawn in enumerate(pictures):
         check_pictures(drawn)
         assert all(not torch.equal(drawn, other) for other in pictures[:number])
 
 
-@pytest.mark.parametrize("node, slot", [("DomainGuidanceEvaluate", 0), ("DomainGuidanceSaveGenerator", 0)])
+@pytest.mark.parametrize("node, slot", [("DomainGuidanceEvaluate", 0), ("DomainGuidanceSaveGenerator", 0), ("DomainGuidanceGeneratorMesh", 0)])
 def test_the_nodes_at_the_end_of_a_twin_say_what_they_made(host, named_minis, small_clip_vision, node, slot):
     twins = [twin for twin in TWINS if uses(twin, node)]
     assert twins

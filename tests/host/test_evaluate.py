@@ -66,6 +66,22 @@ def test_the_features_are_the_hosts_image_embeddings(host):
     assert torch.allclose(found, expected.float(), atol=2e-3 * expected.abs().max().item())  # a level of 255 may round the other way
 
 
+def test_a_model_without_a_size_of_its_own_is_given_squares_of_its_patches(host):
+    """SigLIP 2, whose size in the host's config is -1."""
+    from comfy.clip_vision import ClipVisionModel
+
+    config = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64, "patch_size": 16, "num_patches": 9,
+              "hidden_act": "gelu_pytorch_tanh", "model_type": "siglip2_vision_model", "num_channels": 3, "image_size": -1}
+    clip_vision = ClipVisionModel(config)
+    clip_vision.load_sd(mini_models._random_like(clip_vision.get_sd(), 5))
+    library, encoder = host.library("domain_guidance.evaluation"), host.library("nodes.comfy_host.evaluation").HostEncoder(clip_vision)
+    assert encoder.size == 48
+    images = torch.rand(3, 70, 90, 3, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        features = library.embed(host.library("domain_guidance.data").BatchImages(images), encoder, batch_size=2).features
+    assert features.shape[0] == 3 and features.std() > 0
+
+
 def test_pictures_that_are_the_reference_are_told_as_copies(host, output):
     name, folder = output
     graph, node = evaluation(save_name=name)

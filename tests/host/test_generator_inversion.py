@@ -8,6 +8,7 @@ import torch
 
 from generator_scenes import SIDE, drawn, load, project, sample, write_pair
 from prompts import Graph
+from scenes import assert_one_sentence
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +38,18 @@ def test_a_found_latent_is_drawn_by_an_adapted_generator(host, native):
     adapted = host.value(graph, sample(graph, load(graph, native[1]), latent=node[0]))
     assert adapted.shape == (1, SIDE, SIDE, 3)
     assert not torch.equal(adapted, host.value(graph, node[1]))
+
+
+def test_transparency_is_over_white_and_what_is_no_picture_is_refused(host, native):
+    search = host.library("nodes.comfy_host.generators.inversion")
+    random = torch.Generator().manual_seed(0)
+    colour, alpha = torch.rand(2, 40, 24, 3, generator=random), torch.rand(2, 40, 24, 1, generator=random)
+    over_white = search._wanted(colour * alpha + 1 - alpha, SIDE)
+    torch.testing.assert_close(search._wanted(torch.cat((colour, alpha), dim=3), SIDE), over_white)
+    for bad, said in ((colour / 0 * 0, "NaN"), (alpha, "expected")):
+        with pytest.raises(ValueError, match=said) as caught:
+            search._wanted(bad, SIDE)
+        assert_one_sentence(str(caught.value))
 
 
 def test_one_style_for_all_is_one(host, native):
@@ -159,6 +172,26 @@ def test_a_cancel_before_anything_is_found_interrupts_the_prompt(host, native):
 
     with patch.object(search, "fitted", pressed):
         assert outputs(host, graph, node) is None
+
+
+def test_a_cancel_while_candidates_are_looked_at_ends_the_search_with_the_closest_of_them(host, native):
+    import comfy.model_management
+
+    graph, looked_at = Graph(), []
+    generator = load(graph, native[0])
+    node = project(graph, generator, sample(graph, generator, count=1, seed=53), candidates=5000)
+    search = host.library("domain_guidance.generators.invert")._Search
+    offer = search._offer
+
+    def pressed(self, ws, distance):
+        looked_at.append(distance)
+        if len(looked_at) == 20:
+            comfy.model_management.interrupt_current_processing()
+        offer(self, ws, distance)
+
+    with patch.object(search, "_offer", pressed):
+        ws, pictures = outputs(host, graph, node)
+    assert len(looked_at) == 20 and len(ws) == len(pictures) == 1
 
 
 def test_a_plate_of_the_toy_world_is_come_close_to_by_its_generator(host):

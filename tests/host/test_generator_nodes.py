@@ -103,6 +103,7 @@ def test_what_cannot_be_drawn_is_told_in_one_sentence(host, native, base_directo
     latent = sample(graph, load(graph, native[0]))[1]
     assert "styles" in refused(host, graph, sample(graph, load(graph, larger), latent=latent))
     assert "label" in refused(host, graph, sample(graph, load(graph, native[0]), class_label=0))
+    assert "give 1 to 5" in refused(host, graph, sample(graph, load(graph, native[0]), mix_from=6))
     assert "latents" in refused(host, graph, sample(graph, load(graph, native[0]), latent=latent, interpolation="spherical in z"))
 
 
@@ -163,7 +164,7 @@ def test_a_name_that_is_no_file_name_is_refused(host, native, name):
 
 def blended(graph, native, **changes):
     first, second = (load(graph, name) for name in native)
-    return graph.add("DomainGuidanceBlendGenerators", generator1=first, generator2=second, **changes)
+    return graph.add("DomainGuidanceBlendGenerators", generator1=first, generator2=second, **{"fine_from": "8", **changes})
 
 
 def test_blends_at_their_ends_draw_what_the_two_draw(host, native):
@@ -202,6 +203,13 @@ def test_generators_of_other_sizes_or_a_wrong_list_are_refused_in_one_sentence(h
     assert "equal networks" in refused(host, graph, blended(graph, (native[0], write_native(host, base_directory, "larger", sheet.nvidia_weights()))))
     assert "3 numbers" in refused(host, graph, blended(graph, native, amounts="0, 1"))
     assert "no number" in refused(host, graph, blended(graph, native, amounts="0, one, 1"))
+
+
+def test_a_blend_of_small_generators_at_the_default_for_large_ones_is_refused_instead_of_doing_nothing(host, native):
+    graph = Graph()
+    assert "fine_from 16 or less" in refused(host, graph, blended(graph, native, fine_from="32"))
+    for kept in ({"coarse_amount": 0.5, "fine_amount": 0.5}, {"width": 2.0}, {"amounts": "0, 0, 1"}):
+        assert host.value(graph, blended(graph, native, fine_from="32", **kept)).card.training["blend"]["amounts"] != [0.0, 0.0, 0.0]
 
 
 # --- the toy world's generator ---------------------------------------------------------------------------------------

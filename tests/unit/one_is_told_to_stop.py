@@ -27,4 +27,4 @@ try:
             stop_together(process, check)
 except KeyboardInterrupt:
     print(f"rank {process.rank} stopped", flush=True)
-accelerator.end_training()
+process.end()

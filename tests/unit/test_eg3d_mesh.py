@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 sys.path.append(str(Path(__file__).parent / "generators"))
 
@@ -114,6 +115,35 @@ def test_the_mesh_of_a_generator_lies_where_its_density_has_the_level_and_has_it
     parts = extract_mesh(generator, planes, resolution=48, level=0.5, points_at_once=1000)
     torch.testing.assert_close(parts.vertices, mesh.vertices)
     assert torch.equal(parts.faces, mesh.faces)
+
+
+class NoIntegerProducts(TorchDispatchMode):
+    """CUDA, as far as it has no matrix product of whole numbers."""
+
+    def __torch_dispatch__(self, operation, types, arguments=(), keywords=None):
+        if operation.overloadpacket.__name__ in ("mm", "mv", "dot", "bmm", "addmm", "addmv"):
+            assert all(part.is_floating_point() for part in arguments if isinstance(part, torch.Tensor)), operation
+        return operation(*arguments, **(keywords or {}))
+
+
+def test_a_surface_is_found_without_what_cuda_has_not():
+    with NoIntegerProducts(), pytest.raises(AssertionError):
+        torch.ones(2, 2, dtype=torch.long) @ torch.ones(2, dtype=torch.long)
+    with NoIntegerProducts():
+        assert len(isosurface(2 - (places(7, 7, 7) - 3).norm(dim=-1), 0.0)[1])
+
+
+def test_a_mesh_can_be_interrupted_between_the_parts_of_its_grid():
+    generator, ws = surfaces(seed=1, sharpness=5.0)
+    calls = []
+
+    def check():
+        calls.append(None)
+        if len(calls) == 3:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        extract_mesh(generator, generator.planes(ws), resolution=16, level=0.5, points_at_once=1000, check=check)
 
 
 def test_a_density_without_a_surface_is_said():

@@ -65,6 +65,12 @@ def test_mixing_takes_the_fine_styles_of_the_other_seed_truncated_as_well(genera
     assert torch.equal(mixed[:, 5:], other.expand(2, -1, -1)[:, 5:])
 
 
+@pytest.mark.parametrize("mix_from", [-1, 0, 8, 17])
+def test_mixing_that_would_leave_everything_or_nothing_is_refused(generator, mix_from):
+    with pytest.raises(ValueError, match="reads 8, counted from 0: give 1 to 7, or no mixing."):
+        Drawing(1, mix_from=mix_from).styles(generator)
+
+
 def test_a_class_changes_the_styles_and_an_unknown_one_is_refused(generator):
     labelled = network(classes=sheet.CLASSES)
     styles = [Drawing(1, label=label).styles(labelled) for label in (None, 0, 4)]

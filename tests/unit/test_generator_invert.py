@@ -50,10 +50,15 @@ def test_a_picture_of_the_generator_is_found_again(generator, own):
 
 def test_the_closest_so_far_is_told_after_every_step_and_never_gets_worse(generator, own):
     found = [*invert(generator, own, SHORT)]
-    assert [one.step for one in found] == [*range(1, 41)]
+    assert [one.step for one in found] == [*([0] * 9), *range(1, 41)], "the mean, eight candidates, and the steps"
     distances = [one.distance for one in found]
-    assert distances == sorted(distances, reverse=True) and distances[-1] < distances[0]
+    assert distances == sorted(distances, reverse=True) and distances[-1] < distances[8]
     assert float(picture_distance(generator.synthesis(found[-1].ws), own)) == found[-1].distance
+
+
+def test_what_the_caller_does_between_the_candidates_keeps_its_graph(generator, own):
+    for one in invert(generator, own, Inversion(steps=1, candidates=2)):
+        assert torch.is_grad_enabled() and not one.ws.requires_grad
 
 
 def test_the_same_seed_finds_the_same_styles_and_another_one_others(generator, own):

@@ -10,6 +10,7 @@ import torch
 
 from domain_guidance.domain_file import read_domain_file
 from domain_guidance.fingerprint import fingerprint
+from domain_guidance.generators import build_generator, latents
 from domain_guidance.toy_world import checkpoints, digits, measures, prompts, scenes, stages
 from domain_guidance.toy_world.__main__ import main
 from domain_guidance.toy_world.comparison import Score
@@ -218,7 +219,7 @@ def tiny_world(tmp_path_factory):
     return folder, times
 
 
-def test_one_command_makes_all_four_files_and_repeats_only_what_is_missing(tiny_world):
+def test_one_command_makes_every_file_and_repeats_only_what_is_missing(tiny_world):
     _, (first, second) = tiny_world
     assert {name for name in first if first[name] != second[name]} == {checkpoints.DOMAIN}
 
@@ -231,6 +232,13 @@ def test_training_keeps_what_the_text_path_took_from_the_base(tiny_world):
     names = [name for name in base if name.endswith(kept)]
     assert len(names) == 15
     assert all(torch.equal(domain[checkpoints.HOST_PREFIX + name], base[name]) for name in names)
+
+
+@torch.no_grad()
+def test_the_generator_is_written_with_the_mean_of_its_styles(tiny_world):
+    mapping = build_generator(checkpoints.load_generator(tiny_world[0])).mapping
+    styles = mapping(latents(range(2000), 64))
+    assert (styles.mean(0) - mapping.w_avg).norm() < 0.1 * styles.std(0).norm()
 
 
 def test_a_net_comes_back_from_its_file_to_the_precision_of_fp16():

@@ -15,4 +15,4 @@ process = AcceleratedProcess(accelerator)
 print(f"rank {process.rank} of {process.world}", flush=True)
 tiny.run_tiny(Path(sys.argv[1]), process=process, batch_size=2, accumulation=int(sys.argv[2]))
 # The group's threads can abort a process that ends with the group alive.
-accelerator.end_training()
+process.end()

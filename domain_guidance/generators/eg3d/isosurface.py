@@ -35,7 +35,8 @@ def _cut_cubes(inside: Tensor) -> Tensor:
     count = sum(part.to(torch.int8) for part in parts)
     at = ((count > 0) & (count < 8)).nonzero()
     strides = at.new_tensor([inside.shape[1] * inside.shape[2], inside.shape[2], 1])
-    return (at @ strides)[:, None] + (at.new_tensor(CORNERS) @ strides)[None]
+    # Sums, for CUDA has no matrix product of whole numbers.
+    return (at * strides).sum(1)[:, None] + (at.new_tensor(CORNERS) * strides).sum(1)[None]
 
 
 def _tetrahedra(cubes: Tensor) -> Tensor:
@@ -49,7 +50,7 @@ def _tetrahedra(cubes: Tensor) -> Tensor:
 
 def _edges(tetrahedra: Tensor, inside: Tensor) -> Tensor:
     """The cut edges of all triangles, [F, 3, 2], each by its two corners in rising order."""
-    bits = inside[tetrahedra].long() @ tetrahedra.new_tensor([1, 2, 4, 8])
+    bits = (inside[tetrahedra] * tetrahedra.new_tensor([1, 2, 4, 8])).sum(1)
     found = [tetrahedra[bits == case][:, triangles].flatten(0, 1) for case, triangles in _cases().items()]
     return torch.cat(found).sort(dim=-1).values
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -26,11 +27,20 @@ class Mesh:
 
 
 @torch.no_grad()
-def extract_mesh(generator: Eg3dGenerator, planes: Tensor, *, resolution: int = 128, level: float = LEVEL, points_at_once: int = POINTS) -> Mesh:
+def extract_mesh(
+    generator: Eg3dGenerator,
+    planes: Tensor,
+    *,
+    resolution: int = 128,
+    level: float = LEVEL,
+    points_at_once: int = POINTS,
+    check: Callable[[], None] = lambda: None,
+) -> Mesh:
     """The closed surface at which the density per unit of length is `level`, of planes [1, 3, C, H, W], on a grid of `resolution` points
-    along each edge of the box. Colours are those of the volume, before the super-resolution. Raises ValueError if there is no such surface."""
+    along each edge of the box. Colours are those of the volume, before the super-resolution. check: called before each part of the grid; it may
+    raise. Raises ValueError if there is no such surface."""
     field, box = generator.field(planes), generator.config.rendering.box
-    densities = _density_grid(field, planes, resolution, box, points_at_once)
+    densities = _density_grid(field, planes, resolution, box, points_at_once, check)
     vertices, faces = isosurface(densities, level)
     if not len(faces):
         raise ValueError(f"The density is at most {float(densities.max()):.3g} and nowhere above {level:g}: take a lower level.")
@@ -39,8 +49,12 @@ def extract_mesh(generator: Eg3dGenerator, planes: Tensor, *, resolution: int = 
     return Mesh(vertices, faces, colours.clamp(0, 1))
 
 
-def _density_grid(field: Field, planes: Tensor, resolution: int, box: float, points_at_once: int) -> Tensor:
+def _density_grid(field: Field, planes: Tensor, resolution: int, box: float, points_at_once: int, check: Callable[[], None]) -> Tensor:
     along = torch.linspace(-box / 2, box / 2, resolution, device=planes.device, dtype=planes.dtype)
-    parts = torch.arange(resolution**3, device=planes.device).split(points_at_once)
-    places = (along[torch.stack(torch.unravel_index(part, (resolution,) * 3), dim=-1)] for part in parts)
-    return torch.cat([density(field(part[None])[0][0]) for part in places]).unflatten(0, (resolution,) * 3)
+    densities = []
+    for start in range(0, resolution**3, points_at_once):
+        check()
+        part = torch.arange(start, min(start + points_at_once, resolution**3), device=planes.device)
+        places = along[torch.stack(torch.unravel_index(part, (resolution,) * 3), dim=-1)]
+        densities.append(density(field(places[None])[0][0]))
+    return torch.cat(densities).unflatten(0, (resolution,) * 3)

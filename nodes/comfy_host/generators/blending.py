@@ -21,6 +21,15 @@ def blend_generators(first: GeneratorFile, second: GeneratorFile, passage: Mappi
             "Domain Guidance: the weights of the two generators have nothing in common, so their blend will draw noise: connect two of which one "
             "was trained from the other, or both from a third."
         )
+    if not amounts.strip():
+        _check_passage(first.card.config.resolution, **passage)
     chosen = parse_numbers(amounts, "amounts", 0, 1) if amounts.strip() else block_amounts(first.card.config, **passage)
     with torch.inference_mode(False):
         return blend(first, second, chosen, mapping)
+
+
+def _check_passage(resolution: int, fine_from: int, coarse: float, fine: float, width: float) -> None:
+    if fine_from > resolution and coarse != fine and not width:
+        raise ValueError(
+            f"fine_from is {fine_from} and the generators draw {resolution} px, so no block would be a fine one: give fine_from {resolution} or less."
+        )

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ....domain_guidance.data import BatchImages, ImageError
 from ....domain_guidance.generators import Eg3dGenerator, Generator, GeneratorFile, build_generator
 from ....domain_guidance.generators.eg3d.poses import Poses
 from ....domain_guidance.generators.invert import Features, Found, Inversion, fitted, invert
@@ -37,20 +38,28 @@ def invert_images(
     clip_vision: comfy.clip_vision.ClipVisionModel | None = None,
     poses: Poses | None = None,
 ) -> Inverted:
-    """Looks for the styles of images [N, H, W, 3], one after the other. A Cancel ends it with what is found so far.
+    """Looks for the styles of images [N, H, W, 3 or 4], one after the other. A Cancel ends it with what is found so far.
 
     poses: from where the images were taken, one for all or one for each; of an EG3D, from the front where they are left out.
     Raises ValueError, one sentence; a Cancel before anything is found is passed on.
     """
     with torch.inference_mode(False):
         generator = build_generator(file)
-        wanted = fitted(images[..., :3].movedim(-1, 1).float() * 2 - 1, generator.config.resolution)
+        wanted = _wanted(images, generator.config.resolution)
         cameras = _cameras(generator, poses, len(wanted))
         with on_device(generator, gradient=True):
             features = None if clip_vision is None else clip_features(clip_vision, generator.mapping.w_avg.device)
             found = _found(generator, wanted, cameras, settings, features)
             pictures = torch.stack([_picture(generator, one, camera) for one, camera in zip(found, cameras)])
     return Inverted(Styles(torch.cat([one.ws for one in found]).cpu()), pictures, len(found) == len(wanted) and found[-1].step == settings.steps)
+
+
+def _wanted(images: Tensor, resolution: int) -> Tensor:
+    source = BatchImages(images)
+    try:
+        return torch.cat([fitted(source.load(number)[None], resolution) for number in range(len(source))])
+    except ImageError as error:
+        raise ValueError(f"One of the {len(source)} pictures cannot be looked for, because {error}.") from error
 
 
 def _cameras(generator: Generator | Eg3dGenerator, poses: Poses | None, count: int) -> list[Tensor | None]:
@@ -102,7 +111,7 @@ def _found(
             for step in invert(generator, picture, settings, features, camera):
                 comfy.model_management.throw_exception_if_processing_interrupted()
                 found[number:] = [step]
-                shown = step.step % PREVIEW_EVERY == 0 or step.step == settings.steps
+                shown = step.step and (step.step % PREVIEW_EVERY == 0 or step.step == settings.steps)
                 preview = ("JPEG", as_pictures(_picture(generator, step, camera)[None])[0], PREVIEW_SIDE) if shown else None
                 bar.update_absolute(number * settings.steps + step.step, preview=preview)
     except comfy.model_management.InterruptProcessingException:

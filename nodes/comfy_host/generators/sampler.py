@@ -13,6 +13,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
+from ..guidance.terms import DRAWS_NOTHING
 from .critic import Predict
 from .differentiable_vae import DifferentiableVae
 
@@ -34,6 +35,7 @@ def inside_sampler(
     """
     critic = model.clone()
     critic.set_additional_models(VAE, [vae.patcher])
+    critic.set_attachments(DRAWS_NOTHING, True)
     guider = comfy.samplers.CFGGuider(critic)
     guider.set_conds(positive, negative)
     guider.set_cfg(cfg)

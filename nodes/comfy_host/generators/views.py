@@ -75,7 +75,8 @@ def mesh(file: GeneratorFile, drawing: Drawing, resolution: int, density: float,
         generator = build_generator(file)
         ws = drawing.styles(generator, None if latent is None else latent.ws[:1])
         with on_device(generator):
-            found = extract_mesh(generator, generator.planes(ws.to(generator.mapping.w_avg)), resolution=resolution, level=density)
+            planes, check = generator.planes(ws.to(generator.mapping.w_avg)), comfy.model_management.throw_exception_if_processing_interrupted
+            found = extract_mesh(generator, planes, resolution=resolution, level=density, check=check)
     # Colours of a GLB are linear light. What light there is is part of the colours, so nothing is to be lit again.
     return Types.MESH(found.vertices.cpu()[None], found.faces.cpu()[None], vertex_colors=_linear_light(found.colours.cpu())[None], unlit=True)
 
@@ -87,4 +88,7 @@ def _linear_light(colours: Tensor) -> Tensor:
 
 def _check_volume(file: GeneratorFile) -> None:
     if not isinstance(file.card.config, Eg3dConfig):
-        raise ValueError(f"The generator is of the kind {file.card.architecture}, which draws pictures and no volumes: connect an EG3D generator, or use Sample Generator.")
+        raise ValueError(
+            f"The generator is of the kind {file.card.architecture}, which draws pictures and no volumes: connect an EG3D generator, or use Sample "
+            "Generator."
+        )

@@ -19,7 +19,7 @@ from .guidance_plan import GuidancePlan
 from .guidance_run import GuidanceRun
 from .guidance_warnings import warn_of_burn, warn_of_distilled
 from .observation import OBSERVER
-from .terms import KEY, GuidanceTerm, ModelSource, terms_of
+from .terms import DRAWS_NOTHING, KEY, GuidanceTerm, ModelSource, terms_of
 from .weight_difference import difference
 
 CONTROLS = f"{KEY}.controls"
@@ -73,8 +73,9 @@ def _planned_run(guider, options: dict, sigmas, **encoding) -> GuidanceRun:
     models, terms = guider.model_patcher.get_additional_models_with_key(KEY), terms_of(guider.model_patcher)
     plan = GuidancePlan(guider, models, options, sigmas, **encoding)
     branches = plan.branches(terms)
-    warn_of_burn(getattr(guider, "cfg", 1.0), branches, sigmas)
-    warn_of_distilled(guider, terms, branches)
+    if not guider.model_patcher.get_attachment(DRAWS_NOTHING):
+        warn_of_burn(getattr(guider, "cfg", 1.0), branches, sigmas)
+        warn_of_distilled(guider, terms, branches)
     return GuidanceRun(plan, branches, guider.model_patcher.get_attachment(OBSERVER))
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import comfy.model_management
 import comfy.utils
-import folder_paths
 import latent_preview
 import torch
 from comfy.model_patcher import ModelPatcher
@@ -103,21 +100,3 @@ class SweepProgress:
     def stepped(self, number: int, x0: Tensor, total: int) -> None:
         preview = None if self._previewer is None else self._previewer.decode_latent_to_preview_image("JPEG", x0)
         self._bar.update_absolute(self._cell * self._steps + (number + 1) * self._steps // total, preview=preview)
-
-
-def remember_cancel(node_id: str) -> None:
-    """The host keeps the result of a node until its inputs change; the mark makes an unfinished sweep run again."""
-    mark = _mark(node_id)
-    mark.parent.mkdir(parents=True, exist_ok=True)
-    mark.touch()
-
-
-def last_cancel(node_id: str) -> int:
-    """When the node's last sweep was cancelled, in nanoseconds; 0 for never since the host's start."""
-    mark = _mark(node_id)
-    return mark.stat().st_mtime_ns if mark.exists() else 0
-
-
-def _mark(node_id: str) -> Path:
-    name = hashlib.sha256(str(node_id).encode()).hexdigest()[:16]  # the id of a node in a subgraph has a colon
-    return Path(folder_paths.get_temp_directory()) / "domain_guidance" / f"{name}.cancelled"

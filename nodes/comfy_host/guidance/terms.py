@@ -10,6 +10,7 @@ from torch import Tensor
 from ....domain_guidance.guidance import Reshape, Schedule
 
 KEY = "domain_guidance"
+DRAWS_NOTHING = f"{KEY}.draws_nothing"  # on a MODEL that is only asked for its predictions: advice on pictures would mislead
 
 
 @dataclass(frozen=True)

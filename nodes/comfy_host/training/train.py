@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -16,10 +15,11 @@ from comfy.model_patcher import ModelPatcher
 from PIL import Image
 
 from ....domain_guidance.data import CachedLatents, Encoded, ImageSource, LatentCache, aspect_buckets
-from ....domain_guidance.training import Event, Finished, RunFiles, RunSettings, train_domain
+from ....domain_guidance.training import Finished, RunFiles, RunSettings, train_domain
 from ..empty_prompt import DEFAULT_GUIDANCE, with_guidance
 from ..load_adapter import load_domain_adapter
 from ..load_domain import load_domain_unet
+from ..run_progress import follow, kept
 from .forms import check_trainable, made_trainable
 from .progress import TrainingProgress
 from .result_file import ADAPTER
@@ -102,31 +102,16 @@ def _trained(model, vae, empty, latents, posteriors, files: RunFiles, request: T
     try:
         with making as trainable, closing(train_domain(trainable, latents, settings, files)) as events:
             progress.begin(trainable, latents, posteriors, files, settings)
-            finished = _follow(events, progress)
+            finished = follow(events, progress)
         return finished
     except comfy.model_management.OOM_EXCEPTION as error:
         raise ValueError(
             f"The device ran out of memory after step {progress.step}: switch gradient_checkpointing on, or lower batch_size and raise "
-            f"accumulation as much, or, as a new version, lower resolution; {_kept(files)}."
+            f"accumulation as much, or, as a new version, lower resolution; {kept(files)}."
         ) from error
     finally:  # a Cancel is no Exception
         if finished is None and progress.step:
-            logging.warning("Domain Guidance: the training stopped after step %d; %s.", progress.step, _kept(files))
-
-
-def _follow(events: Iterator[Event], progress: TrainingProgress) -> Finished:
-    for event in events:
-        progress.hear(event)
-        if isinstance(event, Finished):
-            return event
-        comfy.model_management.throw_exception_if_processing_interrupted()
-    raise RuntimeError("training ended without a result")
-
-
-def _kept(files: RunFiles) -> str:
-    if not files.state.exists():
-        return "nothing was trained yet"
-    return f"the state is kept in '{files.run_folder}', and Queue with on_existing = resume goes on from it"
+            progress.stopped("training", kept(files))
 
 
 def _loaded(model: ModelPatcher, files: RunFiles, form: str) -> ModelPatcher:
