@@ -1,10 +1,12 @@
 """Make the toy world's weights, sweep the weights of the methods that the demo compares, or train a domain as a user does.
 
-`python -m domain_guidance.toy_world train --out DIR`: under an hour on one core; the same command resumes.
+`python -m domain_guidance.toy_world train --out DIR`: about an hour on one core; the same command resumes.
 `python -m domain_guidance.toy_world sweep`: about 6 minutes; what `comparison.BEST` was chosen from.
 `python -m domain_guidance.toy_world sheet`: paint `plates.png`, the pictures that the node Toy World gives.
 `python -m domain_guidance.toy_world export --out DIR`: a base and pictures for `python -m domain_guidance train`.
 `python -m domain_guidance.toy_world evaluate FILE ...`: what the trained files are worth. docs/training.md uses both.
+`python -m domain_guidance.toy_world adapt --out DIR`: the generator adapted, as docs/adaptation.md shows; `adapt-sweep`: what its settings
+were chosen from. The same command resumes.
 """
 
 from __future__ import annotations
@@ -13,9 +15,12 @@ import argparse
 import logging
 from pathlib import Path
 
-from .checkpoints import FOLDER
+from .adaptation_runs import adaptations, picture
+from .adaptation_runs import sweep as adaptation_sweep
+from .checkpoints import FOLDER, load_generator
 from .comparison import every_prompt, load_models
-from .evaluation import evaluate, picture
+from .evaluation import evaluate
+from .evaluation import picture as evaluation_picture
 from .export import PICTURES, export
 from .plates import SHEET, write_sheet
 from .stages import STAGES
@@ -54,7 +59,16 @@ def _evaluate(options: argparse.Namespace) -> None:
     asked = every_prompt(options.repeats)
     found = evaluate(load_models(), options.files, asked)
     if options.out:
-        picture(found, asked).save(options.out)
+        evaluation_picture(found, asked).save(options.out)
+
+
+def _adapt(options: argparse.Namespace) -> None:
+    shown = adaptations(load_models(), load_generator(), options.out)
+    picture(shown).save(options.out / "adaptation.png")
+
+
+def _adapt_sweep(options: argparse.Namespace) -> None:
+    adaptation_sweep(load_models(), load_generator(), options.out)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     sheet.add_argument("--out", type=Path, default=SHEET, help="the picture to write (default: the shipped one)")
     sheet.set_defaults(command=_sheet)
     _add_own_training(commands)
+    _add_adaptation(commands)
     return parser
 
 
@@ -86,6 +101,15 @@ def _add_own_training(commands) -> None:
     judged.add_argument("--repeats", type=int, default=3, help="pictures per prompt; there are 50 prompts")
     judged.add_argument("--out", type=Path, help="a picture to write")
     judged.set_defaults(command=_evaluate)
+
+
+def _add_adaptation(commands) -> None:
+    adapted = commands.add_parser("adapt", help="adapt the generator to a prompt and to the domain, beside what else one could do")
+    adapted.set_defaults(command=_adapt)
+    swept = commands.add_parser("adapt-sweep", help="adapt it with many settings, on other seeds")
+    swept.set_defaults(command=_adapt_sweep)
+    for parser in (adapted, swept):
+        parser.add_argument("--out", type=Path, required=True, help="folder of the adapted generators; what is there is not made again")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """The trained weights beside this file, read for either host.
 
 All UNets are stored in fp16 and in ComfyUI's key layout. `base.safetensors` is a plain checkpoint with the prompt table in
-it as `toy.tokens`; `domain.safetensors` and `fine_tune.safetensors` are domain files; `features.safetensors` is the judge.
+it as `toy.tokens`; `domain.safetensors` and `fine_tune.safetensors` are domain files; `features.safetensors` is the judge, and
+`generator.safetensors` a generator file.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..domain_file import read_domain_file
+from ..generators import Generator, GeneratorCard, GeneratorFile, read_generator_file, write_generator_file
 from ..training import save_tensors
 from ..unet_layouts import HOST_PREFIX, diffusers_to_host, host_to_diffusers
 from .features import FeatureNet
@@ -21,6 +23,7 @@ from .model import UNET_CONFIG, build_unet
 
 FOLDER = Path(__file__).parent / "weights"
 BASE, DOMAIN, FINE_TUNE, FEATURES = (f"{name}.safetensors" for name in ("base", "domain", "fine_tune", "features"))
+GENERATOR = "generator.safetensors"
 TOKENS = "toy.tokens"
 
 
@@ -68,3 +71,13 @@ def load_judge(folder: str | os.PathLike = FOLDER) -> FeatureNet:
 def write_judge(judge: FeatureNet, folder: str | os.PathLike) -> None:
     half = {name: tensor.half().contiguous() for name, tensor in judge.state_dict().items()}
     save_tensors(Path(folder) / FEATURES, half, {})
+
+
+def load_generator(folder: str | os.PathLike = FOLDER) -> GeneratorFile:
+    """The StyleGAN2 of coloured digits, 16 px; `generators.build_generator` makes the network of it."""
+    return read_generator_file(Path(folder) / GENERATOR)
+
+
+def write_generator(generator: Generator, record: dict, folder: str | os.PathLike) -> None:
+    half = {name: tensor.half() for name, tensor in generator.state_dict().items()}
+    write_generator_file(Path(folder) / GENERATOR, half, GeneratorCard(generator.config, training=record))

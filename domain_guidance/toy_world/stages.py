@@ -1,4 +1,4 @@
-"""The stages of making the toy's weights: base, judge, domain and fine-tune, all through the one training loop.
+"""The stages of making the toy's weights: base, judge, domain, fine-tune and generator, all through the one training loop.
 
 Every stage reads what earlier ones wrote to the folder, goes on from its own last checkpoint there, and ends with one file.
 """
@@ -6,6 +6,7 @@ Every stage reads what earlier ones wrote to the folder, goes on from its own la
 from __future__ import annotations
 
 import logging
+import math
 import time
 from dataclasses import asdict
 from functools import partial
@@ -21,9 +22,11 @@ from ..noise_schedule import scaled_linear
 from ..parameterization import add_noise, network_input
 from ..text_free import cross_attention_skipped, cross_attentions, freeze_text_path, make_text_free, measure_constants
 from ..training import Batch, Settings
+from ..training.loop import MakeOptimizer, adamw
 from . import checkpoints
 from .digits import load_digits
 from .features import FeatureNet, judge_objective
+from .gan import Game, adam, game_objective, set_mean_style
 from .model import build_unet, predict
 from .prompts import Prompts, encode, encode_prompt, forget_slots, make_table
 from .scenes import paint_domain, paint_open_world
@@ -36,6 +39,7 @@ FORGET_SLOTS = (0.08, 0.10, 0.40)  # digit, stroke, ground: most prompts of the 
 BASE = Settings(steps=6000, learning_rate=1e-3, warmup=100, cosine=True, seed=1, checkpoint_every=200)
 ADAPT = Settings(steps=3000, learning_rate=3e-4, warmup=20, seed=2, checkpoint_every=250)
 JUDGE = Settings(steps=3000, learning_rate=2e-3, warmup=50, cosine=True, seed=4, checkpoint_every=500)
+GAN = Settings(steps=16000, learning_rate=2.5e-3, max_gradient_norm=math.inf, cosine=True, seed=5, checkpoint_every=250)
 RECOMMENDED_WEIGHT, RECOMMENDED_CFG = 1.5, 4.0  # what `sweep` chose
 CONSTANT_TIMESTEPS = range(50, 1000, 100)
 
@@ -91,11 +95,24 @@ def make_fine_tune(folder: Path, settings: Settings = ADAPT) -> None:
     _write_domain(unet, "text-based", folder, settings, {})
 
 
+def make_generator(folder: Path, settings: Settings = GAN) -> None:
+    """The StyleGAN2 of open-world scenes, that adaptation starts from; it sees the base's handwriting and no label."""
+    digits = load_digits("base")
+    torch.manual_seed(settings.seed)
+    game = Game()
+    objective = game_objective(game, lambda generator: paint_open_world(digits, BATCH, generator).images)
+    _run(game, objective, settings, folder / "generator.state", adam)
+    set_mean_style(game.generator)
+    record = {**asdict(settings), "max_gradient_norm": None, "batch": BATCH, "pictures": "handwritten digits on coloured grounds"}
+    checkpoints.write_generator(game.generator, record, folder)
+
+
 STAGES = {
     checkpoints.BASE: make_base,
     checkpoints.FEATURES: make_judge,
     checkpoints.DOMAIN: make_domain,
     checkpoints.FINE_TUNE: make_fine_tune,
+    checkpoints.GENERATOR: make_generator,
 }
 
 
@@ -148,9 +165,9 @@ def _write_domain(unet: nn.Module, form: str, folder: Path, settings: Settings, 
     write_domain_file(folder / name, checkpoints.stored_state(unet), card=card, cross_attn=encode_prompt(table))
 
 
-def _run(module: nn.Module, objective: training.Objective, settings: Settings, saved: Path) -> None:
+def _run(module: nn.Module, objective: training.Objective, settings: Settings, saved: Path, make_optimizer: MakeOptimizer = adamw) -> None:
     """Train to the end, from `saved` where it exists; afterwards the module holds the averaged weights."""
-    state = training.TrainingState(module, settings)
+    state = training.TrainingState(module, settings, make_optimizer)
     if saved.exists():
         training.load_state(saved, state)
         logger.info("%s: goes on after step %d", saved.stem, state.step)
