@@ -22,6 +22,8 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from result_file import add_json_option, save  # noqa: E402
+
 from domain_guidance.generators.layout import standard_config  # noqa: E402
 from domain_guidance.generators.stylegan2 import Synthesis  # noqa: E402
 
@@ -29,7 +31,7 @@ RESOLUTION, BASE = 256, 16384  # the 256 px configuration of 24.8 M parameters
 
 
 def main():
-    options = _options()
+    options, started = _options(), time.monotonic()
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
     device = torch.device("cuda" if options.gpu else "cpu")
@@ -49,9 +51,11 @@ def main():
         ways["ours, float16"] = partial(synthesis, dtype=torch.float16)
     print(f"{RESOLUTION} px on {device}, {options.threads} thread(s), float32 where nothing else is said\n")
     clock = time.perf_counter if options.gpu or options.threads > 1 else time.process_time
+    ratios = {}
     for batch in options.batch:
         ws = torch.randn(batch, config.style_count, config.w_dim, device=device)
-        _print_times(ways, [*synthesis.parameters(), ws.requires_grad_()], ws, options.rounds, clock)
+        ratios |= _print_times(ways, [*synthesis.parameters(), ws.requires_grad_()], ws, options.rounds, clock)
+    save(options.json, "generator", ratios, started=started, gpu=options.gpu, threads=options.threads)
 
 
 def _options():
@@ -60,6 +64,7 @@ def _options():
     parser.add_argument("--rounds", type=int, default=5, help="runs of each kind, of which the median counts")
     parser.add_argument("--threads", type=int, default=1, help="of PyTorch on the CPU")
     parser.add_argument("--gpu", action="store_true", help="run on the GPU instead of the CPU")
+    add_json_option(parser)
     return parser.parse_args()
 
 
@@ -72,14 +77,16 @@ def _print_times(ways, parameters, ws, rounds, clock):
             with torch.no_grad():
                 forward[name].append(_seconds(clock, lambda: way(ws)))
             both[name].append(_seconds(clock, lambda: torch.autograd.grad(way(ws).square().mean(), parameters)))
-    reference, first = images["grouped convolutions"], next(iter(ways))
+    reference, first, found = images["grouped convolutions"], next(iter(ways)), {}
     print(f"batch {len(ws):<19} {'forward ms':>10} {'ratio':>6} {'forward + backward ms':>22} {'ratio':>6} {'difference of images':>21}")
     for name in ways:
         times = [1000 * median(taken[name][1:]) for taken in (forward, both)]
         ratios = [median(taken[name][1:]) / median(taken[first][1:]) for taken in (forward, both)]
+        found |= {f"{part}, batch {len(ws)}, {name}": ratio for part, ratio in zip(("forward", "forward + backward"), ratios)}
         difference = float((images[name] - reference).norm() / reference.norm())
         print(f"{name:<25} {times[0]:>10.0f} {ratios[0]:>6.2f} {times[1]:>22.0f} {ratios[1]:>6.2f} {difference:>21.1e}")
     print()
+    return {what: ratio for what, ratio in found.items() if not what.endswith(first)}
 
 
 def _seconds(clock, work):

@@ -24,6 +24,7 @@ sys.path[:0] = [str(Path.cwd()), str(PACK / "tests" / "host")]
 import host_process  # noqa: E402
 from mini_models import MiniModels, trained  # noqa: E402
 from probe_nodes import NODES  # noqa: E402
+from result_file import add_json_option, save  # noqa: E402
 from scenes import EMPTY, OTHER, build  # noqa: E402
 from watchers import watch_evaluations  # noqa: E402
 
@@ -33,12 +34,12 @@ MEGABYTE = 1e6
 
 
 def main():
-    options = _options()
+    options, started = _options(), time.monotonic()
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         host, minis = _host(Path(folder), options.gpu)
-        _print_times(host, minis, options)
-        _print_memory(host, minis, options.gpu)
+        ratios = _print_times(host, minis, options) | _print_memory(host, minis, options.gpu)
+    save(options.json, "guidance", ratios, started=started, gpu=options.gpu, threads=_threads())
 
 
 def _options():
@@ -46,7 +47,14 @@ def _options():
     parser.add_argument("--gpu", action="store_true", help="run on the GPU instead of the CPU")
     parser.add_argument("--steps", type=int, default=8, help="sampling steps per run")
     parser.add_argument("--rounds", type=int, default=7, help="runs of each kind, of which the median counts")
+    add_json_option(parser)
     return parser.parse_args()
+
+
+def _threads():
+    import torch
+
+    return torch.get_num_threads()
 
 
 def _host(folder, gpu):
@@ -81,6 +89,7 @@ def _sampling_time():
 
 
 def _print_times(host, minis, options):
+    ratios = {}
     print(f"{'latent':>7} {'negative':>9} {'plain ms/step':>14} {'guided ms/step':>15} {'ratio':>6} {'evaluations':>12}")
     for size in SIZES:
         for negative in (EMPTY, OTHER):
@@ -90,6 +99,9 @@ def _print_times(host, minis, options):
             counts = [_evaluations(host, s, model, options.steps) for model in (s.model, guided)]
             name = "empty" if negative == EMPTY else "other"
             print(f"{size:>4}x{size:<2} {name:>9} {plain_ms:>14.1f} {guided_ms:>15.1f} {guided_ms / plain_ms:>6.2f} {counts[0]:>6g} -> {counts[1]:g}")
+            setting = f"{size}x{size} latent, {name} negative prompt"
+            ratios |= {f"time a step, {setting}": guided_ms / plain_ms, f"evaluations, {setting}": counts[1] / counts[0]}
+    return ratios
 
 
 def _interleaved(host, s, models, options):
@@ -116,12 +128,15 @@ def _print_memory(host, minis, gpu):
     models = {"none (plain)": s.model, "adapter, same weights": s.guide(s.model, adapter, domain_conditioning=s.prompt(EMPTY)),
               "second UNet": s.guide(s.model, second)}
     print(f"\n{'domain':>24} {'weights held, MB':>17} {'peak, MB':>9} {'over plain':>11}")
-    plain = None
+    plain, ratios = None, {}
     for name, model in models.items():
         held = _weights_held(host, s, model)
         peak = _cuda_peak(host, s, model) if gpu else held + _allocated(host, s, model)
         plain = plain or peak
         print(f"{name:>24} {held / MEGABYTE:>17.1f} {peak / MEGABYTE:>9.1f} {100 * (peak / plain - 1):>+10.1f}%")
+        if model != s.model:
+            ratios[f"peak memory, {MEMORY_SIZE}x{MEMORY_SIZE} latent, {name}"] = peak / plain
+    return ratios
 
 
 def _weights_held(host, s, model):

@@ -4,10 +4,14 @@ pip resolves requirements.txt without installing anything. New packages are list
 failure (exit code 1), because it belongs to ComfyUI or to another pack.
 """
 
+import argparse
 import json
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+from result_file import add_json_option, save
 
 REQUIREMENTS = Path(__file__).parents[1] / "requirements.txt"
 INSTALLED = "import importlib.metadata as m, json; print(json.dumps([(d.name, d.version) for d in m.distributions() if d.name]))"
@@ -32,12 +36,18 @@ def resolved(python: str) -> dict[str, str]:
 
 
 def main() -> int:
-    python = sys.argv[1] if len(sys.argv) > 1 else sys.executable
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("python", nargs="?", default=sys.executable, help="the Python to look at (default: this one)")
+    add_json_option(parser)
+    options, started = parser.parse_args(), time.monotonic()
+    python = options.python
     before, after = installed(python), resolved(python)
     moved = {name: f"{before[name]} -> {version}" for name, version in after.items() if name in before}
     print(f"{python}: {len(before)} packages installed")
     print("new:  ", ", ".join(f"{name} {version}" for name, version in sorted(after.items()) if name not in moved) or "none")
     print("moved:", ", ".join(f"{name} {change}" for name, change in sorted(moved.items())) or "none")
+    ratios = {"new packages": len(after) - len(moved), "moved packages": len(moved)}
+    save(options.json, "resolver", ratios, started=started, command="python benchmarks/resolver.py PYTHON")
     return 1 if moved else 0
 
 

@@ -2,11 +2,8 @@
 
     python benchmarks/training.py [--gpu] [--resolution 192] [--batch 8] [--rounds 8] [--images 2000] [...]
 
-A UNet, VAE and text encoder of Stable Diffusion 1.5's shape with random weights, at an eighth of its width: an eighth of the
-channels, of the heads (of the same size) and of the groups of a norm, and, at the default resolution, a seventh of the image
-tokens and of the prompt's. So parts and their work stand as there at 512 pixels, the share of attention included: parameters
-860 : 84 : 123, operations of a forward pass 1 : 1.39 : 0.017. Both are counted and printed. All ways train the same UNet with
-AdamW and an average of the weights, in fp32:
+The models are `miniature.py`'s: UNet, VAE and text encoder of Stable Diffusion 1.5's shape and proportions. All ways train the same
+UNet with AdamW and an average of the weights, in fp32:
 
     everything in the loop   the pattern of the diffusers example: every step reads images and runs VAE and text encoder
     cached, plain loop       latents and the empty prompt are kept in memory, cross-attention on, a loop of ten lines
@@ -16,112 +13,65 @@ AdamW and an average of the weights, in fp32:
     text-free, checkpointed  the same with gradient checkpointing of whole blocks
     adapter                  this library's default, a LoRA of rank 16 (needs peft)
 
-Each way lives in a process of its own, and they step in turn. Times are medians of steps: on a CPU the processor's own
-seconds on one thread, which a busy machine leaves nearly alone, on a GPU those of the clock.
-Memory is the peak beyond what the process took before it made a model: of the allocator on a GPU; on a CPU of the resident
-set, in a second process that gives every freed block back to the system. Then the latent cache's start-up, first and second
-run.
+Times and memory are measured as `side_by_side.py` says. Then the latent cache's start-up, first and second run.
 """
 
 import argparse
-import json
-import logging
 import os
-import resource
-import subprocess
 import sys
 import tempfile
 import time
 from contextlib import nullcontext
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from statistics import median
 
 PACK = Path(__file__).resolve().parents[1]
 sys.path.append(str(PACK))
 
 import torch  # noqa: E402
+from miniature import RESOLUTION, empty_tokens, make_text_encoder, make_unet, make_vae, print_sizes  # noqa: E402
 from PIL import Image  # noqa: E402
-from torch.utils.flop_counter import FlopCounterMode  # noqa: E402
+from result_file import add_json_option, save  # noqa: E402
+from side_by_side import median_seconds, peak_bytes, serve  # noqa: E402
 
 WAYS = (
     "everything in the loop", "cached, plain loop", "empty prompt", "text-free", "text-free, all kept", "text-free, checkpointed", "adapter",
 )
+PAIRS = (("text-free", "cached, plain loop"), ("text-free", "empty prompt"))  # compared once more, with each other
 TRAINED_ON = 64  # images of the timed runs
 LEARNING_RATE = 1e-5
-TOKENS, PROMPT_WIDTH = 11, 96
-UNET = {
-    "sample_size": 24,
-    "block_out_channels": (40, 80, 160, 160),
-    "cross_attention_dim": PROMPT_WIDTH,
-    "attention_head_dim": 1,  # heads, in diffusers' naming: of 40 to 160 channels, as in SD1.5
-    "norm_num_groups": 4,
-}
-VAE = {
-    "block_out_channels": (16, 32, 64, 64),
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "layers_per_block": 2,
-    "latent_channels": 4,
-    "norm_num_groups": 4,
-}
-TEXT = {
-    "vocab_size": 6176, "hidden_size": PROMPT_WIDTH, "intermediate_size": 4 * PROMPT_WIDTH, "num_hidden_layers": 12,
-    "num_attention_heads": 2, "max_position_embeddings": TOKENS, "bos_token_id": 0, "eos_token_id": 1,
-}
 
 
 def main():
     options = _options()
     if options.way:
-        _serve(options)
+        serve(partial(STEPS[options.way], options), options.gpu)
         return
+    started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         _write_images(Path(folder) / "images", max(TRAINED_ON, options.images), options.resolution)
-        _print_sizes(options.resolution)
-        _print_ways(Path(folder), options)
+        print_sizes(options.resolution)
+        ratios = _print_ways(Path(folder), options)
         _print_start_up(Path(folder), options)
+    save(options.json, "training", ratios, started=started, gpu=options.gpu)
 
 
 def _options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--gpu", action="store_true", help="run on the GPU instead of the CPU")
-    parser.add_argument("--resolution", type=int, default=192, help="pixels of a side")
+    parser.add_argument("--resolution", type=int, default=RESOLUTION, help="pixels of a side")
     parser.add_argument("--batch", type=int, default=8, help="images a step")
     parser.add_argument("--rounds", type=int, default=8, help="steps of each way, after two that only warm up")
     parser.add_argument("--images", type=int, default=2000, help="images of the start-up")
     parser.add_argument("--start-up-resolution", type=int, default=128, help="pixels of a side that they are encoded at")
+    add_json_option(parser)
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-# --- the models and the images ---------------------------------------------------------------------------------------
-
-
-def make_unet():
-    from diffusers import UNet2DConditionModel
-
-    torch.manual_seed(0)
-    return UNet2DConditionModel(**UNET)
-
-
-def make_vae():
-    from diffusers import AutoencoderKL
-
-    torch.manual_seed(0)
-    return AutoencoderKL(**VAE).eval().requires_grad_(False)
-
-
-def make_text_encoder():
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    torch.manual_seed(0)
-    return CLIPTextModel(CLIPTextConfig(**TEXT)).eval().requires_grad_(False)
-
-
-def empty_tokens(batch):
-    return torch.ones(batch, TOKENS, dtype=torch.long)
+# --- the images ------------------------------------------------------------------------------------------------------
 
 
 def _write_images(folder, count, resolution):
@@ -133,42 +83,6 @@ def _write_images(folder, count, resolution):
     folder.mkdir()
     for number, image in enumerate(paint_domain(load_digits("domain"), count, torch.Generator().manual_seed(0)).images):
         to_picture(image, resolution).save(folder / f"{number:05d}.jpg", quality=92)
-
-
-def _print_sizes(resolution):
-    with torch.device("meta"):
-        _print_shares("SD1.5 at 512 pixels", *_whole_parts(), tokens=77, resolution=512)
-        _print_shares(f"here at {resolution} pixels", make_unet(), make_vae(), make_text_encoder(), tokens=TOKENS, resolution=resolution)
-
-
-def _whole_parts():
-    """SD1.5 in its own size."""
-    from diffusers import AutoencoderKL, UNet2DConditionModel
-    from transformers import CLIPTextConfig, CLIPTextModel
-
-    unet = UNet2DConditionModel(sample_size=64, cross_attention_dim=768, attention_head_dim=8)
-    vae = AutoencoderKL(**{**VAE, "block_out_channels": (128, 256, 512, 512), "norm_num_groups": 32})
-    return unet, vae, CLIPTextModel(CLIPTextConfig(hidden_size=768, intermediate_size=3072, num_attention_heads=12))
-
-
-def _print_shares(name, unet, vae, text_encoder, tokens, resolution):
-    """Parameters, and operations of the forward passes that a training step makes of one image. Call it with meta tensors."""
-    side, width = resolution // 8, unet.config.cross_attention_dim
-    operations = [
-        _operations(lambda: unet(torch.empty(1, 4, side, side), torch.empty(1, dtype=torch.long), torch.empty(1, tokens, width))),
-        _operations(lambda: vae.encode(torch.empty(1, 3, resolution, resolution))),
-        _operations(lambda: text_encoder(torch.empty(1, tokens, dtype=torch.long))),
-    ]
-    sizes = [sum(p.numel() for p in part.parameters()) for part in (unet, vae, text_encoder)]
-    shares, of = " : ".join(f"{size / sizes[0] * 860:.0f}" for size in sizes), " : ".join(f"{n / operations[0]:.3g}" for n in operations)
-    print(f"{name}: UNet {sizes[0] / 1e6:.2f} M parameters, {operations[0] / 1e9:.2f} GFLOP forward; UNet : VAE encoder : text encoder")
-    print(f"    {shares} in parameters (whole VAE), {of} in operations")
-
-
-def _operations(forward):
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        forward()
-    return counter.get_total_flops()
 
 
 # --- the ways: each a generator that makes one step whenever it is asked ----------------------------------------
@@ -274,82 +188,13 @@ STEPS = dict(zip(WAYS, (
 # --- measuring -------------------------------------------------------------------------------------------------------
 
 
-def _serve(options):
-    """In a process of its own: one step for every line of input; answers with its seconds and the peak of memory so far."""
-    import diffusers  # noqa: F401
-    import torchvision  # noqa: F401
-    import transformers  # noqa: F401
-    from diffusers import AutoencoderKL, UNet2DConditionModel  # noqa: F401
-    from transformers import CLIPTextModel  # noqa: F401
-
-    import domain_guidance.training  # noqa: F401
-
-    logging.disable(logging.WARNING)
-    torch.set_num_threads(1)
-    device = torch.device("cuda" if options.gpu else "cpu")
-    before = _resident()
-    steps = STEPS[options.way](options, device)
-    for _ in sys.stdin:
-        clock = time.perf_counter if options.gpu else time.process_time
-        started = clock()
-        next(steps)
-        if options.gpu:
-            torch.cuda.synchronize()
-        seconds = clock() - started
-        peak = torch.cuda.max_memory_allocated() if options.gpu else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-        print(json.dumps([seconds, peak]), flush=True)
-    os._exit(0)  # a library run would save its state now
-
-
-def _resident():
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
-
-
 def _print_ways(folder, options):
     _prepare(folder, options)
-    ways = [way for way in WAYS if way != "adapter" or find_spec("peft")]
-    times = _times(ways, folder, options)
-    _print_table(times, {way: _peak(way, folder, options) for way in ways})
-
-
-def _times(ways, folder, options):
-    """Median seconds a step of every way; they step in turn."""
-    processes, seconds = {way: _started(way, folder, options) for way in ways}, {way: [] for way in ways}
-    for _ in range(options.rounds + 2):
-        for way, process in processes.items():
-            seconds[way].append(_ask(process)[0])
-    for process in processes.values():
-        _end(process)
-    return {way: median(taken[2:]) for way, taken in seconds.items()}
-
-
-def _peak(way, folder, options):
-    """Bytes at the peak of three steps. On a CPU glibc is told to map every larger block by itself, and to unmap it when freed."""
-    process = _started(way, folder, options, {"MALLOC_MMAP_THRESHOLD_": "65536"})
-    peak = [_ask(process)[1] for _ in range(3)][-1]
-    _end(process)
-    return peak
-
-
-def _started(way, folder, options, environment=None):
-    words = [f"--{name}={getattr(options, name)}" for name in ("resolution", "batch")] + ["--gpu"] * options.gpu
-    return subprocess.Popen(
-        [sys.executable, __file__, *words, f"--folder={folder}", f"--way={way}"],
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})},
-    )
-
-
-def _ask(process):
-    """Let it make one step; its seconds, and the peak of memory so far in bytes."""
-    process.stdin.write("\n")
-    process.stdin.flush()
-    return json.loads(process.stdout.readline())
-
-
-def _end(process):
-    process.stdin.close()
-    process.wait()
+    words = [f"--{name}={getattr(options, name)}" for name in ("resolution", "batch")] + ["--gpu"] * options.gpu + [f"--folder={folder}"]
+    commands = {way: [__file__, *words, f"--way={way}"] for way in WAYS if way != "adapter" or find_spec("peft")}
+    times, peaks = median_seconds(commands, options.rounds), {way: peak_bytes(command) for way, command in commands.items()}
+    _print_table(times, peaks)
+    return _ratios(times, peaks)
 
 
 def _print_table(times, peaks):
@@ -357,8 +202,14 @@ def _print_table(times, peaks):
     print(f"\n{'way':>24} {'steps/s':>8} {'speed':>6} {'peak MB':>8} {'memory':>7}")
     for way in times:
         print(f"{way:>24} {1 / times[way]:>8.3f} {times[first] / times[way]:>5.2f}x {peaks[way] / 1e6:>8.0f} {peaks[way] / peaks[first]:>6.2f}x")
-    print(f"text-free beside the cached plain loop: {times[WAYS[1]] / times[WAYS[3]]:.2f}x the speed, {peaks[WAYS[3]] / peaks[WAYS[1]]:.2f}x the memory")
-    print(f"text-free beside this library's empty prompt: {times[WAYS[2]] / times[WAYS[3]]:.2f}x the speed, {peaks[WAYS[3]] / peaks[WAYS[2]]:.2f}x the memory")
+    for way, beside in PAIRS:
+        print(f"{way} beside {beside}: {times[beside] / times[way]:.2f}x the speed, {peaks[way] / peaks[beside]:.2f}x the memory")
+
+
+def _ratios(times, peaks):
+    pairs = [(way, WAYS[0]) for way in times if way != WAYS[0]] + list(PAIRS)
+    speeds = {f"steps/s, {way} over {beside}": times[beside] / times[way] for way, beside in pairs}
+    return speeds | {f"peak memory, {way} over {beside}": peaks[way] / peaks[beside] for way, beside in pairs}
 
 
 def _prepare(folder, options):
