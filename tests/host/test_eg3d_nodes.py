@@ -108,10 +108,10 @@ def test_a_mesh_becomes_a_glb_with_its_vertices_faces_and_colours(host, name, ba
     mesh = graph.add("DomainGuidanceGeneratorMesh", generator=load(graph, name), seed=3, truncation=1.0, resolution=24, density=0.3)
     found = host.value(graph, mesh[0])
     assert found.vertices.shape[0] == 1 and found.vertices.abs().max() < 0.55 and found.unlit
-    save = graph.add("SaveGLB", mesh=mesh, filename_prefix="3d/head")
+    save = graph.add("SaveGLB", mesh=mesh, filename_prefix="3d/by this test")
     host.run(graph)
     del save
-    (path,) = (base_directory / "output" / "3d").glob("head*.glb")
+    (path,) = (base_directory / "output" / "3d").glob("by this test*.glb")
     read = read_glb(path.read_bytes())
     assert len(read["POSITION"]) == len(read["COLOR_0"]) == found.vertices.shape[1] and len(read["indices"]) == 3 * found.faces.shape[1]
     assert np.allclose(read["POSITION"], found.vertices[0].numpy()) and read["indices"].max() == len(read["POSITION"]) - 1

@@ -15,7 +15,7 @@ PROMISED = {
     "DomainGuidanceApply": ({"model", "domain_model", "weight"}, {"domain_conditioning", "reference_model", "mask", "reference",
                             "start_percent", "end_percent", "control", "projection"}, ["MODEL"]),
     "DomainGuidanceToyWorld": ({"digit", "stroke", "ground", "batch_size"}, set(),
-                               ["MODEL", "MODEL", "VAE", "CONDITIONING", "CONDITIONING", "LATENT", "IMAGE"]),
+                               ["MODEL", "MODEL", "VAE", "CONDITIONING", "CONDITIONING", "LATENT", "IMAGE", "GENERATOR"]),
 }
 
 
