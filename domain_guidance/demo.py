@@ -16,6 +16,8 @@ from torch import Tensor
 
 from .plots import Row, labelled_grid
 from .toy_world import comparison
+from .toy_world.evidence.results import read_results
+from .toy_world.evidence.tables import about, methods
 from .toy_world.prompts import Prompts
 from .toy_world.scenes import STROKES
 
@@ -25,6 +27,7 @@ SEED = 2023
 REPEATS = 3
 REFERENCE = 1000  # held-out domain pictures that distances are measured to
 COLUMNS = 10
+EVIDENCE = Path(__file__).parents[1] / "benchmarks" / "results" / "toy_world_quick.json"  # not in an installed library
 TITLES = {
     "real": "real, from the domain",
     "base": "base",
@@ -81,6 +84,12 @@ def as_json(entries: list[Entry]) -> list[dict]:
     return [{"method": entry.name, "weights": dict(entry.weights), **asdict(entry.score)} for entry in entries]
 
 
+def measured_before(file: Path = EVIDENCE) -> str:
+    """The table of all methods that `benchmarks/toy_world.py --quick` made."""
+    results = read_results(file)
+    return f"All methods side by side, measured before (docs/evidence.md). {about(results)}\n{methods(results)}"
+
+
 def main(arguments: list[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
@@ -89,6 +98,8 @@ def main(arguments: list[str] | None = None) -> None:
     picture(entries, asked).save(options.out)
     if options.json:
         options.json.write_text(json.dumps(as_json(entries), indent=2) + "\n")
+    if EVIDENCE.exists():
+        logger.info("\n%s\n", measured_before())
     logger.info("%s written after %.0f seconds", options.out, time.monotonic() - started)
 
 

@@ -1,0 +1,90 @@
+"""Make README.md beside this file, and the tables of docs/evidence.md, of the JSON files in `results`: python benchmarks/page.py"""
+
+import json
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parent
+PACK = FOLDER.parent
+RESULTS, PAGE, EVIDENCE = FOLDER / "results", FOLDER / "README.md", PACK / "docs" / "evidence.md"
+sys.path.append(str(PACK))
+
+# In the order of the page: the benchmark, its title, and what its ratios are.
+BENCHMARKS = {
+    "guidance": ("What guidance costs while sampling", "Guided over plain CFG in the real ComfyUI; a small SD 1.5, euler, cfg 5."),
+    "training": ("What training costs", "A miniature of SD 1.5, its VAE and its text encoder; steps per second above 1 are faster."),
+    "adaptation": ("What adapting a generator costs", "Over the way of the StyleGAN-Fusion release; StyleGAN2 at 256 px and the miniature as its critic."),
+    "generator": ("What the generator costs", "Time over the usual formulation by grouped convolutions; StyleGAN2 at 256 px. Below 1 is faster."),
+    "eg3d": ("What a view of a volume costs", "Over a view by 128x128 rays with 48 + 48 samples, 4,096 rays at once; EG3D of 512 px, the super-resolution included."),
+    "resolver": ("What installing changes", "Packages that pip would add to ComfyUI's Python, and those whose version it would move."),
+    "toy_world": (
+        "What the methods draw",
+        "Not costs: shares from 0 to 1, and kernel distances to the domain. [docs/evidence.md](../docs/evidence.md) explains them.",
+    ),
+}
+HEAD = """# Benchmarks
+
+Made by `python benchmarks/page.py` from `benchmarks/results/*.json`, which the benchmarks write with `--json FILE`. Two things are compared
+in turn on the same machine, so a busy one slows both. Empty cells have not been measured.
+"""
+
+
+def main():
+    PAGE.write_text(page(read_runs(RESULTS)), encoding="utf-8")
+    EVIDENCE.write_text(evidence(EVIDENCE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def read_runs(folder):
+    """The runs of every benchmark: {benchmark: {on a GPU: run}}."""
+    runs = {}
+    for file in sorted(folder.glob("*.json")):
+        run = json.loads(file.read_text(encoding="utf-8"))
+        if "ratios" in run:  # the toy world's raw results lie beside them
+            runs.setdefault(run["benchmark"], {})[run["gpu"]] = run
+    return runs
+
+
+def page(runs):
+    parts = [HEAD]
+    for name, (title, text) in BENCHMARKS.items():
+        parts.append(_section(title, text, runs.get(name, {}), f"python benchmarks/{name}.py"))
+    return "\n".join(parts)
+
+
+def _section(title, text, runs, command):
+    lines = [f"## {title}", "", text, ""]
+    if not runs:
+        return "\n".join([*lines, f"Not measured yet: `{command}`.", ""])
+    gpu = runs[True]["machine"] if True in runs else "GPU"
+    columns = [runs.get(on, {}).get("ratios", {}) for on in (False, True)]
+    lines += [f"| | CPU | {gpu} |", "| --- | --- | --- |"]
+    for what in {what: None for ratios in columns for what in ratios}:
+        lines.append(f"| {what} | " + " | ".join(_written(ratios.get(what)) for ratios in columns) + " |")
+    return "\n".join([*lines, "", *map(_made, runs.values()), ""])
+
+
+def _written(value):
+    if value is None:
+        return ""
+    return f"{value:g}" if float(value).is_integer() else f"{value:.3f}"
+
+
+def _made(run):
+    commit = f", commit {run['commit']}" if run["commit"] else ""
+    return f"`{run['command']}`: {run['minutes']:g} minutes on {run['machine']}{commit}."
+
+
+def evidence(text):
+    """docs/evidence.md with the tables of the committed results."""
+    from domain_guidance.toy_world.evidence.results import read_results
+    from domain_guidance.toy_world.evidence.tables import all_tables, fill
+
+    for file in sorted(RESULTS.glob("toy_world_*.json")):
+        plan = file.stem.removeprefix("toy_world_")
+        marked = {f"{plan} {name}": table for name, table in all_tables(read_results(file)).items()}
+        text = fill(text, {name: table for name, table in marked.items() if f"<!-- begin {name} -->" in text})
+    return text
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,65 @@
+"""The papers' ordering of methods in miniature: trainings, a search for every method's best weights, and what they then draw.
+
+    python benchmarks/toy_world.py --quick        one training seed, 1,200 pictures, N = 100: under 20 minutes on two cores
+    python benchmarks/toy_world.py                three seeds, 1,200 to 25 pictures, N = 250: hours on a CPU
+    python benchmarks/toy_world.py --gpu          the same on a GPU
+
+Every finished job is in the results file at once, and the same command goes on from there. Trained models and pictures are kept
+in --work; a training whose files are gone is repeated only where a job that is still to be done needs it. docs/evidence.md says
+what is measured; `python benchmarks/page.py` puts the results into it.
+"""
+
+import argparse
+import logging
+import sys
+import time
+from pathlib import Path
+
+PACK = Path(__file__).resolve().parents[1]
+sys.path.append(str(PACK))
+
+import torch  # noqa: E402
+from result_file import add_json_option, commit, machine, save  # noqa: E402
+
+from domain_guidance.toy_world.evidence.picture import draw_picture  # noqa: E402
+from domain_guidance.toy_world.evidence.plan import FULL, QUICK  # noqa: E402
+from domain_guidance.toy_world.evidence.ratios import ratios  # noqa: E402
+from domain_guidance.toy_world.evidence.run import run  # noqa: E402
+from domain_guidance.toy_world.evidence.tables import all_tables  # noqa: E402
+from domain_guidance.toy_world.evidence.worlds import Workshop  # noqa: E402
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def main():
+    options = _options()
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    logging.getLogger("domain_guidance.commands").setLevel(logging.WARNING)
+    plan = QUICK if options.quick else FULL
+    device = torch.device("cuda" if options.gpu else "cpu")
+    workshop = Workshop(options.work / plan.name, plan, device)
+    file = options.results or RESULTS / f"toy_world_{plan.name}.json"
+    on = {"machine": machine(options.gpu, torch.get_num_threads()), "commit": commit()}
+    results = run(workshop, file, on)
+    for name, table in all_tables(results).items():
+        print(f"\n{name}\n{table}")
+    if options.picture:
+        draw_picture(workshop, results).save(options.picture)
+    started = time.monotonic() - sum(job["seconds"] for job in results.jobs.values())
+    command = "python benchmarks/toy_world.py" + " --quick" * options.quick + " --gpu" * options.gpu
+    save(options.json, "toy_world", ratios(results), started=started, gpu=options.gpu, threads=torch.get_num_threads(), command=command)
+
+
+def _options():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="one training seed, 1,200 pictures, few samples")
+    parser.add_argument("--gpu", action="store_true", help="train and draw on the GPU instead of the CPU")
+    parser.add_argument("--work", type=Path, default=PACK / ".environments" / "toy_world", help="folder of what is trained on the way")
+    parser.add_argument("--results", type=Path, help="the JSON file of all results (default: results/toy_world_<plan>.json, beside this file)")
+    parser.add_argument("--picture", type=Path, help="a picture to draw of the methods side by side")
+    add_json_option(parser)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
