@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+
+from .pixels import as_picture
 
 PAPER, INK, QUIET = (255, 255, 255), (24, 26, 32), (104, 110, 122)
 GAP, MARGIN, LABEL_WIDTH, HEADER, TEXT, SMALL = 6, 18, 250, 30, 17, 14
@@ -42,8 +43,7 @@ def labelled_grid(rows: Sequence[Row], columns: Sequence[str], cell: int = 96, f
 
 def to_picture(image: Tensor, size: int) -> Image.Image:
     """One picture [3, H, W] in [-1, 1] as an RGB image, `size` pixels wide and high, its pixels kept square."""
-    levels = ((image.detach().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return Image.fromarray(levels.permute(1, 2, 0).numpy()).resize((size, size), Image.Resampling.NEAREST)
+    return as_picture(image).resize((size, size), Image.Resampling.NEAREST)
 
 
 def _draw_row(canvas: Image.Image, draw: ImageDraw.ImageDraw, row: Row, top: int, cell: int) -> None:

@@ -7,8 +7,7 @@ from typing import get_args
 from comfy_api.latest import io
 
 from ..domain_guidance.generators.eg3d.poses import Arrangement, Poses
-
-GeneratorCamerasIO = io.Custom("GENERATOR_CAMERAS")  # a `Poses`
+from .generator_types import GeneratorCamerasIO
 
 
 class DomainGuidanceCamera(io.ComfyNode):
@@ -36,7 +35,7 @@ class DomainGuidanceCamera(io.ComfyNode):
                 io.Int.Input("columns", default=5, min=1, max=64, tooltip="grid: cameras from left to right."),
                 io.Int.Input("rows", default=3, min=1, max=64, tooltip="grid: rows of cameras, from above down."),
             ],
-            outputs=[GeneratorCamerasIO.Output(display_name="cameras", tooltip="For View Generator.")],
+            outputs=[GeneratorCamerasIO.Output(display_name="cameras", tooltip="For View Generator, and for Project Image Into Generator.")],
         )  # fmt: skip
 
     @classmethod

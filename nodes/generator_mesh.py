@@ -6,9 +6,7 @@ from comfy_api.latest import io
 
 from ..domain_guidance.generators.drawing import Drawing
 from .comfy_host.generators.views import mesh
-from .generator_types import GeneratorIO, GeneratorLatentIO
-
-SEED_MAX = 0xFFFFFFFFFFFFFFFF
+from .generator_types import SEED_MAX, GeneratorIO, GeneratorLatentIO
 
 
 class DomainGuidanceGeneratorMesh(io.ComfyNode):

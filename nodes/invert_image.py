@@ -5,10 +5,9 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..domain_guidance.generators.invert import Inversion
-from .cameras import GeneratorCamerasIO
 from .comfy_host.cancelled import last_cancel, remember_cancel
 from .comfy_host.generators.inversion import invert_images
-from .generator_types import GeneratorIO, GeneratorLatentIO
+from .generator_types import SEED_MAX, GeneratorCamerasIO, GeneratorIO, GeneratorLatentIO
 
 PER_LAYER, ONE = "one for each (w+)", "one for all (w)"
 
@@ -50,7 +49,7 @@ class DomainGuidanceInvertImage(io.ComfyNode):
                     tooltip="Random pictures that are looked at first; the search begins at the closest of them or at the mean one.",
                 ),
                 io.Int.Input(
-                    "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, optional=True, advanced=True,
+                    "seed", default=0, min=0, max=SEED_MAX, optional=True, advanced=True,
                     tooltip="Of the candidates; the same seed finds the same latent.",
                 ),
                 GeneratorCamerasIO.Input(

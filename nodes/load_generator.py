@@ -1,4 +1,4 @@
-"""Load Generator: a StyleGAN2 of any known format."""
+"""Load Generator: a StyleGAN2 of any known format, or an EG3D."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class DomainGuidanceLoadGenerator(io.ComfyNode):
             display_name="Load Generator",
             category="model/loaders",
             description=(
-                "A StyleGAN2 generator from NVIDIA's .pkl files, rosinality's .pt files and what was trained from them, or this pack's own "
-                "files. Nothing in a file is executed; a foreign one is converted to safetensors the first time."
+                "A StyleGAN2 generator from NVIDIA's .pkl files, rosinality's .pt files and what was trained from them, an EG3D from its .pkl, or "
+                "this pack's own files. Nothing in a file is executed; a foreign one is converted to safetensors the first time."
             ),
-            search_aliases=["stylegan", "stylegan2", "gan", "load stylegan", "load pkl"],
+            search_aliases=["stylegan", "stylegan2", "eg3d", "gan", "load stylegan", "load pkl"],
             inputs=[
                 io.Combo.Input(
                     "generator_name", options=listed(),

@@ -8,11 +8,8 @@ from comfy_api.latest import io
 
 from ..domain_guidance.generators import Noise
 from ..domain_guidance.generators.drawing import Drawing
-from .cameras import GeneratorCamerasIO
 from .comfy_host.generators.views import Volume, view
-from .generator_types import GeneratorIO, GeneratorLatentIO
-
-SEED_MAX = 0xFFFFFFFFFFFFFFFF
+from .generator_types import SEED_MAX, GeneratorCamerasIO, GeneratorIO, GeneratorLatentIO
 
 
 class DomainGuidanceViewGenerator(io.ComfyNode):
@@ -43,7 +40,7 @@ class DomainGuidanceViewGenerator(io.ComfyNode):
                 ),
                 io.Int.Input(
                     "samples", default=0, min=0, max=1024, optional=True, advanced=True,
-                    tooltip="Of each ray, and as many again where it meets something: time for fewer artefacts. 0: the generator's own, 48 mostly.",
+                    tooltip="Of each ray, and as many again where it meets something: time for fewer artefacts. 2 at least; 0: the generator's own, 48 mostly.",
                 ),
                 io.Int.Input(
                     "rays_at_once", default=4096, min=1, max=2**20, optional=True, advanced=True,
@@ -58,7 +55,7 @@ class DomainGuidanceViewGenerator(io.ComfyNode):
                 io.Image.Output(tooltip="The pictures: the first head by all cameras, then the next head."),
                 io.Image.Output(display_name="depth", tooltip="Near is white, far is black; as many pixels as there are rays."),
                 io.Image.Output(display_name="normals", tooltip="Red to the right, green up, blue to the viewer; as many pixels as there are rays."),
-                GeneratorLatentIO.Output(display_name="latent", tooltip="The heads' styles, for Generator to Mesh or an adapted generator."),
+                GeneratorLatentIO.Output(display_name="latent", tooltip="The heads' styles, for Generator To Mesh or an adapted generator."),
             ],
         )  # fmt: skip
 

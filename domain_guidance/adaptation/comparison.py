@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from PIL import Image
 
+from ..pixels import as_picture
 from .pair import AdaptedPair
 
 
 def comparison_picture(pair: AdaptedPair, seeds: Sequence[int], psi: float = 0.7) -> Image.Image:
     """A row of the source's pictures above the adapted generator's, in the order of the seeds. psi: truncation."""
     rows = [torch.cat(list(row), dim=2) for row in pair.compare(seeds, psi)]
-    levels = ((torch.cat(rows, dim=1).float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return Image.fromarray(levels.permute(1, 2, 0).numpy())
+    return as_picture(torch.cat(rows, dim=1))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from ..data import FolderImages
-from ..evaluation import clip_score, diversity, embed, grouped_diversity, nearest
+from ..evaluation import clip_score, diversity, embed, grouped_diversity
 from ..generators import Generator, build_generator, latents, open_generator_file
 from ..generators.drawing import check_flat, one_hot
 from .clip_folder import ClipFolder

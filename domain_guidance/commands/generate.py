@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..generators import Eg3dGenerator, Generator, Noise, build_generator, latents, open_generator_file
 from ..generators.drawing import one_hot
+from ..pixels import as_picture
 from .interrupts import Check
 from .views import add_view_options, check_view_options, draw_views, write_mesh
 
@@ -58,10 +59,10 @@ def generate(options: argparse.Namespace, check: Check) -> None:
         for name, image in _images(generator, seed, options):
             check()
             if options.out.suffix.lower() == ".png":
-                drawn.append(_picture(image))
+                drawn.append(as_picture(image))
             else:
                 options.out.mkdir(parents=True, exist_ok=True)
-                _save(_picture(image), options.out / f"seed{seed:06d}{name}.png")
+                _save(as_picture(image), options.out / f"seed{seed:06d}{name}.png")
         if options.mesh:
             write_mesh(generator, seed, options, options.out / f"seed{seed:06d}.ply")
     if drawn:
@@ -83,11 +84,6 @@ def draw(generator: Generator, seed: int, labels: Tensor | None, options: argpar
     z = latents([seed], generator.config.z_dim).to(generator.mapping.w_avg)
     random = torch.Generator().manual_seed(seed % 2**63)
     return generator(z, labels, psi=options.truncation, cutoff=options.cutoff, noise=options.noise, generator=random)[0]
-
-
-def _picture(image: Tensor) -> Image.Image:
-    levels = ((image.float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return Image.fromarray(levels.permute(1, 2, 0).numpy())
 
 
 def _grid(pictures: Sequence[Image.Image]) -> Image.Image:

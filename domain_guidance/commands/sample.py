@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from ..data import Size
@@ -16,6 +15,7 @@ from ..denoiser import GuidedDenoiser
 from ..diffusers_host import PromptedUNet
 from ..domain_file import DomainFileError
 from ..noise_schedule import NoiseSchedule
+from ..pixels import as_picture
 from ..sampling import karras_sigmas, sample_dpmpp_2m
 from ..training.diffusers_trainable import base_fingerprint
 from ..training.process import AUTOCAST
@@ -60,7 +60,7 @@ def sample(options: argparse.Namespace, check: Check) -> None:
             latent = draw(partial(denoiser, conditioning=prompt), schedule, shape, options.seed + number, options.steps, device)
             picture = vae.decode(latent / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)).sample[0]
         path = options.out / f"{options.seed + number:06d}.png"
-        _save(picture, path)
+        as_picture(picture).save(path)
         logger.info("'%s' is drawn", path)
         check()
     process.wait()
@@ -91,8 +91,3 @@ def _denoiser(base: DiffusersFolder, options: argparse.Namespace, device: torch.
         weight=card.recommended_weight if options.weight is None else options.weight,
         cfg=card.recommended_cfg if options.cfg is None else options.cfg,
     )
-
-
-def _save(picture: Tensor, path: Path) -> None:
-    levels = ((picture.float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    Image.fromarray(levels.permute(1, 2, 0).numpy()).save(path)

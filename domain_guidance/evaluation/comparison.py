@@ -14,6 +14,7 @@ from PIL import Image
 
 from ..atomic_file import replacing
 from ..data import ImageSource
+from ..pixels import as_picture
 from .embedding import Embedded, Encoder, embed
 from .measures import Measures, as_json, measure
 from .picture import COLUMNS, Pair, draw_measures
@@ -55,7 +56,7 @@ def compare(
         (ours.places[number], theirs.places[place], distance)
         for number, (place, distance) in enumerate(zip(measures.nearest.index.tolist(), measures.nearest.distance.tolist()))
     ]
-    pairs = [Pair(_picture(samples, a), _picture(reference, b), distance) for a, b, distance in (found[n] for n in measures.closest(COLUMNS))]
+    pairs = [Pair(as_picture(samples.load(a)), as_picture(reference.load(b)), distance) for a, b, distance in (found[n] for n in measures.closest(COLUMNS))]
     facts = as_json(measures) | {
         "encoder": encoder.name,
         "seed": seed,
@@ -70,8 +71,3 @@ def write_json(path: str | os.PathLike, facts: dict[str, Any]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as part:
         part.write_text(json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
-
-
-def _picture(source: ImageSource, index: int) -> Image.Image:
-    levels = ((source.load(index) + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return Image.fromarray(levels.permute(1, 2, 0).numpy())

@@ -30,7 +30,7 @@ def open_generator_file(path: str | os.PathLike) -> GeneratorFile:
     with about(path.name):
         weights, config, estimated = _completed(foreign)
         check_weights(weights, config)
-    return GeneratorFile(GeneratorCard(config, Origin(path.name, _sha256(path), foreign.kind, estimated)), weights)
+    return GeneratorFile(GeneratorCard(config, Origin(path.name, sha256_of(path), foreign.kind, estimated)), weights)
 
 
 def convert(source: str | os.PathLike, target: str | os.PathLike) -> GeneratorCard:
@@ -81,7 +81,8 @@ def _mean_style(weights: dict[str, Tensor], config: GeneratorConfig) -> Tensor:
     return mapping(z).mean(0)
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
+    """Of a file's bytes, in hexadecimal, as `Origin` has it."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(2**20):

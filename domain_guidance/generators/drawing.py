@@ -88,11 +88,11 @@ class Drawing:
 
 
 def check_flat(file: GeneratorFile) -> None:
-    """Raises GeneratorFileError for a generator whose pictures need a camera."""
+    """Raises GeneratorFileError for a generator of volumes, whose pictures need a camera and whose blocks are others."""
     if file.card.architecture != GeneratorConfig.architecture:
         raise GeneratorFileError(
-            f"The generator is of the kind {file.card.architecture}, whose pictures need a camera, which there is none of here: give a StyleGAN2 "
-            "generator."
+            f"The generator is of the kind {file.card.architecture}, and only those of the kind {GeneratorConfig.architecture} can be used here: give a "
+            "StyleGAN2 generator."
         )
 
 

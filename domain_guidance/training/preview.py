@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..data import Size
 from ..parameterization import denoised, network_input
+from ..pixels import as_picture
 from ..sampling import karras_sigmas, sample_dpmpp_2m
 from .trainable import Trainable
 
@@ -30,8 +31,7 @@ def draw_preview(
     shape: of one latent, (C, h, w). decode: latents [1, C, h, w] in the model's scale -> pictures [1, 3, H, W] in [-1, 1].
     """
     drawn = [decode(_draw(trainable, bucket, shape, seed + number)) for number in range(count)]
-    levels = ((torch.cat(drawn, dim=3)[0].float().cpu().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
-    return Image.fromarray(levels.permute(1, 2, 0).numpy())
+    return as_picture(torch.cat(drawn, dim=3)[0])
 
 
 def _draw(trainable: Trainable, bucket: Size, shape: Sequence[int], seed: int) -> Tensor:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from ..file_names import is_plain
+
 OnExisting = Literal["resume", "new version"]
 SUFFIX = ".safetensors"
 
@@ -32,8 +34,8 @@ class RunFiles:
 
     def __post_init__(self):
         object.__setattr__(self, "folder", Path(self.folder))
-        if not self.name or self.name.startswith(".") or os.path.basename(self.name.replace("\\", "/")) != self.name:
-            raise RunFileError(f"'{self.name}' cannot be the name of a file: give a plain name without folders.")
+        if not is_plain(self.name):
+            raise RunFileError(f"'{self.name}' cannot be the name of a file: give a short plain name without folders.")
 
     @classmethod
     def choose(cls, folder: str | os.PathLike, name: str, on_existing: OnExisting) -> RunFiles:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-import os
 from pathlib import Path
 
 import comfy.clip_vision
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from ...domain_guidance.data import ImageSource
 from ...domain_guidance.evaluation import Comparison, compare, write_json
+from ...domain_guidance.file_names import is_plain
 
 BATCH = 16  # images; a ViT-H of the host needs about 1 GB for as many
 
@@ -60,7 +60,7 @@ def evaluate_in_host(
 def free_path(folder: str, name: str) -> Path:
     """name.json in the folder, or the first of name-2.json, ... that is free. Raises ValueError for a name with folders in it."""
     name = name.removesuffix(".json")
-    if not name or name.startswith(".") or os.path.basename(name.replace("\\", "/")) != name:
-        raise ValueError(f"'{name}' cannot be the name of a file: give a plain name without folders.")
+    if not is_plain(name):
+        raise ValueError(f"'{name}' cannot be the name of a file: give a short plain name without folders.")
     names = itertools.chain([name], (f"{name}-{version}" for version in itertools.count(2)))
     return next(path for path in (Path(folder) / f"{name}.json" for name in names) if not path.exists())

@@ -97,6 +97,18 @@ def test_what_is_on_a_model_is_told_apart_and_known_again(host, minis, identity)
     assert len(distinct) == len(MAKERS), found
 
 
+def test_the_loras_that_hang_on_a_prompt_count(host, minis, identity):
+    minis.lora()
+
+    def prompt(strength):
+        s = build(minis)
+        hooks = s.graph.add("CreateHookLoraModelOnly", lora_name="sd15_lora.safetensors", strength_model=strength)
+        link = s.graph.add("ConditioningSetProperties", cond_NEW=s.positive, strength=1.0, set_cond_area="default", hooks=hooks)
+        return identity.digest(host.value(s.graph, link, fresh=True))
+
+    assert prompt(0.5) == prompt(0.5) != prompt(0.6)
+
+
 def test_a_critic_that_has_been_asked_is_still_itself(host, minis, identity):
     """Patches of other nodes may remember things while they run."""
     critics, judged = Critics.of(host), Judged(host, minis, "sd15_middle")

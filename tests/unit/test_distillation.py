@@ -292,6 +292,8 @@ def test_drawn_timesteps_cover_the_range_and_never_leave_it():
     assert drawn.min() == 10 and drawn.max() == 500
     whole = NoiseRange(0.0, 1.0).timesteps(50_000, schedule, torch.Generator().manual_seed(0))
     assert whole.min() == 0 and whole.max() == 999
+    narrowest = NoiseRange(0.9997, 1.0).timesteps(100, schedule, torch.Generator().manual_seed(0))
+    assert narrowest.min() == narrowest.max() == 999
 
 
 @pytest.mark.parametrize("low, high", [(0.5, 0.5), (0.6, 0.2), (-0.1, 0.5), (0.1, 1.5), (math.nan, 0.5)])

@@ -150,6 +150,11 @@ def test_an_arrangement_above_the_pole_is_refused(settings):
         Poses(**settings)
 
 
+def test_a_range_that_an_arrangement_does_not_use_is_not_counted():
+    assert len(Poses("grid", pitch=60, pitch_range=45, rows=1, columns=3).tensor()) == 3
+    assert len(Poses("one", pitch=60, pitch_range=45).tensor()) == 1
+
+
 # --- the integral ----------------------------------------------------------------------------------------------------
 
 

@@ -492,7 +492,7 @@ def test_a_file_that_no_run_has_made_is_never_written_over(tmp_path):
     assert RunFiles.choose(tmp_path, "cats", "resume").name == "cats-2", "that run is what goes on"
 
 
-@pytest.mark.parametrize("name", ["", "../cats", "a/b", "..", "a\\b", ".hidden"])
+@pytest.mark.parametrize("name", ["", "../cats", "a/b", "..", "a\\b", ".hidden", "a\0b", "a\nb", "a" * 201])
 def test_a_name_that_leaves_its_folder_is_refused(tmp_path, name):
     with pytest.raises(RunFileError, match="cannot be the name of a file"):
         RunFiles.choose(tmp_path, name, "resume")

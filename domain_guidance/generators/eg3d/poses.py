@@ -31,7 +31,8 @@ class Poses:
     rows: int = 3
 
     def __post_init__(self):
-        highest = abs(self.pitch) + (abs(self.pitch_range) if self.arrangement != "one" else 0)
+        is_high = self.arrangement == "orbit" or (self.arrangement == "grid" and self.rows > 1)
+        highest = abs(self.pitch) + (abs(self.pitch_range) if is_high else 0)
         if not highest < 89:
             raise ValueError(f"The cameras go up to {highest:g} degrees, expected less than 89: lower pitch or pitch_range.")
 

@@ -114,7 +114,7 @@ def _at_resolution(request: AdaptRequest, model: ModelPatcher, vae: comfy.sd.VAE
 def _levels(model: ModelPatcher, distillation: Distillation) -> torch.Tensor:
     """The noise levels that the critic will be asked about, falling, and 0: what other nodes read as the run's steps."""
     sigmas = model.get_model_object("model_sampling").sigmas.detach().float().cpu()
-    first, last = (round(share * len(sigmas)) for share in (distillation.noise.low, distillation.noise.high))
+    first, last = distillation.noise.ends(len(sigmas))
     return torch.cat([sigmas[first : last + 1].flip(0), torch.zeros(1)])
 
 

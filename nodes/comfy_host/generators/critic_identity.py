@@ -11,6 +11,7 @@ from typing import Any
 import comfy.sd
 import torch
 from comfy.controlnet import ControlBase
+from comfy.hooks import HookGroup, WeightHook
 from comfy.model_patcher import ModelPatcher
 from comfy.weight_adapter import WeightAdapterBase
 from torch import Tensor, nn
@@ -73,6 +74,11 @@ def _content(value: Any) -> Iterator[Any]:
         yield from (value.name, value.weights)
     elif isinstance(value, ControlBase):
         yield from _control(value)
+    elif isinstance(value, HookGroup):
+        yield from value.hooks
+    elif isinstance(value, WeightHook):
+        # Not the property, which follows a run through its keyframes.
+        yield from (value._strength_model, value.weights, *((each.start_percent, each.strength) for each in value.hook_keyframe.keyframes))
     elif isinstance(value, nn.Module):
         yield fingerprint(value.state_dict())
     elif isinstance(value, FunctionType):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from ....domain_guidance.generators import (
     read_generator_file,
     write_generator_file,
 )
+from ....domain_guidance.generators.convert import sha256_of
 from ....domain_guidance.generators.generator_file import is_generator_file
 from ....domain_guidance.training import RunFiles
 from .folders import output_folder, path_of
@@ -45,7 +45,7 @@ def save_generator(file: GeneratorFile, name: str) -> Path:
 def _converted(path: Path) -> GeneratorFile:
     """The earlier conversion of just these bytes, or a new one."""
     places = [folder / f"{path.name}{CONVERTED}" for folder in (path.parent, output_folder())]
-    digest = _sha256(path)
+    digest = sha256_of(path)
     for place in places:
         card = _conversion_of(place, path.name)
         if card is not None and card.origin.sha256 == digest:
@@ -76,11 +76,3 @@ def _conversion_of(place: Path, name: str) -> GeneratorCard | None:
     except GeneratorFileError:
         return None
     return card if card.origin is not None and card.origin.name == name and not card.training else None
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -18,6 +18,7 @@ from .critic import Predict
 from .differentiable_vae import DifferentiableVae
 
 VAE = "domain_guidance.critic_vae"
+MOST = 0.9  # of the free memory that is kept from the host; the rest is for a part of the critic's weights (our choice)
 Result = TypeVar("Result")
 # (guider, its prediction) -> whatever comes of it.
 Work = Callable[[comfy.samplers.CFGGuider, Predict], Result]
@@ -62,8 +63,10 @@ class _Working(comfy.samplers.Sampler):
 
 
 def _kept_free(room: int, device: torch.device) -> Tensor | None:
-    """Memory of the device that is taken while the host loads its models into the rest."""
+    """Memory of the device that is taken while the host loads its models into the rest: on a small device less than `room`, which is
+    rather too much, so that the work may fit nevertheless."""
     if comfy.model_management.is_device_cpu(device) or not room:
         return None
     comfy.model_management.free_memory(room, device)
-    return torch.empty(room, dtype=torch.uint8, device=device)
+    free = comfy.model_management.get_free_memory(device)
+    return torch.empty(min(room, int(MOST * free)), dtype=torch.uint8, device=device)

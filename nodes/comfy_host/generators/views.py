@@ -42,13 +42,15 @@ def view(file: GeneratorFile, drawing: Drawing, volume: Volume, latent: Styles |
         rendering = volume.rendering(generator.config.rendering)
         ws = drawing.styles(generator, None if latent is None else latent.ws)
         cameras = generator.cameras(None if volume.poses is None else volume.poses.tensor())
+        count = len(ws) * len(cameras)
+        batches = tuple(torch.empty(count, side, side, 3) for side in (generator.config.resolution, rendering.resolution, rendering.resolution))
+        bar = comfy.utils.ProgressBar(count)
         with on_device(generator):
-            bar = comfy.utils.ProgressBar(len(ws) * len(cameras))
-            seen = []
-            for head, camera in _views(generator, ws, cameras, drawing, rendering, volume):
-                seen.append(_pictures(head, camera, rendering))
-                bar.update_absolute(len(seen), preview=("JPEG", as_pictures(seen[-1][0])[0], PREVIEW_SIDE))
-    return *(torch.cat(pictures) for pictures in zip(*seen)), Styles(ws)
+            for number, (head, camera) in enumerate(_views(generator, ws, cameras, drawing, rendering, volume)):
+                for batch, picture in zip(batches, _pictures(head, camera, rendering)):
+                    batch[number] = picture[0]
+                bar.update_absolute(number + 1, preview=("JPEG", as_pictures(batches[0][number : number + 1])[0], PREVIEW_SIDE))
+    return *batches, Styles(ws)
 
 
 def _views(generator: Eg3dGenerator, ws: Tensor, cameras: Tensor, drawing: Drawing, rendering: Rendering, volume: Volume) -> Iterator[tuple[View, Tensor]]:
