@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -46,7 +46,7 @@ class DiffusersCritic:
     domain: DomainTerm | None = None
     scaling: float = 0.18215
     shift: float = 0.0
-    identity: Mapping[str, Any] | None = None
+    identity: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def prediction(self) -> Prediction:

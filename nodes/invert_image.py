@@ -49,7 +49,7 @@ class DomainGuidanceInvertImage(io.ComfyNode):
                     tooltip="Random pictures that are looked at first; the search begins at the closest of them or at the mean one.",
                 ),
                 io.Int.Input(
-                    "seed", default=0, min=0, max=SEED_MAX, optional=True, advanced=True,
+                    "seed", default=0, min=0, max=SEED_MAX, control_after_generate=False, optional=True, advanced=True,
                     tooltip="Of the candidates; the same seed finds the same latent.",
                 ),
                 GeneratorCamerasIO.Input(

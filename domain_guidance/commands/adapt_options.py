@@ -46,9 +46,9 @@ def _add_distillation(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--resolution", type=int, default=512, help="pixels of a side at which the critic looks")
     group.add_argument("--range", type=float, nargs=2, default=(0.01, 0.5), metavar=("LOW", "HIGH"), help="of noise levels, as fractions of the critic's time")
     group.add_argument("--score", choices=get_args(Score), default="sds", help="likelihood: the added noise is not subtracted; wants a --cfg near 7.5")
-    group.add_argument("--directional", type=float, default=0.0, help="weight of the change towards the prompt against the source's (1 for faces)")
+    group.add_argument("--directional", type=float, help="weight of the change towards the prompt against the source's (default: 1 with a prompt)")
     group.add_argument("--unit-directional", action="store_true", help="scale both predictions of that term to one length first")
-    group.add_argument("--reconstruction", type=float, default=0.0, help="weight of staying near the source (1 for faces and domains, 0.5 for cats)")
+    group.add_argument("--reconstruction", type=float, help="weight of staying near the source, 0.5 for cats (default: 1 for a domain alone)")
     group.add_argument("--relative-distance", type=float, default=0.0, help="weight against collapse, for a batch of 3 or more at a time")
     group.add_argument("--perceptual", type=float, default=0.0, help="weight of LPIPS to the source's picture (0.3 for cats); needs the package lpips")
     group.add_argument("--percentile", type=float, default=0.95, help="share of the score's pixel gradient that is not clipped, 1 for all")
@@ -70,6 +70,9 @@ def parse_adapt(parser: argparse.ArgumentParser, arguments: list[str]) -> argpar
     """The adapt command's options: what was typed, then the preset's, then the defaults."""
     options = with_preset(parser, arguments, ADAPT_PRESETS)
     options.range = tuple(options.range)
+    if options.directional is None and options.reconstruction is None:  # what won on the toy world, docs/adaptation.md
+        options.directional, options.reconstruction = (0.0, 1.0) if options.prompt is None else (1.0, 0.0)
+    options.directional, options.reconstruction = options.directional or 0.0, options.reconstruction or 0.0
     if options.precision is None:
         # A text scale of 100 makes rounding 100 times as large, so not bf16, whose is eight times that of fp16.
         options.precision = "fp16" if torch.cuda.is_available() else "fp32"

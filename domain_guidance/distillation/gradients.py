@@ -60,7 +60,7 @@ def unit_rms(values: Tensor) -> Tensor:
 
 def _weight(ratio: Tensor, like: Tensor) -> Tensor:
     s = _like(ratio, like)
-    return s**2 / (1 + s**2)
+    return (s**2 / (1 + s**2)).nan_to_num(nan=1.0)  # at a flow model's full noise
 
 
 def _clamped(gradient: Tensor) -> Tensor:

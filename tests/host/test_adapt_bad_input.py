@@ -56,6 +56,22 @@ def test_a_model_or_vae_of_videos(host, minis):
         assert "connect an image VAE" in refused(host, a)
 
 
+@pytest.mark.parametrize("later", [None, 0.6])
+def test_a_hook_that_follows_the_order_of_a_sampling(host, minis, later):
+    """Asked about less noise first, it would not go back to its first keyframe; with a single one there is nothing to go back to."""
+    a = Adaptation(minis, "sd15", save_name=f"keyframes {later}", steps=1)
+    frames = a.graph.add("CreateHookKeyframe", strength_mult=0.5, start_percent=0.0)
+    if later:
+        frames = a.graph.add("CreateHookKeyframe", strength_mult=1.0, start_percent=later, prev_hook_kf=frames)
+    lora = a.graph.add("CreateHookLoraModelOnly", lora_name=minis.lora(), strength_model=0.8)
+    hooks = a.graph.add("SetHookKeyframes", hooks=lora, hook_kf=frames)
+    change(a, positive=a.graph.add("ConditioningSetProperties", cond_NEW=a.positive, strength=1.0, set_cond_area="default", hooks=hooks))
+    if later:
+        assert "connect the hook without keyframes" in refused(host, a)
+    else:
+        host.value(a.graph, a.node)
+
+
 def test_a_sampling_that_has_no_noise_velocity_or_flow(host, minis):
     a = Adaptation(minis, "sd15", save_name="edm")
     change(a, model=a.graph.add("ModelSamplingContinuousEDM", model=a.model, sampling="edm", sigma_max=80.0, sigma_min=0.002))

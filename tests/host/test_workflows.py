@@ -10,7 +10,7 @@ import host_process
 TEMPLATES = sorted((host_process.PACK_ROOT / "workflows").glob("*.json"))
 IP_ADAPTER = Path.cwd() / "custom_nodes" / "ComfyUI_IPAdapter_plus"
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
-FILE_CHOICES = {"ckpt_name", "unet_name", "lora_name", "control_net_name", "ipadapter_file", "clip_name", "image"}  # what this machine has
+FILE_CHOICES = {"ckpt_name", "unet_name", "lora_name", "control_net_name", "ipadapter_file", "clip_name", "image", "generator_name"}  # what this machine has
 
 
 def saved_nodes():

@@ -424,7 +424,17 @@ def test_what_is_typed_wins_over_the_preset_and_the_preset_over_the_defaults():
     settings = adaptation_settings(options_of(*words), world=1)
     assert (settings.steps, settings.perceptual) == (5, 0)
     assert settings.distillation == Distillation(resolution=512, noise=NoiseRange(0.01, 0.3), reconstruction=0.5)
-    assert adaptation_settings(options_of("g.pkl", "--base", "b", "--out", "o"), world=1).distillation == Distillation()
+
+
+@pytest.mark.parametrize("words, held_by", [
+    ([], {"reconstruction": 1.0}),
+    (["--prompt", "a"], {"directional": 1.0}),
+    (["--prompt", "a", "--reconstruction", "0.5"], {"reconstruction": 0.5}),
+    (["--prompt", "a", "--directional", "0"], {}),
+])  # fmt: skip
+def test_a_regulariser_holds_the_source_unless_another_or_none_is_asked_for(words, held_by):
+    settings = adaptation_settings(options_of("g.pkl", "--base", "b", "--out", "o", *words), world=1)
+    assert settings.distillation == Distillation(**held_by)
 
 
 def test_a_domain_without_a_weight_has_the_default_one_and_other_bases_are_named(place, tmp_path, said):

@@ -17,6 +17,7 @@ from domain_guidance.distillation import (
     directional_gradient,
     distill,
     likelihood_gradient,
+    noise_ratio,
     reconstruction_gradient,
     relative_distance_loss,
     score_gradient,
@@ -245,6 +246,14 @@ def test_a_critic_that_overflows_moves_nothing_where_it_says_nothing():
     found = score_gradient(clean, denoised, torch.tensor([1.0]))
     assert found[0, 0].abs().max() == 0
     assert (found[0, 1] == 0.25).all()
+
+
+def test_at_a_flow_models_full_noise_every_term_is_its_limit():
+    clean, denoised, noise = torch.randn(3, 1, *LATENT) * 0.3
+    ratio = noise_ratio(torch.tensor([1.0]), "flow")
+    assert score_gradient(clean, denoised, ratio).abs().max() == 0
+    assert torch.equal(likelihood_gradient(clean, denoised, noise, ratio), noise)
+    assert torch.equal(directional_gradient(clean, denoised, ratio, 0.5), 0.5 * (clean - denoised))
 
 
 def test_the_score_vanishes_where_the_critic_agrees():

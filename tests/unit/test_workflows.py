@@ -8,7 +8,9 @@ import pytest
 ROOT = Path(__file__).parents[2]
 TEMPLATES = sorted((ROOT / "workflows").glob("*.json"))
 FRONTEND_ONLY = {"MarkdownNote", "Note"}
-UNCONTROLLED_SEEDS = {"DomainGuidanceTrain"}  # its schema says `control_after_generate=False`; the host tests compare
+# Their schemas say `control_after_generate=False`; the host tests compare.
+UNCONTROLLED_SEEDS = {"DomainGuidanceTrain", "DomainGuidanceAdaptGenerator", "DomainGuidanceInvertImage", "DomainGuidanceEvaluate"}
+FRONTEND_INPUTS = {"SaveGLB": {"image"}}  # its view of the mesh, which the frontend sends along and the server does not read
 
 
 def as_graph(workflow):
@@ -58,7 +60,11 @@ def test_every_template_has_a_twin_and_every_twin_a_template():
 
 def test_both_twins_carry_the_same_nodes_values_and_links(template):
     frontend = {node: content[:2] for node, content in as_graph(load(template)).items()}
-    assert frontend == {node: (content["class_type"], content["inputs"]) for node, content in twin(template).items()}
+    assert frontend == {node: (content["class_type"], read_by_the_server(content)) for node, content in twin(template).items()}
+
+
+def read_by_the_server(content):
+    return {name: value for name, value in content["inputs"].items() if name not in FRONTEND_INPUTS.get(content["class_type"], ())}
 
 
 def test_a_title_that_the_user_reads_is_the_servers_too(template):
@@ -70,15 +76,15 @@ def test_every_link_is_named_by_both_of_its_ends(template):
     workflow = load(template)
     nodes = {node["id"]: node for node in workflow["nodes"]}
     for link, source, output, target, slot, kind in workflow["links"]:
-        assert nodes[target]["inputs"][slot]["link"] == link and nodes[target]["inputs"][slot]["type"] == kind
+        assert nodes[target]["inputs"][slot]["link"] == link and {kind, "*"} & set(nodes[target]["inputs"][slot]["type"].split(","))
         assert link in nodes[source]["outputs"][output]["links"] and nodes[source]["outputs"][output]["type"] == kind
     ends = [link for node in workflow["nodes"] for output in node["outputs"] for link in output["links"] or ()]
     assert sorted(ends) == sorted(link[0] for link in workflow["links"])
 
 
-def test_a_template_explains_itself_and_guides_with_the_pack(template):
+def test_a_template_explains_itself_and_is_of_the_pack(template):
     kinds = [node["type"] for node in load(template)["nodes"]]
-    assert "MarkdownNote" in kinds and "DomainGuidanceApply" in kinds
+    assert "MarkdownNote" in kinds and any(kind.startswith("DomainGuidance") for kind in kinds)
 
 
 def test_the_saved_counters_leave_room_for_the_next_node_and_link(template):

@@ -19,7 +19,7 @@ from ....domain_guidance.generators import Eg3dConfig, GeneratorConfig, Generato
 from ....domain_guidance.training import Finished, RunFiles
 from ..run_progress import follow, kept
 from ..training.train import native_resolution
-from .critic import HostCritic, check_critic
+from .critic import HostCritic, check_critic, check_prompts
 from .critic_identity import critic_identity
 from .differentiable_vae import DifferentiableVae, check_vae
 from .folders import output_folder
@@ -60,6 +60,7 @@ def adapt_in_host(
 ) -> Adapted:
     """Adapts, or goes on adapting. Raises ValueError, one sentence; whatever ends it, the state stays, and what was given is unchanged."""
     check_critic(model)
+    check_prompts(request.positive, request.negative)
     check_vae(vae, model.model.latent_format.latent_channels)
     request = replace(request, settings=_at_resolution(request, model, vae, generator.card.config))
     files = RunFiles.choose(output_folder(), request.save_name, request.on_existing)

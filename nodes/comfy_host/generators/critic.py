@@ -66,3 +66,13 @@ def check_critic(model: ModelPatcher) -> None:
             "pictures are judged by an image model: connect one."
         )
     prediction_of(model.get_model_object("model_sampling"))
+
+
+def check_prompts(*prompts: list) -> None:
+    """Raises ValueError for hooks with keyframes, which the host only ever moves on to the next one."""
+    groups = [entry[1]["hooks"] for prompt in prompts for entry in prompt if entry[1].get("hooks")]
+    if any(len(hook.hook_keyframe.keyframes) > 1 for group in groups for hook in group.hooks):
+        raise ValueError(
+            "A hook on the prompts changes its strength by keyframes, and a critic is asked about noise levels in no order: connect the "
+            "hook without keyframes, or one prompt for each range of steps."
+        )

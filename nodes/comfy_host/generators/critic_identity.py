@@ -29,7 +29,7 @@ PLAIN = (type(None), bool, int, float, str)
 def critic_identity(model: ModelPatcher, vae: comfy.sd.VAE, positive: list, negative: list, cfg: float) -> dict[str, Any]:
     """Plain JSON values; a user reads the names when one differs. Of what other nodes put on the MODEL it holds what can be told."""
     return {
-        "model": base_fingerprint(model),
+        "model": _weights(model),
         "LoRAs and patches on the model": digest(_patches(model)),
         "noise levels of the model": digest(model.get_model_object("model_sampling").sigmas),
         "domain weights": [term.weight for term in terms_of(model)],
@@ -39,6 +39,11 @@ def critic_identity(model: ModelPatcher, vae: comfy.sd.VAE, positive: list, nega
         "cfg": cfg,
         "VAE": vae_fingerprint(vae),
     }
+
+
+def _weights(model: ModelPatcher) -> str:
+    """The fingerprint, or where the weights cannot be read (packed, or not loaded) what kind of model of which size it is."""
+    return base_fingerprint(model) or f"{type(model.model).__name__} of {model.model_size()} bytes"
 
 
 def digest(value: Any) -> str:
