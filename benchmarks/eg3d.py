@@ -21,6 +21,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from resident import forget_peak, resident  # noqa: E402
 from result_file import add_json_option, save  # noqa: E402
 
 from domain_guidance.generators.eg3d import Eg3dGenerator, standard_eg3d  # noqa: E402
@@ -73,6 +74,8 @@ def measure(row, rounds, threads, gpu):
         ws = generator.styles(torch.randn(1, 512).to(generator.mapping.w_avg))
         planes = generator.planes(ws)
     before = _memory(gpu)
+    if not gpu:
+        forget_peak()
     clock = time.perf_counter if gpu or threads > 1 else time.process_time
     times = []
     for _ in range(rounds + 1):  # the first round only warms up
@@ -97,11 +100,7 @@ def _view(generator, planes, ws, row):
 def _memory(gpu, peak=False):
     if gpu:
         return torch.cuda.max_memory_allocated() if peak else torch.cuda.memory_allocated()
-    import resource  # of POSIX alone
-
-    if peak:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize() if Path("/proc/self/statm").exists() else _memory(gpu, peak=True)
+    return resident("VmHWM" if peak else "VmRSS")
 
 
 if __name__ == "__main__":

@@ -14,11 +14,11 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 from statistics import median
 
 import torch
 from miniature import PROMPT_WIDTH, RESOLUTION, TOKENS, make_unet, make_vae
+from resident import forget_peak, resident
 
 
 def serve(make_steps, gpu):
@@ -27,7 +27,7 @@ def serve(make_steps, gpu):
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
     _compile_kernels()
-    before = _resident()
+    before = resident()
     steps = make_steps(torch.device("cuda" if gpu else "cpu"))
     clock = time.perf_counter if gpu else time.process_time
     for _ in sys.stdin:
@@ -36,7 +36,7 @@ def serve(make_steps, gpu):
         if gpu:
             torch.cuda.synchronize()
         seconds = clock() - started
-        peak = torch.cuda.max_memory_allocated() if gpu else _resident("VmHWM") - before
+        peak = torch.cuda.max_memory_allocated() if gpu else resident("VmHWM") - before
         print(json.dumps([seconds, peak]), flush=True)
     os._exit(0)  # a library run would save its state now
 
@@ -79,12 +79,7 @@ def _compile_kernels():
     unet(latent, torch.zeros(1), torch.zeros(1, TOKENS, PROMPT_WIDTH)).sample.sum().backward()
     del unet, vae, pixels, latent
     gc.collect()
-    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forgets the peak
-
-
-def _resident(which="VmRSS"):
-    """Bytes now, or at the peak. Not `getrusage`, which begins with the peak of the process that started this one."""
-    return next(int(line.split()[1]) * 1024 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(which))
+    forget_peak()
 
 
 def _started(command, environment=None):

@@ -72,8 +72,8 @@ class Drawing:
     def _way_through(self, ws: Tensor) -> Tensor:
         if self.way == "z" or len(ws) < 2:
             raise ValueError(
-                f"A way '{self.way}' through {len(ws)} given latents was asked for: interpolation 'w' leads through two or more of them, and "
-                "'none' draws them as they are."
+                f"A way in {self.way} through {len(ws)} given latents was asked for: a linear one in w leads through two or more of them, and "
+                "without interpolation they are drawn as they are."
             )
         return walk(ws, self.count, torch.lerp, loop=self.loop)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..evaluation import polynomial, squared_mmd
+
 
 def kernel_distance(ours: Tensor, theirs: Tensor) -> float:
     """Squared maximum mean discrepancy between features [N, D] and [M, D], unbiased (Gretton et al. 2012, equation 3).
@@ -14,10 +16,7 @@ def kernel_distance(ours: Tensor, theirs: Tensor) -> float:
     Around 0 for two sets of one distribution, and a little below it where one set holds every kind equally often: compare
     with what real pictures of the same kinds get.
     """
-    if len(ours) < 2 or len(theirs) < 2:
-        raise ValueError(f"The distance is between {len(ours)} and {len(theirs)} pictures; give at least 2 of each.")
-    within = _mean_off_diagonal(_kernel(ours, ours)) + _mean_off_diagonal(_kernel(theirs, theirs))
-    return (within - 2 * _kernel(ours, theirs).mean()).item()
+    return squared_mmd(polynomial, ours, theirs, unbiased=True)
 
 
 def split_half_distance(features: Tensor, generator: torch.Generator, splits: int = 20) -> float:
@@ -33,12 +32,3 @@ def split_half_distance(features: Tensor, generator: torch.Generator, splits: in
 def share(answers: Tensor, asked: Tensor) -> float:
     """The share, in [0, 1], of answers [N] that are as asked [N]."""
     return (answers == asked).double().mean().item()
-
-
-def _kernel(a: Tensor, b: Tensor) -> Tensor:
-    return (a.double() @ b.double().T / a.shape[1] + 1) ** 3
-
-
-def _mean_off_diagonal(gram: Tensor) -> Tensor:
-    count = len(gram)
-    return (gram.sum() - gram.diagonal().sum()) / (count * (count - 1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 import shutil
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from ..file_names import is_plain
+from ..file_names import is_plain, versions
 
 OnExisting = Literal["resume", "new version"]
 SUFFIX = ".safetensors"
@@ -44,8 +43,7 @@ class RunFiles:
         A result without a run beside it was saved by something else, and is never written over.
         """
         name = name.removesuffix(SUFFIX)
-        names = itertools.chain([name], (f"{name}-{version}" for version in itertools.count(2)))
-        found = (cls(Path(folder), name) for name in names)
+        found = (cls(Path(folder), version) for version in versions(name))
         return next(files for files in found if not files.taken or (on_existing == "resume" and files.run_folder.exists()))
 
     @property

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import logging
 import math
 from pathlib import Path
@@ -15,7 +14,7 @@ from torch import Tensor
 
 from ...domain_guidance.data import ImageSource
 from ...domain_guidance.evaluation import Comparison, compare, write_json
-from ...domain_guidance.file_names import is_plain
+from ...domain_guidance.file_names import is_plain, versions
 
 BATCH = 16  # images; a ViT-H of the host needs about 1 GB for as many
 
@@ -62,5 +61,4 @@ def free_path(folder: str, name: str) -> Path:
     name = name.removesuffix(".json")
     if not is_plain(name):
         raise ValueError(f"'{name}' cannot be the name of a file: give a short plain name without folders.")
-    names = itertools.chain([name], (f"{name}-{version}" for version in itertools.count(2)))
-    return next(path for path in (Path(folder) / f"{name}.json" for name in names) if not path.exists())
+    return next(path for path in (Path(folder) / f"{version}.json" for version in versions(name)) if not path.exists())

@@ -192,7 +192,7 @@ def test_the_distance_grows_with_the_shift():
 
 
 def test_a_distance_to_a_single_picture_is_refused():
-    with pytest.raises(ValueError, match="between 1 and 5 pictures; give at least 2"):
+    with pytest.raises(ValueError, match="between 1 and 5 images: give at least 2"):
         measures.kernel_distance(torch.zeros(1, 2), torch.zeros(5, 2))
 
 
