@@ -2,6 +2,7 @@
 
     python benchmarks/toy_world.py --quick        one training seed, 1,200 pictures, N = 100: under 20 minutes on two cores
     python benchmarks/toy_world.py                three seeds, 1,200 to 25 pictures, N = 250: hours on a CPU
+    python benchmarks/toy_world.py --workers 2    the same by two processes
     python benchmarks/toy_world.py --gpu          the same on a GPU
 
 Every finished job is in the results file at once, and the same command goes on from there. Trained models and pictures are kept
@@ -40,7 +41,7 @@ def main():
     workshop = Workshop(options.work / plan.name, plan, device)
     file = options.results or RESULTS / f"toy_world_{plan.name}.json"
     on = {"machine": machine(options.gpu, torch.get_num_threads()), "commit": commit()}
-    results = run(workshop, file, on)
+    results = run(workshop, file, on, options.workers)
     for name, table in all_tables(results).items():
         print(f"\n{name}\n{table}")
     if options.picture:
@@ -57,6 +58,7 @@ def _options():
     parser.add_argument("--work", type=Path, default=PACK / ".environments" / "toy_world", help="folder of what is trained on the way")
     parser.add_argument("--results", type=Path, help="the JSON file of all results (default: results/toy_world_<plan>.json, beside this file)")
     parser.add_argument("--picture", type=Path, help="a picture to draw of the methods side by side")
+    parser.add_argument("--workers", type=int, default=1, help="processes that work at once (default: %(default)s)")
     add_json_option(parser)
     return parser.parse_args()
 

@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ...__main__ import main as command_line
+from ...atomic_file import replacing
 from ...commands.trained_file import load_trained
 from ...diffusers_host import DiffusersDenoiser
 from ...noise_schedule import scaled_linear
@@ -38,6 +39,14 @@ class Workshop:
 
     def file(self, name: str, size: int, seed: int) -> Path:
         return self.folder / "domains" / f"{name}-{size}-{seed}.safetensors"
+
+    def write_base(self) -> Path:
+        """The folder of the base in diffusers' form, which is written if it is not there yet."""
+        folder = self.folder / "base"
+        if not (folder / "model_index.json").exists():
+            unet, table = checkpoints.load_base()
+            write_base_folder(folder, unet, encode_prompt(table))
+        return folder
 
     def train(self, name: str, size: int, seed: int) -> None:
         """A form of `python -m domain_guidance train`, or `weak`: the fine-tune with a tenth of the steps."""
@@ -70,16 +79,15 @@ class Workshop:
         folder = self.folder / "images" / name
         folder.mkdir(parents=True, exist_ok=True)
         for number, levels in enumerate(_levels(images)):
-            Image.fromarray(levels.numpy()).save(folder / f"{number:05d}.png")
+            file = folder / f"{number:05d}.png"
+            if not file.exists():  # another process may be reading it
+                with replacing(file, durable=False) as part:
+                    Image.fromarray(levels.numpy()).save(part, "PNG")
         return folder
 
     def _command(self, form: str, images: Path, file: Path, steps: int, seed: int) -> None:
-        base = self.folder / "base"
-        if not (base / "model_index.json").exists():
-            unet, table = checkpoints.load_base()
-            write_base_folder(base, unet, encode_prompt(table))
         words = {
-            "base": base, "images": images, "out": file.parent, "name": file.stem, "cache": images.with_name(f"{images.name} latents"),
+            "base": self.write_base(), "images": images, "out": file.parent, "name": file.stem, "cache": images.with_name(f"{images.name} latents"),
             "form": form, "resolution": 16, "mirror": 0, "batch-size": BATCH, "learning-rate": RATES[form], "schedule": "cosine",
             "warmup": min(20, steps - 1), "steps": steps, "seed": seed, "evaluate-every": 0, "precision": "fp32",
         }  # fmt: skip
