@@ -258,6 +258,15 @@ def test_an_interrupted_run_goes_on_after_its_last_finished_job(tmp_path, monkey
     assert [entry["machine"] for entry in read_results(file).jobs.values()] == [0, 0, 1]
 
 
+def test_several_workers_find_what_one_finds(tmp_path, monkeypatch):
+    plan = replace(QUICK, sizes=(25,), steps=2, sampling=2, repeats=1)
+    few = {"train/empty-prompt/25/0", "train/text-free/25/0", "search/base", "search/25/fine-tune", "search/25/DoG", "search/25/decoupled", "measure/real"}
+    monkeypatch.setattr("domain_guidance.toy_world.evidence.run.all_jobs", lambda plan: [job for job in jobs.all_jobs(plan) if job.key in few])
+    found = [run(worlds.Workshop(tmp_path / str(workers), plan, CPU), tmp_path / f"{workers}.json", {}, workers).jobs for workers in (1, 2)]
+    found = [{key: {**entry, "seconds": 0} for key, entry in entries.items()} for entries in found]
+    assert set(found[0]) == few and found[0] == found[1]
+
+
 def test_results_of_another_plan_are_refused(tmp_path):
     file = tmp_path / "results.json"
     add_result(file, open_results(file, QUICK), "a", {"value": 1 / 3}, 1.0, {"machine": "one"})
