@@ -52,14 +52,13 @@ class DiffusersFolder:
 
     def unet(self, dtype: torch.dtype = torch.float32) -> nn.Module:
         """The base UNet, for evaluation. Raises ValueError if the pipeline has another kind of network."""
-        if "unet" not in self.index:
-            raise ValueError(
-                f"'{self.place}' is a {self.index.get('_class_name')} without a UNet: the command line trains UNets, the node in "
-                "ComfyUI trains the others."
-            )
-        from diffusers import UNet2DConditionModel
+        return self._unet_class().from_pretrained(self.place, **self._part("unet"), torch_dtype=dtype).eval()
 
-        return UNet2DConditionModel.from_pretrained(self.place, **self._part("unet"), torch_dtype=dtype).eval()
+    def unet_without_weights(self) -> nn.Module:
+        """The base UNet on the meta device, in fp32. Raises ValueError if the pipeline has another kind of network."""
+        kind = self._unet_class()
+        with torch.device("meta"):
+            return kind.from_config(kind.load_config(self.place, **self._part("unet")))
 
     def vae(self) -> nn.Module:
         """The base's VAE, or `PixelSpace`. Raises ValueError if there is none and the UNet does not work on pixels."""
@@ -115,6 +114,16 @@ class DiffusersFolder:
             embeddings.append(output.hidden_states[-2] if second else output.last_hidden_state)
             pooled = output.text_embeds if number else None
         return EmptyPrompt(torch.cat(embeddings, dim=-1), pooled)
+
+    def _unet_class(self) -> type[nn.Module]:
+        if "unet" not in self.index:
+            raise ValueError(
+                f"'{self.place}' is a {self.index.get('_class_name')} without a UNet: the command line trains UNets, the node in "
+                "ComfyUI trains the others."
+            )
+        from diffusers import UNet2DConditionModel
+
+        return UNet2DConditionModel
 
     def _pixels(self) -> PixelSpace:
         from diffusers import UNet2DConditionModel

@@ -18,6 +18,8 @@ from ..data import CachedLatents, Encoded, FolderImages, LatentCache, aspect_buc
 from ..fingerprint import fingerprint
 from ..training import RunFiles, train_domain
 from ..training.diffusers_trainable import DiffusersTrainable, add_adapter, base_fingerprint
+from ..training.memory import check_fits, device_memory, whole_network_estimate
+from ..training.optimizers import check_bitsandbytes
 from ..training.preview import draw_preview
 from ..training.process import AUTOCAST, Process
 from ..training.recomputation import recomputation
@@ -47,6 +49,7 @@ def train(options: argparse.Namespace, check: Check) -> None:
     files = RunFiles.choose(options.out, options.name, options.on_existing)
     process.wait()  # every process has chosen before one of them makes a file
     base = DiffusersFolder(options.base, options.allow_download)
+    _check_base(base, options, device)
     vae = base.vae()
     latents = _fill_cache(_cache(base, vae, options, process, device), process, check)
     with ExitStack() as stack:
@@ -56,6 +59,15 @@ def train(options: argparse.Namespace, check: Check) -> None:
             if process.rank == 0:
                 listener.hear(event)
             stop_together(process, check)
+
+
+def _check_base(base: DiffusersFolder, options: argparse.Namespace, device: torch.device) -> None:
+    """Refuse what cannot be trained here, before hours of encoding."""
+    if options.eight_bit_adam:
+        check_bitsandbytes()
+    network = base.unet_without_weights()
+    if options.form != "adapter":
+        check_fits(whole_network_estimate(network, eight_bit_adam=options.eight_bit_adam), device_memory(device))
 
 
 def _cache(base: DiffusersFolder, vae: nn.Module, options: argparse.Namespace, process: Process, device: torch.device) -> LatentCache:

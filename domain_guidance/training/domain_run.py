@@ -63,7 +63,7 @@ class _DomainTask:
         self.trainable, self.latents, self.settings, self.files, self.process = trainable, latents, settings, files, process
         self.device = next(trainable.module.parameters()).device
         # Before the average and the moments are made, which is when it would run out.
-        check_fits(self._memory(), trainable.module, device_memory(self.device))
+        check_fits(self._memory(), device_memory(self.device))
         self.network = _Network(trainable)
         self.split = split([image.key for image in latents.images])
         self.shares = shares(settings.accumulation, process)

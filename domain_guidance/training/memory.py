@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import nn
@@ -51,14 +51,20 @@ def memory_estimate(module: nn.Module, *, eight_bit_adam: bool = False, average:
     return MemoryEstimate(everything, size, moments, size if average else 0, activations)
 
 
-def check_fits(memory: MemoryEstimate, module: nn.Module, available: int | None) -> None:
+def whole_network_estimate(module: nn.Module, *, eight_bit_adam: bool = False) -> MemoryEstimate:
+    """Bytes by part where every parameter is trained, in fp32 whatever it is held in now; it may lie on the meta device."""
+    size = 4 * sum(p.numel() for p in module.parameters())
+    return MemoryEstimate(size + sum(buffer.nbytes for buffer in module.buffers()), size, size // 2 if eight_bit_adam else 2 * size, size)
+
+
+def check_fits(memory: MemoryEstimate, available: int | None) -> None:
     """Refuses what cannot work whatever the batch: weights, gradients and optimiser state beyond the device's memory.
 
     available: bytes of the device, None where it is not known. Raises ValueError naming a setting that fits.
     """
     if available is None or memory.certain <= available:
         return
-    smaller = memory_estimate(module, eight_bit_adam=True)
+    smaller = replace(memory, optimizer=memory.gradients // 2)  # two moments of a byte, where the gradient has four
     fitting = "switch 8-bit AdamW on, or train" if smaller.certain < min(memory.certain, available + 1) else "train"
     raise ValueError(
         f"Weights, gradients and optimiser state alone take {readable(memory.certain)} and the device has "

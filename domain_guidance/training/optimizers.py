@@ -24,10 +24,15 @@ def adam(parameters: Sequence[nn.Parameter], settings: Settings) -> torch.optim.
     return torch.optim.Adam(parameters, lr=settings.learning_rate, betas=ADAPTATION_BETAS, fused=_can_fuse(parameters))
 
 
-def adamw_8bit(parameters: Sequence[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
-    """AdamW of bitsandbytes: a quarter of the moments' memory. Raises ValueError where it is not installed."""
+def check_bitsandbytes() -> None:
+    """Call it before the images are encoded. Raises ValueError where bitsandbytes is not installed."""
     if find_spec("bitsandbytes") is None:
         raise ValueError("8-bit AdamW needs the package bitsandbytes, which is not installed: install it, or leave the option off.")
+
+
+def adamw_8bit(parameters: Sequence[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
+    """AdamW of bitsandbytes: a quarter of the moments' memory. Raises ValueError where it is not installed."""
+    check_bitsandbytes()
     from bitsandbytes.optim import AdamW8bit
 
     return AdamW8bit(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)

@@ -138,10 +138,18 @@ def test_a_full_form_that_cannot_fit_names_the_form_that_does(host, minis, base_
     for place in ("nodes.comfy_host.training.forms", "domain_guidance.training.domain_run"):
         monkeypatch.setattr(host.library(place), "device_memory", lambda device: int(memory))
     t = Training(minis, save_name="too large", steps=1, evaluate_every=0, form=form)
-    assert words in refusal(host, t) and not state_of(t, base_directory).exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(host.library("nodes.comfy_host.training.train"), "_encoded", lambda *_: pytest.fail("images were encoded first"))
+        assert words in refusal(host, t) and not state_of(t, base_directory).exists()
     smaller = Training(minis, save_name=f"fits {form} {memory}", steps=1, evaluate_every=0, **fitting)
     host.value(smaller.graph, smaller.node)
     assert result_of(smaller, base_directory).exists()
+
+
+def test_eight_bit_adam_without_its_package_is_refused_before_an_image_is_encoded(host, minis, monkeypatch):
+    monkeypatch.setattr(host.library("domain_guidance.training.optimizers"), "find_spec", lambda name: None)
+    monkeypatch.setattr(host.library("nodes.comfy_host.training.train"), "_encoded", lambda *_: pytest.fail("images were encoded first"))
+    assert "needs the package bitsandbytes" in refusal(host, Training(minis, save_name="eight bits", eight_bit_adam=True))
 
 
 @pytest.mark.parametrize("form", ["adapter", "text-free"])

@@ -249,10 +249,28 @@ def test_a_batch_is_divided_over_processes_and_micro_batches(batch, micro, world
     assert (settings.batch_size, settings.accumulation) == expected
 
 
-def test_eight_bit_adam_without_bitsandbytes_says_what_to_do(place, tmp_path, said, monkeypatch):
+@pytest.fixture
+def encodes_nothing(monkeypatch):
+    monkeypatch.setattr("domain_guidance.commands.train.encoder_of", lambda *_: lambda pixels: pytest.fail("an image was encoded"))
+
+
+def test_eight_bit_adam_without_bitsandbytes_says_what_to_do_before_anything_is_encoded(place, tmp_path, said, monkeypatch, encodes_nothing):
     monkeypatch.setattr("domain_guidance.training.optimizers.find_spec", lambda name: None)
     assert main([*arguments(place, tmp_path), "--eight-bit-adam"]) == 1
     assert "needs the package bitsandbytes, which is not installed: install it, or leave the option off" in said.text
+
+
+@pytest.mark.parametrize("form", ["text-free", "empty-prompt"])
+def test_a_network_too_large_for_the_device_is_refused_before_anything_is_encoded(place, tmp_path, said, monkeypatch, encodes_nothing, form):
+    monkeypatch.setattr("domain_guidance.commands.train.device_memory", lambda device: 2**20)
+    assert main(arguments(place, tmp_path, form=form)) == 1
+    assert "the device has 1.00 MiB: train the adapter form" in said.text
+
+
+def test_an_adapter_of_a_network_too_large_to_be_trained_itself_is_not_refused(place, tmp_path, monkeypatch):
+    pytest.importorskip("peft")
+    monkeypatch.setattr("domain_guidance.commands.train.device_memory", lambda device: 2**20)
+    assert main(arguments(place, tmp_path, form="adapter", steps=1)) == 0
 
 
 # --- sample ----------------------------------------------------------------------------------------------------------

@@ -36,7 +36,7 @@ from domain_guidance.training import (  # noqa: E402
     train_domain,
 )
 from domain_guidance.training.held_out_loss import HeldOutLoss, Point, memorising  # noqa: E402
-from domain_guidance.training.memory import check_fits, memory_estimate  # noqa: E402
+from domain_guidance.training.memory import check_fits, memory_estimate, whole_network_estimate  # noqa: E402
 from domain_guidance.training.run_log import read_log  # noqa: E402
 
 
@@ -465,12 +465,23 @@ def test_only_what_no_setting_of_the_batch_can_spare_is_refused_and_the_setting_
     net = nn.Linear(1000, 1000, bias=False)  # 4 MB of weights, 4 of gradients, 8 of moments, or 2 in eight bits
     estimate = memory_estimate(net, activations=10**9)
     assert (estimate.certain, estimate.total) == (16_000_000, 16_000_000 + 4_000_000 + 10**9)
-    check_fits(estimate, net, 16_000_000)
-    check_fits(estimate, net, None)
+    check_fits(estimate, 16_000_000)
+    check_fits(estimate, None)
     with pytest.raises(ValueError, match="alone take 15.26 MiB and the device has 9.54 MiB: switch 8-bit AdamW on, or train the adapter form"):
-        check_fits(estimate, net, 10_000_000)
+        check_fits(estimate, 10_000_000)
     with pytest.raises(ValueError, match="the device has 8.58 MiB: train the adapter form"):
-        check_fits(estimate, net, 9_000_000)
+        check_fits(estimate, 9_000_000)
+
+
+@pytest.mark.parametrize("eight_bit_adam", [False, True])
+def test_a_network_without_weights_or_in_half_precision_is_estimated_as_the_fp32_one_that_would_be_trained(eight_bit_adam):
+    def network(**where):
+        return nn.Sequential(nn.Linear(30, 20, **where), nn.BatchNorm1d(20, **where))
+
+    trained = memory_estimate(network(), eight_bit_adam=eight_bit_adam)
+    assert whole_network_estimate(network(device="meta"), eight_bit_adam=eight_bit_adam) == trained
+    half = whole_network_estimate(network().half(), eight_bit_adam=eight_bit_adam)
+    assert (half.gradients, half.optimizer, half.average) == (trained.gradients, trained.optimizer, trained.average)
 
 
 # --- files -----------------------------------------------------------------------------------------------------------

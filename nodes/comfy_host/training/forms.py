@@ -14,7 +14,8 @@ from torch import nn
 
 from ....domain_guidance.data import CachedLatents, held_out_batches, split
 from ....domain_guidance.text_free import cross_attentions
-from ....domain_guidance.training.memory import check_fits, device_memory, memory_estimate
+from ....domain_guidance.training.memory import check_fits, device_memory, whole_network_estimate
+from ....domain_guidance.training.optimizers import check_bitsandbytes
 from ....domain_guidance.training.text_removal import take_text_out
 from ..origin import base_fingerprint
 from ..prediction import has_zero_terminal_snr, prediction_of
@@ -37,14 +38,18 @@ class AdaptedNetwork(nn.Module):
         self.adapters = nn.ModuleDict({name.replace(".", "/"): adapter for name, adapter in adapters.items()})
 
 
-def check_trainable(model: ModelPatcher, form: str) -> None:
+def check_trainable(model: ModelPatcher, form: str, eight_bit_adam: bool = False) -> None:
     """Everything that can be said before any work. Raises ValueError, one sentence."""
     check_image_model(model.model)
     prediction_of(model.get_model_object("model_sampling"))
     check_can_be_copied(model)
+    if eight_bit_adam:
+        check_bitsandbytes()
     if form != ADAPTER:
         check_wide(model, form)
         check_can_be_read(model)
+        whole = whole_network_estimate(model.model.diffusion_model, eight_bit_adam=eight_bit_adam)
+        check_fits(whole, device_memory(model.load_device))
     if form == TEXT_FREE:
         cross_attentions(model.model.diffusion_model)
 
@@ -58,14 +63,13 @@ def made_trainable(
 
     vae: loaded beside it, for preview pictures. save_memory: gradient checkpointing. Raises ValueError, one sentence.
     """
-    check_trainable(model, form)
+    check_trainable(model, form, eight_bit_adam)
     adapter = form == ADAPTER
     copy = copy_of(model)
     network = copy.model.diffusion_model
     with ExitStack() as stack:
         if not adapter:
-            network.float().requires_grad_(True)
-            check_fits(memory_estimate(network, eight_bit_adam=eight_bit_adam), network, device_memory(copy.load_device))
+            network.float()
         stack.callback(comfy.model_management.unload_all_models)
         load_whole([copy, vae])
         network.requires_grad_(not adapter)

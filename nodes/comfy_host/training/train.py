@@ -60,7 +60,7 @@ def train_in_host(
     model: ModelPatcher, vae: comfy.sd.VAE, empty: list, source: ImageSource, request: TrainRequest, progress: TrainingProgress
 ) -> Trained:
     """Trains, or goes on training, and loads the result. Raises ValueError, one sentence; whatever ends it, the state stays."""
-    check_trainable(model, request.form)
+    check_trainable(model, request.form, request.settings.eight_bit_adam)
     empty = with_guidance(empty, model, DEFAULT_GUIDANCE)
     folder = FOLDERS.get(request.form, FULL_FOLDER)
     files = RunFiles.choose(os.path.join(folder_paths.get_output_directory(), folder), request.save_name, request.on_existing)
