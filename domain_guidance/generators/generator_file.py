@@ -111,7 +111,7 @@ def check_weights(weights: Mapping[str, Tensor], config: GeneratorConfig | Eg3dC
 
 def _opened(path: Path):
     if not path.is_file():
-        raise GeneratorFileError(f"There is no generator file '{path.name}': check the name, or refresh the list of models.")
+        raise GeneratorFileError(f"There is no generator file '{path.name}': check its name and folder.")
     try:
         return safe_open(path, framework="pt", device="cpu")
     except SafetensorError as error:

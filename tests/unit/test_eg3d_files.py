@@ -45,10 +45,11 @@ REFUSED = {
     "clamps-density.pkl": "clamps its density",
     "automatic-ray.pkl": "'ray_start' is not the number",
     "many-samples.pkl": "1000000 samples",
-    "huge-number.pkl": "'depth_resolution' is not the whole number",
+    "huge-number.pkl": "whole number of more than 64 bits",
     "truth-for-a-number.pkl": "'ray_start' is not the number",
     "nan-box.pkl": "box of nan",
     "noise-mode.pkl": "The noise 'xxx",
+    "camera-scale.pkl": "'c_scale' is not the number",
     "pivot.pkl": "'avg_camera_pivot'",
     "pivot-of-two.pkl": "'avg_camera_pivot' is no list of three",
     "missing.pkl": "'backbone.mapping.w_avg' is missing",
@@ -95,6 +96,15 @@ def test_what_no_shape_tells_is_read_from_the_options(files):
     assert (config.backbone.conv_clamp, config.superresolution_clamp) == (128, None)
     assert (config.pivot, config.radius, config.camera_scale) == ((0, 0, 0), 1.7, 0.0)
     assert (config.superresolution_noise, config.decoder_rate) == ("const", 2.0)
+
+
+def test_a_mapping_whose_file_gives_no_scale_of_the_camera_reads_none(files):
+    """The format's own loader takes 0 for it, so every camera gives the same styles."""
+    file = open_generator_file(files / "no-camera-scale.pkl")
+    assert file.card.config.camera_scale == 0
+    generator, z = build_generator(file), latents([1], sheet.Z)
+    one, two = (generator.styles(z, camera) for camera in (torch.zeros(1, 25), torch.randn(1, 25, generator=torch.Generator().manual_seed(0))))
+    assert torch.equal(one, two)
 
 
 def test_the_reader_does_nothing_but_read(files):

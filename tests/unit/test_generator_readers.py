@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -17,6 +18,8 @@ import hostile_files  # noqa: E402
 import sheet  # noqa: E402
 
 from domain_guidance.generators import GeneratorFileError, build_generator, convert, open_generator_file, read_generator_file  # noqa: E402
+from domain_guidance.generators.readers.budget import Budget  # noqa: E402
+from domain_guidance.generators.readers.pickle_machine import Machine  # noqa: E402
 
 HERE = Path(__file__).parent / "generators"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -188,7 +191,7 @@ def test_layers_that_clamp_to_different_bounds_are_refused(files):
 
 def test_a_missing_file_and_a_folder():
     for path in ("nowhere.pkl", Path(__file__).parent):
-        with pytest.raises(GeneratorFileError, match="There is no generator file"):
+        with pytest.raises(GeneratorFileError, match="There is no generator file .*: check its name and folder"):
             open_generator_file(path)
 
 
@@ -208,6 +211,14 @@ def test_a_hostile_file_is_refused_for_its_reason_and_does_nothing(watched, name
     assert result["did"] == []
     assert result["said"] is not None and re.search(HOSTILE[name][1], result["said"])
     assert name in result["said"] and result["said"].endswith(".") and "\n" not in result["said"] and len(result["said"]) < 300
+
+
+def test_everything_that_a_file_can_name_is_kept_under_text():
+    """Whole numbers can be chosen so that finding one among 100,000 takes a millisecond; with what text's hash is made, no file knows."""
+    stored = pickle.dumps({7: {2**40, 3}, -1: [{2**33: "a"}], "b": "c"}, 4)
+    machine = Machine(memoryview(stored.replace(b"\x94", b"r\x00\x00\x00\x80", 1)), {}, Budget())
+    assert machine.load() == {"7": {str(2**40), "3"}, "-1": [{str(2**33): "a"}], "b": "c"}
+    assert machine.memo.keys() > {str(2**31)} and set(map(type, machine.memo)) == {str}
 
 
 def test_the_watch_over_hostile_files_would_see_pythons_unpickler(watched):

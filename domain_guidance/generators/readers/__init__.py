@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 from ..errors import GeneratorFileError, Refused, about
 from ..names import check_architecture, from_rosinality, without_filters
 from . import eg3d, numpy_stand_ins, nvidia, tensorflow
+from .budget import Budget
 from .pickle_machine import Machine
 from .stored import StoredTensor
 from .torch_archive import LEGACY_START, TENSORS, ZIP_START, load_from_bytes, plain_dict, read_legacy, read_zip
@@ -37,13 +39,13 @@ class Foreign:
 def read_foreign(path: Path) -> Foreign:
     """Reads a generator of NVIDIA's or rosinality's formats, on the CPU. Raises GeneratorFileError naming the reason."""
     if not path.is_file():
-        raise GeneratorFileError(f"There is no generator file '{path.name}': check the name, or refresh the list of models.")
+        raise GeneratorFileError(f"There is no generator file '{path.name}': check its name and folder.")
     with about(path.name):
         return _read(path, _bytes_of(path))
 
 
-class Namespace:
-    """For argparse.Namespace, the options in a trainer's file, which nothing reads."""
+class Unread:
+    """For what is in files and nothing reads: a trainer's options, sets of names."""
 
     def __init__(self, arguments: tuple):
         pass
@@ -52,22 +54,15 @@ class Namespace:
         pass
 
 
-def _set(arguments: tuple) -> set:
-    if len(arguments) > 1 or not all(isinstance(part, list) and all(type(item) is str for item in part) for part in arguments):
-        raise Refused("it makes a set of something else than names")
-    return set(*arguments)
-
-
-ROSINALITY = {**TENSORS, "argparse.Namespace": Namespace}
+ROSINALITY = {**TENSORS, "argparse.Namespace": Unread}
 NVIDIA = {
     "torch_utils.persistence._reconstruct_persistent_obj": nvidia.reconstruct,
     "dnnlib.util.EasyDict": plain_dict,
     "collections.OrderedDict": plain_dict,
-    "builtins.set": _set,
+    "builtins.set": Unread,
     "dnnlib.tflib.network.Network": tensorflow.network,
     "torch._utils._rebuild_tensor_v2": TENSORS["torch._utils._rebuild_tensor_v2"],
     "torch._utils._rebuild_parameter": TENSORS["torch._utils._rebuild_parameter"],
-    "torch.storage._load_from_bytes": load_from_bytes,
     **numpy_stand_ins.TABLE,
     **eg3d.TABLE,
 }
@@ -93,13 +88,15 @@ def _bytes_of(path: Path) -> memoryview:
 
 
 def _read(path: Path, data: memoryview) -> Foreign:
+    budget = Budget()
     if data[:4] == ZIP_START:
-        return _rosinality(read_zip(path, data, ROSINALITY, _forbidden), len(data))
+        return _rosinality(read_zip(path, data, ROSINALITY, budget, _forbidden), len(data))
     if data[: len(LEGACY_START)] == LEGACY_START:
-        return _rosinality(read_legacy(data, ROSINALITY, _forbidden), len(data))
+        return _rosinality(read_legacy(data, ROSINALITY, budget, _forbidden), len(data))
     if data[0] != 0x80:
         raise Refused("it is neither a PyTorch file nor a pickle of protocol 2 to 5: give the .pkl or .pt that the training wrote")
-    content = Machine(data, NVIDIA, forbidden=_forbidden).load()
+    table = {**NVIDIA, "torch.storage._load_from_bytes": partial(load_from_bytes, budget)}
+    content = Machine(data, table, budget, forbidden=_forbidden).load()
     return _tensorflow(content, len(data)) if isinstance(content, tuple) else _nvidia(content, len(data))
 
 
@@ -123,10 +120,10 @@ def _rosinality(content: Any, limit: int) -> Foreign:
     state = content.get("g_ema") if isinstance(content, dict) else None
     if not isinstance(state, dict):
         if isinstance(content, dict):
-            check_architecture(str(name) for name in content)
+            check_architecture(content)
         raise Refused("it holds no averaged generator 'g_ema': give the checkpoint that the training wrote, whole")
-    stored = {str(name): tensor for name, tensor in state.items()}
-    check_architecture(stored)
+    check_architecture(state)
+    stored = dict(state)
     if content.get("latent_avg") is not None:
         stored["latent_avg"] = content["latent_avg"]
     return Foreign("rosinality checkpoint", from_rosinality(without_filters(_copied(stored, limit))))
@@ -136,6 +133,7 @@ def _copied(stored: Mapping[str, Any], limit: int) -> dict[str, Tensor]:
     for name, tensor in stored.items():
         if not isinstance(tensor, StoredTensor) or not tensor.storage.dtype.is_floating_point:
             raise Refused(f"its entry '{name}' is no tensor of floating-point numbers")
-    if sum(tensor.nbytes for tensor in stored.values()) > limit:
+    # What lies between a tensor's numbers is copied with them.
+    if sum(max(tensor.nbytes, tensor.reach * tensor.storage.dtype.itemsize) for tensor in stored.values()) > limit:
         raise Refused("its tensors have more numbers than the file has room for")
     return {name: tensor.read().to(torch.float32) for name, tensor in stored.items()}

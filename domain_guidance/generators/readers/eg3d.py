@@ -21,7 +21,7 @@ CLASSES = (
     "torch.nn.modules.activation.Softplus",
 )
 TABLE = {name: plain(name) for name in CLASSES}
-# Fields of Rendering by the file's names. What a file leaves out is as published.
+# Fields of Rendering, and others, by the file's names. What a file leaves out is as published.
 _RENDERING = {
     "samples": "depth_resolution",
     "importance_samples": "depth_resolution_importance",
@@ -33,7 +33,6 @@ _RENDERING = {
 _OTHERS = {
     "superresolution_noise": "superresolution_noise_mode",
     "decoder_rate": "decoder_lr_mul",
-    "camera_scale": "c_scale",
     "radius": "avg_camera_radius",
 }
 _WORDS = {int: "whole number", float: "number", bool: "yes or no", str: "word"}
@@ -55,7 +54,7 @@ def told(network: Network) -> dict[str, Any]:
             "rendering": Rendering(**_resolution(network), **_read(options, _RENDERING)),
             **_read(options, _OTHERS),
             **_pivot(options),
-            **({"camera_scale": 0.0} if options.get("c_gen_conditioning_zero") is True else {}),
+            "camera_scale": _camera_scale(options),
             "superresolution_clamp": network.conv_clamp("superresolution."),
         }
         standard_eg3d(**settings)  # which checks them
@@ -82,6 +81,11 @@ def _resolution(network: Network) -> dict[str, int]:
 
 def _read(options: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     return {field: _checked(name, options[name], _KINDS.get(field, float)) for field, name in names.items() if options.get(name) is not None}
+
+
+def _camera_scale(options: Mapping[str, Any]) -> float:
+    """0 for a file that gives none, as the format's own loader has it."""
+    return 0.0 if options.get("c_gen_conditioning_zero") else _checked("c_scale", options.get("c_scale", 0), float)
 
 
 def _pivot(options: Mapping[str, Any]) -> dict[str, tuple]:

@@ -46,8 +46,6 @@ class Array:
         if not isinstance(state, tuple) or len(state) != 5:
             raise Refused("it has an array without a state that NumPy writes")
         _, shape, dtype, fortran, data = state
-        if not isinstance(shape, tuple) or not all(type(size) is int and size >= 0 for size in shape):
-            raise Refused("it has an array without a shape")
         if not isinstance(dtype, DType) or not isinstance(data, memoryview) or len(data) % dtype.torch.itemsize:
             raise Refused("it has an array whose data are no plain numbers")
         self.tensor = contiguous(dtype.torch, shape, data, first_axis_fastest=fortran is True)

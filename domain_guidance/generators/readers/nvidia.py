@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import Refused
+from .pickle_machine import plain_name
 from .stored import StoredTensor
 
-MAX_DEPTH, MAX_MODULES = 8, 2_000
+MAX_DEPTH, MAX_MODULES, MAX_TENSORS = 8, 2_000, 20_000
 
 
-@dataclass(frozen=True)
+@dataclass
 class Module:
     """An inert network or layer: the name of its class and what it had in its attributes."""
 
@@ -37,7 +38,7 @@ class PlainModule(Module):
     def build(self, state: Any) -> None:
         if not isinstance(state, dict):
             raise Refused("it has a network without a state")
-        self.state.update(state)
+        self.state = state
 
 
 def plain(class_name: str) -> Callable[[tuple], PlainModule]:
@@ -59,7 +60,15 @@ class Network:
 
     def tensors(self) -> dict[str, StoredTensor]:
         """All tensors under NVIDIA's names."""
-        return {name: tensor for prefix, module in self.modules.items() for name, tensor in _tensors(prefix, module)}
+        named = {}
+        for prefix, module in self.modules.items():  # many of which can share their tensors
+            named |= {plain_name(prefix + name): tensor for part in ("_parameters", "_buffers") for name, tensor in _part(module, part).items()}
+            if len(named) > MAX_TENSORS:
+                raise Refused(f"its network has more than {MAX_TENSORS:,} tensors")
+        for name, tensor in named.items():
+            if tensor is not None and not isinstance(tensor, StoredTensor):
+                raise Refused(f"its network has a tensor '{name}' that is none")
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
 
     def conv_clamp(self, part: str = "") -> float | None:
         """The bound that the layers of a part of it clamp to."""
@@ -90,23 +99,15 @@ def _modules(root: Module) -> list[tuple[str, Module]]:
             raise Refused(f"its network has more than {MAX_MODULES:,} layers")
         for name, child in children:
             if child is not None and not isinstance(child, Module):
-                raise Refused(f"its network has a layer '{prefix}{name}' that is none")
+                raise Refused(f"its network has a layer '{plain_name(prefix + name)}' that is none")
             if child is not None:
                 waiting.append((f"{prefix}{name}.", child, depth + 1))
     return found
 
 
-def _tensors(prefix: str, module: Module) -> list[tuple[str, StoredTensor]]:
-    named = {**_part(module, "_parameters"), **_part(module, "_buffers")}
-    for name, tensor in named.items():
-        if tensor is not None and not isinstance(tensor, StoredTensor):
-            raise Refused(f"its network has a tensor '{prefix}{name}' that is none")
-    return [(f"{prefix}{name}", tensor) for name, tensor in named.items() if tensor is not None]
-
-
 def _part(module: Module, name: str) -> dict:
     part = module.state.get(name, {})
-    if not isinstance(part, dict) or not all(isinstance(key, str) for key in part):
+    if not isinstance(part, dict):
         raise Refused("its network is not built as PyTorch's are")
     return part
 

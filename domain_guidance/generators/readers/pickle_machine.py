@@ -1,8 +1,9 @@
 """Reads a pickle without the power to import: a stack machine for the opcodes that data needs, and a closed table of names.
 
 Python's own unpickler, even with `find_class` overridden, can be made to end the process: ten bytes ask its memo for gigabytes,
-and the hash of a deeply nested tuple overflows the C stack. This one keeps its memo in a dict, takes only plain keys, and
-counts. What a name of the table stands for is one of our functions of the argument tuple; nothing else is ever called.
+and the hash of a deeply nested tuple overflows the C stack. This one keeps its memo in a dict, takes only text as keys, and
+counts. What a name of the table stands for is one of our functions of the argument tuple; nothing else is ever called. Such a
+function, and a `build`, takes no longer for a larger argument, which a file can give again and again in two bytes.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import Refused
+from .budget import Budget
 
-MAX_OPCODES = 500_000  # a trainer's file with its optimisers has about a tenth
 MAX_MARKS = 64  # containers open at the same time
 MAX_NAME = 200
-MAX_TEXT = 2**25  # bytes of all text together; the source code that NVIDIA's files carry is less than one of them
+MAX_INTEGER = 9  # bytes of a whole number of 64 bits and its sign
 MARK = object()
 
 
@@ -34,30 +35,28 @@ class Name:
 class Machine:
     """One pickle at the start of `data`.
 
-    table: what each allowed global, "module.name", becomes. storage: what a persistent id becomes, None where there are none.
-    forbidden: called with every name that is not in the table, to say more than that it is unknown.
+    table: what each allowed global, "module.name", becomes. budget: one for all pickles of a file. storage: what a persistent id
+    becomes, None where there are none. forbidden: called with every name that is not in the table, to say more than that it is unknown.
     """
 
     data: memoryview
     table: Mapping[str, Callable[[tuple], Any]]
+    budget: Budget
     storage: Callable[[Any], Any] | None = None
     forbidden: Callable[[str], None] = lambda name: None
     position: int = 0
     stack: list[Any] = field(default_factory=list)
-    memo: dict[int, Any] = field(default_factory=dict)
+    memo: dict[str, Any] = field(default_factory=dict)
     marks: int = 0
-    text: int = 0
 
     def load(self) -> Any:
         """The pickled object; `position` is then behind it. Raises Refused."""
-        for _ in range(MAX_OPCODES):
-            code = self.take(1)[0]
-            if code == STOP:
-                return self.pop()
+        while (code := self.take(1)[0]) != STOP:
+            self.budget.spend_opcode()
             if code not in OPERATIONS:
                 raise Refused(f"it uses the pickle opcode {_opcode_name(code)}, which no generator's file needs")
             OPERATIONS[code](self)
-        raise Refused(f"its pickle has more than {MAX_OPCODES:,} opcodes")
+        return self.pop()
 
     def take(self, count: int) -> memoryview:
         """The next bytes, not copied."""
@@ -72,13 +71,16 @@ class Machine:
 
     def words(self, count: int) -> str:
         """The next bytes as text."""
-        self.text += count
-        if self.text > MAX_TEXT:
-            raise Refused(f"its pickle holds more than {MAX_TEXT >> 20} MiB of text")
+        self.budget.spend_text(count)
         try:
             return str(self.take(count), "utf-8")
         except UnicodeDecodeError as error:
             raise Refused("its pickle has text that is no UTF-8") from error
+
+    def integer(self, count: int) -> int:
+        if count > MAX_INTEGER:
+            raise Refused("its pickle has a whole number of more than 64 bits")
+        return int.from_bytes(self.take(count), "little", signed=True)
 
     def line(self) -> str:
         length = bytes(self.data[self.position : self.position + 256]).find(b"\n")
@@ -117,12 +119,13 @@ class Machine:
     def remember(self, index: int) -> None:
         if not self.stack or self.stack[-1] is MARK:
             raise Refused("its pickle is malformed: there is nothing to remember")
-        self.memo[index] = self.stack[-1]
+        self.memo[_plain(index)] = self.stack[-1]
 
     def recall(self, index: int) -> None:
-        if index not in self.memo:
+        name = _plain(index)
+        if name not in self.memo:
             raise Refused("its pickle refers to an object that is not there")
-        self.push(self.memo[index])
+        self.push(self.memo[name])
 
     def set_items(self, pairs: list[Any]) -> None:
         target = self.top(dict)
@@ -167,9 +170,9 @@ def plain_name(name: Any) -> str:
     return name
 
 
-def _plain(key: Any) -> str | int:
-    # Longer integers can be chosen to share one hash, which makes a dict as slow as a list.
-    return key if type(key) is int and abs(key) < 2**60 else plain_name(key)
+def _plain(key: Any) -> str:
+    # Whole numbers become text: they can be chosen so that a dict is as slow as a list, for text that takes the process' secret.
+    return str(key) if type(key) is int else plain_name(key)
 
 
 def _printable(text: str) -> str:
@@ -239,7 +242,7 @@ _BY_NAME: dict[str, Callable[[Machine], Any]] = {
     "BININT": lambda m: m.push(m.number("<i")),
     "BININT1": lambda m: m.push(m.number("<B")),
     "BININT2": lambda m: m.push(m.number("<H")),
-    "LONG1": lambda m: m.push(int.from_bytes(_take_sized(m, "<B"), "little", signed=True)),
+    "LONG1": lambda m: m.push(m.integer(m.number("<B"))),
     "BINFLOAT": lambda m: m.push(m.number(">d")),
     "SHORT_BINUNICODE": lambda m: m.push(m.words(m.number("<B"))),
     "BINUNICODE": lambda m: m.push(m.words(m.number("<I"))),

@@ -50,33 +50,36 @@ class StoredTensor:
     stride: tuple[int, ...]
 
     def __post_init__(self):
-        for axes in (self.shape, self.stride):
-            if len(axes) > MAX_AXES or not all(_is_count(size) for size in axes):
-                raise Refused("a tensor of it has a shape or stride that no tensor has")
+        if not is_axes(self.shape) or not is_axes(self.stride):
+            raise Refused("a tensor of it has a shape or stride that no tensor has")
         count = prod(self.shape)
-        last = self.offset + sum((size - 1) * step for size, step in zip(self.shape, self.stride))
-        if len(self.shape) != len(self.stride) or not _is_count(self.offset) or count > self.storage.count or (count and last >= self.storage.count):
+        fits = len(self.shape) == len(self.stride) and is_count(self.offset) and count <= self.storage.count
+        if not fits or (count and self.offset + self.reach > self.storage.count):
             raise Refused(f"a tensor of it, {list(self.shape)}, reaches beyond the {self.storage.count} numbers that are stored for it")
 
     @property
     def nbytes(self) -> int:
         return prod(self.shape) * self.storage.dtype.itemsize
 
+    @property
+    def reach(self) -> int:
+        """Numbers of the storage from the first to the last of a tensor that is not empty."""
+        return 1 + sum((size - 1) * step for size, step in zip(self.shape, self.stride))
+
     def read(self) -> Tensor:
         """A copy, contiguous."""
         if self.storage.data is None:
             raise Refused("a tensor of it has no data in the file")
         if not self.nbytes:
-            return torch.empty(self.shape, dtype=self.storage.dtype)
-        last = self.offset + sum((size - 1) * step for size, step in zip(self.shape, self.stride))
+            raise Refused("a tensor of it is empty, which no generator's is")
         width = self.storage.dtype.itemsize
-        part = bytearray(self.storage.data[self.offset * width : (last + 1) * width])
+        part = bytearray(self.storage.data[self.offset * width : (self.offset + self.reach) * width])
         return torch.frombuffer(part, dtype=self.storage.dtype).as_strided(self.shape, self.stride).contiguous()
 
 
 def rebuild_tensor(arguments: tuple) -> StoredTensor:
     """For torch._utils._rebuild_tensor_v2, of (storage, offset, shape, stride, requires_grad, hooks)."""
-    if len(arguments) not in (6, 7) or not isinstance(arguments[0], Storage) or not all(isinstance(axes, tuple) for axes in arguments[2:4]):
+    if len(arguments) not in (6, 7) or not isinstance(arguments[0], Storage):
         raise Refused("it builds a tensor from something that is no storage")
     return StoredTensor(*arguments[:4])
 
@@ -90,6 +93,8 @@ def rebuild_parameter(arguments: tuple) -> StoredTensor:
 
 def contiguous(dtype: torch.dtype, shape: tuple[int, ...], data: memoryview, *, first_axis_fastest: bool = False) -> StoredTensor:
     """Bytes as a tensor, in C or Fortran order."""
+    if not is_axes(shape):
+        raise Refused("it has an array without a shape")
     storage = Storage(dtype, len(data) // dtype.itemsize)
     storage.fill(data)
     axes = range(len(shape)) if first_axis_fastest else reversed(range(len(shape)))
@@ -102,5 +107,10 @@ def contiguous(dtype: torch.dtype, shape: tuple[int, ...], data: memoryview, *, 
     return tensor
 
 
-def _is_count(value: Any) -> bool:
+def is_axes(value: Any) -> bool:
+    """Whether this could be a tensor's shape or its stride."""
+    return isinstance(value, tuple) and len(value) <= MAX_AXES and all(map(is_count, value))
+
+
+def is_count(value: Any) -> bool:
     return type(value) is int and 0 <= value < 2**40

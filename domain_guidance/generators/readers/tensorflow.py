@@ -23,18 +23,23 @@ PARTS = {"G_mapping/": "mapping/", "G_synthesis/": "synthesis/"}
 
 @dataclass
 class Network:
-    """For dnnlib.tflib.network.Network: what its state holds as data, without the source it was built by."""
+    """For dnnlib.tflib.network.Network: its state, of which only data are read, not the source that it was built by."""
 
-    variables: dict[str, StoredTensor] = field(default_factory=dict)
-    components: dict[str, "Network"] = field(default_factory=dict)
-    static_kwargs: dict[str, Any] = field(default_factory=dict)
+    state: dict[str, Any] = field(default_factory=dict)
 
     def build(self, state: Any) -> None:
         if not isinstance(state, dict):
             raise Refused("it has a network without a state")
-        self.variables = dict(map(_variable, _of(state, "variables", list)))
-        self.components = _of(state, "components", dict)
-        self.static_kwargs = _of(state, "static_kwargs", dict)
+        self.state = state
+
+    def part(self, name: str, kind: type) -> Any:
+        part = self.state.get(name, kind())
+        if not isinstance(part, kind):
+            raise Refused(f"its network has no usable {name}")
+        return part
+
+    def variables(self) -> dict[str, StoredTensor]:
+        return dict(map(_variable, self.part("variables", list)))
 
 
 def network(arguments: tuple) -> Network:
@@ -52,17 +57,17 @@ def averaged_generator(networks: Any) -> Network:
 
 def stored_tensors(generator: Network) -> dict[str, StoredTensor]:
     """The variables of a generator and its two parts, as `mapping/...`, `synthesis/...` or, of its own, by their bare names."""
-    found = dict(generator.variables)
-    for part, child in generator.components.items():
-        if not isinstance(child, Network) or child.components or part not in ("mapping", "synthesis"):
+    found = generator.variables()
+    for part, child in generator.part("components", dict).items():
+        if not isinstance(child, Network) or child.part("components", dict) or part not in ("mapping", "synthesis"):
             raise Refused(f"its generator has a part '{part}', expected mapping and synthesis")
-        found |= {f"{part}/{name}": tensor for name, tensor in child.variables.items()}
+        found |= {f"{part}/{name}": tensor for name, tensor in child.variables().items()}
     return {_without_scope(name): tensor for name, tensor in found.items()}
 
 
 def conv_clamp(generator: Network) -> float | None:
     """The bound that its layers clamp to, which stylegan2-ada writes among the settings."""
-    bound = generator.static_kwargs.get("conv_clamp")
+    bound = generator.part("static_kwargs", dict).get("conv_clamp")
     return float(bound) if type(bound) in (int, float) and 0 < bound < 1e6 else None
 
 
@@ -161,10 +166,3 @@ def _variable(entry: Any) -> tuple[str, StoredTensor]:
     if not isinstance(entry, tuple) or len(entry) != 2 or not isinstance(entry[1], Array) or entry[1].tensor is None:
         raise Refused("it has a variable that is no array with a name")
     return plain_name(entry[0]), entry[1].tensor
-
-
-def _of(state: dict, name: str, kind: type) -> Any:
-    part = state.get(name, kind())
-    if not isinstance(part, kind):
-        raise Refused(f"its network has no usable {name}")
-    return part

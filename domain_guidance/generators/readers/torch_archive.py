@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import Refused
-from .pickle_machine import Machine, Name
-from .stored import DTYPES, Storage, rebuild_parameter, rebuild_tensor
+from .budget import Budget
+from .pickle_machine import MAX_NAME, Machine, Name
+from .stored import DTYPES, Storage, is_count, rebuild_parameter, rebuild_tensor
 
 ZIP_START, ZIP_ENTRY = b"PK\x03\x04", b"PK\x01\x02"
 MAX_ENTRIES = 20_000
@@ -45,27 +46,28 @@ TENSORS: Table = {
 }
 
 
-def read_zip(path: Path, data: memoryview, table: Table, forbidden: Callable[[str], None]) -> Any:
+def read_zip(path: Path, data: memoryview, table: Table, budget: Budget, forbidden: Callable[[str], None]) -> Any:
     """The object in a file of the present form, a zip archive whose entries are stored as they are."""
     records = _records(path, data)
     root = next((name.removesuffix("data.pkl") for name in records if name.count("/") == 1 and name.endswith("/data.pkl")), None)
     if root is None:
         raise Refused("it is a zip archive, but not one of PyTorch: unpack it and give the generator's file itself")
-    if records.get(f"{root}byteorder", b"little") != b"little":
+    records = {name.removeprefix(root): record for name, record in records.items()}
+    if records.get("byteorder", b"little") != b"little":
         raise Refused("its numbers are big-endian: save it again on a usual machine")
 
     def storage(identity: Any) -> Storage:
         found = _announced(identity, 5)
-        record = records.get(f"{root}data/{identity[2]}")
+        record = records.get(f"data/{identity[2]}")
         if record is None:
             raise Refused("the data of one of its tensors are missing: copy or download it again")
         found.fill(record)
         return found
 
-    return Machine(records[f"{root}data.pkl"], table, storage, forbidden).load()
+    return Machine(records["data.pkl"], table, budget, storage, forbidden).load()
 
 
-def read_legacy(data: memoryview, table: Table, forbidden: Callable[[str], None]) -> Any:
+def read_legacy(data: memoryview, table: Table, budget: Budget, forbidden: Callable[[str], None]) -> Any:
     """The object in a file of the older form: five pickles, then the storages' bytes."""
     storages: dict[str, Storage] = {}
 
@@ -76,7 +78,7 @@ def read_legacy(data: memoryview, table: Table, forbidden: Callable[[str], None]
     position = len(LEGACY_START)
     parts = []
     for _ in ("protocol", "system", "object", "keys"):
-        machine = Machine(data, table, storage, forbidden, position)
+        machine = Machine(data, table, budget, storage, forbidden, position)
         parts.append(machine.load())
         position = machine.position
     protocol, system, whole, keys = parts
@@ -86,14 +88,17 @@ def read_legacy(data: memoryview, table: Table, forbidden: Callable[[str], None]
     return whole
 
 
-def load_from_bytes(arguments: tuple) -> Storage:
-    """For torch.storage._load_from_bytes: a file of the older form inside of a pickle, with one storage in it."""
+def load_from_bytes(budget: Budget, arguments: tuple) -> Storage:
+    """For torch.storage._load_from_bytes: a file of the older form inside of a pickle, with one storage in it.
+
+    budget: that of the whole file.
+    """
     if len(arguments) != 1 or not isinstance(arguments[0], memoryview):
         raise Refused("it loads a storage from something else than bytes")
     data = arguments[0]
     if data[: len(LEGACY_START)] != LEGACY_START:
         raise Refused("a storage inside of it is not of the form that PyTorch puts there")
-    storage = read_legacy(data, TENSORS, lambda name: None)
+    storage = read_legacy(data, TENSORS, budget, lambda name: None)
     if not isinstance(storage, Storage):
         raise Refused("a storage inside of it is something else")
     return storage
@@ -103,7 +108,7 @@ def _announced(identity: Any, length: int) -> Storage:
     if not isinstance(identity, tuple) or len(identity) != length or identity[0] != "storage" or identity[5:] not in ((), (None,)):
         raise Refused("it refers to data in a way that PyTorch does not")
     _, kind, key, _, count = identity[:5]
-    if not isinstance(kind, Name) or not isinstance(key, str) or type(count) is not int or not 0 <= count < 2**40:
+    if not isinstance(kind, Name) or not isinstance(key, str) or len(key) > MAX_NAME or not is_count(count):
         raise Refused("it announces a storage that PyTorch would not write")
     dtype = DTYPES.get(kind.full.removeprefix("torch."))
     if dtype is None:

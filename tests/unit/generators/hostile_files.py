@@ -53,8 +53,15 @@ def meta(**values):
 
 RECONSTRUCT = named("torch_utils.persistence", "_reconstruct_persistent_obj")
 TENSOR = named("torch._utils", "_rebuild_tensor_v2")
+NETWORK = named("dnnlib.tflib.network", "Network")
+OSG_DECODER = named("training.triplane", "OSGDecoder")
 FROM_BYTES = named("torch.storage", "_load_from_bytes")
 DTYPE = call(named("numpy", "dtype"), text("f4"), b"\x89", b"\x88") + tuple_of(integer(3), text("<"), b"NNN", integer(-1), integer(-1), integer(0)) + b"b"
+
+
+def long_integer(value):
+    size = value.bit_length() // 8 + 1
+    return b"\x8a" + bytes([size]) + value.to_bytes(size, "little", signed=True)
 
 
 def data_bytes(value):
@@ -92,8 +99,8 @@ def lying_offset(zipped):
     return zipped[: entry + 42] + struct.pack("<I", len(zipped) - 20) + zipped[entry + 46 :]
 
 
-def zip_storage(count=2):
-    return tuple_of(text("storage"), named("torch", "FloatStorage"), text("0"), text("cpu"), integer(count)) + b"Q"
+def zip_storage(count=2, key="0"):
+    return tuple_of(text("storage"), named("torch", "FloatStorage"), text(key), text("cpu"), integer(count)) + b"Q"
 
 
 def torch_saved(thing):
@@ -110,6 +117,20 @@ def laughs(levels):
     return b"".join(parts)
 
 
+def remembered(part, memo=100):
+    return part + b"q" + bytes([memo]) + b"0"
+
+
+def again(count, made):
+    """What was remembered, used in the making of `count` things that all stay."""
+    return b"](" + made(b"h\x64") * count + b"e"
+
+
+def many(count, item):
+    """`count` parts, each after a name of its own."""
+    return b"(" + b"".join(text(f"{number}") + item for number in range(count))
+
+
 def module_of(**state):
     return call(RECONSTRUCT, meta(type=text("class"), class_name=text("Layer"), state=meta(**state)))
 
@@ -121,6 +142,31 @@ def many_modules():
         again = {f"layer{number}": b"h" + bytes([level]) for number in range(10)}
         parts.append(module_of(_modules=meta(**again)) + b"q" + bytes([level + 1]) + b"0")
     return b"}" + text("G_ema") + b"".join(parts) + b"h\x05s"
+
+
+def one_dict_in_many_layers():
+    """A network of 100 layers that all have the same 300 tensors."""
+    shared = remembered(b"}" + many(300, b"N") + b"u")
+    layers = b"}(" + b"".join(text(f"{number}") + module_of(_parameters=b"h\x64") for number in range(100)) + b"u"
+    return shared + b"}" + text("G_ema") + module_of(_modules=layers) + b"s"
+
+
+def layers_of_long_names():
+    network = module_of(_parameters=meta(weight=b"N"))
+    for _ in range(2):
+        network = module_of(_modules=meta(**{"a" * 150: network}))
+    return b"}" + text("G_ema") + network + b"s"
+
+
+def far_apart():
+    """Each tensor has two numbers, from both ends of the same storage."""
+    count = 10_000
+    parts = b"".join(text(f"style.{number}.weight") + tensor(stored(count), 0, (2,), (count - 1,)) for number in range(1, 20))
+    return legacy(b"}" + text("g_ema") + b"}(" + parts + b"us", data=struct.pack("<q", count) + bytes(4 * count))
+
+
+def network_of(variables):
+    return NETWORK + b")\x81" + meta(variables=variables) + b"b"
 
 
 def hostile(canary):
@@ -180,22 +226,56 @@ def hostile(canary):
         "deep-tuple.pkl": (pickled(b")" + b"\x85" * 200_000), "no averaged generator"),
         "open-marks.pkl": (pickled(b"(" * 1000), "nests deeper"),
         "endless.pkl": (pickled(b"N0" * 300_000), "opcodes"),
-        "colliding-keys.pkl": (pickled(b"}", b"\x8a\x09" + (2**61 - 1).to_bytes(9, "little") + b"Ns"), "plain number"),
+        "colliding-keys.pkl": (pickled(b"}", long_integer(2**61 - 1) + b"Ns"), "no averaged generator"),
         "key-of-two-lines.pkl": (pickled(b"}" + text("a\nb") + b"Ns"), "neither a name"),
         "key-of-a-megabyte.pkl": (pickled(b"}" + text("a" * 2**20) + b"Ns"), "neither a name"),
         "much-text.pkl": (pickled((text("a" * 2**20) + b"0") * 33), "MiB of text"),
         "weights-twice.pt": (torch_saved({"g_ema": {f"{name}.bias": torch.ones(8) for name in ("conv1", "conv1.activate")}}), "there twice"),
         "text-without-end.pkl": (pickled(b"\x8d" + struct.pack("<Q", 2**62)), "text"),
         "bytes-without-end.pkl": (pickled(b"\x8e" + struct.pack("<Q", 2**62)), "cut off"),
+        "many-nested-storages.pkl": (
+            pickled(remembered(data_bytes(legacy(b"N0" * 50_000 + stored()))), again(8, lambda data: call(FROM_BYTES, data))),
+            "opcodes",
+        ),
+        "text-in-nested-storages.pkl": (
+            pickled(remembered(data_bytes(legacy(text("a" * 2**20) + b"0" + stored()))), again(40, lambda data: call(FROM_BYTES, data))),
+            "MiB of text",
+        ),
+        "one-list-in-many-sets.pkl": (
+            pickled(remembered(b"]" + many(20_000, b"") + b"e"), again(2_000, lambda names: call(named("builtins", "set"), names))),
+            "no averaged generator",
+        ),
+        "one-state-in-many-layers.pkl": (
+            pickled(remembered(b"}" + many(20_000, b"N") + b"u"), again(4_000, lambda state: OSG_DECODER + b")\x81" + state + b"b")),
+            "no averaged generator",
+        ),
+        "one-list-in-many-networks.pkl": (
+            pickled(
+                remembered(array((2,), bytes(8)), memo=99),
+                remembered(b"]" + many(20_000, b"h\x63\x86") + b"e"),
+                again(4_000, network_of),
+            ),
+            "no averaged generator",
+        ),
+        "layers-of-long-names.pkl": (pickled(layers_of_long_names()), "at most 200 characters"),
+        "one-dict-in-many-layers.pkl": (pickled(one_dict_in_many_layers()), "more than 20,000 tensors"),
         "bytearray-without-end.pkl": (pickled(b"\x96" + struct.pack("<Q", 2**40), version=5), "cut off"),
         "module-in-itself.pkl": (pickled(b"}" + text("G_ema") + module_of(_modules=b"}q\x00") + b"q\x01h\x00" + text("a") + b"h\x01s0s"), "8 levels"),
         "modules-of-modules.pkl": (pickled(many_modules()), "2,000 layers"),
+        "integer-of-255-bytes.pkl": (pickled(long_integer(2**2030)), "64 bits"),
+        "array-of-300-axes.pkl": (pickled(array((2,) * 300, bytes(8))), "without a shape"),
+        "array-of-nothing.pkl": (
+            pickled(tuple_of(b"N", b"N", network_of(b"](" + text("dlatent_avg") + array((2**39, 2**39, 0), b"") + b"\x86e"))),
+            "empty",
+        ),
         "array-of-2-to-40.pkl": (pickled(array((2**39,), bytes(8))), "beyond the 2 numbers"),
         "tensor-beyond-storage.pt": (legacy(in_g_ema(tensor(stored(), 0, (3,), (1,)))), "beyond"),
         "offset-beyond-storage.pt": (legacy(in_g_ema(tensor(stored(), 1, (2,), (1,)))), "beyond"),
         "stride-beyond-storage.pt": (legacy(in_g_ema(tensor(stored(), 0, (2,), (2,)))), "beyond"),
         "negative-offset.pt": (legacy(in_g_ema(tensor(stored(), -1, (2,), (1,)))), "beyond"),
         "negative-stride.pt": (legacy(in_g_ema(tensor(stored(), 1, (2,), (-1,)))), "no tensor has"),
+        "offset-is-text.pt": (legacy(in_g_ema(call(TENSOR, stored(), text("1"), tuple_of(integer(1)), tuple_of(integer(1)), b"\x89", b"N"))), "beyond"),
+        "far-apart.pt": (far_apart(), "room for"),
         "stride-zero.pt": (legacy(in_g_ema(tensor(stored(), 0, (2**30,), (0,)))), "beyond"),
         "shape-stride-lengths.pt": (legacy(in_g_ema(tensor(stored(), 0, (2,), (1, 1)))), "beyond"),
         "storage-larger-than-file.pt": (legacy(in_g_ema(tensor(stored(2**30), 0, (2,), (1,)))), "cut off"),
@@ -203,6 +283,10 @@ def hostile(canary):
         "storage-without-data.pt": (legacy(in_g_ema(tensor(stored(), 0, (2,), (1,))), keys=()), "no data"),
         "storage-of-objects.pt": (legacy(in_g_ema(stored(kind="OrderedDict", module="collections"))), "something else than numbers"),
         "zip-storage-larger.pt": (archive(pickled(in_g_ema(tensor(zip_storage(2**30), 0, (2,), (1,))), version=2)), "8 bytes where"),
+        "zip-storage-of-a-long-name.pt": (
+            archive(pickled(in_g_ema(tensor(zip_storage(key="0" * 10_000), 0, (2,), (1,))), version=2), records=[("data/" + "0" * 10_000, bytes(8))]),
+            "would not write",
+        ),
         "zip-storage-missing.pt": (archive(pickled(in_g_ema(tensor(zip_storage(), 0, (2,), (1,))), version=2), records=()), "missing"),
         "zip-bomb.pt": (archive(pickled(b"}", version=2), zipfile.ZIP_DEFLATED, [("data/0", bytes(50_000_000))]), "packed"),
         "zip-entry-bomb.pt": (plain + twenty_thousand, "entries"),
@@ -232,14 +316,14 @@ def hostile(canary):
         "tensor-of-text.pkl": (pickled(call(TENSOR, text("a"), integer(0), b")", b")", b"\x89", b"N")), "no storage"),
         "parameter-of-text.pkl": (pickled(call(named("torch._utils", "_rebuild_parameter"), text("a"), b"\x89", b"N")), "no tensor"),
         "bytes-of-text.pkl": (pickled(call(FROM_BYTES, text("a"))), "else than bytes"),
-        "set-of-dicts.pkl": (pickled(call(named("builtins", "set"), b"]}a")), "else than names"),
+        "set-of-dicts.pkl": (pickled(call(named("builtins", "set"), b"]}a")), "no averaged generator"),
         "dict-from-arguments.pkl": (pickled(call(named("dnnlib.util", "EasyDict"), b"}")), "makes a dict"),
         "layer-is-text.pkl": (pickled(b"}" + text("G_ema") + module_of(_modules=meta(a=text("b"))) + b"s"), "layer 'a'"),
         "parameter-is-text.pkl": (pickled(b"}" + text("G_ema") + module_of(_parameters=meta(a=text("b"))) + b"s"), "tensor 'a'"),
         "modules-are-text.pkl": (pickled(b"}" + text("G_ema") + module_of(_modules=text("a")) + b"s"), "not built as"),
-        "network-state-is-text.pkl": (pickled(named("dnnlib.tflib.network", "Network") + b")\x81" + text("a") + b"b"), "without a state"),
+        "network-state-is-text.pkl": (pickled(NETWORK + b")\x81" + text("a") + b"b"), "without a state"),
         "network-variables-are-text.pkl": (
-            pickled(named("dnnlib.tflib.network", "Network") + b")\x81" + meta(variables=text("a")) + b"b"),
+            pickled(tuple_of(b"N", b"N", network_of(text("a")))),
             "no usable variables",
         ),
         # --- damaged

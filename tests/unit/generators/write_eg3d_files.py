@@ -69,6 +69,9 @@ def write(folder):
     other = {"ray_start": 0.1, "ray_end": 2.6, "box_warp": 1.6, "white_back": True, "superresolution_noise_mode": "const", "decoder_lr_mul": 2}
     other |= {"c_gen_conditioning_zero": True, "avg_camera_radius": 1.7, "avg_camera_pivot": [0, 0, 0]}
     (folder / "other.pkl").write_bytes(pickle.dumps(snapshot(options=other, clamps=(128, None)), 4))
+    silent = snapshot()
+    del silent["G_ema"].rendering_kwargs["c_scale"]
+    (folder / "no-camera-scale.pkl").write_bytes(pickle.dumps(silent, 4))
     refused = folder / "refused"
     refused.mkdir()
 
@@ -90,6 +93,7 @@ def write(folder):
     pkl("truth-for-a-number", options={"ray_start": True})
     pkl("nan-box", options={"box_warp": float("nan")})
     pkl("noise-mode", options={"superresolution_noise_mode": "x" * 10_000})
+    pkl("camera-scale", options={"c_scale": "1"})
     pkl("pivot", options={"avg_camera_pivot": 3})
     pkl("pivot-of-two", options={"avg_camera_pivot": [1, 2]})
     pkl("missing", tensors=without("backbone.mapping.w_avg"))
