@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from ..data import FolderImages, ImageSource
-from ..evaluation import Comparison, compare, frechet_distance, inception_features, write_json
+from ..evaluation import Comparison, compare, frechet_distance, inception_features, load_inception, write_json
 from .clip_folder import ClipFolder
 from .interrupts import Check
 
@@ -36,47 +37,61 @@ def add_measure_options(parser: argparse.ArgumentParser) -> None:
 
 def evaluate(options: argparse.Namespace, check: Check) -> None:
     """Measure as the options say. check: called between batches. Raises ValueError with one sentence."""
-    device = chosen_device()
-    encoder = ClipFolder(options.clip, device)
+    check_measure_options(options)
+    inception = opened_inception(options)
+    encoder = ClipFolder(options.clip, chosen_device())
     samples, reference = FolderImages(options.images), FolderImages(options.reference)
     made = measured(samples, reference, encoder, options, check)
-    tell(made, fid(samples, reference, options, check), options)
+    tell(made, made.facts, options)
+    tell_fid(inception, samples, reference, made.facts, options, check)
 
 
 def chosen_device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def measured(samples: ImageSource, reference: ImageSource, encoder: ClipFolder, options: argparse.Namespace, check: Check) -> Comparison:
-    """The comparison that the options ask for."""
+def check_measure_options(options: argparse.Namespace) -> None:
     if options.batch_size < 1 or options.neighbours < 1:
         raise ValueError(f"--batch-size is {options.batch_size} and --neighbours {options.neighbours}, expected at least 1 of each.")
+    if options.plot is not None and options.plot.suffix.lower() != ".png":
+        raise ValueError(f"--plot is '{options.plot.name}', expected the name of a .png file.")
+
+
+def opened_inception(options: argparse.Namespace) -> nn.Module | None:
+    """FID's network, where the options give weights for it. Raises ValueError for other weights."""
+    return None if options.inception is None else load_inception(options.inception)
+
+
+def measured(samples: ImageSource, reference: ImageSource, encoder: ClipFolder, options: argparse.Namespace, check: Check) -> Comparison:
+    """The comparison that the options ask for."""
     return compare(
         samples, reference, encoder, neighbours=options.neighbours, seed=options.seed, batch_size=options.batch_size, device=chosen_device(),
         done=lambda count: check(), check=check,
     )  # fmt: skip
 
 
-def fid(samples: ImageSource, reference: ImageSource, options: argparse.Namespace, check: Check) -> dict[str, Any]:
-    """FID with its numbers of pictures, where the options give weights for it."""
-    if options.inception is None:
-        return {}
-    ours, theirs = (inception_features(source, options.inception, chosen_device(), check) for source in (samples, reference))
-    return {"fid": frechet_distance(ours, theirs), "fid_images": len(ours), "fid_reference_images": len(theirs)}
-
-
-def tell(made: Comparison, more: dict[str, Any], options: argparse.Namespace) -> None:
-    """Say the measures, and write what the options ask for. more: further facts."""
+def tell(made: Comparison, facts: dict[str, Any], options: argparse.Namespace) -> None:
+    """Say the measures, and write what the options ask for. facts: all that is to be in the JSON file."""
     for line in made.text.splitlines():
         logger.info("%s", line)
-    if "fid" in more:
-        counts = (more["fid_images"], more["fid_reference_images"])
-        logger.info("FID %.2f from %d and %d images: compare it only at the same numbers.", more["fid"], *counts)
-    try:
-        if options.out is not None:
-            write_json(options.out, made.facts | more)
-        if options.plot is not None:
-            options.plot.parent.mkdir(parents=True, exist_ok=True)
-            made.picture.save(options.plot)
-    except OSError as error:
-        raise ValueError(f"The result cannot be written to '{error.filename}' ({error.strerror}): choose another place.") from error
+    write(facts, options)
+    if options.plot is not None:
+        options.plot.parent.mkdir(parents=True, exist_ok=True)
+        made.picture.save(options.plot)
+
+
+def tell_fid(
+    network: nn.Module | None, samples: ImageSource, reference: ImageSource, facts: dict[str, Any], options: argparse.Namespace, check: Check
+) -> None:
+    """Measure FID where there is a network for it, say it, and write it beside the facts, which are written already."""
+    if network is None:
+        return
+    ours, theirs = (inception_features(source, network, chosen_device(), check) for source in (samples, reference))
+    distance = frechet_distance(ours, theirs)
+    logger.info("FID %.2f from %d and %d images: compare it only at the same numbers.", distance, len(ours), len(theirs))
+    write(facts | {"fid": distance, "fid_images": len(ours), "fid_reference_images": len(theirs)}, options)
+
+
+def write(facts: dict[str, Any], options: argparse.Namespace) -> None:
+    if options.out is not None:
+        write_json(options.out, facts)

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from ..data import FolderImages
-from ..evaluation import clip_score, diversity, embed, grouped_diversity
+from ..evaluation import Comparison, clip_score, diversity, embed, grouped_diversity
 from ..generators import Generator, build_generator, latents, open_generator_file
 from ..generators.drawing import check_flat, one_hot
 from .clip_folder import ClipFolder
-from .evaluate import add_measure_options, chosen_device, fid, measured, tell
+from .evaluate import add_measure_options, check_measure_options, chosen_device, measured, opened_inception, tell, tell_fid, write
 from .interrupts import Check
 
 logger = logging.getLogger(__name__)
@@ -58,26 +58,22 @@ def evaluate_generator(options: argparse.Namespace, check: Check) -> None:
     """Measure as the options say. check: called between batches. Raises GeneratorFileError or ValueError with one sentence."""
     if options.count < 2 or not 1 <= options.groups <= options.count // 2:
         raise ValueError(f"--count is {options.count} and --groups {options.groups}, expected at least 2 pictures and as many for each group.")
+    check_measure_options(options)
+    inception = opened_inception(options)
     encoder = ClipFolder(options.clip, chosen_device())
     text = encoder.embed_text(options.prompt) if options.prompt else None
     samples, reference = drawn_from(options.file, options), FolderImages(options.reference)
+    source = None if options.source is None else drawn_from(options.source, options)
     made = measured(samples, reference, encoder, options, check)
-    features = unit(made.embedded.features)
-    groups = torch.arange(len(features)) * options.groups // len(features)
-    more = fid(samples, reference, options, check) | {
-        "truncation": options.truncation,
-        "label": options.label,
-        "groups": options.groups,
-        "diversity_in_groups": grouped_diversity(features, groups),
-        "diversity_by_nearest_reference": _by_reference(features, made.measures.nearest.index.cpu()),
-    }
-    if text is not None:
-        more |= {"prompt": options.prompt, "clip_score": clip_score(features, text)}
-    if options.source is not None:
-        before = embed(drawn_from(options.source, options), encoder, batch_size=options.batch_size, done=lambda count: check())
-        more["source_diversity"] = diversity(unit(before.features))
-    tell(made, more, options)
-    _tell(more, made.measures.diversity, options)
+    facts = made.facts | _of_generator(made, text, options)
+    tell(made, facts, options)
+    _tell(facts, options)
+    if source is not None:
+        before = embed(source, encoder, batch_size=options.batch_size, done=lambda count: check())
+        facts["source_diversity"] = diversity(unit(before.features))
+        _tell_source(facts)
+        write(facts, options)
+    tell_fid(inception, samples, reference, facts, options, check)
 
 
 def drawn_from(file: Path, options: argparse.Namespace) -> GeneratorImages:
@@ -86,6 +82,19 @@ def drawn_from(file: Path, options: argparse.Namespace) -> GeneratorImages:
     check_flat(read)
     generator = build_generator(read).to(chosen_device())
     return GeneratorImages(generator, options.count, options.truncation, one_hot(options.label, generator))
+
+
+def _of_generator(made: Comparison, text: Tensor | None, options: argparse.Namespace) -> dict[str, Any]:
+    """Facts beside those of the comparison. text: embedding [1, D] of the prompt."""
+    features = unit(made.embedded.features)
+    groups = torch.arange(len(features)) * options.groups // len(features)
+    return {
+        "truncation": options.truncation,
+        "label": options.label,
+        "groups": options.groups,
+        "diversity_in_groups": grouped_diversity(features, groups),
+        "diversity_by_nearest_reference": _by_reference(features, made.measures.nearest.index.cpu()),
+    } | ({} if text is None else {"prompt": options.prompt, "clip_score": clip_score(features, text)})
 
 
 def unit(features: Tensor) -> Tensor:
@@ -97,14 +106,16 @@ def _by_reference(features: Tensor, groups: Tensor) -> tuple[float, float] | Non
     return grouped_diversity(features, groups) if groups.unique(return_counts=True)[1].max() > 1 else None
 
 
-def _tell(more: dict[str, Any], now: float, options: argparse.Namespace) -> None:
-    mean, deviation = more["diversity_in_groups"]
+def _tell(facts: dict[str, Any], options: argparse.Namespace) -> None:
+    mean, deviation = facts["diversity_in_groups"]
     size = options.count // options.groups
     logger.info("Diversity in %d groups of %d seeds: %.3g, standard deviation %.2g.", options.groups, size, mean, deviation)
-    if more["diversity_by_nearest_reference"] is not None:
-        logger.info("Diversity among images of one nearest reference image: %.3g, standard deviation %.2g.", *more["diversity_by_nearest_reference"])
-    if "clip_score" in more:
-        logger.info("CLIP score of '%s': %.1f of 100, %d images.", options.prompt, more["clip_score"], options.count)
-    if "source_diversity" in more:
-        before = more["source_diversity"]
-        logger.info("The source's diversity is %.3g at the same seeds: %.0f%% of it is left.", before, 100 * now / before)
+    if facts["diversity_by_nearest_reference"] is not None:
+        logger.info("Diversity among images of one nearest reference image: %.3g, standard deviation %.2g.", *facts["diversity_by_nearest_reference"])
+    if "clip_score" in facts:
+        logger.info("CLIP score of '%s': %.1f of 100, %d images.", options.prompt, facts["clip_score"], options.count)
+
+
+def _tell_source(facts: dict[str, Any]) -> None:
+    before = facts["source_diversity"]
+    logger.info("The source's diversity is %.3g at the same seeds: %.0f%% of it is left.", before, 100 * facts["diversity"] / before)

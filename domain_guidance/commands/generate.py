@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import re
-from collections.abc import Iterator, Sequence
-from math import ceil, sqrt
+from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
@@ -14,9 +13,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..generators import Eg3dGenerator, Generator, Noise, build_generator, latents, open_generator_file
-from ..generators.drawing import one_hot
+from ..generators import Eg3dGenerator, Generator, Noise, build_generator, open_generator_file
+from ..generators.drawing import Drawing
 from ..pixels import as_picture
+from ..report import mosaic
 from .interrupts import Check
 from .views import add_view_options, check_view_options, draw_views, write_mesh
 
@@ -51,12 +51,14 @@ def seeds(text: str) -> list[int]:
 
 def generate(options: argparse.Namespace, check: Check) -> None:
     """Draw as the options say. check: called between pictures. Raises GeneratorFileError or ValueError with one sentence."""
+    check_out(options.out)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = build_generator(open_generator_file(options.file)).to(device)
     check_view_options(options, generator)
     drawn = []
     for seed in options.seeds:
-        for name, image in _images(generator, seed, options):
+        drawing = Drawing(seed, truncation=options.truncation, cutoff=options.cutoff, label=options.label)
+        for name, image in _images(generator, drawing, options):
             check()
             if options.out.suffix.lower() == ".png":
                 drawn.append(as_picture(image))
@@ -64,34 +66,31 @@ def generate(options: argparse.Namespace, check: Check) -> None:
                 options.out.mkdir(parents=True, exist_ok=True)
                 _save(as_picture(image), options.out / f"seed{seed:06d}{name}.png")
         if options.mesh:
-            write_mesh(generator, seed, options, options.out / f"seed{seed:06d}.ply")
+            write_mesh(generator, drawing, options, options.out / f"seed{seed:06d}.ply", check)
     if drawn:
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        _save(_grid(drawn), options.out)
+        _save(mosaic(drawn, gap=0), options.out)
 
 
-def _images(generator: Generator | Eg3dGenerator, seed: int, options: argparse.Namespace) -> Iterator[tuple[str, Tensor]]:
+def check_out(out: Path) -> None:
+    """Raises ValueError for a picture of another format, of whose name there would else be a folder."""
+    if out.suffix.lower() not in ("", ".png") and not out.is_dir():
+        raise ValueError(f"--out is '{out.name}': name a .png for one picture of all, or a folder that is there or has no dot in its name.")
+
+
+def _images(generator: Generator | Eg3dGenerator, drawing: Drawing, options: argparse.Namespace) -> Iterator[tuple[str, Tensor]]:
     """What a seed gives, by what is added to its name."""
     if isinstance(generator, Eg3dGenerator):
-        yield from draw_views(generator, seed, options)
+        yield from draw_views(generator, drawing, options)
     else:
-        yield "", draw(generator, seed, one_hot(options.label, generator), options)
+        yield "", draw(generator, drawing, options.noise)
 
 
 @torch.no_grad()
-def draw(generator: Generator, seed: int, labels: Tensor | None, options: argparse.Namespace) -> Tensor:
+def draw(generator: Generator, drawing: Drawing, noise: Noise) -> Tensor:
     """One image [3, R, R]. One at a time, so that neighbours in a batch cannot change a digit of it."""
-    z = latents([seed], generator.config.z_dim).to(generator.mapping.w_avg)
-    random = torch.Generator().manual_seed(seed % 2**63)
-    return generator(z, labels, psi=options.truncation, cutoff=options.cutoff, noise=options.noise, generator=random)[0]
-
-
-def _grid(pictures: Sequence[Image.Image]) -> Image.Image:
-    columns, side = ceil(sqrt(len(pictures))), pictures[0].width
-    canvas = Image.new("RGB", (columns * side, ceil(len(pictures) / columns) * side))
-    for index, picture in enumerate(pictures):
-        canvas.paste(picture, (index % columns * side, index // columns * side))
-    return canvas
+    random = torch.Generator().manual_seed(drawing.noise_seed(0))
+    return generator.synthesis(drawing.styles(generator), noise=noise, generator=random)[0]
 
 
 def _save(picture: Image.Image, path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from math import prod, radians
 from pathlib import Path
 
@@ -13,8 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..generators import Eg3dGenerator, Generator, latents
-from ..generators.eg3d import Mesh, Rendering, depth_picture, extract_mesh, grid, normals, orbit
+from ..generators import Eg3dGenerator, Generator
+from ..generators.drawing import Drawing
+from ..generators.eg3d import Mesh, depth_picture, extract_mesh, grid, normals, orbit
+from .interrupts import Check
 
 MAX_VIEWS = 10_000
 MAX_GRID = 512  # points of a mesh's grid in each direction
@@ -61,18 +62,18 @@ def check_view_options(options: argparse.Namespace, generator: Generator | Eg3dG
     if options.mesh is not None and not 2 <= options.mesh <= MAX_GRID:
         raise ValueError(f"--mesh is {options.mesh}: give the points of its grid in each direction, 2 to {MAX_GRID}.")
     beside = [name for name in ("depth", "normals", "mesh") if name in given]
-    if beside and options.out.suffix:
+    if beside and options.out.suffix.lower() == ".png":
         raise ValueError(f"--{beside[0]} writes files beside the pictures: give a folder as --out.")
 
 
 @torch.no_grad()
-def draw_views(generator: Eg3dGenerator, seed: int, options: argparse.Namespace) -> Iterator[tuple[str, Tensor]]:
+def draw_views(generator: Eg3dGenerator, drawing: Drawing, options: argparse.Namespace) -> Iterator[tuple[str, Tensor]]:
     """What is added to the seed's name, and a picture [3, H, W] in [-1, 1]: all views of one seed, with what is to lie beside them."""
     several = options.camera is not None and len(options.camera) > 1
     cameras = generator.cameras(options.camera)
-    rendering = _rendering(generator.config.rendering, options)
-    random = torch.Generator().manual_seed(seed % 2**63)
-    views = generator.views(_styles(generator, seed, options), cameras, noise=options.noise, generator=random, rendering=rendering)
+    rendering = generator.config.rendering.at(options.rays, options.samples)
+    random = torch.Generator().manual_seed(drawing.noise_seed(0))
+    views = generator.views(drawing.styles(generator), cameras, noise=options.noise, generator=random, rendering=rendering)
     for number, (view, camera) in enumerate(zip(views, cameras)):
         name = f"-{number:04d}" if several else ""
         yield name, view.image[0]
@@ -83,10 +84,10 @@ def draw_views(generator: Eg3dGenerator, seed: int, options: argparse.Namespace)
 
 
 @torch.no_grad()
-def write_mesh(generator: Eg3dGenerator, seed: int, options: argparse.Namespace, path: Path) -> None:
-    """The seed's surface as a .ply file. Raises ValueError if its density is nowhere high enough."""
-    planes = generator.planes(_styles(generator, seed, options), noise="none" if options.noise == "none" else "const")
-    path.write_bytes(ply(extract_mesh(generator, planes, resolution=options.mesh, level=options.density)))
+def write_mesh(generator: Eg3dGenerator, drawing: Drawing, options: argparse.Namespace, path: Path, check: Check) -> None:
+    """The seed's surface as a .ply file. check: called between parts of its grid. Raises ValueError if its density is nowhere high enough."""
+    planes = generator.planes(drawing.styles(generator), noise="none" if options.noise == "none" else "const")
+    path.write_bytes(ply(extract_mesh(generator, planes, resolution=options.mesh, level=options.density, check=check)))
 
 
 def ply(mesh: Mesh) -> bytes:
@@ -99,16 +100,3 @@ def ply(mesh: Mesh) -> bytes:
     head = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}", *places]
     head += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header", ""]
     return "\n".join(head).encode() + vertices.tobytes() + faces.tobytes()
-
-
-def _styles(generator: Eg3dGenerator, seed: int, options: argparse.Namespace) -> Tensor:
-    z = latents([seed], generator.config.z_dim).to(generator.mapping.w_avg)
-    return generator.styles(z, psi=options.truncation, cutoff=options.cutoff)
-
-
-def _rendering(rendering: Rendering, options: argparse.Namespace) -> Rendering:
-    if options.rays is not None:
-        rendering = replace(rendering, resolution=options.rays)
-    if options.samples is not None:
-        rendering = replace(rendering, samples=options.samples, importance_samples=options.samples)
-    return rendering

@@ -3,7 +3,7 @@
 from .clip_score import clip_score
 from .comparison import Comparison, compare, write_json
 from .embedding import Embedded, Encoder, centre_square, embed
-from .fidelity import frechet_distance, inception_features
+from .fidelity import frechet_distance, inception_features, load_inception
 from .kernel_distance import Estimate, cmmd, gaussian, kid, polynomial, split_half, squared_mmd
 from .measures import Measures, as_json, measure
 from .memorisation import Memorisation, memorisation
@@ -35,6 +35,7 @@ __all__ = [
     "grouped_diversity",
     "inception_features",
     "kid",
+    "load_inception",
     "measure",
     "memorisation",
     "nearest",

@@ -46,8 +46,8 @@ def compare(
 ) -> Comparison:
     """Compare pictures with a reference.
 
-    done: told how many pictures of both sets were read so far; check: called between the measures; both may raise. device: of the
-    measures' arithmetic, float64. Raises ValueError, one sentence, for fewer than 2 pictures of either.
+    done: told how many pictures of both sets were read so far; check: called between the measures, see `measure`; both may raise.
+    device: of the measures' arithmetic, float64. Raises ValueError, one sentence, for fewer than 2 pictures of either.
     """
     ours = embed(samples, encoder, batch_size=batch_size, done=done)
     theirs = embed(reference, encoder, batch_size=batch_size, done=lambda count: done(len(samples) + count))

@@ -34,15 +34,34 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
     return fid_statistics_to_metric(*statistics, verbose=False)[KEY_METRIC_FID]
 
 
-@torch.no_grad()
-def inception_features(source: ImageSource, weights: str | os.PathLike, device: torch.device, check: Callable[[], None]) -> Tensor:
-    """FID's features [N, 2048] of all readable pictures of a source, each resized as its original did. Nothing is downloaded.
+def load_inception(weights: str | os.PathLike) -> nn.Module:
+    """FID's network, on the CPU, its weights read without running anything of their file, which torch-fidelity itself would do.
 
-    weights: the file of torch-fidelity's InceptionV3. check: called before each picture; it may raise. Raises ValueError where
-    torch-fidelity is not installed or the file is something else.
+    weights: the file of torch-fidelity's InceptionV3. Nothing is downloaded. Raises ValueError where torch-fidelity is not installed
+    or the file is something else.
     """
     _check_installed()
-    network, features = _inception(Path(weights)).to(device), []
+    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+    path = Path(weights)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        with tempfile.TemporaryDirectory() as folder:
+            copy = os.path.join(folder, "weights.pth")
+            torch.save(state, copy)
+            return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=copy)
+    except (OSError, RuntimeError, pickle.UnpicklingError, TypeError) as error:
+        raise ValueError(f"'{path.name}' does not hold torch-fidelity's InceptionV3 weights: give the file that it downloads.") from error
+
+
+@torch.no_grad()
+def inception_features(source: ImageSource, network: nn.Module, device: torch.device, check: Callable[[], None]) -> Tensor:
+    """FID's features [N, 2048] of all readable pictures of a source, each resized as its original did.
+
+    network: see `load_inception`; it is moved to the device. check: called before each picture; it may raise. Raises ValueError
+    where no picture can be read.
+    """
+    network, features = network.to(device), []
     for index in range(len(source)):
         check()
         try:
@@ -54,20 +73,6 @@ def inception_features(source: ImageSource, weights: str | os.PathLike, device: 
     if not features:
         raise ValueError(f"None of the {len(source)} images can be read: look into the log for the reasons.")
     return torch.cat(features)
-
-
-def _inception(path: Path) -> nn.Module:
-    """The network with weights that were read without running anything of their file, which torch-fidelity itself would do."""
-    from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
-
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        with tempfile.TemporaryDirectory() as folder:
-            copy = os.path.join(folder, "weights.pth")
-            torch.save(state, copy)
-            return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=copy)
-    except (OSError, RuntimeError, pickle.UnpicklingError, TypeError) as error:
-        raise ValueError(f"'{path.name}' does not hold torch-fidelity's InceptionV3 weights: give the file that it downloads.") from error
 
 
 def _check_installed() -> None:

@@ -14,18 +14,20 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 BLOCK = 2048  # rows of a block of the kernel matrix
+FEWEST_HALVES = 4  # images: of fewer, neither halves nor draws with replacement show how they vary
 CMMD_SIGMA, CMMD_SCALE = 10.0, 1000.0
 
 Kernel = Callable[[Tensor, Tensor], Tensor]
+Check = Callable[[], None]
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value, and the ends of its confidence interval."""
+    """A value, and the ends of its confidence interval, both None where there are too few images for one."""
 
     value: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
 
 
 def polynomial(a: Tensor, b: Tensor) -> Tensor:
@@ -55,51 +57,65 @@ def squared_mmd(kernel: Kernel, x: Tensor, y: Tensor, *, unbiased: bool) -> floa
     return distance(kernel, x, y, _ones(x), _ones(y)).item()
 
 
-def kid(x: Tensor, y: Tensor, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0) -> Estimate:
+def kid(
+    x: Tensor, y: Tensor, *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0, check: Check = lambda: None
+) -> Estimate:
     """The kernel distance of KID (arXiv 1801.01401): unbiased squared MMD under `polynomial`, of all images at once.
 
     The interval is of the bootstrap's percentiles [choice]: both sets are drawn anew, with replacement, `resamples` times; an
     image that is drawn twice is never compared with itself. So it tells how far another draw of as many images may lie. Where
     the two distributions are equal it is too wide, by up to the root of 3; far apart and with few dozens of images, a little too
-    narrow. Value and interval are independent of the order of the images. Raises ValueError for fewer than 2 images.
+    narrow. Fewer than 4 images of either set have none. Value and interval are independent of the order of the images. check:
+    called between blocks of the arithmetic; it may raise. Raises ValueError for fewer than 2 images.
     """
-    _check(x, y)
+    if min(len(x), len(y)) < FEWEST_HALVES:
+        return Estimate(squared_mmd(polynomial, x, y, unbiased=True), None, None)
     x, y = _in_order(x), _in_order(y)
     generator = torch.Generator().manual_seed(seed)
-    weights = [torch.cat((_ones(features), _drawn(len(features), resamples, generator).to(features.device)), dim=1) for features in (x, y)]
-    value, drawn = _unbiased(polynomial, x, y, *weights).split((1, resamples))
+    weights = [_ones_and_drawn(len(features), resamples, generator, check).to(features.device) for features in (x, y)]
+    value, drawn = _unbiased(_heeding(check, polynomial), x, y, *weights).split((1, resamples))
     tail = (1 - confidence) / 2
     # Of very few images one may be all that is drawn, which leaves no pair.
     low, high = drawn[drawn.isfinite()].quantile(torch.tensor([tail, 1 - tail]).to(value)).tolist()
     return Estimate(value.item(), low, high)
 
 
-def split_half(x: Tensor, *, splits: int = 200, confidence: float = 0.95, seed: int = 0) -> float:
+def split_half(x: Tensor, *, splits: int = 200, confidence: float = 0.95, seed: int = 0, check: Check = lambda: None) -> float:
     """How far two random halves of one set lie apart under `kid`: the |distance| that `confidence` of the splits stay below.
 
-    A distance to this set is worth mentioning where it is larger [choice]. Raises ValueError for fewer than 4 images.
+    A distance to this set is worth mentioning where it is larger [choice]. check: see `kid`. Raises ValueError for fewer than 4 images.
     """
-    if len(x) < 4:
-        raise ValueError(f"The set has {len(x)} images: give at least 4 to compare halves of it.")
+    if len(x) < FEWEST_HALVES:
+        raise ValueError(f"The set has {len(x)} images: give at least {FEWEST_HALVES} to compare halves of it.")
     x = _in_order(x)
     generator = torch.Generator().manual_seed(seed)
     ranks = torch.rand(len(x), splits, generator=generator).argsort(0).argsort(0)
     first = (ranks < len(x) // 2).to(torch.float64).to(x.device)
     second = (ranks >= len(x) - len(x) // 2).to(first)
-    half, sums = len(x) // 2, _sums_within(polynomial, x, torch.cat((first, second, first), 1), torch.cat((first, second, second), 1))
-    one, other, cross = sums.split(splits)
+    half, kernel = len(x) // 2, _heeding(check, polynomial)
+    one, other, cross = _sums_within(kernel, x, torch.cat((first, second, first), 1), torch.cat((first, second, second), 1)).split(splits)
     distances = (one + other) / (half * (half - 1)) - 2 * cross / half**2
     return distances.abs().quantile(confidence).item()
 
 
-def cmmd(x: Tensor, y: Tensor) -> float:
+def cmmd(x: Tensor, y: Tensor, *, check: Check = lambda: None) -> float:
     """CMMD (Jayasumana et al. 2024, arXiv 2401.09603): 1000 times the squared MMD of unit CLIP embeddings, Gaussian kernel, sigma 10.
 
     Biased, as their release computes it: exactly 0 for a set with itself. Features are brought to length 1 here. Only those of
-    CLIP ViT-L/14 at 336 px give values to compare with theirs. Raises ValueError for fewer than 2 images.
+    CLIP ViT-L/14 at 336 px give values to compare with theirs. check: see `kid`. Raises ValueError for fewer than 2 images.
     """
     x, y = (normalize(features.double(), dim=1) for features in (x, y))
-    return CMMD_SCALE * squared_mmd(gaussian(CMMD_SIGMA), x, y, unbiased=False)
+    return CMMD_SCALE * squared_mmd(_heeding(check, gaussian(CMMD_SIGMA)), x, y, unbiased=False)
+
+
+def _heeding(check: Check, kernel: Kernel) -> Kernel:
+    """The kernel, with a check before each of its blocks."""
+
+    def heeding(a: Tensor, b: Tensor) -> Tensor:
+        check()
+        return kernel(a, b)
+
+    return heeding
 
 
 def _unbiased(kernel: Kernel, x: Tensor, y: Tensor, in_x: Tensor, in_y: Tensor) -> Tensor:
@@ -115,7 +131,7 @@ def _biased(kernel: Kernel, x: Tensor, y: Tensor, in_x: Tensor, in_y: Tensor) ->
 
 def _within(kernel: Kernel, x: Tensor, weights: Tensor) -> Tensor:
     """[R], the mean over pairs of two different images of one set."""
-    pairs = weights.sum(0).square() - weights.square().sum(0)
+    pairs = weights.sum(0).square() - sum(rows.square().sum(0) for rows in weights.split(BLOCK))
     return _sums_within(kernel, x, weights, weights) / pairs
 
 
@@ -145,10 +161,19 @@ def _sums_within(kernel: Kernel, x: Tensor, in_a: Tensor, in_b: Tensor) -> Tenso
     return total
 
 
-def _drawn(count: int, resamples: int, generator: torch.Generator) -> Tensor:
-    """[count, resamples], how often each of `count` images comes up in as many draws."""
-    drawn = torch.randint(count, (count, resamples), generator=generator)
-    return torch.zeros(count, resamples, dtype=torch.float64).scatter_add_(0, drawn, torch.ones(count, resamples, dtype=torch.float64))
+def _ones_and_drawn(count: int, resamples: int, generator: torch.Generator, check: Check) -> Tensor:
+    """[count, 1 + resamples]: ones, then how often each of `count` images comes up in as many draws.
+
+    Drawn in blocks, for the draws take as much memory as the result.
+    """
+    weights = torch.zeros(count, 1 + resamples, dtype=torch.float64)
+    weights[:, 0] = 1
+    one = torch.ones((), dtype=torch.float64)
+    for top in range(0, count, BLOCK):
+        check()
+        drawn = torch.randint(count, (min(BLOCK, count - top), resamples), generator=generator)
+        weights[:, 1:].scatter_add_(0, drawn, one.expand_as(drawn))
+    return weights
 
 
 def _ones(features: Tensor) -> Tensor:

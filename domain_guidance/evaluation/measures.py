@@ -10,12 +10,11 @@ from typing import Any
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from .kernel_distance import Estimate, cmmd, kid, split_half
+from .kernel_distance import FEWEST_HALVES, Estimate, cmmd, kid, split_half
 from .memorisation import Memorisation, memorisation
 from .neighbours import Nearest, PrecisionRecall, diversity, nearest, nearest_other, precision_recall
 
 FEWEST = 2
-FEWEST_HALVES = 4
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class Measures:
 
     @property
     def differs(self) -> bool | None:
-        """Whether the kernel distance is larger than what two halves of the reference show; None where they cannot be made."""
-        return None if self.halves is None else self.kid.low > self.halves
+        """Whether the kernel distance is larger than what two halves of the reference show; None where it or they have too few images."""
+        return None if self.halves is None or self.kid.low is None else self.kid.low > self.halves
 
     def closest(self, count: int) -> list[int]:
         """The samples that lie nearest to a reference image, the nearest first, none of the same reference image twice."""
@@ -61,7 +60,8 @@ def measure(
     """Every measure of CLIP embeddings [N, D] against [M, D], whatever their length: they are brought to length 1.
 
     For the kernel distance they get length sqrt(D), so that its kernel is (cos + 1)^3 for every encoder [choice]. check: called
-    between the measures; it may raise. Raises ValueError for fewer than 2 images or for embeddings of two encoders.
+    between the measures, and between blocks of the distances; it may raise. Raises ValueError for fewer than 2 images or for
+    embeddings of two encoders.
     """
     if min(len(samples), len(reference)) < FEWEST or samples.shape[1] != reference.shape[1]:
         raise ValueError(
@@ -80,9 +80,9 @@ def measure(
     return Measures(
         samples=len(ours),
         references=len(theirs),
-        kid=checked(kid(scale * ours, scale * theirs, seed=seed)),
-        halves=checked(split_half(scale * theirs, seed=seed)) if len(theirs) >= FEWEST_HALVES else None,
-        cmmd=checked(cmmd(ours, theirs)),
+        kid=checked(kid(scale * ours, scale * theirs, seed=seed, check=check)),
+        halves=checked(split_half(scale * theirs, seed=seed, check=check)) if len(theirs) >= FEWEST_HALVES else None,
+        cmmd=checked(cmmd(ours, theirs, check=check)),
         neighbours=neighbours,
         precision_recall=checked(precision_recall(ours, theirs, neighbours)) if few > neighbours else None,
         diversity=checked(diversity(ours)),

@@ -21,17 +21,18 @@ Place = Callable[[float], float]
 
 
 def draw_distance(measures: Measures, width: int, height: int) -> Image.Image:
-    """The kernel distance and its interval, over what two halves of the reference show."""
+    """The kernel distance, and its interval where it has one, over what two halves of the reference show."""
     kid, halves = measures.kid, measures.halves or 0.0
-    ticks = round_ticks(min(0.0, -halves, kid.low), max(halves, kid.high, 1e-6))
+    ends = [] if kid.low is None else [kid.low, kid.high]
+    ticks = round_ticks(min(0.0, -halves, kid.value, *ends), max(halves, kid.value, *ends, 1e-6))
     canvas, draw, place = _panel("Distance to the reference (KID)", "0 is none", ticks, width, height, LEFT)
     middle = (TOP + height - BOTTOM) / 2
     if halves:
         draw.rectangle([place(-halves), TOP + 44, place(halves), height - BOTTOM - 1], SHADE)
         draw.text((width - RIGHT, TOP + 26), "shaded: halves of the reference", QUIET, font(TEXT), anchor="rm")
     _draw_ticks(draw, ticks, place, height, f"{{:{_decimals(ticks)}}}".format)
-    draw.line([(place(kid.low), middle + 30), (place(kid.high), middle + 30)], IMAGES, 3)
-    for end in (kid.low, kid.high):
+    draw.line([(place(end), middle + 30) for end in ends], IMAGES, 3)
+    for end in ends:
         draw.line([(place(end), middle + 20), (place(end), middle + 40)], IMAGES, 3)
     x = place(kid.value)
     draw.ellipse([x - 7, middle + 23, x + 7, middle + 37], IMAGES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from .kernel_distance import FEWEST_HALVES, Estimate
 from .measures import Measures
 from .memorisation import describe as describe_memorisation
 
@@ -19,7 +20,7 @@ def describe(measures: Measures, encoder: str) -> str:
 def statements(measures: Measures) -> Iterator[str]:
     """Distance, precision and recall, diversity, memorisation."""
     kid = measures.kid
-    yield f"Distance (KID) {kid.value:.3g}, 95% interval {kid.low:.3g} to {kid.high:.3g}; 0 is no distance.{_halves(measures)}"
+    yield f"Distance (KID) {kid.value:.3g}, {_interval(kid)}; 0 is no distance.{_halves(measures)}"
     yield f"CMMD {measures.cmmd:.3g}; 0 is no distance, and it has no interval."
     if measures.precision_recall is not None:
         found = measures.precision_recall
@@ -43,8 +44,12 @@ def warnings(measures: Measures) -> Iterator[str]:
         yield "Precision and recall depend on both numbers of images: compare runs that have the same."
 
 
+def _interval(kid: Estimate) -> str:
+    return f"no interval with fewer than {FEWEST_HALVES} images" if kid.low is None else f"95% interval {kid.low:.3g} to {kid.high:.3g}"
+
+
 def _halves(measures: Measures) -> str:
     if measures.halves is None:
         return ""
-    verdict = "The images differ from the reference" if measures.differs else "No difference to the reference can be told"
-    return f" Two halves of the reference are up to {measures.halves:.2g} apart. {verdict}."
+    verdicts = {None: "", True: " The images differ from the reference.", False: " No difference to the reference can be told."}
+    return f" Two halves of the reference are up to {measures.halves:.2g} apart.{verdicts[measures.differs]}"

@@ -37,10 +37,10 @@ def axes_grid(cells: Sequence[Sequence[Image.Image | None]], columns: Sequence[s
     return canvas
 
 
-def mosaic(pictures: Sequence[Image.Image]) -> Image.Image:
-    """Pictures of one size as one, in rows of nearly a square."""
+def mosaic(pictures: Sequence[Image.Image], gap: int | None = None) -> Image.Image:
+    """Pictures of one size as one, in rows of nearly a square. gap: pixels between them, about a sixty-fourth of a picture by default."""
     width, height = pictures[0].size
-    gap, across = (max(1, width // 64), math.ceil(math.sqrt(len(pictures)))) if len(pictures) > 1 else (0, 1)
+    gap, across = max(1, width // 64) if gap is None else gap, math.ceil(math.sqrt(len(pictures)))
     down = math.ceil(len(pictures) / across)
     canvas = Image.new("RGB", (across * (width + gap) - gap, down * (height + gap) - gap), PAPER)
     for number, picture in enumerate(pictures):

@@ -54,6 +54,15 @@ def test_pictures_of_the_toy_world_are_measured_drawn_and_written(host, output):
     assert len(facts["nearest"]) == 24 and facts["nearest"][0]["image"] == "image 1 of the batch"
 
 
+def test_of_two_pictures_the_distance_is_told_without_an_interval(host, output):
+    name, folder = output
+    graph, node = evaluation(save_name=name)
+    graph[node.id]["inputs"]["images"] = graph.add("ImageFromBatch", image=graph[node.id]["inputs"]["images"], batch_index=0, length=2)[0]
+    assert "no interval with fewer than 4 images; 0 is no distance." in host.value(graph, node[0])
+    kid = written(folder, f"{name}.json")["kid"]
+    assert kid["low"] is kid["high"] is None and isinstance(kid["value"], float)
+
+
 def test_the_features_are_the_hosts_image_embeddings(host):
     """Whatever the pictures' shape, and in whichever batch they are seen."""
     library, encoder_of = host.library("domain_guidance.evaluation"), host.library("nodes.comfy_host.evaluation").HostEncoder

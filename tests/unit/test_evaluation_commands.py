@@ -56,6 +56,11 @@ def evaluate_generator(place, *words):
     return main(["evaluate-generator", str(place / "adapted.safetensors"), "--reference", str(place / "reference"), "--clip", str(place / "clip"), *map(str, words)])
 
 
+@pytest.fixture
+def encodes_nothing(monkeypatch):
+    monkeypatch.setattr(ClipFolder, "__call__", lambda *_: pytest.fail("a picture was encoded"))
+
+
 def test_evaluate_says_the_measures_and_writes_numbers_and_plot(place, tmp_path, said):
     assert evaluate(place, "--out", tmp_path / "new" / "facts.json", "--plot", tmp_path / "other" / "plot.png") == 0
     facts = json.loads((tmp_path / "new" / "facts.json").read_text(encoding="utf-8"))
@@ -147,7 +152,12 @@ def test_options_that_make_no_sense_are_refused(place, said, words, said_of_it):
 def test_a_result_that_cannot_be_written_is_named(place, tmp_path, said):
     (tmp_path / "taken").write_text("a file, not a folder")
     assert evaluate(place, "--out", tmp_path / "taken" / "facts.json") == 1
-    assert "cannot be written" in said.text
+    assert f"'{tmp_path / 'taken'}' cannot be read or written (File exists)" in said.text
+
+
+def test_a_plot_of_another_format_is_refused_before_anything_is_measured(place, tmp_path, said, encodes_nothing):
+    assert evaluate(place, "--plot", tmp_path / "plot.jpg") == 1
+    assert "--plot is 'plot.jpg', expected the name of a .png file." in said.text
 
 
 def test_a_stop_is_heard_between_batches(place, monkeypatch):
@@ -223,6 +233,31 @@ def test_a_class_is_drawn_where_the_generator_knows_it(place, tmp_path, said):
     assert "The label 1 is given and the generator has no classes" in said.text
 
 
+@pytest.mark.parametrize("source, message", [
+    ("missing.safetensors", "no generator file 'missing.safetensors'"), ("classes.safetensors", "The label 2 is given and the generator has classes 0 to 1"),
+])  # fmt: skip
+def test_a_source_that_cannot_be_drawn_from_is_refused_before_anything_is_drawn(place, tmp_path, said, encodes_nothing, source, message):
+    for name, classes in (("adapted.safetensors", 3), ("classes.safetensors", 2)):
+        config = GeneratorConfig(32, (8, 8, 8, 8), z_dim=8, w_dim=8, c_dim=classes, mapping_layers=2)
+        write_generator_file(tmp_path / name, Generator(config).state_dict(), GeneratorCard(config))
+    words = ["--reference", place / "reference", "--clip", place / "clip", "--label", 2, "--source", tmp_path / source]
+    assert main([*map(str, ["evaluate-generator", tmp_path / "adapted.safetensors", *words])]) == 1
+    assert message in said.text
+
+
+def test_what_is_measured_is_kept_where_the_source_is_given_up(place, tmp_path, said, monkeypatch):
+    from domain_guidance.commands import evaluate_generator as command
+
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "embed", stopped)
+    assert evaluate_generator(place, "--count", 8, "--groups", 2, "--source", place / "source.safetensors", "--out", tmp_path / "f.json") == 130
+    facts = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))
+    assert facts["images"] == 8 and len(facts["diversity_in_groups"]) == 2 and "source_diversity" not in facts
+    assert "8 images against 24" in said.text and "Diversity in 2 groups" in said.text
+
+
 @pytest.mark.parametrize("words", [("--count", 1), ("--groups", 0), ("--count", 8, "--groups", 5)], ids=str)
 def test_counts_and_groups_that_leave_no_pairs_are_refused(place, said, words):
     assert evaluate_generator(place, *words) == 1
@@ -232,12 +267,50 @@ def test_counts_and_groups_that_leave_no_pairs_are_refused(place, said, words):
 # --- FID -------------------------------------------------------------------------------------------------------------
 
 
-def test_fid_without_torch_fidelity_says_what_to_do(place, said, monkeypatch):
+def test_fid_without_torch_fidelity_says_what_to_do_before_anything_is_measured(place, said, monkeypatch, encodes_nothing):
     from domain_guidance.evaluation import fidelity
 
     monkeypatch.setattr(fidelity, "find_spec", lambda name: None)
-    assert evaluate(place, "--inception", place / "weights.pth") == 1
-    assert "needs the package torch-fidelity, which is not installed: install it, or leave the option off" in said.text
+    for command in (evaluate, evaluate_generator):
+        said.clear()
+        assert command(place, "--inception", place / "weights.pth") == 1
+        assert "needs the package torch-fidelity, which is not installed: install it, or leave the option off" in said.text
+
+
+@pytest.mark.parametrize("command", [evaluate, evaluate_generator])
+def test_what_is_measured_is_said_and_written_before_fid_which_is_added(place, tmp_path, said, monkeypatch, command):
+    from domain_guidance.commands import evaluate as module
+
+    out = tmp_path / "f.json"
+    words = ("--inception", "w.pth", "--out", out, *(("--count", 8, "--groups", 2) if command is evaluate_generator else ()))
+    before, features = [], torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
+
+    def read(source, network, device, check):
+        before.append(json.loads(out.read_text(encoding="utf-8")))
+        assert " of the reference, seen by clip." in said.text
+        check()
+        return features[: 8 if len(before) == 1 else 9]
+
+    monkeypatch.setattr(module, "load_inception", lambda weights: torch.nn.Identity())
+    monkeypatch.setattr(module, "inception_features", read)
+    monkeypatch.setattr(module, "frechet_distance", lambda ours, theirs: 1.25)
+    assert command(place, *words) == 0
+    found = {"fid": 1.25, "fid_images": 8, "fid_reference_images": 9}
+    assert json.loads(out.read_text(encoding="utf-8")) == before[0] | found and not before[0].keys() & found.keys()
+    assert "FID 1.25 from 8 and 9 images" in said.text
+
+
+def test_an_interrupt_during_fid_keeps_what_is_measured(place, tmp_path, said, monkeypatch):
+    from domain_guidance.commands import evaluate as module
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "load_inception", lambda weights: torch.nn.Identity())
+    monkeypatch.setattr(module, "inception_features", stopped)
+    assert evaluate(place, "--inception", "w.pth", "--out", tmp_path / "f.json", "--plot", tmp_path / "plot.png") == 130
+    assert json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))["images"] == 30 and (tmp_path / "plot.png").exists()
+    assert "30 images against 24" in said.text
 
 
 @pytest.fixture(scope="module")
@@ -257,17 +330,17 @@ def inception(place):
 
 
 def test_fid_is_said_with_its_numbers_of_images(place, tmp_path, said, inception):
-    from domain_guidance.evaluation import frechet_distance, inception_features
+    from domain_guidance.evaluation import frechet_distance, inception_features, load_inception
 
     assert evaluate(place, "--inception", inception, "--out", tmp_path / "f.json") == 0
     facts = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))
     assert (facts["fid_images"], facts["fid_reference_images"]) == (30, 24)
     assert "from 30 and 24 images" in said.text
-    ours, theirs = (inception_features(FolderImages(place / name), inception, CPU, lambda: None) for name in ("images", "reference"))
+    ours, theirs = (inception_features(FolderImages(place / name), load_inception(inception), CPU, lambda: None) for name in ("images", "reference"))
     assert ours.shape == (30, 2048) and facts["fid"] == pytest.approx(frechet_distance(ours, theirs), rel=1e-4)
 
 
-def test_other_weights_and_pickles_that_would_run_something_are_refused(place, tmp_path, said):
+def test_other_weights_and_pickles_that_would_run_something_are_refused_before_anything_is_measured(place, tmp_path, said, encodes_nothing):
     pytest.importorskip("torch_fidelity")
     torch.save({"weight": torch.zeros(2)}, tmp_path / "other.pth")
 

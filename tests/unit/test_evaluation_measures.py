@@ -2,10 +2,12 @@
 
 import itertools
 import math
+import weakref
 
 import numpy as np
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from domain_guidance.evaluation import (
     clip_score,
@@ -126,18 +128,18 @@ def test_the_interval_of_equal_distributions_errs_on_the_wide_side():
 
 
 def test_the_widest_interval_ends_at_the_extremes_of_all_possible_draws():
-    """Of three images there are 27 draws; an image that comes twice is not compared with itself, and one that comes thrice has no pair."""
-    x, y = normal(0, 3, 2).tolist(), normal(1, 3, 2, mean=1.0).tolist()
+    """Of four images there are 256 draws; an image that comes twice is not compared with itself, and one that comes four times has no pair."""
+    x, y = normal(0, 4, 2).tolist(), normal(1, 4, 2, mean=1.0).tolist()
 
     def within(rows, draw):
         values = [cubic(rows[i], rows[j]) for i in draw for j in draw if i != j]
         return sum(values) / len(values)
 
-    draws = [draw for draw in itertools.product(range(3), repeat=3) if len(set(draw)) > 1]
+    draws = [draw for draw in itertools.combinations_with_replacement(range(4), 4) if len(set(draw)) > 1]
     values = [
-        within(x, a) + within(y, b) - 2 * sum(cubic(x[i], y[j]) for i in a for j in b) / 9 for a, b in itertools.product(draws, draws)
+        within(x, a) + within(y, b) - 2 * sum(cubic(x[i], y[j]) for i in a for j in b) / 16 for a, b in itertools.product(draws, draws)
     ]
-    found = kid(torch.tensor(x), torch.tensor(y), confidence=1.0, resamples=8000)
+    found = kid(torch.tensor(x), torch.tensor(y), confidence=1.0, resamples=40000)
     assert (found.low, found.high) == pytest.approx((min(values), max(values)))
 
 
@@ -150,9 +152,102 @@ def test_a_seed_gives_the_interval_again_and_a_narrower_one_has_less_confidence(
     assert wide.low < narrow.low < narrow.value < narrow.high < wide.high
 
 
-def test_two_images_of_each_still_have_an_interval():
-    found = kid(normal(0, 2, 4), normal(1, 2, 4))
-    assert all(map(math.isfinite, (found.value, found.low, found.high)))
+@pytest.mark.parametrize("ours, theirs", [(2, 2), (2, 60), (3, 60), (60, 3)])
+def test_of_two_or_three_images_there_is_a_value_and_no_interval(ours, theirs):
+    """Only those draws have a value in which two different images come up: of two images, nearly none that differ from the set."""
+    x, y = normal(0, ours, 4), normal(1, theirs, 4, mean=3.0)
+    found = kid(x, y)
+    assert found.value == pytest.approx(squared_mmd(polynomial, x, y, unbiased=True)) and found.low is found.high is None
+    measures = measure(x, y)
+    assert measures.differs is None and (measures.halves is None) == (theirs < 4)
+
+
+def test_of_four_images_there_is_an_interval():
+    found = kid(normal(0, 4, 4), normal(1, 4, 4))
+    assert found.low < found.value < found.high
+
+
+@pytest.mark.parametrize("block", [7, 2048])
+def test_the_interval_is_of_both_sets_drawn_anew_in_one_go_whatever_the_blocks(monkeypatch, block):
+    """Drawn whole, counted and summed by hand, so that reports of different days can be compared."""
+    monkeypatch.setattr(kernel_distance, "BLOCK", block)
+    x, y, resamples = normal(0, 40, 8, mean=0.3), normal(1, 53, 8), 100
+    generator = torch.Generator().manual_seed(5)
+    sets, counts = [], []
+    for features in (x, y):
+        sets.append(features[features.sum(1).argsort()])
+        draws = torch.randint(len(features), (len(features), resamples), generator=generator)
+        counts.append(torch.stack([draw.bincount(minlength=len(features)) for draw in draws.T]).double())
+
+    def mean(a, b):
+        kernel = (sets[a] @ sets[b].T / 8 + 1) ** 3
+        pairs = counts[a][:, :, None] * counts[b][:, None] * (1 - torch.eye(len(sets[a])) if a == b else 1.0)
+        return (pairs * kernel).sum((1, 2)) / pairs.sum((1, 2))
+
+    drawn = mean(0, 0) + mean(1, 1) - 2 * mean(0, 1)
+    found = kid(x, y, resamples=resamples, confidence=0.8, seed=5)
+    assert (found.low, found.high) == pytest.approx(drawn.quantile(torch.tensor([0.1, 0.9]).double()).tolist(), rel=1e-12)
+
+
+class Memory(TorchDispatchMode):
+    """The most bytes that tensors which were made within it held at once."""
+
+    def __init__(self):
+        super().__init__()
+        self.held, self.peak = {}, 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        made = function(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, (tuple, list)) else (made,):
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                self.held.setdefault(storage.data_ptr(), [0, storage.nbytes()])[0] += 1
+                weakref.finalize(tensor, self._forget, storage.data_ptr())
+        self.peak = max(self.peak, sum(size for _, size in self.held.values()))
+        return made
+
+    def _forget(self, place):
+        self.held[place][0] -= 1
+        if not self.held[place][0]:
+            del self.held[place]
+
+
+def test_the_bootstrap_holds_each_sets_weights_once(monkeypatch):
+    monkeypatch.setattr(kernel_distance, "BLOCK", 16)
+    x, y, draws = normal(0, 400, 2), normal(1, 400, 2), 500
+    with Memory() as memory:
+        kid(x, y, resamples=draws)
+    assert 800 * (1 + draws) * 8 < memory.peak < 1.2 * 800 * (1 + draws) * 8
+
+
+def test_a_stop_is_heard_within_each_kernel_distance(monkeypatch):
+    monkeypatch.setattr(kernel_distance, "BLOCK", 16)
+    x, y = normal(0, 40, 4), normal(1, 40, 4)
+    distances = [
+        (lambda check: kid(x, y, resamples=3, check=check), 6 + 9 + 6 + 6),  # blocks of both sets' draws, and of the matrix
+        (lambda check: split_half(x, check=check), 6),
+        (lambda check: cmmd(x, y, check=check), 3 * 9),
+    ]
+    for distance, blocks in distances:
+        calls = []
+        distance(lambda: calls.append(1))
+        assert len(calls) == blocks
+        last = len(calls)
+        calls.clear()
+
+        def stop():
+            calls.append(1)
+            if len(calls) == last:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            distance(stop)
+    monkeypatch.setattr(kernel_distance, "BLOCK", 2048)
+    few, many = [], []
+    measure(x, y, check=lambda: few.append(1))
+    monkeypatch.setattr(kernel_distance, "BLOCK", 16)
+    measure(x, y, check=lambda: many.append(1))
+    assert len(many) > len(few) + 20
 
 
 @pytest.mark.parametrize("count", [4, 5])

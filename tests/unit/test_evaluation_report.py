@@ -2,6 +2,7 @@
 
 import json
 import logging
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ import torch
 from PIL import Image
 
 from domain_guidance.data import BatchImages, FolderImages
-from domain_guidance.evaluation import as_json, centre_square, compare, describe, draw_measures, embed, measure, write_json
+from domain_guidance.evaluation import Estimate, as_json, centre_square, compare, describe, draw_measures, embed, measure, write_json
+from domain_guidance.evaluation.panels import IMAGES, draw_distance
 from domain_guidance.evaluation.picture import COLUMNS, Pair
 
 
@@ -131,6 +133,28 @@ def test_the_smallest_sets_still_give_words_a_picture_and_json(ours, theirs):
     measures = measure(normal(0, ours), normal(1, theirs))
     assert describe(measures, "it") and draw_measures(measures, [], "it").width == 1260
     json.dumps(as_json(measures), allow_nan=False)
+
+
+@pytest.mark.parametrize("ours, theirs", [(2, 60), (60, 3)])
+def test_without_an_interval_there_is_the_value_alone_and_no_verdict(ours, theirs):
+    measures = measure(normal(0, ours, mean=3.0), normal(1, theirs))
+    text = describe(measures, "it")
+    assert f"Distance (KID) {measures.kid.value:.3g}, no interval with fewer than 4 images; 0 is no distance." in text
+    assert "The images differ" not in text and "No difference" not in text and ("Two halves" in text) == (theirs == 60)
+    facts = json.loads(json.dumps(as_json(measures), allow_nan=False))
+    assert facts["kid"] == {"value": measures.kid.value, "low": None, "high": None}
+
+
+def test_without_an_interval_the_plot_has_the_dot_alone():
+    """The same value with an interval has a line beside its dot."""
+    measures = measure(normal(0, 60), normal(1, 80))
+    value = measures.kid.value
+    widths = []
+    for estimate in (Estimate(value, value - 0.3, value + 0.3), Estimate(value, None, None)):
+        plot = np.asarray(draw_distance(replace(measures, kid=estimate), 420, 250)).astype(int)
+        columns = np.nonzero((plot == IMAGES).all(-1))[1]
+        widths.append(columns.max() - columns.min())
+    assert widths[0] > 40 and 10 <= widths[1] <= 16
 
 
 def test_pictures_that_are_all_alike_are_no_error():
