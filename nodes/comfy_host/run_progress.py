@@ -50,7 +50,11 @@ class RunProgress:
 
     def curves(self) -> Image.Image:
         picture = draw_curves(self._files.log)
-        picture.save(self._files.curve)
+        try:
+            picture.save(self._files.curve)
+        except OSError as error:  # of a run that is finished
+            reason = error.strerror or error
+            logging.warning("Domain Guidance: the curves cannot be written to '%s' (%s); the result is complete without them.", self._files.curve, reason)
         return picture
 
     def stopped(self, what: str, left: str) -> None:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from adapt_scenes import Adaptation, register, result_of, state_of, steps_of
 from host_process import PromptError
+from messages import OUT_OF_MEMORY
 from mini_models import trained
 from scenes import assert_one_sentence, build
 
@@ -143,15 +144,16 @@ def test_a_new_version_begins_anew_beside_the_old_one(host, minis, base_director
         assert (base_directory / "output" / "generators" / expected).exists()
 
 
-def test_out_of_memory_is_one_sentence_that_says_what_helps_and_where_the_state_is(host, minis, base_directory, uninterrupted):
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["PyTorch's", "the driver's"])
+def test_out_of_memory_is_one_sentence_that_says_what_helps_and_where_the_state_is(host, minis, base_directory, uninterrupted, error):
     def fail():
-        raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        raise error()
 
-    a = adaptation(minis, "out of memory")
+    a = adaptation(minis, f"out of memory {error.func.__name__}")
     with at_evaluation(4, fail), pytest.raises(PromptError) as caught:
         host.value(a.graph, a.node)
     assert_one_sentence(caught.value.message)
-    assert all(word in caught.value.message for word in ("step 3", "batch_size", "resolution", "out of memory.training"))
+    assert all(word in caught.value.message for word in ("step 3", "batch_size", "resolution", f"{a.name}.training"))
     assert saved_step(a, base_directory) == 3
     host.value(a.graph, a.node)
     assert_equals(a, uninterrupted, base_directory)

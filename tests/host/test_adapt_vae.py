@@ -8,6 +8,7 @@ import torch
 from critics import Critics, Judged
 from probe_nodes import seeded
 from scenes import assert_one_sentence, assert_same
+from small_card import small_card
 
 
 @pytest.fixture(scope="module")
@@ -91,6 +92,62 @@ def test_weights_that_the_host_moved_in_inference_mode_still_let_a_gradient_thro
     with patch.object(comfy.model_patcher.ModelPatcher, "load", load):
         found = judged.ask(critics, judged.scene.model, work)
     assert moved and torch.equal(found, expected)
+
+
+def test_a_vae_that_the_host_left_off_a_small_device_is_on_it_whole_while_it_is_differentiated(host, minis, critics):
+    """What is cast at use is kept for the gradient, and on some devices written over before it."""
+    from comfy.ops import disable_weight_init
+
+    kept_bytes = host.library("domain_guidance.training.activations").activation_bytes
+    judged, mine = Judged(host, minis), []
+    pixels, weight = seeded(5, 1, 3, 64, 64).clamp(-1, 1), seeded(6, 1, 4, 8, 8)
+    made = critics.vae.DifferentiableVae.__init__
+
+    def work(critic):
+        seen = pixels.clone().requires_grad_()
+        network = mine[-1].patcher.model
+        convolutions = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
+        plain = [critics.vae._is_plain(module) for module in convolutions]
+        assert convolutions and {type(module) for module in convolutions} == {disable_weight_init.Conv2d}
+        return torch.autograd.grad(critic.encode(seen), seen, weight)[0], plain, kept_bytes(lambda: critic.encode(seen), network), network.model_lowvram
+
+    with patch.object(critics.vae.DifferentiableVae, "__init__", lambda self, vae: mine.append(self) or made(self, vae)):
+        expected, *_, size, _ = judged.ask(critics, judged.scene.model, work)
+        vae = judged.value(judged.vae)
+        before = {name: (tensor, tensor.clone()) for name, tensor in vae.first_stage_model.state_dict(keep_vars=True).items()}
+        with small_card() as left_off:
+            found, plain, small_size, off = judged.ask(critics, judged.scene.model, work)
+    network = mine[-1].patcher.model
+    assert any(model is network for model in left_off) and len(left_off) == 2, "neither fits"
+    assert torch.equal(found, expected)
+    assert all(plain) and not off and small_size == size
+    assert mine[-1].patcher.loaded_size() == 0 and not any(hasattr(module, "prev_comfy_cast_weights") for module in network.modules())
+    after = vae.first_stage_model.state_dict(keep_vars=True)
+    assert all(after[name] is tensor and torch.equal(tensor, copy) for name, (tensor, copy) in before.items())
+
+
+def test_a_vae_that_is_partly_on_a_small_device_is_brought_to_it_whole(host, critics):
+    """Part of it was moved where nothing can be differentiated, part of it not at all."""
+    vae = kl_vae()
+    mine, pixels, weight = own(critics, vae), 0.5 * seeded(1, 1, 3, 32, 32), seeded(3, 1, 4, 4, 4)
+    network = mine.patcher.model
+    expected = gradient_of(mine, pixels, weight)
+    with torch.inference_mode():
+        mine.patcher.partially_load(torch.device("cpu"), mine.patcher.model_size() // 2)
+        resident = [module for module in network.modules() if getattr(module, "comfy_patched_weights", False)]
+        for module in resident:
+            module._parameters |= {name: torch.nn.Parameter(p.clone(), False) for name, p in module._parameters.items() if p is not None}
+    assert network.model_lowvram and resident
+    mine.settle()
+    assert not network.model_lowvram and mine.patcher.loaded_size() == mine.patcher.model_size()
+    assert not any(p.is_inference() for p in network.parameters())
+    assert all(critics.vae._is_plain(module) for module in network.modules() if isinstance(module, torch.nn.Conv2d))
+    assert torch.equal(gradient_of(mine, pixels, weight), expected)
+
+
+def gradient_of(vae, pixels, weight):
+    seen = pixels.clone().requires_grad_()
+    return torch.autograd.grad(vae.encode(seen), seen, weight)[0]
 
 
 def test_a_vae_in_half_precision_is_differentiated_in_fp32(host, minis, critics):

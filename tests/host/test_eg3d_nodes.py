@@ -3,12 +3,14 @@
 import json
 import struct
 import sys
+from unittest.mock import patch
 
 import numpy as np
 import pytest
 import torch
 
 from host_process import PACK_ROOT, PromptError
+from messages import OUT_OF_MEMORY
 from prompts import Graph
 from scenes import assert_one_sentence
 
@@ -116,6 +118,50 @@ def test_a_mesh_becomes_a_glb_with_its_vertices_faces_and_colours(host, name, ba
     assert len(read["POSITION"]) == len(read["COLOR_0"]) == found.vertices.shape[1] and len(read["indices"]) == 3 * found.faces.shape[1]
     assert np.allclose(read["POSITION"], found.vertices[0].numpy()) and read["indices"].max() == len(read["POSITION"]) - 1
     assert 0 <= read["COLOR_0"].min() and read["COLOR_0"].max() <= 1 and read["COLOR_0"].std() > 0.01
+
+
+def asked_for(host, graph, link):
+    """Bytes of the device that the host is asked for before this node works."""
+    import comfy.model_management
+
+    asked = []
+    with patch.object(comfy.model_management, "free_memory", lambda needed, *others, **more: asked.append(needed)):
+        host.value(graph, link, fresh=True)
+    (needed,) = asked
+    return needed
+
+
+def test_the_device_is_asked_for_room_for_all_points_that_are_rendered_at_once(host, name):
+    def asked(**changes):
+        graph = Graph()
+        return asked_for(host, graph, view(graph, name, **changes)[0])
+
+    own, point = asked(), host.library("nodes.comfy_host.generators.pictures").POINT
+    assert asked(samples=32) - own == point * RAYS**2 * (2 * 32 - SAMPLES - 4)
+    assert asked(rays=16) - own == point * (16**2 - RAYS**2) * (SAMPLES + 4)
+    assert own - asked(rays_at_once=5) == point * (RAYS**2 - 5) * (SAMPLES + 4)
+
+
+def test_a_mesh_asks_for_room_for_its_grid_and_for_the_points_of_it_that_are_looked_up_at_once(host, name):
+    def asked(resolution):
+        graph = Graph()
+        mesh = graph.add("DomainGuidanceGeneratorMesh", generator=load(graph, name), seed=3, truncation=1.0, resolution=resolution, density=0.3)
+        return asked_for(host, graph, mesh[0])
+
+    point = host.library("nodes.comfy_host.generators.pictures").POINT
+    per_cell = (asked(32) - asked(16)) / (32**3 - 16**3)
+    assert point + 16 < per_cell < 1.1 * point, "what a look-up takes, and of a whole grid at least four numbers of four bytes"
+    with patch.object(host.library("nodes.comfy_host.generators.views"), "POINTS", 16**3):
+        assert 16 < (asked(32) - asked(16)) / (32**3 - 16**3) < 32
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["PyTorch's", "the driver's"])
+def test_running_out_of_memory_names_the_inputs_that_take_less(host, name, generator, error):
+    graph = Graph()
+    mesh = graph.add("DomainGuidanceGeneratorMesh", generator=load(graph, name), seed=91, resolution=8)
+    with patch.object(type(generator), "field", side_effect=error()):
+        assert "lower rays_at_once or samples" in refused(host, graph, view(graph, name, seed=91)[0])
+        assert "lower resolution" in refused(host, graph, mesh[0])
 
 
 def read_glb(content):

@@ -5,9 +5,10 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
 from generator_scenes import SIDE, assert_alike, drawn, load, project, refused, sample, sheet, tiny, told, write_native, write_pair
+from messages import OUT_OF_MEMORY
 from prompts import Graph
 from scenes import assert_one_sentence
 
@@ -107,14 +108,13 @@ def test_what_cannot_be_drawn_is_told_in_one_sentence(host, native, base_directo
     assert "latents" in refused(host, graph, sample(graph, load(graph, native[0]), latent=latent, interpolation="spherical in z"))
 
 
-def test_running_out_of_memory_is_told_in_one_sentence(host, native):
-    import comfy.model_management
-
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["PyTorch's", "the driver's"])
+def test_running_out_of_memory_is_told_in_one_sentence(host, native, error):
     library = host.library("domain_guidance.generators.stylegan2")
     graph = Graph()
     node = sample(graph, load(graph, native[0]), seed=91)
-    with patch.object(library.Synthesis, "forward", side_effect=comfy.model_management.OOM_EXCEPTION("CUDA out of memory")):
-        assert "out of memory" in refused(host, graph, node)
+    with patch.object(library.Synthesis, "forward", side_effect=error()):
+        assert "ran out of memory with a generator of 16 px: close what else uses it" in refused(host, graph, node)
 
 
 def test_the_device_is_asked_for_room_first_and_for_more_where_a_gradient_is_kept(host, native):
@@ -160,6 +160,16 @@ def test_a_saved_generator_is_listed_draws_the_same_and_keeps_its_card(host, nat
 def test_a_name_that_is_no_file_name_is_refused(host, native, name):
     graph = Graph()
     assert "name of a file" in refused(host, graph, graph.add("DomainGuidanceSaveGenerator", generator=load(graph, native[0]), name=name))
+
+
+def test_a_disk_that_takes_no_generator_is_told_in_one_sentence(host, native, base_directory):
+    graph = Graph()
+    node = graph.add("DomainGuidanceSaveGenerator", generator=load(graph, native[0]), name="on a full disk")
+    full = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+    with patch.object(host.library("domain_guidance.atomic_file"), "save_file", side_effect=full):
+        message = refused(host, graph, node)
+    assert "No space left" in message and str(base_directory / "output" / "generators" / "on a full disk.safetensors") in message
+    assert " run " not in message, "nothing runs here"
 
 
 def blended(graph, native, **changes):

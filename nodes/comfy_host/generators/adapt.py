@@ -6,7 +6,6 @@ import logging
 from contextlib import closing
 from dataclasses import dataclass, replace
 
-import comfy.model_management
 import comfy.samplers
 import comfy.sd
 import torch
@@ -17,6 +16,7 @@ from ....domain_guidance.adaptation import AdaptationSettings, AdaptedPair, adap
 from ....domain_guidance.distillation import Distillation
 from ....domain_guidance.generators import Eg3dConfig, GeneratorConfig, GeneratorFile, read_generator_file
 from ....domain_guidance.training import Finished, RunFiles
+from ..out_of_memory import out_of_memory
 from ..run_progress import follow, kept
 from ..training.train import native_resolution
 from .critic import HostCritic, check_critic, check_prompts
@@ -64,16 +64,16 @@ def adapt_in_host(
     check_vae(vae, model.model.latent_format.latent_channels)
     request = replace(request, settings=_at_resolution(request, model, vae, generator.card.config))
     files = RunFiles.choose(output_folder(), request.save_name, request.on_existing)
+    too_little = out_of_memory(lambda: (
+        f"The device ran out of memory after step {progress.step}: lower batch_size and raise accumulation as much, or, as a new version, "
+        f"choose the precision bf16 or a lower resolution; {kept(files)}."
+    ))  # fmt: skip
     finished = None
     try:
-        finished = _adapted(generator, model, vae, request, files, progress)
-        with torch.inference_mode(False):
-            result = Adapted(read_generator_file(files.result), progress.comparison(), progress.curves(), files.result.name)
-    except comfy.model_management.OOM_EXCEPTION as error:
-        raise ValueError(
-            f"The device ran out of memory after step {progress.step}: lower batch_size and raise accumulation as much, or, as a new version, "
-            f"choose the precision bf16 or a lower resolution; {kept(files)}."
-        ) from error
+        with too_little:
+            finished = _adapted(generator, model, vae, request, files, progress)
+            with torch.inference_mode(False):
+                result = Adapted(read_generator_file(files.result), progress.comparison(), progress.curves(), files.result.name)
     finally:  # a Cancel is no Exception
         if finished is None and progress.step:
             progress.stopped("adaptation", kept(files))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import comfy.ops
 import comfy.sd
 import torch
@@ -37,11 +39,16 @@ class DifferentiableVae:
         self.patcher = ModelPatcher(network, load_device=vae.device, offload_device=vae.patcher.offload_device)
 
     def settle(self) -> None:
-        """The host has loaded the network in inference mode: what it moved to the device is made differentiable again."""
+        """Make of what the host has loaded, in inference mode, a network that is differentiable and whole on its device.
+
+        On a small device the host leaves weights off it and casts them at use. Such convolutions keep their inputs for the gradient, and
+        without CUDA's own allocator one buffer takes all weights in turn, before the backward pass has read them.
+        """
         for module in self.patcher.model.modules():
             parameters = {name: nn.Parameter(p.clone(), requires_grad=False) for name, p in module.named_parameters(recurse=False) if p.is_inference()}
             module._parameters.update(parameters)
             module._buffers.update({name: buffer.clone() for name, buffer in module.named_buffers(recurse=False) if buffer.is_inference()})
+        self.patcher.partially_load(self.patcher.load_device, math.inf)
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels [B, 3, R, R] in [-1, 1] to the posterior's mode [B, C, h, w], in the VAE's own scale and with a graph to the pixels."""

@@ -37,8 +37,12 @@ def save_generator(file: GeneratorFile, name: str) -> Path:
     Raises ValueError, one sentence.
     """
     files = RunFiles.choose(output_folder(), name, "new version")
-    with files.writing():
+    try:
         write_generator_file(files.result, file.weights, file.card)
+    except OSError as error:
+        raise ValueError(
+            f"The generator cannot be written to '{files.result}' ({error.strerror or error}): free some space or check the output folder."
+        ) from error
     return files.result
 
 

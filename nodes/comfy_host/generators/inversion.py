@@ -17,7 +17,7 @@ from ....domain_guidance.generators import Eg3dGenerator, Generator, GeneratorFi
 from ....domain_guidance.generators.eg3d.poses import Poses
 from ....domain_guidance.generators.invert import Features, Found, Inversion, fitted, invert
 from ..sampling import as_pictures
-from .pictures import PREVIEW_SIDE, Styles, draw_one, on_device
+from .pictures import PREVIEW_SIDE, Styles, draw_one, memory_needed, on_device
 
 PREVIEW_EVERY = 10  # steps
 
@@ -47,7 +47,7 @@ def invert_images(
         generator = build_generator(file)
         wanted = _wanted(images, generator.config.resolution)
         cameras = _cameras(generator, poses, len(wanted))
-        with on_device(generator, gradient=True):
+        with on_device(generator, needed=memory_needed(generator.config, gradient=True)):
             features = None if clip_vision is None else clip_features(clip_vision, generator.mapping.w_avg.device)
             found = _found(generator, wanted, cameras, settings, features)
             pictures = torch.stack([_picture(generator, one, camera) for one, camera in zip(found, cameras)])

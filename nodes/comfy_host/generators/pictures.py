@@ -14,9 +14,11 @@ from torch import Tensor
 from ....domain_guidance.generators import Eg3dConfig, Eg3dGenerator, Generator, GeneratorConfig, GeneratorFile, Noise, build_generator
 from ....domain_guidance.generators.drawing import Drawing
 from ....domain_guidance.generators.eg3d.renderer import RAYS
+from ..out_of_memory import out_of_memory
 from ..sampling import as_pictures
 
 PREVIEW_SIDE = 512
+MAKE_ROOM = "close what else uses it, or start ComfyUI with --cpu"
 POINT = 2048  # bytes that a point of a volume takes while it is rendered: features of three planes, the decoder's layers, colour (our choice)
 
 
@@ -33,36 +35,32 @@ def sample(file: GeneratorFile, drawing: Drawing, noise: Noise, latent: Styles |
         generator = build_generator(file)
         # On the CPU, so that a seed has the same styles on every machine.
         ws = drawing.styles(generator, None if latent is None else latent.ws)
-        with on_device(generator):
+        with on_device(generator, needed=memory_needed(generator.config)):
             return _drawn(generator, ws, drawing, noise), Styles(ws)
 
 
 @contextmanager
-def on_device(generator: Generator | Eg3dGenerator, *, gradient: bool = False) -> Iterator[None]:
+def on_device(generator: Generator | Eg3dGenerator, *, needed: int, advice: str = MAKE_ROOM) -> Iterator[None]:
     """Within the block the network is on the host's device, which was asked for room first.
 
-    gradient: room for a backward pass of one picture, too. Raises ValueError, one sentence, if the device runs out of memory.
+    needed: bytes beside the weights. advice: what takes less. Raises ValueError, one sentence that ends with it, if the device runs out of memory.
     """
     device = comfy.model_management.get_torch_device()
-    comfy.model_management.free_memory(memory_needed(generator.config, gradient) + comfy.model_management.module_size(generator), device)
-    try:
+    comfy.model_management.free_memory(needed + comfy.model_management.module_size(generator), device)
+    with out_of_memory(lambda: f"The device ran out of memory with a generator of {generator.config.resolution} px: {advice}."):
         generator.to(device)
         yield
-    except comfy.model_management.OOM_EXCEPTION as error:
-        raise ValueError(
-            f"The device ran out of memory at one picture of {generator.config.resolution} px: close what else uses it, or start ComfyUI with --cpu."
-        ) from error
 
 
-def memory_needed(config: GeneratorConfig | Eg3dConfig, gradient: bool) -> int:
+def memory_needed(config: GeneratorConfig | Eg3dConfig, *, gradient: bool = False, rays_at_once: int = RAYS) -> int:
     """Bytes of the feature maps of one picture in float32: those of the widest layers, or all that a gradient keeps.
 
     Of a volume, whose rays are rendered anew for the gradient, the points of so many at a time.
     """
     if isinstance(config, Eg3dConfig):
-        points = min(RAYS, config.rendering.resolution**2) * (config.rendering.samples + config.rendering.importance_samples)
+        points = min(rays_at_once, config.rendering.resolution**2) * (config.rendering.samples + config.rendering.importance_samples)
         enlarging = 4 * max(config.superresolution_widths) * config.resolution**2
-        return memory_needed(config.backbone, gradient) + (10 if gradient else 4) * enlarging + POINT * points
+        return memory_needed(config.backbone, gradient=gradient) + (10 if gradient else 4) * enlarging + POINT * points
     maps = [4 * width * pixels**2 for width, pixels in zip(config.widths, config.resolutions)]
     return 10 * sum(maps) if gradient else 4 * max(maps)
 

@@ -11,7 +11,7 @@ COPIES = 6  # of the weights: source, adapted, gradient, two moments, average
 
 
 def room_needed(file: GeneratorFile, vae: DifferentiableVae, settings: AdaptationSettings) -> int:
-    """Bytes, rather too many than too few."""
+    """Bytes, rather too many than too few: the VAE comes to a small device after all else."""
     weights = COPIES * sum(4 * tensor.numel() for tensor in file.weights.values())
     pictures = settings.batch_size * memory_needed(file.card.config, gradient=True)
-    return weights + pictures + vae.memory(settings.batch_size, settings.distillation.resolution)
+    return weights + pictures + vae.patcher.model_size() + vae.memory(settings.batch_size, settings.distillation.resolution)

@@ -14,9 +14,12 @@ from torch import Tensor
 from ....domain_guidance.generators import Eg3dConfig, Eg3dGenerator, GeneratorFile, Noise, build_generator
 from ....domain_guidance.generators.drawing import Drawing
 from ....domain_guidance.generators.eg3d import Rendering, View, depth_picture, extract_mesh, normals
+from ....domain_guidance.generators.eg3d.mesh import POINTS
 from ....domain_guidance.generators.eg3d.poses import Poses
 from ..sampling import as_pictures
-from .pictures import PREVIEW_SIDE, Styles, on_device
+from .pictures import POINT, PREVIEW_SIDE, Styles, memory_needed, on_device
+
+CELL = 20  # bytes that a point of a mesh's grid takes: densities, what lies inside, what is cut (our choice)
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,7 @@ class Volume:
     noise: Noise = "const"
 
     def rendering(self, own: Rendering) -> Rendering:
-        samples = {"samples": self.samples, "importance_samples": self.samples} if self.samples else {}
-        return replace(own, resolution=self.rays or own.resolution, **samples)
+        return own.at(self.rays or None, self.samples or None)
 
 
 def view(file: GeneratorFile, drawing: Drawing, volume: Volume, latent: Styles | None = None) -> tuple[Tensor, Tensor, Tensor, Styles]:
@@ -45,7 +47,8 @@ def view(file: GeneratorFile, drawing: Drawing, volume: Volume, latent: Styles |
         count = len(ws) * len(cameras)
         batches = tuple(torch.empty(count, side, side, 3) for side in (generator.config.resolution, rendering.resolution, rendering.resolution))
         bar = comfy.utils.ProgressBar(count)
-        with on_device(generator):
+        needed = memory_needed(replace(generator.config, rendering=rendering), rays_at_once=volume.rays_at_once)
+        with on_device(generator, needed=needed, advice="lower rays_at_once or samples"):
             for number, (head, camera) in enumerate(_views(generator, ws, cameras, drawing, rendering, volume)):
                 for batch, picture in zip(batches, _pictures(head, camera, rendering)):
                     batch[number] = picture[0]
@@ -76,7 +79,8 @@ def mesh(file: GeneratorFile, drawing: Drawing, resolution: int, density: float,
     with torch.inference_mode(False), torch.no_grad():
         generator = build_generator(file)
         ws = drawing.styles(generator, None if latent is None else latent.ws[:1])
-        with on_device(generator):
+        needed = memory_needed(generator.config.backbone) + POINT * min(POINTS, resolution**3) + CELL * resolution**3
+        with on_device(generator, needed=needed, advice="lower resolution"):
             planes, check = generator.planes(ws.to(generator.mapping.w_avg)), comfy.model_management.throw_exception_if_processing_interrupted
             found = extract_mesh(generator, planes, resolution=resolution, level=density, check=check)
     # Colours of a GLB are linear light. What light there is is part of the colours, so nothing is to be lit again.
