@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import secrets
@@ -52,7 +53,7 @@ def save_tensors(path: str | os.PathLike, tensors: Mapping[str, Tensor], metadat
         try:
             save_file(dict(tensors), part, dict(metadata))
         except SafetensorError as error:
-            raise OSError(str(error)) from error
+            raise OSError(errno.EIO, str(error), os.fspath(path)) from error
 
 
 def remove_if_abandoned(part: Path) -> None:

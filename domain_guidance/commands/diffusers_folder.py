@@ -142,7 +142,8 @@ class DiffusersFolder:
             lacks = f"it cannot read '{text}': leave the prompt out" if text else f"it holds no {EMPTY_PROMPT} either: add one"
             raise ValueError(f"'{self.place}' has no text encoder, and {lacks}, or give a folder with a text encoder.")
         stored = load_file(file)
-        return EmptyPrompt(stored["cross_attn"], stored.get("pooled_output"))
+        pooled = stored.get("pooled_output")
+        return EmptyPrompt(stored["cross_attn"].float(), None if pooled is None else pooled.float())
 
     def _tokens(self, text: str, name: str) -> Tensor:
         from transformers import CLIPTokenizer
@@ -154,7 +155,7 @@ class DiffusersFolder:
         from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
         kind = CLIPTextModelWithProjection if projected else CLIPTextModel
-        return kind.from_pretrained(self.place, **self._part(name)).eval()
+        return kind.from_pretrained(self.place, **self._part(name)).float().eval()  # transformers 5 keeps a folder's own type
 
     def _has(self, name: str) -> bool:
         return self.index.get(name, [None])[0] is not None

@@ -44,7 +44,7 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--warmup", type=int, default=0, help="steps of linear warm-up")
     group.add_argument("--weight-decay", type=float, default=1e-2)
     group.add_argument("--max-gradient-norm", type=float, default=1.0)
-    group.add_argument("--precision", choices=get_args(Precision), help="of the arithmetic (default: bf16 on a GPU, fp32 on a CPU)")
+    group.add_argument("--precision", choices=get_args(Precision), help="of the arithmetic (default: bf16 on a GPU, fp16 on one without it, fp32 on a CPU)")
     group.add_argument("--eight-bit-adam", action=argparse.BooleanOptionalAction, default=False, help="needs bitsandbytes")
     group.add_argument("--gradient-checkpointing", action=argparse.BooleanOptionalAction, default=False, help="less memory, slower")
     group.add_argument("--mirror", type=float, default=0.5, help="share of mirrored images, 0 to 1")
@@ -64,8 +64,14 @@ def parse_train(parser: argparse.ArgumentParser, arguments: list[str]) -> argpar
     if options.learning_rate is None:
         options.learning_rate = LEARNING_RATES[options.form]
     if options.precision is None:
-        options.precision = "bf16" if torch.cuda.is_available() else "fp32"
+        options.precision = _fastest_precision()
     return options
+
+
+def _fastest_precision() -> Precision:
+    if not torch.cuda.is_available():
+        return "fp32"
+    return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"  # older cards imitate bf16, slowly
 
 
 def with_preset(parser: argparse.ArgumentParser, arguments: list[str], presets: Mapping[str, Mapping[str, Any]]) -> argparse.Namespace:

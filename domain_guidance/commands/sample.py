@@ -56,9 +56,11 @@ def sample(options: argparse.Namespace, check: Check) -> None:
     shape = (vae.config.latent_channels, options.height // cell, options.width // cell)
     options.out.mkdir(parents=True, exist_ok=True)
     for number in range(process.rank, options.count, process.world):
-        with torch.no_grad(), process.arithmetic():
-            latent = draw(partial(denoiser, conditioning=prompt), schedule, shape, options.seed + number, options.steps, device)
-            picture = vae.decode(latent / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)).sample[0]
+        with torch.no_grad():
+            with process.arithmetic():
+                latent = draw(partial(denoiser, conditioning=prompt), schedule, shape, options.seed + number, options.steps, device)
+            # In fp32: SDXL's VAE overflows in fp16.
+            picture = vae.decode(latent.float() / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)).sample[0]
         path = options.out / f"{options.seed + number:06d}.png"
         as_picture(picture).save(path)
         logger.info("'%s' is drawn", path)

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from ..data import CachedLatents, Encoded, FolderImages, LatentCache, aspect_buckets, held_out_batches, shorter_side, split
+from ..data import CachedLatents, Encoded, FolderImages, LatentCache, aspect_buckets, shorter_side
 from ..fingerprint import fingerprint
 from ..training import RunFiles, train_domain
 from ..training.diffusers_trainable import DiffusersTrainable, add_adapter, base_fingerprint
@@ -23,7 +23,7 @@ from ..training.optimizers import check_bitsandbytes
 from ..training.preview import draw_preview
 from ..training.process import AUTOCAST, Process
 from ..training.recomputation import recomputation
-from ..training.text_removal import take_text_out
+from ..training.text_removal import domain_latents, take_text_out
 from .diffusers_folder import DiffusersFolder, encoder_of
 from .interrupts import Check, stop_together
 from .listener import SECONDS_BETWEEN_LINES, Listener, tensorboard
@@ -51,7 +51,7 @@ def train(options: argparse.Namespace, check: Check) -> None:
     base = DiffusersFolder(options.base, options.allow_download)
     _check_base(base, options, device)
     vae = base.vae()
-    latents = _fill_cache(_cache(base, vae, options, process, device), process, check)
+    latents = _fill_cache(_cache(base, vae, options, process, device), process, check, encoded_at_once(options.resolution))
     with ExitStack() as stack:
         trainable = _make_trainable(base, vae.config, latents, options, device, stack)
         listener = Listener(files, settings.steps, _Preview(trainable, vae, latents, process).draw, tensorboard(files, process, stack))
@@ -83,10 +83,15 @@ def _cache(base: DiffusersFolder, vae: nn.Module, options: argparse.Namespace, p
     )
 
 
-def _fill_cache(cache: LatentCache, process: Process, check: Check) -> CachedLatents:
+def encoded_at_once(resolution: int) -> int:
+    """Pictures that are encoded together: as many pixels as four of 512 by 512."""
+    return min(16, max(1, 4 * 512**2 // resolution**2))
+
+
+def _fill_cache(cache: LatentCache, process: Process, check: Check, at_once: int) -> CachedLatents:
     """Encode this process's share of the images; the latents of all, when every process has done so."""
     said = 0.0
-    for event in cache.fill():
+    for event in cache.fill(at_once):
         if isinstance(event, Encoded):
             if event.done == event.total or time.monotonic() - said >= SECONDS_BETWEEN_LINES:
                 logger.info("images encoded: %d of %d", event.done, event.total)
@@ -125,7 +130,8 @@ def _make_trainable(base: DiffusersFolder, vae_config, latents, options, device,
         add_adapter(unet, options.rank, options.seed)
     unet.to(device)
     if options.form == "text-free":
-        stack.callback(take_text_out(trainable, _some_latents(trainable, latents, device)).close)
+        some = domain_latents(trainable, latents, device, images=CONSTANT_IMAGES, at_once=4)
+        stack.callback(take_text_out(trainable, some).close)
         logger.info("cross-attention replaced by constants; relative residuals %s", trainable.notes["residuals"])
     elif not adapter:
         unet.requires_grad_(True)
@@ -134,12 +140,6 @@ def _make_trainable(base: DiffusersFolder, vae_config, latents, options, device,
     else:
         stack.enter_context(recomputation(unet))
     return trainable
-
-
-def _some_latents(trainable: DiffusersTrainable, latents: CachedLatents, device: torch.device):
-    chosen = split([image.key for image in latents.images]).train[:CONSTANT_IMAGES]
-    for batch in held_out_batches(latents, chosen, batch_size=4):
-        yield trainable.latent_scale(batch.latents.to(device)), batch.bucket
 
 
 @dataclass
@@ -157,4 +157,5 @@ class _Preview:
             return draw_preview(self.trainable, self._decode, self.latents.images[0].bucket, shape, PREVIEWS)
 
     def _decode(self, latent: Tensor) -> Tensor:
-        return self.vae.decode(latent / self.trainable.scaling + self.trainable.shift).sample
+        with torch.autocast(latent.device.type, enabled=False):  # SDXL's VAE overflows in fp16
+            return self.vae.decode(latent.float() / self.trainable.scaling + self.trainable.shift).sample

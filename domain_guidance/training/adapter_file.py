@@ -65,7 +65,8 @@ def read_adapter_file(path: str | os.PathLike) -> AdapterFile:
         raise DomainFileError(
             f"'{name}' is no adapter that Domain Guidance trained: load it as an ordinary LoRA, and connect the encoded empty prompt."
         )
-    return AdapterFile(card, tensors, *prompt)
+    own = {key: tensor.clone() for key, tensor in tensors.items()}  # a mapped file could not be written over on Windows
+    return AdapterFile(card, own, *prompt)
 
 
 def merged(weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

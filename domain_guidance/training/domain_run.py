@@ -114,8 +114,7 @@ class _DomainTask:
             point = self.held_out.measure(step, self.trainable.predict, self.process)
             self.points.append(point)
             if step and point == self._best() and self.process.rank == 0:
-                with self.files.writing():
-                    self.trainable.write(self.files.best, self._record(step, point))
+                self.trainable.write(self.files.best, self._record(step, point))
         yield Evaluated(step, point.train, point.held_out, self._best().held_out, memorising(self.points))
 
     def saved(self) -> Mapping[str, Any]:

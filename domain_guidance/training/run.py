@@ -58,13 +58,13 @@ class _Run:
         yield Prepared(self.state.step, self._message(memory), memory)
         if not self.state.step and self.settings.sample_every:
             yield Sample(0)
-        yield from self.task.evaluation(self.state)
+        yield from self._evaluation()
         objectives = self.task.objectives(self.network, self.state)
         with closing(train(self.state, objectives, self.settings, self.process)) as events:
             for event in events:
                 if isinstance(event, Step):
                     yield event
-                    yield from self.task.evaluation(self.state)
+                    yield from self._evaluation()
                     yield from self._checkpoint()
                 elif isinstance(event, Sample):
                     yield event
@@ -92,6 +92,10 @@ class _Run:
         self.saved_step = self.state.step
         self.task.restore(record)
         self.process.restore_scaling(record["scaling"])
+
+    def _evaluation(self) -> Iterator[Event]:
+        with self.files.writing(self.saved_step):  # of the best so far
+            yield from self.task.evaluation(self.state)
 
     def _checkpoint(self) -> Iterator[Saved]:
         step, every = self.state.step, self.settings.checkpoint_every

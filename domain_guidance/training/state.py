@@ -25,7 +25,7 @@ def save_state(path: str | os.PathLike, state: TrainingState, record: Mapping[st
         raise ValueError("There is nothing to save before the first step: train first.")
     if not state.whole:
         raise ValueError(f"The step after {state.step} is half made: resume from the last state that was saved.")
-    if not all(parameter.isfinite().all() for parameter in state.parameters.values()):
+    if not all(_is_finite(parameter) for parameter in state.parameters.values()):
         raise FloatingPointError(
             f"The weights of step {state.step} hold NaN or infinity and are not saved: lower the learning rate and train a new version."
         )
@@ -72,7 +72,23 @@ def _tensors(state: TrainingState) -> dict[str, Tensor]:
     for name, parameter in state.parameters.items():  # nothing before the optimiser's first step, which fp16 may leave out
         for kind, value in state.optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{kind}.{name}"] = torch.as_tensor(value).contiguous()
-    return tensors
+    return _each_with_its_own_memory(tensors)
+
+
+def _each_with_its_own_memory(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of what shares memory, which no safetensors file may hold: bitsandbytes gives all parameters one table."""
+    known, apart = set(), {}
+    for name, tensor in tensors.items():
+        memory = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.clone() if memory in known else tensor
+        known.add(memory)
+    return apart
+
+
+@torch.no_grad()
+def _is_finite(parameter: Tensor) -> bool:
+    # One number, and no mask of the parameter's size: the device may be full when the state is saved.
+    return bool(torch.linalg.vector_norm(parameter, torch.inf).isfinite())
 
 
 def _check_belongs(tensors: dict[str, Tensor], step: int, state: TrainingState, name: str) -> None:

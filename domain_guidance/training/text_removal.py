@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from ..data import Size
+from ..data import CachedLatents, Size, held_out_batches, split
 from ..parameterization import add_noise, network_input
 from ..text_free import cross_attention_skipped, cross_attentions, freeze_text_path, make_text_free, measure_constants
 from .trainable import Trainable
@@ -23,11 +23,19 @@ class NotedTrainable(Trainable, Protocol):
     notes: dict[str, Any]
 
 
+def domain_latents(
+    trainable: Trainable, latents: CachedLatents, device: torch.device, *, images: int, at_once: int
+) -> Iterator[tuple[Tensor, Size]]:
+    """Of the training images the first `images`, `at_once` in a batch [B, C, h, w] in the model's scale, with their size in pixels."""
+    chosen = split([image.key for image in latents.images]).train[:images]
+    for batch in held_out_batches(latents, chosen, batch_size=at_once):
+        yield trainable.latent_scale(batch.latents.to(device)), batch.bucket
+
+
 def take_text_out(trainable: NotedTrainable, latents: Iterable[tuple[Tensor, Size]]) -> ExitStack:
     """Make the trainable's UNet text-free and ready to be trained; its card gets the residual of every layer.
 
-    latents: clean domain latents [B, C, h, w] in the model's scale with their size in pixels; each is seen at ten noise
-    levels. Returns what ends the skipping of cross-attention, which only training needs.
+    latents: clean ones, as `domain_latents` gives them; each is seen at ten noise levels. Returns what ends the skipping of cross-attention, which only training needs.
     """
     unet = trainable.module
     estimates = measure_constants(trainable.predict, cross_attentions(unet), _constant_batches(trainable, latents))

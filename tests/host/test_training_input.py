@@ -10,6 +10,7 @@ from PIL import Image
 
 from host_process import PromptError
 from scenes import EMPTY, assert_one_sentence, build
+from small_card import small_card
 from training_scenes import Training, handwriting, held_out, log_of, register, result_of, state_of
 
 
@@ -120,6 +121,13 @@ def test_two_prompts_where_one_is_needed(host, minis):
     assert "2 prompts" in refusal(host, t)
 
 
+@pytest.mark.parametrize("form", ["adapter", "text-free"])
+def test_a_model_that_carries_guidance_is_refused_because_the_training_would_not_see_it(host, minis, form):
+    s = build(minis)
+    t = Training(minis, save_name="guided", graph=s.graph, model=s.guide(s.model, s.model, domain_conditioning=s.prompt(EMPTY)), form=form)
+    assert "carries domain guidance" in refusal(host, t)
+
+
 @pytest.mark.parametrize("form", ["text-free", "empty-prompt"])
 def test_narrow_weights_with_a_full_form_are_told_of_the_adapter(host, minis, form):
     s = build(minis)
@@ -175,6 +183,18 @@ def test_a_model_in_low_vram_mode_is_trained_as_a_whole_one_is_and_stays_as_it_w
         assert held_out(offloaded, base_directory) == pytest.approx(held_out(whole, base_directory), rel=1e-4)
     finally:
         model.unpatch_model(torch.device("cpu"))
+
+
+def test_a_network_to_be_trained_is_on_the_device_whole_also_where_the_host_leaves_all_weights_off_it(host, minis):
+    """With --novram the host leaves them off even what is to be loaded in full."""
+    s = build(minis)
+    parts = host.library("nodes.comfy_host.training.trainable_copy")
+    with torch.inference_mode(False):
+        copy = parts.copy_of(host.value(s.graph, s.model))
+        with small_card() as left_off:
+            parts.load_whole([copy])
+    assert left_off == [copy.model]
+    assert not copy.model.model_lowvram and copy.loaded_size() == copy.model_size()
 
 
 def test_a_loader_that_cannot_read_its_file_twice(host, minis):

@@ -1,6 +1,7 @@
 """However a training ends, what it learned is on disk, the host is as it was, and Queue goes on from there."""
 
 from contextlib import contextmanager
+from functools import partial
 from unittest.mock import patch
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from host_process import PromptError
+from messages import OUT_OF_MEMORY, DriverError
 from scenes import assert_one_sentence, build
 from training_scenes import Training, log_of, register, result_of, state_of
 
@@ -111,6 +113,16 @@ def test_a_cancel_in_the_middle_of_a_step_does_not_make_that_step(host, minis, b
     assert made == [1, 2] and saved_step(host, t, base_directory) == 2
 
 
+def test_curves_that_cannot_be_written_do_not_fail_a_finished_training(host, minis, base_directory, caplog):
+    t = training(minis, "finished without its curves", steps=2)
+    place = state_of(t, base_directory).with_name("curve.png")
+    place.mkdir(parents=True)  # a name that takes no file
+    assert host.value(t.graph, t.node[1]).shape[-1] == 3
+    assert result_of(t, base_directory).exists() and log_of(t, base_directory)
+    (told,) = [line for line in caplog.messages if str(place) in line]
+    assert "directory" in told and "result is complete" in told
+
+
 def test_the_next_prompt_runs_after_a_cancel(host, minis):
     t = training(minis, "then another")
     with at_step(1, cancel):
@@ -137,20 +149,25 @@ def test_a_new_version_begins_anew_beside_the_old_one(host, minis, base_director
         assert (base_directory / "output" / "loras" / expected).exists()
 
 
-@pytest.mark.parametrize("error", [torch.cuda.OutOfMemoryError("CUDA out of memory"), RuntimeError("a broken cable")], ids=["memory", "other"])
+OTHER = [partial(DriverError, "CUDA error: an illegal memory access was encountered"), partial(RuntimeError, "a broken cable")]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY + OTHER, ids=["memory", "memory of the driver", "driver", "other"])
 def test_an_exception_leaves_the_state_and_the_host_in_order(host, minis, base_directory, uninterrupted, error):
-    t = training(minis, f"broken by {type(error).__name__}")
+    t = training(minis, f"broken by {(OUT_OF_MEMORY + OTHER).index(error)}")
 
     def fail():
-        raise error
+        raise error()
 
     with at_step(3, fail), pytest.raises(PromptError) as caught:
         host.value(t.graph, t.node)
     # The exception came out of the third step itself, which is half made: the state is the one before or none.
     assert_host_is_clean()
-    if isinstance(error, torch.cuda.OutOfMemoryError):
+    if error in OUT_OF_MEMORY:
         assert_one_sentence(caught.value.message)
         assert "batch_size" in caught.value.message
+    else:
+        assert caught.value.message.strip() == str(error())
     host.value(t.graph, t.node)
     assert_equals(t, uninterrupted, base_directory)
 
@@ -173,6 +190,58 @@ def test_out_of_memory_between_steps_names_where_the_state_is(host, minis, base_
     assert saved_step(host, t, base_directory) == 3
     host.value(t.graph, t.node)
     assert_equals(t, uninterrupted, base_directory)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["PyTorch's", "the driver's"])
+def test_out_of_memory_in_the_vae_names_the_resolution_and_what_is_kept(host, minis, error):
+    t = training(minis, "no room for the VAE", resolution=128)
+
+    def encode(*_):
+        raise error()
+
+    with patch.object(host.library("nodes.comfy_host.training.vae_posterior").Posteriors, "encode", encode), pytest.raises(PromptError) as caught:
+        host.value(t.graph, t.node)
+    assert_one_sentence(caught.value.message)
+    assert "encoded images at resolution 128: lower resolution" in caught.value.message and "is kept" in caught.value.message
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["PyTorch's", "the driver's"])
+def test_a_picture_that_the_decoder_has_no_room_for_is_drawn_in_rough_colours(host, error):
+    from comfy.latent_formats import SD15
+
+    drawn, seen = host.library("nodes.comfy_host.training.preview").picture_of, torch.zeros(2, 4, 8, 8)
+
+    class Full:
+        def decode(self, latent):
+            raise error()
+
+    assert drawn(seen, SD15(), Full()).size == (16, 8)
+    error_of_another_kind = patch.object(Full, "decode", side_effect=OTHER[0]())
+    with error_of_another_kind, pytest.raises(DriverError, match="illegal memory access"):
+        drawn(seen, SD15(), Full())
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["PyTorch's", "the driver's"])
+def test_a_network_that_does_not_fit_whole_is_one_sentence(host, minis, error):
+    import comfy.model_management
+
+    s = build(minis)
+    model = host.value(s.graph, s.model)
+    with patch.object(comfy.model_management, "load_models_gpu", side_effect=error()), pytest.raises(ValueError) as caught:
+        host.library("nodes.comfy_host.training.trainable_copy").load_whole([model])
+    assert_one_sentence(str(caught.value))
+    assert "does not fit on the device whole" in str(caught.value)
+
+
+def test_what_the_driver_still_has_to_say_of_memory_that_ran_out_is_heard_before_the_next_prompt(host):
+    import comfy.model_management
+
+    module, heard = host.library("nodes.comfy_host.out_of_memory"), []
+    with patch.object(comfy.model_management, "discard_cuda_async_error", lambda: heard.append(1)):
+        for error in (*OUT_OF_MEMORY, *OTHER):
+            with pytest.raises(ValueError if error in OUT_OF_MEMORY else error.func), module.out_of_memory(lambda: "full"):
+                raise error()
+    assert heard == [1], "of the driver's own alone"
 
 
 def test_a_loss_that_is_no_number_stops_the_training_and_names_the_step(host, minis, base_directory):

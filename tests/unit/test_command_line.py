@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -23,6 +24,7 @@ import mini_pipeline  # noqa: E402
 from domain_guidance.__main__ import main  # noqa: E402
 from domain_guidance.commands.options import add_train_options, parse_train, run_settings  # noqa: E402
 from domain_guidance.commands.presets import PRESETS  # noqa: E402
+from domain_guidance.commands.train import encoded_at_once  # noqa: E402
 from domain_guidance.domain_file import read_card, read_domain_file  # noqa: E402
 from domain_guidance.training import RunFiles, ema_decay  # noqa: E402
 from domain_guidance.training.adapter_file import read_adapter_file  # noqa: E402
@@ -249,6 +251,50 @@ def test_a_batch_is_divided_over_processes_and_micro_batches(batch, micro, world
     assert (settings.batch_size, settings.accumulation) == expected
 
 
+@pytest.mark.parametrize("base", ["sd", "xl"])
+def test_a_base_whose_text_encoders_are_stored_in_half_trains_as_one_in_full(place, tmp_path, base):
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    shutil.copytree(place / base, tmp_path / base)
+    for name, kind in {"text_encoder": CLIPTextModel, "text_encoder_2": CLIPTextModelWithProjection}.items():
+        if (place / base / name).exists():
+            kind.from_pretrained(place / base / name).half().save_pretrained(tmp_path / base / name)
+    assert main(arguments(place, tmp_path / "half", base=tmp_path / base)) == 0
+    assert main(arguments(place, tmp_path / "full", base=base)) == 0
+    assert held_out(tmp_path / "half") == pytest.approx(held_out(tmp_path / "full"), rel=1e-2)
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """What the VAE was given to decode: the latents' types, and whether autocast was on."""
+    from diffusers import AutoencoderKL
+
+    seen, decode = [], AutoencoderKL.decode
+
+    def watching(self, latent, **options):
+        seen.append((latent.dtype, torch.is_autocast_enabled(latent.device.type)))
+        return decode(self, latent, **options)
+
+    monkeypatch.setattr(AutoencoderKL, "decode", watching)
+    return seen
+
+
+def test_pictures_are_decoded_in_fp32_whatever_the_precision_because_some_vaes_overflow(place, tmp_path, decoded):
+    words = arguments(place, tmp_path, precision="bf16", steps=2)
+    assert main([*words, "--sample-every", "2"]) == 0
+    drawn = len(decoded)
+    assert main(["sample", "--base", str(place / "sd"), "--domain", str(tmp_path / "domain.safetensors"), "--out", str(tmp_path / "drawn"),
+                 "--count", "1", "--steps", "2", "--width", "16", "--height", "16", "--precision", "bf16"]) == 0  # fmt: skip
+    assert 0 < drawn < len(decoded) and set(decoded) == {(torch.float32, False)}
+
+
+@pytest.mark.parametrize("resolution", [16, 64, 512, 768, 1024, 2048])
+def test_no_more_pixels_are_encoded_at_once_than_four_pictures_of_512_have(resolution):
+    count = encoded_at_once(resolution)
+    assert 1 <= count <= 16 and (count == 1 or count * resolution**2 <= 4 * 512**2)
+    assert count == 16 or (count + 1) * resolution**2 > 4 * 512**2
+
+
 @pytest.fixture
 def encodes_nothing(monkeypatch):
     monkeypatch.setattr("domain_guidance.commands.train.encoder_of", lambda *_: lambda pixels: pytest.fail("an image was encoded"))
@@ -258,6 +304,30 @@ def test_eight_bit_adam_without_bitsandbytes_says_what_to_do_before_anything_is_
     monkeypatch.setattr("domain_guidance.training.optimizers.find_spec", lambda name: None)
     assert main([*arguments(place, tmp_path), "--eight-bit-adam"]) == 1
     assert "needs the package bitsandbytes, which is not installed: install it, or leave the option off" in said.text
+
+
+# PyTorch's own, and the driver's, which is one of all kinds of a device's errors.
+DriverError = getattr(torch, "AcceleratorError", RuntimeError)
+OUT_OF_MEMORY = [torch.cuda.OutOfMemoryError("CUDA out of memory."), DriverError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`.")]
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["PyTorch's", "the driver's"])
+def test_a_device_that_runs_out_of_memory_ends_the_command_with_what_takes_less(place, tmp_path, said, monkeypatch, error):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr("domain_guidance.commands.train.encoder_of", full)
+    assert main(arguments(place, tmp_path)) == 1
+    assert "out of memory. Lower --micro-batch" in said.text and "TORCH_USE" not in said.text
+
+
+def test_an_error_of_another_kind_is_no_want_of_memory(place, tmp_path, monkeypatch):
+    def broken(*_):
+        raise DriverError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr("domain_guidance.commands.train.encoder_of", broken)
+    with pytest.raises(DriverError, match="illegal memory access"):
+        main(arguments(place, tmp_path))
 
 
 @pytest.mark.parametrize("form", ["text-free", "empty-prompt"])

@@ -205,6 +205,49 @@ def test_eight_bit_adam_keeps_small_moments_and_resumes_exactly(tmp_path):
     assert state.step == 8 and torch.equal(resumed.weight, whole.weight)
 
 
+class OneTable(torch.optim.AdamW):
+    """Gives every parameter the same tensor in its state, as bitsandbytes does with its table of 8-bit values."""
+
+    table = torch.linspace(-1, 1, 256)
+
+    def step(self, closure=None):
+        super().step(closure)
+        for state in self.state.values():
+            state["qmap1"] = state["qmap2"] = self.table
+
+
+def test_an_optimiser_whose_parameters_share_a_table_is_saved_and_resumes_exactly(tmp_path):
+    settings = Settings(steps=6, learning_rate=0.1)
+
+    def made():
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
+        state = TrainingState(net, settings, lambda parameters, settings: OneTable(parameters, lr=settings.learning_rate))
+        return net, state, train(state, lambda generator: net(torch.randn(4, 3, generator=generator)).square().mean(), settings)
+
+    whole, state, events = made()
+    for event in events:
+        if isinstance(event, Step) and event.step == 3:
+            training.save_state(tmp_path / "run", state)
+    tables = [tensor for name, tensor in load_file(tmp_path / "run").items() if "qmap" in name]
+    assert len(tables) == 2 * 4 and all(torch.equal(table, OneTable.table) for table in tables)
+    resumed, state, events = made()
+    training.load_state(tmp_path / "run", state)
+    list(events)
+    assert all(torch.equal(one, other) for one, other in zip(whole.parameters(), resumed.parameters()))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_weights_that_are_not_finite_are_not_saved(tmp_path, value):
+    settings = Settings(steps=1)
+    module, state, objective = setup(settings)
+    list(train(state, objective, settings))
+    module.value.data.fill_(value)
+    with pytest.raises(FloatingPointError, match="hold NaN or infinity and are not saved"):
+        training.save_state(tmp_path / "run", state)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_file_of_another_model_is_refused(tmp_path):
     settings = Settings(steps=1)
     _, state, objective = setup(settings)

@@ -1,6 +1,7 @@
 """One run on real pictures: what it tells, what it leaves on disk, and that it goes on exactly where it stopped."""
 
 import dataclasses
+import errno
 import json
 import logging
 import math
@@ -407,6 +408,20 @@ def test_a_folder_that_cannot_be_written_is_one_sentence_before_the_first_step(t
     with pytest.raises(RunFileError, match="cannot be written to .*free some space or choose a folder.*nothing of the run is saved yet"):
         list(train_domain(trainable, tiny.tiny_latents(tmp_path), tiny.tiny_settings(), RunFiles(tmp_path / "file" / "sub", "run")))
     assert not trainable.records
+
+
+def test_a_best_file_that_cannot_be_written_names_the_state_that_is_kept(tmp_path):
+    trainable, written = tiny.TinyTrainable(), []
+
+    def full_at_the_second(path, record):
+        written.append(record["trained_steps"])
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    trainable.write = full_at_the_second
+    with pytest.raises(RunFileError, match="No space left on device.*the state of step 1 is kept in"):
+        list(started(tmp_path, trainable, checkpoint_every=1, evaluate_every=1))
+    assert written == [1, 2] and int(load_file(RunFiles(tmp_path, "run").state)["optimizer.step.last.bias"]) >= 1
 
 
 def test_a_disk_too_small_for_the_run_is_refused_before_the_first_step(tmp_path, monkeypatch):

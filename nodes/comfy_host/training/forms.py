@@ -12,11 +12,12 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import nn
 
-from ....domain_guidance.data import CachedLatents, held_out_batches, split
+from ....domain_guidance.data import CachedLatents
 from ....domain_guidance.text_free import cross_attentions
 from ....domain_guidance.training.memory import check_fits, device_memory, whole_network_estimate
 from ....domain_guidance.training.optimizers import check_bitsandbytes
-from ....domain_guidance.training.text_removal import take_text_out
+from ....domain_guidance.training.text_removal import domain_latents, take_text_out
+from ..guidance.terms import terms_of
 from ..origin import base_fingerprint
 from ..prediction import has_zero_terminal_snr, prediction_of
 from .differentiable import with_gradients
@@ -41,6 +42,11 @@ class AdaptedNetwork(nn.Module):
 def check_trainable(model: ModelPatcher, form: str, eight_bit_adam: bool = False) -> None:
     """Everything that can be said before any work. Raises ValueError, one sentence."""
     check_image_model(model.model)
+    if terms_of(model):
+        raise ValueError(
+            "The model carries domain guidance, which acts on a sampler and cannot be trained: connect the model from before "
+            "Apply Domain Guidance."
+        )
     prediction_of(model.get_model_object("model_sampling"))
     check_can_be_copied(model)
     if eight_bit_adam:
@@ -70,6 +76,7 @@ def made_trainable(
     with ExitStack() as stack:
         if not adapter:
             network.float()
+            copy.size = 0  # the host adds it up anew
         stack.callback(comfy.model_management.unload_all_models)
         load_whole([copy, vae])
         network.requires_grad_(not adapter)
@@ -78,7 +85,8 @@ def made_trainable(
         trainable = _trainable(model, copy, adapters, empty, cell, form, rank)
         stack.enter_context(training_mode())
         if form == TEXT_FREE:
-            stack.callback(take_text_out(trainable, _domain_latents(trainable, latents)).close)
+            some = domain_latents(trainable, latents, trainable.device, images=CONSTANT_IMAGES, at_once=1)
+            stack.callback(take_text_out(trainable, some).close)
             logging.info("Domain Guidance: text taken out; what the constants miss, by layer: %s", trainable.notes["residuals"])
         stack.enter_context(with_gradients(network, save_memory))
         yield trainable
@@ -107,9 +115,3 @@ def model_name(model: ModelPatcher) -> str:
     """The name of the file that the MODEL was read from."""
     path = (model.cached_patcher_init or (None, ()))[1][:1]
     return os.path.splitext(os.path.basename(path[0]))[0] if path and isinstance(path[0], str) else type(model.model).__name__
-
-
-def _domain_latents(trainable: HostTrainable, latents: CachedLatents):
-    chosen = split([image.key for image in latents.images]).train[:CONSTANT_IMAGES]
-    for batch in held_out_batches(latents, chosen, batch_size=1):
-        yield trainable.latent_scale(batch.latents.to(trainable.device)), batch.bucket

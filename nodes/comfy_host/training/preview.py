@@ -46,7 +46,8 @@ def picture_of(latent: Tensor, latent_format: comfy.latent_formats.LatentFormat,
     try:
         # One at a time: beside a model in training there is seldom room for two.
         pictures = torch.cat([vae.decode(one) for one in latent_format.process_out(latent.float()).split(1)])
-    except comfy.model_management.OOM_EXCEPTION:
+    except RuntimeError as error:
+        comfy.model_management.raise_non_oom(error)
         pictures = _rough(latent.float().cpu(), latent_format)
     row = torch.cat(list(pictures[..., :3]), dim=1)
     return Image.fromarray((row * 255).round().to(torch.uint8).numpy())

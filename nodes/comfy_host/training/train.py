@@ -19,6 +19,7 @@ from ....domain_guidance.training import Finished, RunFiles, RunSettings, train_
 from ..empty_prompt import DEFAULT_GUIDANCE, with_guidance
 from ..load_adapter import load_domain_adapter
 from ..load_domain import load_domain_unet
+from ..out_of_memory import out_of_memory
 from ..run_progress import follow, kept
 from .forms import check_trainable, made_trainable
 from .progress import TrainingProgress
@@ -83,12 +84,16 @@ def _encoded(posteriors: Posteriors, source: ImageSource, resolution: int, progr
         os.path.join(folder_paths.get_user_directory(), "domain_guidance", "latents"), source, posteriors.encode,
         vae=posteriors.fingerprint, bucket_of=aspect_buckets(resolution, step=min(STEP, resolution)), cell=posteriors.cell,
     )  # fmt: skip
-    for event in cache.fill(posteriors.batch_size(resolution**2)):
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        if isinstance(event, Encoded):
-            progress.encoded(event)
-        else:
-            logging.warning("Domain Guidance: '%s' is left out, because %s.", event.name, event.reason)
+    with out_of_memory(lambda: (
+        f"The device ran out of memory while the VAE encoded images at resolution {resolution}: lower resolution, or close what else uses "
+        "the device; what is encoded already is kept."
+    )):  # fmt: skip
+        for event in cache.fill(posteriors.batch_size(resolution**2)):
+            comfy.model_management.throw_exception_if_processing_interrupted()
+            if isinstance(event, Encoded):
+                progress.encoded(event)
+            else:
+                logging.warning("Domain Guidance: '%s' is left out, because %s.", event.name, event.reason)
     return cache.open()
 
 
@@ -99,16 +104,15 @@ def _trained(model, vae, empty, latents, posteriors, files: RunFiles, request: T
         form=request.form, rank=request.rank, seed=settings.seed, save_memory=request.save_memory, eight_bit_adam=settings.eight_bit_adam,
     )  # fmt: skip
     finished = None
+    too_little = out_of_memory(lambda: (
+        f"The device ran out of memory after step {progress.step}: switch gradient_checkpointing on, or lower batch_size and raise "
+        f"accumulation as much, or, as a new version, lower resolution; {kept(files)}."
+    ))  # fmt: skip
     try:
-        with making as trainable, closing(train_domain(trainable, latents, settings, files)) as events:
+        with too_little, making as trainable, closing(train_domain(trainable, latents, settings, files)) as events:
             progress.begin(trainable, latents, posteriors, files, settings)
             finished = follow(events, progress)
         return finished
-    except comfy.model_management.OOM_EXCEPTION as error:
-        raise ValueError(
-            f"The device ran out of memory after step {progress.step}: switch gradient_checkpointing on, or lower batch_size and raise "
-            f"accumulation as much, or, as a new version, lower resolution; {kept(files)}."
-        ) from error
     finally:  # a Cancel is no Exception
         if finished is None and progress.step:
             progress.stopped("training", kept(files))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,8 @@ import torch
 from comfy import model_detection
 from comfy.model_base import BaseModel
 from comfy.model_patcher import ModelPatcher
+
+from ..out_of_memory import out_of_memory
 
 WIDE_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
@@ -65,14 +68,14 @@ def check_can_be_read(model: ModelPatcher) -> None:
 def load_whole(models: list[ModelPatcher]) -> None:
     """Put models on the device in full, everything else off it. Raises ValueError where they do not fit."""
     comfy.model_management.unload_all_models()
-    try:
+    size = sum(model.model_size() for model in models) / 2**30
+    with out_of_memory(lambda: (
+        f"The model takes {size:.1f} GiB and does not fit on the device whole, which training needs: load it with "
+        "weight_dtype fp8_e4m3fn and train the form 'adapter'."
+    )):  # fmt: skip
         comfy.model_management.load_models_gpu(models, memory_required=1e20, force_full_load=True)
-    except comfy.model_management.OOM_EXCEPTION as error:
-        size = sum(model.model_size() for model in models) / 2**30
-        raise ValueError(
-            f"The model takes {size:.1f} GiB and does not fit on the device whole, which training needs: load it with "
-            "weight_dtype fp8_e4m3fn and train the form 'adapter'."
-        ) from error
+        for model in models:  # with --novram the host leaves even these off the device
+            model.partially_load(model.load_device, math.inf)
 
 
 @contextmanager
