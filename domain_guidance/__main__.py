@@ -6,8 +6,6 @@ import argparse
 import logging
 import sys
 
-import torch
-
 from .commands.adapt import adapt
 from .commands.adapt_options import add_adapt_options, parse_adapt
 from .commands.convert import add_convert_options, convert
@@ -49,13 +47,27 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, FloatingPointError) as problem:
         logging.error("Stopped: %s", problem)
         return 1
-    except torch.cuda.OutOfMemoryError as problem:
-        logging.error("Stopped: %s %s.", problem, SPARING.get(command, "Give it a device with more memory, or smaller pictures"))
+    except RuntimeError as problem:
+        if not _is_out_of_memory(problem):
+            raise
+        less = SPARING.get(command, "Give it a device with more memory, or smaller pictures")
+        logging.error("Stopped: %s. %s.", str(problem).splitlines()[0].rstrip("."), less)
+        return 1
+    except OSError as problem:
+        if problem.errno is None:  # not the system's word: a library's, for a mistake in a call
+            raise
+        name = "A file" if problem.filename is None else f"'{problem.filename}'"
+        logging.error("Stopped: %s cannot be read or written (%s): free the place, or name another one.", name, problem.strerror)
         return 1
     except KeyboardInterrupt:
         logging.warning("Stopped by the user; the same command goes on from what is saved.")
         return 130
     return 0
+
+
+def _is_out_of_memory(problem: RuntimeError) -> bool:
+    """PyTorch has a type of its own for it; where the driver says so, it is an AcceleratorError, as any other error of a device."""
+    return "out of memory" in str(problem).lower()
 
 
 def _command(arguments: list[str]):

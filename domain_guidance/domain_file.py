@@ -109,7 +109,7 @@ def _marks(card: DomainCard) -> dict[str, Tensor]:
 
 def _opened(path: Path):
     if not path.is_file():
-        raise DomainFileError(f"There is no domain file '{path.name}': check the name, or refresh the list of models.")
+        raise DomainFileError(f"There is no domain file '{path.name}': check its name and folder.")
     try:
         return safe_open(path, framework="pt", device="cpu")
     except SafetensorError as error:

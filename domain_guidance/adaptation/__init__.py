@@ -3,7 +3,7 @@
 from .adapt import adapt_generator
 from .comparison import comparison_picture
 from .critic_model import CriticModel
-from .layer_choice import choose_styles, paper_layer_count, style_movement, trainable_styles
+from .layer_choice import choose_styles, style_movement, trainable_styles
 from .pair import AdaptedPair
 from .perceptual import Perceptual, find_perceptual
 from .settings import AdaptationSettings
@@ -17,7 +17,6 @@ __all__ = [
     "choose_styles",
     "comparison_picture",
     "find_perceptual",
-    "paper_layer_count",
     "style_movement",
     "trainable_styles",
 ]

@@ -16,12 +16,6 @@ from .settings import AdaptationSettings
 
 RATE = 0.01  # of the one SGD step
 PICTURES = 8  # our choice
-PAPER = ((1201, 12), (3001, 6), (5001, 3), (10001, 1))  # iterations, styles
-
-
-def paper_layer_count(steps: int) -> int:
-    """How many styles the paper trains the layers of, for a run of so many steps: fewer for longer runs. Between its runs, our choice."""
-    return next((count for most, count in PAPER if steps <= most), PAPER[-1][1])
 
 
 def trainable_styles(config: GeneratorConfig | Eg3dConfig) -> list[int]:
@@ -30,7 +24,10 @@ def trainable_styles(config: GeneratorConfig | Eg3dConfig) -> list[int]:
 
 
 def choose_styles(pair: AdaptedPair, critic: CriticModel, settings: AdaptationSettings, process: Process) -> list[int]:
-    """The `settings.layers` styles that one SGD step on the source's styles moves most, in rising order. Raises ValueError for too many."""
+    """The `settings.layers` styles that one SGD step on the source's styles moves most, in rising order. Raises ValueError for too many.
+
+    The paper takes fewer for longer runs: 12 for 1,201 iterations, 6 for 3,001, 3 for 5,001 and 1 for 10,001.
+    """
     candidates = trainable_styles(pair.config)
     if settings.layers > len(candidates):
         raise ValueError(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .errors import Refused
 from .fir import kernel
-from .layout import MEAN_STYLE, GeneratorConfig
+from .layout import MEAN_STYLE
 
 _FILTER = re.compile(r"(convs\.\d+\.conv\.blur|to_rgbs\.\d+\.upsample)\.kernel|((backbone\.)?synthesis|superresolution)\.((b|block)\d+\.(conv[01]\.|torgb\.)?)?resample_filter")
 _PARTS = {
@@ -36,18 +36,6 @@ def from_rosinality(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             raise Refused(f"its tensor '{name}' is there twice")
         weights[here] = _squeezed(here, tensor)
     return weights
-
-
-def to_rosinality(weights: Mapping[str, Tensor], config: GeneratorConfig) -> tuple[dict[str, Tensor], Tensor]:
-    """The inverse, with the constant filters: (state dict, latent_avg). Labels have no place there: raises Refused with them."""
-    if config.c_dim:
-        raise Refused("it reads class labels, which rosinality's layout has no place for: keep it as it is")
-    names = {_name(name): name for name in _rosinality_names(config)}
-    state = {names[name]: _widened(name, tensor) for name, tensor in weights.items() if name != MEAN_STYLE}
-    for level in range(len(config.widths) - 1):
-        for place in (f"convs.{2 * level}.conv.blur", f"to_rgbs.{level}.upsample"):
-            state[f"{place}.kernel"] = kernel(weights[MEAN_STYLE])
-    return state, weights[MEAN_STYLE]
 
 
 def without_filters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -104,18 +92,6 @@ def _layer(name: str) -> str:
     return f"synthesis.b{8 << int(number) // 2}.conv{int(number) % 2}"
 
 
-def _rosinality_names(config: GeneratorConfig) -> list[str]:
-    convs = ["conv1", *(f"convs.{number}" for number in range(2 * len(config.widths) - 2))]
-    images = ["to_rgb1", *(f"to_rgbs.{number}" for number in range(len(config.widths) - 1))]
-    return [
-        "input.input",
-        *(f"style.{layer + 1}.{part}" for layer in range(config.mapping_layers) for part in ("weight", "bias")),
-        *(f"{layer}.{part}" for layer in convs for part in _PARTS if part != "bias"),
-        *(f"{layer}.{part}" for layer in images for part in ("bias", *(part for part in _PARTS if part.startswith("conv.")))),
-        *(f"noises.noise_{number}" for number in range(len(convs))),
-    ]
-
-
 def _leading_ones(name: str) -> int:
     """Axes of one element that rosinality puts before a tensor's own."""
     if name.endswith("noise_const"):
@@ -130,11 +106,6 @@ def _squeezed(name: str, tensor: Tensor) -> Tensor:
     if tensor.ndim < ones + trailing or any(size != 1 for size in added):
         raise Refused(f"its tensor for '{name}' has shape {list(tensor.shape)}, which is not rosinality's")
     return tensor.reshape(tensor.shape[ones : tensor.ndim - trailing])
-
-
-def _widened(name: str, tensor: Tensor) -> Tensor:
-    trailing = 2 if name.endswith("torgb.bias") else 0
-    return tensor.reshape(*[1] * _leading_ones(name), *tensor.shape, *[1] * trailing)
 
 
 def _is_standard(tensor: Tensor) -> bool:

@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m domain_guidance.toy_world", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     commands = parser.add_subparsers(required=True)
-    train = commands.add_parser("train", help="train base, judge, domain and fine-tune; the same command resumes")
+    train = commands.add_parser("train", help="train base, judge, domain, fine-tune and generator; the same command resumes")
     train.add_argument("--out", type=Path, required=True, help="folder of the weights and of the checkpoints on the way")
     train.set_defaults(command=_train)
     swept = commands.add_parser("sweep", help="score every method at several weights, on other seeds than the demo's")

@@ -1,4 +1,4 @@
-"""Five ways to draw what was asked in the domain, with the same prompts, the same noise and the same judge."""
+"""Four ways to draw what was asked in the domain, with the same prompts, the same noise and the same judge."""
 
 from __future__ import annotations
 

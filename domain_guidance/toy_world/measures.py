@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..evaluation import polynomial, squared_mmd
@@ -17,16 +16,6 @@ def kernel_distance(ours: Tensor, theirs: Tensor) -> float:
     with what real pictures of the same kinds get.
     """
     return squared_mmd(polynomial, ours, theirs, unbiased=True)
-
-
-def split_half_distance(features: Tensor, generator: torch.Generator, splits: int = 20) -> float:
-    """How far one set lies from itself: the mean of |kernel_distance| over random halves of features [N, D]."""
-    half = len(features) // 2
-    distances = []
-    for _ in range(splits):
-        shuffled = features[torch.randperm(len(features), generator=generator)]
-        distances.append(abs(kernel_distance(shuffled[:half], shuffled[half : 2 * half])))
-    return sum(distances) / splits
 
 
 def share(answers: Tensor, asked: Tensor) -> float:

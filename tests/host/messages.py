@@ -1,11 +1,21 @@
 """What a user reads when a graph is refused, and what the log says while one runs."""
 
 import logging
+from functools import partial
 
 import pytest
+import torch
 
 from host_process import PromptError
 from scenes import assert_one_sentence
+
+# What PyTorch raises where a device's memory runs out: an error of its own, or the driver's, which is one of all kinds. Made anew for each
+# use, for a raised error holds on to all that was at work.
+DriverError = getattr(torch, "AcceleratorError", RuntimeError)  # older versions have no type of it
+OUT_OF_MEMORY = [
+    partial(torch.cuda.OutOfMemoryError, "CUDA out of memory"),
+    partial(DriverError, "CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`."),
+]
 
 
 def refusal(host, s, link):

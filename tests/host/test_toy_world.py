@@ -71,7 +71,7 @@ def test_the_plates_are_pictures_of_the_domain_and_of_every_digit(host, world):
     plates = host.value(graph, graph.add("DomainGuidanceToyWorld", digit="any", stroke="any", ground="any", batch_size=1)[6])
     assert plates.shape == (256, 16, 16, 3) and 0 <= plates.min() and plates.max() <= 1
     reading = judge.read(plates.movedim(-1, 1) * 2 - 1)
-    floor = library["measures"].split_half_distance(held_out, torch.Generator().manual_seed(0))
+    floor = host.library("domain_guidance.evaluation").split_half(held_out, confidence=0.5)
     assert abs(library["measures"].kernel_distance(reading.features, held_out)) < 2 * floor
     assert reading.digit.bincount(minlength=10).min() >= 10
 

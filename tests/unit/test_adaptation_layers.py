@@ -11,7 +11,7 @@ sys.path.append(str(Path(__file__).parent))
 
 import tiny_adaptation as tiny  # noqa: E402
 
-from domain_guidance.adaptation import AdaptedPair, choose_styles, paper_layer_count, style_movement, trainable_styles  # noqa: E402
+from domain_guidance.adaptation import AdaptedPair, choose_styles, style_movement, trainable_styles  # noqa: E402
 from domain_guidance.distillation import distill  # noqa: E402
 from domain_guidance.generators import build_generator, read_generator_file, standard_config  # noqa: E402
 from domain_guidance.training import OneProcess, RunFiles, Step  # noqa: E402
@@ -88,8 +88,3 @@ def test_more_styles_than_drive_something_are_refused_in_one_sentence(tmp_path):
 def test_only_styles_that_drive_a_trained_layer_can_be_chosen():
     assert trainable_styles(tiny.CONFIG) == [1, 2, 3, 4]
     assert trainable_styles(standard_config(1024)) == list(range(1, 17))
-
-
-@pytest.mark.parametrize("steps, count", [(1, 12), (1201, 12), (1202, 6), (3001, 6), (5001, 3), (5002, 1), (10001, 1), (99999, 1)])
-def test_the_papers_number_of_styles_falls_with_the_length_of_the_run(steps, count):
-    assert paper_layer_count(steps) == count

@@ -1,6 +1,8 @@
 """The generate command on EG3D files: views, what lies beside them, meshes, and what is said of options that do not fit."""
 
+import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,8 @@ from domain_guidance.__main__ import main  # noqa: E402
 from domain_guidance.commands.views import ply, poses  # noqa: E402
 from domain_guidance.generators import GeneratorCard, build_generator, infer_config, latents, read_generator_file, write_generator_file  # noqa: E402
 from domain_guidance.generators.eg3d import Mesh, Rendering, extract_mesh, grid, orbit  # noqa: E402
+from domain_guidance.generators.eg3d.decoder import Decoder  # noqa: E402
+from domain_guidance.generators.eg3d.mesh import POINTS  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +66,30 @@ def test_a_mesh_lies_beside_the_pictures(head, tmp_path):
     generator = build_generator(read_generator_file(head))
     mesh = extract_mesh(generator, generator.planes(generator.styles(latents([3], eg3d_sheet.Z))), resolution=16, level=0.5)
     assert (tmp_path / "seed000003.ply").read_bytes() == ply(mesh)
+
+
+def test_a_stop_is_heard_within_a_mesh(head, tmp_path, monkeypatch):
+    """Between the parts of its grid: the first signal only makes `check` raise."""
+    parts, original = [], Decoder.forward
+
+    def decode(self, features):
+        if features.ndim == 3 and features.shape[1] == POINTS:
+            parts.append(1)
+            signal.raise_signal(signal.SIGINT)
+        return original(self, features)
+
+    monkeypatch.setattr(Decoder, "forward", decode)
+    assert generate(head, "--seeds", "3", "--mesh", "96", "--density", "0.5", "--out", tmp_path) == 130
+    assert len(parts) == 1 and not list(tmp_path.glob("*.ply"))
+
+
+def test_rays_and_samples_are_those_that_are_asked_for_and_otherwise_the_files():
+    own = Rendering(resolution=8, samples=6, importance_samples=4, near=2.0, white=True)
+    assert own.at() == own
+    assert own.at(rays=5) == replace(own, resolution=5)
+    assert own.at(samples=7) == replace(own, samples=7, importance_samples=7)
+    with pytest.raises(ValueError, match="0 px"):
+        own.at(rays=0)
 
 
 def test_a_ply_file_holds_the_mesh():

@@ -1,5 +1,6 @@
 """The generator file: what goes in comes out, whatever is wrong is said in one sentence, and the two commands on it."""
 
+import errno
 import json
 import logging
 import sys
@@ -290,3 +291,45 @@ def test_a_refused_file_ends_the_command_in_one_sentence_and_leaves_nothing(tmp_
     assert main(["convert", str(tmp_path / "bad.pkl"), str(tmp_path / "out.safetensors")]) == 1
     assert "'bad.pkl' is refused: its pickle asks for 'os.system'" in caplog.text
     assert [path.name for path in tmp_path.iterdir()] == ["bad.pkl"]
+
+
+def test_a_place_that_the_disk_refuses_is_named_in_one_sentence(path, tmp_path, caplog):
+    (tmp_path / "taken").write_text("a file, not a folder")
+    for words in (["convert", path, tmp_path / "taken" / "x.safetensors"], ["generate", path, "--seeds", "1", "--out", tmp_path / "taken" / "pictures"],
+                  ["generate", path, "--seeds", "1", "--out", tmp_path / "taken" / "x.png"]):  # fmt: skip
+        caplog.clear()
+        assert main([*map(str, words)]) == 1
+        (stopped,) = [record.message for record in caplog.records if record.levelno == logging.ERROR]
+        assert str(tmp_path / "taken") in stopped and "\n" not in stopped and ("File exists" in stopped or "Not a directory" in stopped)
+
+
+def test_a_full_disk_is_said_though_the_system_names_no_file(path, tmp_path, caplog, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    assert main(["generate", str(path), "--seeds", "1", "--out", str(tmp_path / "x.png")]) == 1
+    assert "Stopped: A file cannot be read or written (No space left on device)" in caplog.text
+
+
+def test_an_error_that_is_not_the_disks_is_not_taken_for_one(path, tmp_path, monkeypatch):
+    def wrong(*_, **__):
+        raise OSError("cannot write mode F as PNG")
+
+    monkeypatch.setattr(Image.Image, "save", wrong)
+    with pytest.raises(OSError, match="mode F"):
+        main(["generate", str(path), "--seeds", "1", "--out", str(tmp_path / "x.png")])
+
+
+@pytest.mark.parametrize("name", ["pic.jpg", "pic.JPEG", "pics.zip", "pic.png.webp"])
+def test_a_picture_of_another_format_makes_no_folder_of_its_name(path, tmp_path, caplog, name):
+    before = {*tmp_path.iterdir()}
+    assert main(["generate", str(path), "--seeds", "1", "--out", str(tmp_path / name)]) == 1
+    assert f"--out is '{name}': name a .png for one picture of all, or a folder" in caplog.text
+    assert {*tmp_path.iterdir()} == before
+
+
+def test_a_folder_that_is_there_may_have_any_name(path, tmp_path):
+    (tmp_path / "psi0.7").mkdir()
+    assert main(["generate", str(path), "--seeds", "1", "--out", str(tmp_path / "psi0.7")]) == 0
+    assert [file.name for file in (tmp_path / "psi0.7").iterdir()] == ["seed000001.png"]

@@ -28,7 +28,7 @@ from domain_guidance.generators import (  # noqa: E402
 )
 from domain_guidance.generators.fir import blur, double  # noqa: E402
 from domain_guidance.generators.modulation import modulated_conv, to_rgb  # noqa: E402
-from domain_guidance.generators.names import from_rosinality, to_rosinality, without_filters  # noqa: E402
+from domain_guidance.generators.names import from_rosinality, without_filters  # noqa: E402
 from domain_guidance.generators.stylegan2 import Generator  # noqa: E402
 
 PUBLISHED = [  # resolution, base of the widths, mapping layers, parameters
@@ -331,20 +331,11 @@ def test_a_fresh_generator_draws_pictures_of_a_usual_contrast():
 
 
 @pytest.mark.parametrize("resolution", [8, 32])
-def test_the_two_layouts_translate_into_each_other(resolution):
+def test_rosinalitys_layout_is_read_as_nvidias(resolution):
     weights = sheet.nvidia_weights(resolution=resolution)
     state, mean = sheet.rosinality(weights)
-    found, found_mean = to_rosinality(weights, infer_config(shapes_of(weights)))
-    assert found.keys() == state.keys() and torch.equal(found_mean, mean)
-    assert all(torch.equal(found[name], tensor) for name, tensor in state.items())
     back = from_rosinality(without_filters({**state, "latent_avg": mean}))
     assert back.keys() == weights.keys() and all(torch.equal(back[name], tensor) for name, tensor in weights.items())
-
-
-def test_labels_have_no_place_in_rosinalitys_layout():
-    weights = sheet.nvidia_weights(classes=2)
-    with pytest.raises(GeneratorFileError, match="labels"):
-        to_rosinality(weights, infer_config(shapes_of(weights)))
 
 
 @pytest.mark.parametrize("shape", [(2, 8, 4, 4), (8, 4, 4), (1, 8, 4)])

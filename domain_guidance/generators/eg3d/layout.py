@@ -44,6 +44,11 @@ class Rendering:
         if not (0 < self.near < self.far < float("inf") and 0 < self.box < float("inf")):
             raise ValueError(f"Rays from {self.near} to {self.far} through a box of {self.box} are given, expected rising positive numbers.")
 
+    def at(self, rays: int | None = None, samples: int | None = None) -> Rendering:
+        """With other rays in each direction, and with other samples of a ray and as many again where they matter; None keeps them."""
+        changed = {"resolution": rays, "samples": samples, "importance_samples": samples}
+        return replace(self, **{name: count for name, count in changed.items() if count is not None})
+
 
 @dataclass(frozen=True)
 class Eg3dConfig:

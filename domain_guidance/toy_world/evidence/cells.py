@@ -17,7 +17,6 @@ from ..prompts import Prompts, encode
 from .methods import World
 
 REFERENCE = 1000  # held-out plates that distances are measured to
-CALIBRATION_SEED = 31
 NEAR = 0.05  # share of fresh real plates that count as near to a training picture
 
 

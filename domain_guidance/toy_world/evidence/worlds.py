@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,14 +19,13 @@ from .. import checkpoints
 from ..digits import load_digits
 from ..export import write_base_folder
 from ..prompts import encode_prompt
-from ..scenes import Scenes, paint_domain
+from ..scenes import paint_domain
 from .methods import World
 from .plan import BATCH, LARGEST, RATES, Plan
 
 WEAK = 10  # the weak model's share of the steps is one in so many
 SHIPPED = {"empty-prompt": checkpoints.FINE_TUNE, "text-free": checkpoints.DOMAIN}
 IMAGE_SEED = 1200
-Paint = Callable[[torch.Generator], Scenes]
 
 
 @dataclass(frozen=True)
