@@ -19,7 +19,7 @@ from . import LauncherError
 from .comfyui import environment_python
 
 # import name -> what pip is asked for. The lower bounds are pyproject.toml's; a test compares the two.
-LIBRARY = {"torch": "torch", "diffusers": "diffusers>=0.30.0", "safetensors": "safetensors>=0.4.2", "einops": "einops>=0.7.0"}
+LIBRARY = {"torch": "torch", "diffusers": "diffusers>=0.32.0", "safetensors": "safetensors>=0.4.2", "einops": "einops>=0.7.0"}
 DEMO = LIBRARY | {"sklearn": "scikit-learn>=1.3", "PIL": "Pillow>=10.1"}
 TEST = DEMO | {"pytest": "pytest>=8.0", "accelerate": "accelerate>=0.31", "peft": "peft>=0.17"}
 # Drives a Chromium that is there already; it downloads none. In no extra of pyproject.toml: only `run.py test` asks for it.

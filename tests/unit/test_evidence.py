@@ -325,9 +325,14 @@ def test_a_block_is_put_between_its_marks_and_nowhere_else():
         tables.fill(page, {"b": "new"})
 
 
+def test_commits_of_one_machine_are_named_after_it():
+    machines = [{"machine": "one", "commit": "a"}, {"machine": "another", "commit": ""}, {"machine": "one", "commit": "b"}]
+    assert "(one, commits a, b; another)." in tables.about(Results(json.loads(json.dumps(asdict(QUICK))), machines, {}))
+
+
 def test_a_table_whose_jobs_are_not_done_is_left_out():
     jobs_done = {"measure/shipped/" + name: {**row(0.5, 0.1, cfg=1.0), "seconds": 60.0} for name in comparison.BEST}
     found = tables.all_tables(Results(json.loads(json.dumps(asdict(QUICK))), [{"machine": "a machine"}], jobs_done))
     assert set(found) == {"about", "shipped"}
-    assert "N = 100" in found["about"] and "4 minutes" in found["about"]
+    assert "N = 100" in found["about"] and "4 minutes (a machine)" in found["about"]
     assert found["shipped"].count("50 %") == 4

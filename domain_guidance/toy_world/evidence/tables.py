@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import mean, stdev
 
 from ..comparison import BEST
@@ -55,12 +55,20 @@ def all_tables(results: Results) -> dict[str, str]:
 
 
 def about(results: Results) -> str:
-    """One sentence on what was run, where and how long."""
-    plan, machines = results.plan, "; ".join(", commit ".join(filter(None, machine.values())) for machine in results.machines)
+    """One sentence on what was run, where and how long, all jobs one after another."""
+    plan, machines = results.plan, "; ".join(_machines(results))
     seconds = sum(entry["seconds"] for entry in results.jobs.values())
     seeds = "one training seed" if len(plan["seeds"]) == 1 else f"{len(plan['seeds'])} training seeds, mean ± standard deviation"
     size = f"{plan['steps']} training steps, {plan['sampling']} sampling steps, N = {50 * plan['repeats']} a cell"
     return f"The {plan['name']} run: {seeds}, {size}, {seconds / 60:.0f} minutes ({machines})."
+
+
+def _machines(results: Results) -> Iterator[str]:
+    commits: dict[str, list[str]] = {}
+    for found in results.machines:
+        commits.setdefault(found["machine"], []).extend(filter(None, [found.get("commit")]))
+    for machine, known in commits.items():
+        yield machine + (f", commit{'s' * (len(known) > 1)} {', '.join(known)}" if known else "")
 
 
 def methods(results: Results) -> str:
