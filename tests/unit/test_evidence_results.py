@@ -2,7 +2,9 @@
 
 import sys
 import time
+from itertools import product
 from pathlib import Path
+from statistics import mean, stdev
 
 import pytest
 import torch
@@ -11,8 +13,9 @@ from domain_guidance import demo
 from domain_guidance.toy_world.evidence import jobs, worlds
 from domain_guidance.toy_world.evidence.methods import METHODS
 from domain_guidance.toy_world.evidence.plan import PLANS, QUICK
-from domain_guidance.toy_world.evidence.results import open_results, read_results
-from domain_guidance.toy_world.evidence.tables import all_tables
+from domain_guidance.toy_world.evidence.results import open_results, read_results, scored
+from domain_guidance.toy_world.evidence.tables import all_tables, measured
+from domain_guidance.toy_world.sweep import IN_DOMAIN
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -44,6 +47,11 @@ def quick():
     return read_results(RESULTS / "toy_world_quick.json")
 
 
+@pytest.fixture(scope="module")
+def full():
+    return read_results(RESULTS / "toy_world_full.json")
+
+
 # --- the pages -------------------------------------------------------------------------------------------------------
 
 
@@ -54,10 +62,9 @@ def test_the_page_of_benchmarks_is_made_of_the_committed_files(page):
 def test_the_tables_of_the_evidence_page_are_made_of_the_committed_results(page):
     written = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
     assert page.evidence(written) == written
-    for file in COMMITTED:
-        plan = file.stem.removeprefix("toy_world_")
-        tables = {name: table for name, table in all_tables(read_results(file)).items() if (plan, name) != ("quick", "sizes")}  # of one size
-        assert len(tables) > 4 and all(f"<!-- begin {plan} {name} -->\n{table}\n<!--" in written for name, table in tables.items())
+    for file, shown in {"full": all_tables, "quick": lambda results: {name: all_tables(results)[name] for name in ("about", "methods")}}.items():
+        tables = shown(read_results(RESULTS / f"toy_world_{file}.json"))
+        assert len(tables) > 1 and all(f"<!-- begin {file} {name} -->\n{table}\n<!--" in written for name, table in tables.items())
 
 
 def test_every_benchmark_has_its_section_and_every_ratio_its_row(page):
@@ -122,71 +129,134 @@ def test_a_cell_of_the_shipped_models_is_found_again_from_scratch(quick, method)
     assert again["distance"] == pytest.approx(committed["distance"], abs=0.01)
 
 
-def test_every_method_is_measured_at_the_weights_that_its_search_chose(quick):
-    for method in METHODS:
-        key, size = ("measure/base", 0) if method == "base" else (f"measure/1200/0/{method}", 1200)
-        assert quick.jobs[key]["weights"] == quick.chosen(method, size)
+@pytest.mark.parametrize("file", COMMITTED, ids=lambda file: file.stem)
+def test_every_method_is_measured_at_the_weights_that_its_search_chose(file):
+    results = read_results(file)
+    for size, method in product(results.plan["sizes"], METHODS):
+        weights = [entry["weights"] for entry in measured(results, method, size)]
+        assert weights == [results.chosen(method, 0 if method == "base" else size)] * len(weights)
 
 
 # --- the claims of docs/evidence.md: each test is one of its sentences ---------------------------------------------------
 
 DECOUPLED = ("decoupled", "decoupled, empty prompt", "decoupled, adapter")
+VARIANTS = ("decoupled, interval", "decoupled, projected")
+RIVALS = tuple(name for name in METHODS if name not in ("base", *DECOUPLED, *VARIANTS))
+FINE_TUNES = ("fine-tune", "fine-tune, interval", "fine-tune, projected")
 
 
-def cell(results, method):
-    return results.jobs["measure/base" if method == "base" else f"measure/1200/0/{method}"]
+def of_seeds(results, method, measure, size=1200):
+    return [entry[measure] for entry in measured(results, method, size)]
 
 
-@pytest.mark.parametrize("rival", ["fine-tune", "DoG", "AutoGuidance"])
-def test_decoupled_guidance_draws_more_digits_nearer_to_the_domain_than(quick, rival):
+def average(results, method, measure, size=1200):
+    return mean(of_seeds(results, method, measure, size))
+
+
+def rounded(results, methods, measure, size=1200, digits=2):
+    return [round(average(results, method, measure, size), digits) for method in methods]
+
+
+def test_decoupled_guidance_draws_more_digits_than_every_rival_in_each_of_the_trainings(full):
+    rivals = [max(digits) for digits in zip(*(of_seeds(full, rival, "digit") for rival in RIVALS))]
     for method in DECOUPLED:
-        assert cell(quick, method)["digit"] > cell(quick, rival)["digit"]
-        assert cell(quick, method)["distance"] < cell(quick, rival)["distance"]
+        assert all(digit > rival for digit, rival in zip(of_seeds(full, method, "digit"), rivals, strict=True))
+    assert rounded(full, DECOUPLED, "digit") == [0.93] * 3 and rounded(full, ("LoRA", "fine-tune", "DoG"), "digit") == [0.89, 0.83, 0.68]
+    distances = rounded(full, DECOUPLED, "distance", digits=3)
+    assert (min(distances), max(distances)) == (0.03, 0.035)
+    assert rounded(full, ("LoRA", "fine-tune", "DoG"), "distance", digits=3) == [0.042, 0.041, 0.046]
 
 
-def test_its_lead_over_the_fine_tune_is_two_standard_errors_and_that_over_the_lora_is_within_them(quick):
-    def errors_apart(method, rival):
-        one, other = cell(quick, method), cell(quick, rival)
-        variance = sum(found["digit"] * (1 - found["digit"]) / found["count"] for found in (one, other))
-        return (one["digit"] - other["digit"]) / variance**0.5
-
-    assert errors_apart("decoupled", "fine-tune") == pytest.approx(2.3, abs=0.05)
-    for rival in ("LoRA", "fine-tune, interval", *DECOUPLED[1:]):
-        assert abs(errors_apart("decoupled", rival)) < 2
-    assert max(cell(quick, method)["distance"] for method in DECOUPLED) < min(cell(quick, rival)["distance"] for rival in ("LoRA", "fine-tune, interval"))
+def test_a_fine_tune_can_be_nearer_to_the_domain_but_differs_more_between_trainings(full):
+    fine_tune, text_free = (of_seeds(full, method, "distance") for method in ("fine-tune", "decoupled"))
+    assert [round(value, 3) for value in (min(fine_tune), max(fine_tune), min(text_free), max(text_free))] == [0.02, 0.053, 0.026, 0.033]
+    assert sum(one < other for one, other in zip(fine_tune, text_free)) == 1
 
 
-def test_the_base_draws_digits_best_and_is_outside_of_the_domain(quick):
-    assert cell(quick, "base")["digit"] >= max(cell(quick, method)["digit"] for method in METHODS)
-    assert cell(quick, "base")["distance"] > 2 * max(cell(quick, method)["distance"] for method in METHODS if method != "base")
+def test_the_lora_is_the_closest_rival(full):
+    assert max(RIVALS, key=lambda rival: average(full, rival, "digit")) == "LoRA"
 
 
-def test_interval_and_projection_take_decoupled_guidance_out_of_the_domain_and_projection_makes_pictures_alike(quick):
-    for variant in ("decoupled, interval", "decoupled, projected"):
-        assert cell(quick, variant)["distance"] > 0.1
-    assert cell(quick, "decoupled, projected")["diversity"] < 0.6 < 0.9 < cell(quick, "decoupled")["diversity"]
+def test_the_larger_weights_of_dog_draw_more_digits_but_outside_of_the_limit(full):
+    smallest, *larger = scored(full.jobs["search/1200/DoG"])
+    assert full.chosen("DoG", 1200) == smallest[0] and round(max(score.digit for _, score in larger), 2) == 0.75
+    assert all(score.digit > smallest[1].digit and score.distance > limit(full) for _, score in larger)
 
 
-def test_no_method_memorised_1200_pictures(quick):
-    assert max(cell(quick, method)["memorised"] for method in METHODS if method != "base") <= 0.01
+def limit(results):
+    return IN_DOMAIN * min(score.distance for _, score in scored(results.jobs["search/base"]))
 
 
-def test_every_method_follows_a_mask_that_only_the_base_was_trained_for(quick):
-    kept = {method: [quick.jobs[f"control/0/{method}/{sight}"]["kept"] for sight in ("seen", "unseen")] for method in ("base", "fine-tune", "DoG", "decoupled")}
-    assert all(1.9 < seen / unseen < 2.3 for seen, unseen in kept.values())
-    shares = [round(100 * kept[method][0] / kept["base"][0]) for method in ("decoupled", "DoG", "fine-tune")]
-    assert shares == [99, 95, 91]
+def test_the_base_draws_digits_best_and_is_outside_of_the_domain(full):
+    assert average(full, "base", "digit") > max(average(full, method, "digit") for method in METHODS if method != "base")
+    assert average(full, "base", "distance") > 2 * max(average(full, method, "distance") for method in METHODS if method != "base")
 
 
-def test_no_method_of_editing_keeps_most_and_is_nearest_to_the_domain(quick):
-    for strength in (0.5, 0.65, 0.8):
-        found = {method: quick.jobs[f"editing/0/{method}/{strength}"] for method in ("fine-tune", "DoG", "decoupled")}
-        keeps = max(found, key=lambda method: found[method]["kept"])
-        nearest = min(found, key=lambda method: found[method]["distance"])
-        assert keeps != nearest
+def test_interval_and_projection_take_decoupled_guidance_out_of_the_domain_and_change_a_fine_tune_less_than_trainings_do(full):
+    assert rounded(full, VARIANTS, "distance", digits=3) == [0.1, 0.198]
+    assert round(average(full, "decoupled, projected", "diversity"), 2) == 0.49 and average(full, "decoupled", "diversity") > 0.9
+    for measure in ("digit", "distance"):
+        means = [average(full, method, measure) for method in FINE_TUNES]
+        assert max(means) - min(means) < min(stdev(of_seeds(full, method, measure)) for method in FINE_TUNES)
 
 
-def test_two_domains_share_every_picture_and_the_digit_is_read_as_on_plates_alone(quick):
-    halves, plates = quick.jobs["two/0/halves"], quick.jobs["two/0/plates"]
-    assert (halves["left plates"], halves["right plates"]) == (1.0, 0.0)
-    assert halves["digit"] == plates["digit"]
+def test_no_method_memorised_1200_pictures(full):
+    assert max(average(full, method, "memorised") for method in METHODS if method != "base") < 0.015
+
+
+def test_down_to_100_pictures_decoupled_guidance_changes_little_a_lora_falls_and_a_fine_tune_rises(full):
+    everything = [(round(average(full, method, "digit", size), 2), round(average(full, method, "distance", size), 3))
+                  for method, size in product(DECOUPLED, (1200, 400, 100))]  # fmt: skip
+    assert [min(values) for values in zip(*everything)] == [0.91, 0.024] and [max(values) for values in zip(*everything)] == [0.93, 0.035]
+    assert rounded(full, ["LoRA", "fine-tune"], "digit", 1200) == [0.89, 0.83] and rounded(full, ["LoRA", "fine-tune"], "digit", 100) == [0.8, 0.9]
+    assert rounded(full, ["fine-tune", "decoupled"], "diversity", 1200) == [0.92, 0.93]
+    assert rounded(full, ["fine-tune", "decoupled"], "diversity", 100) == [0.82, 0.88]
+    assert rounded(full, ["fine-tune"], "distance", 100, digits=3) == [0.046]
+
+
+def test_at_25_pictures_decoupled_guidance_loses_and_no_setting_of_any_method_is_within_the_limit(full):
+    assert all(score.distance > limit(full) for method in METHODS if method != "base" for _, score in scored(full.jobs[f"search/25/{method}"]))
+    assert rounded(full, DECOUPLED, "digit", 25) == [0.55, 0.57, 0.59] and rounded(full, DECOUPLED, "distance", 25, 3) == [0.211, 0.218, 0.221]
+    assert rounded(full, ["fine-tune"], "digit", 25) == [0.84] and rounded(full, ["fine-tune"], "distance", 25, 3) == [0.11]
+    assert all(full.chosen(method, 25)["weight"] == min(row["weight"] for row in METHODS[method].grid) for method in DECOUPLED)
+    assert all(0.49 < share < 0.52 for share in (average(full, method, "memorised", 25) for method in DECOUPLED))
+    assert rounded(full, ["LoRA", "fine-tune"], "memorised", 25) == [0.14, 0.37]
+    assert average(full, "LoRA", "memorised", 25) < min(average(full, method, "memorised", 25) for method in (*RIVALS, *DECOUPLED) if method != "LoRA")
+
+
+def test_every_method_follows_a_mask_that_only_the_base_was_trained_for(full):
+    methods = ("base", "decoupled", "DoG", "fine-tune")
+    kept = {sight: [[full.jobs[f"control/{seed}/{method}/{sight}"]["kept"] for method in methods] for seed in (1, 2, 3)] for sight in ("seen", "unseen")}
+    assert all(row == sorted(row, reverse=True) for row in kept["seen"])
+    seen, unseen = ([mean(column) for column in zip(*kept[sight])] for sight in ("seen", "unseen"))
+    assert all(one > 2 * other for one, other in zip(seen, unseen))
+    assert [round(100 * value / seen[0]) for value in seen[1:]] == [97, 93, 91]
+
+
+def test_no_method_of_editing_keeps_most_and_is_nearest_to_the_domain(full):
+    def edited(strength, measure):
+        methods = ("fine-tune", "DoG", "decoupled")
+        return {method: [full.jobs[f"editing/{seed}/{method}/{strength}"][measure] for seed in (1, 2, 3)] for method in methods}
+
+    def most(strength, measure, choose=max):
+        found = edited(strength, measure)
+        return choose(found, key=lambda method: mean(found[method]))
+
+    assert [most(strength, "kept") for strength in (0.5, 0.65, 0.8)] == ["fine-tune", "fine-tune", "decoupled"]
+    assert [most(strength, "distance", min) for strength in (0.5, 0.65, 0.8)] == ["DoG"] * 3
+    assert most(0.8, "digit") == "decoupled" and most(0.5, "digit") == "fine-tune"
+    distance = edited(0.5, "distance")
+    assert 0 < mean(distance["fine-tune"]) - mean(distance["decoupled"]) < stdev(distance["decoupled"])
+
+
+def test_two_domains_share_every_picture(full):
+    halves, plates = ([full.jobs[f"two/{seed}/{case}"] for seed in (1, 2, 3)] for case in ("halves", "plates"))
+    assert all((found["left plates"], found["right plates"], found["count"]) == (1.0, 0.0, 50) for found in halves)
+    assert mean(found["digit"] for found in plates) - mean(found["digit"] for found in halves) < 0.05
+
+
+def test_the_quick_run_agrees_in_the_order(quick, full):
+    order = ("decoupled", "LoRA", "fine-tune", "DoG", "AutoGuidance")
+    for results in (quick, full):
+        assert sorted(order, key=lambda method: -average(results, method, "digit")) == list(order)
+    assert average(quick, "decoupled", "distance") < min(average(quick, rival, "distance") for rival in RIVALS)
