@@ -4,9 +4,11 @@ Run from the host's root: `python -m pytest <pack>/tests/browser -c <pack>/tests
 """
 
 import sys
+import time
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import sync_playwright
 
 # The helper modules of the host tests; the pack's root must not be added.
@@ -64,13 +66,26 @@ def chromium(program):
         browser.close()
 
 
+def new_page(chromium, attempts=3):
+    """A page of a new user. On a busy machine Chromium's process for it can die before it has opened anything."""
+    context = chromium.new_context(viewport={"width": 1920, "height": 1080})
+    try:
+        return context.new_page()
+    except PlaywrightError:
+        context.close()
+        if attempts == 1:
+            raise
+    time.sleep(2)
+    return new_page(chromium, attempts - 1)
+
+
 @pytest.fixture
 def open_frontend(chromium, request):
     """`open_frontend(address)` is a visitor's page, pictured when the test ends, passed or not."""
     opened = []
 
     def visit(address):
-        opened.append(Frontend(chromium.new_context(viewport={"width": 1920, "height": 1080}).new_page(), address))
+        opened.append(Frontend(new_page(chromium), address))
         return opened[-1]
 
     yield visit
