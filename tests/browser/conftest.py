@@ -68,11 +68,9 @@ def chromium(program):
 
 def new_page(chromium, attempts=3):
     """A page of a new user. On a busy machine Chromium's process for it can die before it has opened anything."""
-    context = chromium.new_context(viewport={"width": 1920, "height": 1080})
     try:
-        return context.new_page()
-    except PlaywrightError:
-        context.close()
+        return chromium.new_context(viewport={"width": 1920, "height": 1080}).new_page()
+    except PlaywrightError:  # what is left of it goes with the browser
         if attempts == 1:
             raise
     time.sleep(2)
