@@ -66,15 +66,15 @@ def chromium(program):
         browser.close()
 
 
-def new_page(chromium, attempts=3):
-    """A page of a new user. On a busy machine Chromium's process for it can die before it has opened anything."""
+def opened_frontend(chromium, address, attempts=3):
+    """A page of a new user that shows the frontend. Chromium's process of a page can die while it loads; another page is another process."""
     try:
-        return chromium.new_context(viewport={"width": 1920, "height": 1080}).new_page()
-    except PlaywrightError:  # what is left of it goes with the browser
-        if attempts == 1:
+        return Frontend(chromium.new_context(viewport={"width": 1920, "height": 1080}).new_page(), address)
+    except PlaywrightError as error:
+        if attempts == 1 or "Target crashed" not in str(error):
             raise
     time.sleep(2)
-    return new_page(chromium, attempts - 1)
+    return opened_frontend(chromium, address, attempts - 1)
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def open_frontend(chromium, request):
     opened = []
 
     def visit(address):
-        opened.append(Frontend(new_page(chromium), address))
+        opened.append(opened_frontend(chromium, address))
         return opened[-1]
 
     yield visit
