@@ -85,7 +85,7 @@ def _cache(base: DiffusersFolder, vae: nn.Module, options: argparse.Namespace, p
 
 def encoded_at_once(resolution: int) -> int:
     """Pictures that are encoded together: as many pixels as four of 512 by 512."""
-    return min(16, max(1, 4 * 512**2 // resolution**2))
+    return max(1, 4 * 512**2 // resolution**2)
 
 
 def _fill_cache(cache: LatentCache, process: Process, check: Check, at_once: int) -> CachedLatents:
@@ -130,7 +130,7 @@ def _make_trainable(base: DiffusersFolder, vae_config, latents, options, device,
         add_adapter(unet, options.rank, options.seed)
     unet.to(device)
     if options.form == "text-free":
-        some = domain_latents(trainable, latents, device, images=CONSTANT_IMAGES, at_once=4)
+        some = domain_latents(trainable, latents, images=CONSTANT_IMAGES, at_once=4)
         stack.callback(take_text_out(trainable, some).close)
         logger.info("cross-attention replaced by constants; relative residuals %s", trainable.notes["residuals"])
     elif not adapter:

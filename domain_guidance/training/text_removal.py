@@ -23,10 +23,9 @@ class NotedTrainable(Trainable, Protocol):
     notes: dict[str, Any]
 
 
-def domain_latents(
-    trainable: Trainable, latents: CachedLatents, device: torch.device, *, images: int, at_once: int
-) -> Iterator[tuple[Tensor, Size]]:
+def domain_latents(trainable: Trainable, latents: CachedLatents, *, images: int, at_once: int) -> Iterator[tuple[Tensor, Size]]:
     """Of the training images the first `images`, `at_once` in a batch [B, C, h, w] in the model's scale, with their size in pixels."""
+    device = next(trainable.module.parameters()).device
     chosen = split([image.key for image in latents.images]).train[:images]
     for batch in held_out_batches(latents, chosen, batch_size=at_once):
         yield trainable.latent_scale(batch.latents.to(device)), batch.bucket

@@ -237,17 +237,6 @@ def test_an_optimiser_whose_parameters_share_a_table_is_saved_and_resumes_exactl
     assert all(torch.equal(one, other) for one, other in zip(whole.parameters(), resumed.parameters()))
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_weights_that_are_not_finite_are_not_saved(tmp_path, value):
-    settings = Settings(steps=1)
-    module, state, objective = setup(settings)
-    list(train(state, objective, settings))
-    module.value.data.fill_(value)
-    with pytest.raises(FloatingPointError, match="hold NaN or infinity and are not saved"):
-        training.save_state(tmp_path / "run", state)
-    assert not (tmp_path / "run").exists()
-
-
 def test_a_file_of_another_model_is_refused(tmp_path):
     settings = Settings(steps=1)
     _, state, objective = setup(settings)
@@ -343,7 +332,7 @@ def test_a_run_without_averages_holds_and_saves_none_and_ends_with_its_last_weig
         training.load_state(tmp_path / "run", TrainingState(Mean(), settings))
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 def test_weights_that_are_not_finite_are_never_saved(tmp_path, bad):
     settings = Settings(steps=1)
     module, state, objective = setup(settings)

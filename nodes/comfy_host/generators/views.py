@@ -32,16 +32,13 @@ class Volume:
     rays_at_once: int = 4096
     noise: Noise = "const"
 
-    def rendering(self, own: Rendering) -> Rendering:
-        return own.at(self.rays or None, self.samples or None)
-
 
 def view(file: GeneratorFile, drawing: Drawing, volume: Volume, latent: Styles | None = None) -> tuple[Tensor, Tensor, Tensor, Styles]:
     """IMAGEs [N, H, W, 3] of picture, depth and normals, each head by all cameras in turn, and the heads' styles. Raises ValueError, one sentence."""
     _check_volume(file)
     with torch.inference_mode(False), torch.no_grad():
         generator = build_generator(file)
-        rendering = volume.rendering(generator.config.rendering)
+        rendering = generator.config.rendering.at(volume.rays or None, volume.samples or None)
         ws = drawing.styles(generator, None if latent is None else latent.ws)
         cameras = generator.cameras(None if volume.poses is None else volume.poses.tensor())
         count = len(ws) * len(cameras)

@@ -85,7 +85,7 @@ def made_trainable(
         trainable = _trainable(model, copy, adapters, empty, cell, form, rank)
         stack.enter_context(training_mode())
         if form == TEXT_FREE:
-            some = domain_latents(trainable, latents, trainable.device, images=CONSTANT_IMAGES, at_once=1)
+            some = domain_latents(trainable, latents, images=CONSTANT_IMAGES, at_once=1)
             stack.callback(take_text_out(trainable, some).close)
             logging.info("Domain Guidance: text taken out; what the constants miss, by layer: %s", trainable.notes["residuals"])
         stack.enter_context(with_gradients(network, save_memory))
