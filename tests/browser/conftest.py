@@ -4,11 +4,9 @@ Run from the host's root: `python -m pytest <pack>/tests/browser -c <pack>/tests
 """
 
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Error as PlaywrightError
 from playwright.sync_api import sync_playwright
 
 # The helper modules of the host tests; the pack's root must not be added.
@@ -66,24 +64,14 @@ def chromium(program):
         browser.close()
 
 
-def opened_frontend(chromium, address, attempts=3):
-    """A page of a new user that shows the frontend. Chromium's process of a page can die while it loads; another page is another process."""
-    try:
-        return Frontend(chromium.new_context(viewport={"width": 1920, "height": 1080}).new_page(), address)
-    except PlaywrightError as error:
-        if attempts == 1 or "Target crashed" not in str(error):
-            raise
-    time.sleep(2)
-    return opened_frontend(chromium, address, attempts - 1)
-
-
 @pytest.fixture
 def open_frontend(chromium, request):
     """`open_frontend(address)` is a visitor's page, pictured when the test ends, passed or not."""
     opened = []
 
     def visit(address):
-        opened.append(opened_frontend(chromium, address))
+        page = chromium.new_context(viewport={"width": 1920, "height": 1080}).new_page()
+        opened.append(Frontend(page, address))
         return opened[-1]
 
     yield visit
