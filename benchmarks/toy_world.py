@@ -60,7 +60,10 @@ def _options():
     parser.add_argument("--picture", type=Path, help="a picture to draw of the methods side by side")
     parser.add_argument("--workers", type=int, default=1, help="processes that work at once (default: %(default)s)")
     add_json_option(parser)
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.workers < 1:
+        parser.error(f"--workers is {options.workers}, expected 1 or more: give the number of processes")
+    return options
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ from domain_guidance.guidance import Projection, SigmaInterval
 from domain_guidance.toy_world import comparison, digits, scenes
 from domain_guidance.toy_world.evidence import cells, control, editing, jobs, tables, two_domains, worlds
 from domain_guidance.toy_world.evidence.methods import METHODS, contrast, decoupled
-from domain_guidance.toy_world.evidence.plan import FULL, LARGEST, QUICK
+from domain_guidance.toy_world.evidence.plan import EARLY, FULL, LARGEST, QUICK
 from domain_guidance.toy_world.evidence.results import Results, add_result, open_results, read_results
 from domain_guidance.toy_world.evidence.run import run, trained_file
 from domain_guidance.toy_world.prompts import Prompts, encode
+from domain_guidance.training.run_log import read_log
 
 ASKED = Prompts(torch.tensor([3, 8, 1]), torch.tensor([0, 2, 4]), torch.tensor([-1, -1, -1]))
 CPU = torch.device("cpu")
@@ -220,6 +221,14 @@ def test_every_method_is_searched_once_a_size_and_measured_with_every_seed(plan)
             assert all(f"measure/{size}/{seed}/{method}" in keys for seed in plan.seeds)
 
 
+def test_early_stopping_is_tried_with_few_pictures_and_reads_the_trainings_that_were_stopped():
+    table = {job.key: job for job in jobs.all_jobs(FULL)}
+    job = table[f"measure/25/3/decoupled, adapter{EARLY}"]
+    assert set(job.needs) == {f"train/adapter{EARLY}/25/3", "search/base", f"search/25/decoupled, adapter{EARLY}"}
+    assert not [key for key in table if EARLY in key and "/25" not in key]
+    assert not [job.key for job in jobs.all_jobs(QUICK) if EARLY in job.key]
+
+
 def test_weights_are_searched_with_other_noise_and_in_full_with_another_training_than_they_are_measured():
     assert FULL.searched not in FULL.seeds
     for plan in (QUICK, FULL):
@@ -293,6 +302,19 @@ def test_a_domain_is_trained_by_the_users_command_and_read_back_as_a_world(tmp_p
     world = workshop.world(("text-free", "weak"), 12, 0)
     base, text_free, weak = (world.models[name](x, sigma, world.empty) for name in ("base", "text-free", "weak"))
     assert not torch.equal(base, text_free) and not torch.equal(base, weak) and not torch.equal(text_free, weak)
+
+
+def test_a_training_that_is_stopped_early_is_known_by_its_best_file(tmp_path, monkeypatch):
+    monkeypatch.setattr(worlds, "LARGEST", 12)
+    monkeypatch.setattr(worlds, "EVALUATE_EVERY", 5)
+    workshop, name = worlds.Workshop(tmp_path, replace(QUICK, steps=10), CPU), f"text-free{EARLY}"
+    said = jobs._train(jobs.Bench(workshop, None), name, 12, 0)
+    lines = read_log(tmp_path / "domains" / f"{name}-12-0.training" / "log.jsonl")
+    losses = {line["step"]: line["held_out"] for line in lines if line["event"] == "evaluated"}
+    assert set(losses) == {0, 5, 10} and said == {"trained_steps": min((5, 10), key=losses.get)}
+    early = workshop.world((name,), 12, 0).models["text-free"].unet.state_dict()
+    best = worlds.unet_of_file(tmp_path / "domains" / f"{name}-12-0.best.safetensors").state_dict()
+    assert all(torch.equal(early[key], best[key]) for key in best)
 
 
 # --- weights and tables ----------------------------------------------------------------------------------------------

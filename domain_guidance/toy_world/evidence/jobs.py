@@ -12,14 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...domain_file import read_card
 from ..comparison import BEST, every_prompt, held_out_as_asked
 from ..digits import load_digits
 from ..scenes import paint_domain
 from .cells import draw, measure
 from .control import asked_masks, control_answers, inked, kept, train_control
 from .editing import sources
-from .methods import METHODS, Weights, World
-from .plan import CONTROLLED, EDITED, LARGEST, STRENGTHS, Plan
+from .methods import METHODS, Method, Weights, World
+from .plan import CONTROLLED, EARLY, EDITED, FEW, LARGEST, RATES, STOPPED, STRENGTHS, Plan
 from .results import Results
 from .two_domains import composed, half_masks, paint_notes, plates_in_halves
 from .worlds import Workshop, training_pictures, unet_of_file
@@ -42,7 +43,7 @@ class Bench:
         return self.workshop.plan
 
     def world(self, method: str, size: int, seed: int) -> World:
-        return self.workshop.world(METHODS[method].needs, size, seed)
+        return self.workshop.world(_models(method), size, seed)
 
     @property
     def control(self) -> Path:
@@ -78,13 +79,15 @@ def waiting(jobs: list[Job], results: Results, is_trained: Callable[[str], bool]
 def _trainings(plan: Plan) -> Iterator[Job]:
     for seed, size, name in product(sorted({plan.searched, *plan.seeds}), plan.sizes, FORMS):
         yield Job(f"train/{name}/{size}/{seed}", (), partial(_train, name=name, size=size, seed=seed))
+    if FEW in plan.sizes:
+        for seed, form in product(sorted({plan.searched, *plan.seeds}), RATES):
+            yield Job(f"train/{form}{EARLY}/{FEW}/{seed}", (), partial(_train, name=form + EARLY, size=FEW, seed=seed))
 
 
 def _searches(plan: Plan) -> Iterator[Job]:
     yield Job("search/base", (), partial(_search, method="base", size=0))
-    for size, method in product(plan.sizes, METHODS):
-        if method != "base":
-            yield Job(f"search/{size}/{method}", _trained(method, size, plan.searched), partial(_search, method=method, size=size))
+    for size, method in _compared(plan):
+        yield Job(f"search/{size}/{method}", _trained(method, size, plan.searched), partial(_search, method=method, size=size))
 
 
 def _measurements(plan: Plan) -> Iterator[Job]:
@@ -92,9 +95,8 @@ def _measurements(plan: Plan) -> Iterator[Job]:
     yield Job("measure/base", ("search/base",), partial(_measure, method="base", size=0, seed=plan.seeds[0]))
     for method in BEST:
         yield Job(f"measure/shipped/{method}", (), partial(_measure_shipped, method=method))
-    for size, seed, method in product(plan.sizes, plan.seeds, METHODS):
-        if method != "base":
-            yield Job(f"measure/{size}/{seed}/{method}", _before(method, size, seed), partial(_measure, method=method, size=size, seed=seed))
+    for (size, method), seed in product(_compared(plan), plan.seeds):
+        yield Job(f"measure/{size}/{seed}/{method}", _before(method, size, seed), partial(_measure, method=method, size=size, seed=seed))
 
 
 def _tasks(plan: Plan) -> Iterator[Job]:
@@ -118,8 +120,23 @@ def _tasks(plan: Plan) -> Iterator[Job]:
             yield Job(f"two/{seed}/{case}", needs, partial(_two_domains, case=case, seed=seed))
 
 
+def _compared(plan: Plan) -> list[tuple[int, str]]:
+    """A number of pictures and the name of a method that is trained with it."""
+    early = [(FEW, method + EARLY) for method in STOPPED if FEW in plan.sizes]
+    return [*((size, method) for size, method in product(plan.sizes, METHODS) if method != "base"), *early]
+
+
+def _method(name: str) -> Method:
+    return METHODS[name.removesuffix(EARLY)]
+
+
+def _models(method: str) -> tuple[str, ...]:
+    """The trainings that a method needs."""
+    return tuple(model + EARLY * method.endswith(EARLY) for model in _method(method).needs)
+
+
 def _trained(method: str, size: int, seed: int) -> tuple[str, ...]:
-    return tuple(f"train/{name}/{size}/{seed}" for name in METHODS[method].needs)
+    return tuple(f"train/{model}/{size}/{seed}" for model in _models(method))
 
 
 def _before(method: str, size: int, seed: int) -> tuple[str, ...]:
@@ -133,7 +150,7 @@ def _before(method: str, size: int, seed: int) -> tuple[str, ...]:
 
 def _train(bench: Bench, name: str, size: int, seed: int) -> dict:
     bench.workshop.train(name, size, seed)
-    return {}
+    return {"trained_steps": read_card(bench.workshop.file(name, size, seed)).training["trained_steps"]}
 
 
 def _train_control(bench: Bench) -> dict:
@@ -150,8 +167,8 @@ def _train_notes(bench: Bench, seed: int) -> dict:
 def _search(bench: Bench, method: str, size: int) -> dict:
     asked, rows = every_prompt(bench.plan.search_repeats), []
     world = bench.world(method, size, bench.plan.searched)
-    for weights in METHODS[method].grid:
-        images = draw(world, METHODS[method].build(world, **weights), asked, SEARCH_NOISE)
+    for weights in _method(method).grid:
+        images = draw(world, _method(method).build(world, **weights), asked, SEARCH_NOISE)
         rows.append({"weights": dict(weights), **asdict(measure(world.judge, images, asked))})
     return {"grid": rows}
 
@@ -173,7 +190,7 @@ def _measure_shipped(bench: Bench, method: str) -> dict:
 
 def _cell(world: World, method: str, weights: Weights, repeats: int, noise: int, trained_on: Tensor | None = None) -> dict:
     asked = every_prompt(repeats)
-    images = draw(world, METHODS[method].build(world, **weights), asked, noise)
+    images = draw(world, _method(method).build(world, **weights), asked, noise)
     return {"weights": dict(weights), **asdict(measure(world.judge, images, asked, trained_on))}
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 LARGEST = 1200  # pictures of the domain; smaller sets are the first of these
+FEW = 25  # pictures with which early stopping is tried
 RATES = {"text-free": 1e-3, "empty-prompt": 1e-3, "adapter": 1e-2}  # those of docs/training.md
 BATCH = 32
 CONTROLLED = EDITED = ("base", "fine-tune", "DoG", "decoupled")  # the methods that are given a control, and pictures to edit
 STRENGTHS = (0.5, 0.65, 0.8)  # of editing: shares of the sampling
+STOPPED = ("fine-tune", "LoRA", "decoupled", "decoupled, empty prompt", "decoupled, adapter")  # the methods that early stopping is tried with
+EARLY = ", early"  # after the name of a method or of a training: with the file that was best on held-out pictures, not the last
+EVALUATE_EVERY = 50  # steps between two measurements on held-out pictures
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from statistics import mean, stdev
 
 from ..comparison import BEST
 from .methods import METHODS, Weights
-from .plan import CONTROLLED, EDITED, LARGEST, STRENGTHS
+from .plan import CONTROLLED, EARLY, EDITED, FEW, LARGEST, STOPPED, STRENGTHS
 from .results import Entry, Results
 
 Write = Callable[[float], str]
@@ -40,6 +40,7 @@ def all_tables(results: Results) -> dict[str, str]:
         "about": about,
         "methods": methods,
         "sizes": sizes,
+        "early": early,
         "shipped": shipped,
         "control": control,
         "editing": editing,
@@ -88,6 +89,14 @@ def sizes(results: Results) -> str:
     for name in METHODS:
         if name != "base":
             rows.append([METHODS[name].title, *(_brief(measured(results, name, size)) for size in results.plan["sizes"])])
+    return _table(header, rows)
+
+
+def early(results: Results) -> str:
+    """A few pictures: the last file of each training, and the one that was best on held-out pictures."""
+    names = ("digit", "distance", "memorised")
+    header = ["method", *(f"{which}: {MEASURES[name][0]}" for which in ("last file", "best file") for name in names)]
+    rows = [[METHODS[name].title, *(cell for file in ("", EARLY) for cell in _cells(measured(results, name + file, FEW), names))] for name in STOPPED]
     return _table(header, rows)
 
 

@@ -21,7 +21,7 @@ from ..export import write_base_folder
 from ..prompts import encode_prompt
 from ..scenes import paint_domain
 from .methods import World
-from .plan import BATCH, LARGEST, RATES, Plan
+from .plan import BATCH, EARLY, EVALUATE_EVERY, LARGEST, RATES, Plan
 
 WEAK = 10  # the weak model's share of the steps is one in so many
 SHIPPED = {"empty-prompt": checkpoints.FINE_TUNE, "text-free": checkpoints.DOMAIN}
@@ -37,7 +37,8 @@ class Workshop:
     device: torch.device
 
     def file(self, name: str, size: int, seed: int) -> Path:
-        return self.folder / "domains" / f"{name}-{size}-{seed}.safetensors"
+        """What the training of this name is for: its last file, or its best one where it is stopped early."""
+        return self.folder / "domains" / f"{_run(name, size, seed)}{'.best' * name.endswith(EARLY)}.safetensors"
 
     def write_base(self) -> Path:
         """The folder of the base in diffusers' form, which is written if it is not there yet."""
@@ -48,21 +49,21 @@ class Workshop:
         return folder
 
     def train(self, name: str, size: int, seed: int) -> None:
-        """A form of `python -m domain_guidance train`, or `weak`: the fine-tune with a tenth of the steps."""
-        form = "empty-prompt" if name == "weak" else name
+        """A form of `python -m domain_guidance train`, which may be stopped early, or `weak`: the fine-tune with a tenth of the steps."""
+        form = "empty-prompt" if name == "weak" else name.removesuffix(EARLY)
         steps = max(1, self.plan.steps // WEAK) if name == "weak" else self.plan.steps
         images = self._images(f"plates-{size}-{seed}", training_pictures(size, seed))
-        self._command(form, images, self.file(name, size, seed), steps, seed)
+        self._command(form, images, _run(name, size, seed), steps, seed, EVALUATE_EVERY if name.endswith(EARLY) else 0)
 
     def train_other(self, name: str, images: Tensor, seed: int) -> Path:
         """A text-free domain of other pictures [N, 3, 16, 16]."""
-        file = self.file(name, len(images), seed)
-        self._command("text-free", self._images(f"{name}-{len(images)}-{seed}", images), file, self.plan.steps, seed)
-        return file
+        run = _run(name, len(images), seed)
+        self._command("text-free", self._images(run, images), run, self.plan.steps, seed)
+        return self.file(name, len(images), seed)
 
     def world(self, names: Iterable[str] = (), size: int = 0, seed: int = 0) -> World:
-        """The base and the trained models of these names."""
-        return self._world({name: unet_of_file(self.file(name, size, seed)) for name in names})
+        """The base and the trained models of these names; those that were stopped early are in it under their plain names."""
+        return self._world({name.removesuffix(EARLY): unet_of_file(self.file(name, size, seed)) for name in names})
 
     def shipped_world(self) -> World:
         """The base, and the fine-tune and the text-free domain that come with the pack."""
@@ -84,11 +85,11 @@ class Workshop:
                     Image.fromarray(levels.numpy()).save(part, "PNG")
         return folder
 
-    def _command(self, form: str, images: Path, file: Path, steps: int, seed: int) -> None:
+    def _command(self, form: str, images: Path, name: str, steps: int, seed: int, evaluate_every: int = 0) -> None:
         words = {
-            "base": self.write_base(), "images": images, "out": file.parent, "name": file.stem, "cache": images.with_name(f"{images.name} latents"),
+            "base": self.write_base(), "images": images, "out": self.folder / "domains", "name": name, "cache": images.with_name(f"{images.name} latents"),
             "form": form, "resolution": 16, "mirror": 0, "batch-size": BATCH, "learning-rate": RATES[form], "schedule": "cosine",
-            "warmup": min(20, steps - 1), "steps": steps, "seed": seed, "evaluate-every": 0, "precision": "fp32",
+            "warmup": min(20, steps - 1), "steps": steps, "seed": seed, "evaluate-every": evaluate_every, "precision": "fp32",
         }  # fmt: skip
         ended = command_line(["train", *(word for name, value in words.items() for word in (f"--{name}", str(value)))])
         if ended:
@@ -100,6 +101,10 @@ def training_pictures(size: int, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(IMAGE_SEED + seed)
     images = paint_domain(load_digits("domain"), max(size, LARGEST), generator).images[:size]
     return _levels(images).movedim(-1, 1) / 127.5 - 1  # as a picture file holds them
+
+
+def _run(name: str, size: int, seed: int) -> str:
+    return f"{name}-{size}-{seed}"
 
 
 def unet_of_file(file: Path) -> nn.Module:
