@@ -88,7 +88,7 @@ def infer_sizes(shapes: Shapes, *, prefix: str = "", conv_clamp: float | None = 
     layers = re.compile(re.escape(prefix) + r"mapping\.fc\d+\.weight")
     pixels = tuple(sorted(int(match[1]) for name in shapes if (match := blocks.fullmatch(name))))
     if pixels != (4, *RESOLUTIONS)[: len(pixels)] or len(pixels) < 2:
-        raise Refused(f"its blocks are of {list(pixels)} pixels, expected 4, 8, ... up to 1024: give a StyleGAN2 generator's file")
+        raise Refused(f"its blocks are of {list(pixels[:10])} pixels, expected 4, 8, ... up to 1024: give a StyleGAN2 generator's file")
     w_dim = size(shapes, f"{prefix}synthesis.b4.conv1.affine.weight", 1, of=2)
     c_dim = size(shapes, f"{prefix}mapping.embed.weight", 1, of=2) if f"{prefix}mapping.embed.weight" in shapes else 0
     config = GeneratorConfig(

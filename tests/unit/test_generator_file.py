@@ -161,6 +161,11 @@ def test_a_file_with_other_tensors_is_refused(path, change, message):
     assert message in refusal(path)
 
 
+def test_a_file_of_thousands_of_blocks_is_refused_in_a_sentence(path):
+    rewrite(path, lambda tensors: tensors.update({f"synthesis.b{pixels}.conv1.weight": torch.ones(1) for pixels in range(5000)}))
+    assert "expected 4, 8, ... up to 1024" in refusal(path) and len(refusal(path)) < 400
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
