@@ -12,7 +12,7 @@ import torch
 from domain_guidance import demo
 from domain_guidance.toy_world.evidence import jobs, worlds
 from domain_guidance.toy_world.evidence.methods import METHODS
-from domain_guidance.toy_world.evidence.plan import PLANS, QUICK
+from domain_guidance.toy_world.evidence.plan import EARLY, PLANS, QUICK, RATES, STOPPED
 from domain_guidance.toy_world.evidence.results import open_results, read_results, scored
 from domain_guidance.toy_world.evidence.tables import all_tables, measured
 from domain_guidance.toy_world.sweep import IN_DOMAIN
@@ -222,6 +222,33 @@ def test_at_25_pictures_decoupled_guidance_loses_and_no_setting_of_any_method_is
     assert all(0.49 < share < 0.52 for share in (average(full, method, "memorised", 25) for method in DECOUPLED))
     assert rounded(full, ["LoRA", "fine-tune"], "memorised", 25) == [0.14, 0.37]
     assert average(full, "LoRA", "memorised", 25) < min(average(full, method, "memorised", 25) for method in (*RIVALS, *DECOUPLED) if method != "LoRA")
+
+
+def early(methods):
+    return [f"{method}{EARLY}" for method in methods]
+
+
+def test_the_best_files_of_25_pictures_are_early_ones(full):
+    steps = [full.jobs[f"train/{form}{EARLY}/25/{seed}"]["trained_steps"] for form, seed in product(RATES, (0, 1, 2, 3))]
+    assert len(steps) == 12 and set(steps) == {100, 150}
+
+
+def test_early_stopping_helps_every_method_with_25_pictures_and_decoupled_guidance_most(full):
+    for method in STOPPED:
+        stopped = f"{method}{EARLY}"
+        assert average(full, stopped, "digit", 25) > average(full, method, "digit", 25)
+        assert all(average(full, stopped, measure, 25) < average(full, method, measure, 25) for measure in ("distance", "memorised"))
+    gains = {method: average(full, f"{method}{EARLY}", "digit", 25) - average(full, method, "digit", 25) for method in STOPPED}
+    assert min(gains[method] for method in DECOUPLED) > max(gains[method] for method in STOPPED if method not in DECOUPLED)
+    assert rounded(full, early(DECOUPLED), "digit", 25) == [0.9, 0.91, 0.89] and rounded(full, early(DECOUPLED), "distance", 25) == [0.12, 0.12, 0.13]
+    assert rounded(full, DECOUPLED, "memorised", 25) == [0.51, 0.51, 0.5] and rounded(full, early(DECOUPLED), "memorised", 25) == [0.03, 0.03, 0.02]
+
+
+def test_a_fine_tune_that_is_stopped_early_is_nearer_to_the_domain_with_as_many_digits(full):
+    assert rounded(full, early(["fine-tune", "LoRA"]), "digit", 25) == [0.89, 0.87] and rounded(full, early(["fine-tune", "LoRA"]), "distance", 25, 3) == [0.045, 0.103]
+    digits = of_seeds(full, f"fine-tune{EARLY}", "digit", 25)
+    assert all(abs(average(full, method, "digit", 25) - mean(digits)) < stdev(digits) for method in early(DECOUPLED))
+    assert all(average(full, method, "distance", 25) > limit(full) for method in early(STOPPED)) and round(limit(full), 3) == 0.038
 
 
 def test_every_method_follows_a_mask_that_only_the_base_was_trained_for(full):
