@@ -91,6 +91,20 @@ def test_the_returned_model_guides_without_further_inputs(host, run):
     assert_differs(host.samples(s.graph, s.sample(guided)), host.samples(s.graph, s.sample(s.model)), at_least=1e-4)
 
 
+def test_the_best_file_loads_as_the_training_that_stopped_at_its_lowest_held_out_loss(host, minis, base_directory, sampled):
+    """With a rate so high that the last step is a bad one."""
+    settings = {"form": "text-free", "learning_rate": 1e-2}
+    overshot = Training(minis, save_name="overshot", steps=4, evaluate_every=1, **settings)
+    file = host.value(overshot.graph, overshot.node[2])
+    losses = held_out(overshot, base_directory)
+    best = min(range(1, 5), key=losses.__getitem__)
+    stopped = Training(minis, save_name="stopped", steps=best, evaluate_every=0, **settings)
+    expected = sampled(stopped, stopped.node)
+    assert best < 4
+    for model in overshot.loaded(file.replace(".safetensors", ".best.safetensors")):
+        assert_same(sampled(overshot, model), expected)
+
+
 def test_the_file_is_a_card(host, minis, base_directory):
     """Pictures, base, number of images, held-out loss: all that someone else needs to know."""
     training = Training(minis, save_name="carded", steps=2, preview_every=1, evaluate_every=1)
