@@ -17,11 +17,11 @@ PREVIEW_SIDE = 512
 
 
 class RunProgress:
-    """Hears the events of one run. say: shows one line of text at the node."""
+    """Hears the events of one run. say: shows one line of text at the node. note: a sentence to stand behind every step's line."""
 
     def __init__(self, say: Callable[[str], None]):
         self._say, self._picture = say, None
-        self.step = 0
+        self.step, self.note = 0, ""
 
     def begin_run(self, files: RunFiles, steps: int) -> None:
         self._files, self._steps = files, steps
@@ -71,7 +71,8 @@ class RunProgress:
         else:
             pace = (time.monotonic() - self._started) / (event.step - self._first - 1)
             left = f", {_duration(pace * (self._steps - event.step))} left"
-        self._say(f"step {event.step} of {self._steps}, loss {event.loss:.4f}{left}")
+        line = f"step {event.step} of {self._steps}, loss {event.loss:.4f}{left}"
+        self._say(f"{line}. {self.note}" if self.note else line)
         self._bar.update_absolute(event.step)
 
 

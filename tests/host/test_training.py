@@ -2,6 +2,7 @@
 
 import json
 import logging
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -103,6 +104,16 @@ def test_the_best_file_loads_as_the_training_that_stopped_at_its_lowest_held_out
     assert best < 4
     for model in overshot.loaded(file.replace(".safetensors", ".best.safetensors")):
         assert_same(sampled(overshot, model), expected)
+
+
+def test_a_domain_that_memorises_says_so_at_the_node_and_names_the_better_file(host, minis):
+    training, said = Training(minis, save_name="by heart", steps=4, evaluate_every=1), []
+    known = patch.object(host.library("domain_guidance.training.domain_run"), "memorising", lambda points: "It memorises." * (len(points) > 3))
+    with known, patch.object(host.library("nodes.train"), "line_at", lambda node_id: said.append):
+        host.value(training.graph, training.node)
+    *steps, last = [line for line in said if line.startswith(("step", "trained"))]
+    assert [line.endswith("It memorises.") for line in steps] == [False, False, False, True]
+    assert last == "trained 4 steps; the lowest loss on held-out images is that of 'by heart.best.safetensors'. It memorises."
 
 
 def test_the_file_is_a_card(host, minis, base_directory):

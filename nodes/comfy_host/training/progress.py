@@ -8,7 +8,7 @@ import comfy.utils
 from PIL import Image
 
 from ....domain_guidance.data import CachedLatents, Encoded
-from ....domain_guidance.training import Evaluated, Event, OneProcess, RunFiles, RunSettings
+from ....domain_guidance.training import Evaluated, Event, Finished, OneProcess, RunFiles, RunSettings
 from ..run_progress import RunProgress
 from .preview import as_cover, commonest_bucket, draw, picture_of
 from .result_file import PICTURES_STEP
@@ -39,7 +39,11 @@ class TrainingProgress(RunProgress):
             logging.info("Domain Guidance: step %d, loss on training images %.4f, on held-out ones %.4f.", event.step, event.train, event.held_out)
             if event.memorising:
                 logging.warning("Domain Guidance: %s", event.memorising)
+            self.note = event.memorising
             self.show(event.step)
+        elif isinstance(event, Finished) and event.best_path:
+            line = f"trained {event.step} steps; the lowest loss on held-out images is that of '{event.best_path.name}'."
+            self._say(f"{line} {self.note}" if self.note else line)
 
     def drawn(self, step: int) -> Image.Image:
         """With the averaged weights, which the module holds at this moment."""
