@@ -57,6 +57,10 @@ class RunProgress:
             logging.warning("Domain Guidance: the curves cannot be written to '%s' (%s); the result is complete without them.", self._files.curve, reason)
         return picture
 
+    def tell(self, line: str) -> None:
+        """Say a line, and the note behind it."""
+        self._say(f"{line}. {self.note}" if self.note else line)
+
     def stopped(self, what: str, left: str) -> None:
         """what: a noun. left: of the work, as `kept` says it."""
         message = f"the {what} stopped after step {self.step}; {left}."
@@ -71,8 +75,7 @@ class RunProgress:
         else:
             pace = (time.monotonic() - self._started) / (event.step - self._first - 1)
             left = f", {_duration(pace * (self._steps - event.step))} left"
-        line = f"step {event.step} of {self._steps}, loss {event.loss:.4f}{left}"
-        self._say(f"{line}. {self.note}" if self.note else line)
+        self.tell(f"step {event.step} of {self._steps}, loss {event.loss:.4f}{left}")
         self._bar.update_absolute(event.step)
 
 

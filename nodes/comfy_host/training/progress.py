@@ -42,8 +42,7 @@ class TrainingProgress(RunProgress):
             self.note = event.memorising
             self.show(event.step)
         elif isinstance(event, Finished) and event.best_path:
-            line = f"trained {event.step} steps; the lowest loss on held-out images is that of '{event.best_path.name}'."
-            self._say(f"{line} {self.note}" if self.note else line)
+            self.tell(f"trained {event.step} steps; the lowest loss on held-out images is that of '{event.best_path.name}'")
 
     def drawn(self, step: int) -> Image.Image:
         """With the averaged weights, which the module holds at this moment."""
