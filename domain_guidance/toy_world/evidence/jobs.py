@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import product
@@ -77,11 +77,9 @@ def waiting(jobs: list[Job], results: Results, is_trained: Callable[[str], bool]
 
 
 def _trainings(plan: Plan) -> Iterator[Job]:
-    for seed, size, name in product(sorted({plan.searched, *plan.seeds}), plan.sizes, FORMS):
-        yield Job(f"train/{name}/{size}/{seed}", (), partial(_train, name=name, size=size, seed=seed))
-    if FEW in plan.sizes:
-        for seed, form in product(sorted({plan.searched, *plan.seeds}), RATES):
-            yield Job(f"train/{form}{EARLY}/{FEW}/{seed}", (), partial(_train, name=form + EARLY, size=FEW, seed=seed))
+    for seed, size in product(sorted({plan.searched, *plan.seeds}), plan.sizes):
+        for name in (*FORMS, *(_early(RATES) if size == FEW else ())):
+            yield Job(f"train/{name}/{size}/{seed}", (), partial(_train, name=name, size=size, seed=seed))
 
 
 def _searches(plan: Plan) -> Iterator[Job]:
@@ -120,10 +118,16 @@ def _tasks(plan: Plan) -> Iterator[Job]:
             yield Job(f"two/{seed}/{case}", needs, partial(_two_domains, case=case, seed=seed))
 
 
-def _compared(plan: Plan) -> list[tuple[int, str]]:
+def _compared(plan: Plan) -> Iterator[tuple[int, str]]:
     """A number of pictures and the name of a method that is trained with it."""
-    early = [(FEW, method + EARLY) for method in STOPPED if FEW in plan.sizes]
-    return [*((size, method) for size, method in product(plan.sizes, METHODS) if method != "base"), *early]
+    for size in plan.sizes:
+        for method in (*METHODS, *(_early(STOPPED) if size == FEW else ())):
+            if method != "base":
+                yield size, method
+
+
+def _early(names: Iterable[str]) -> list[str]:
+    return [name + EARLY for name in names]
 
 
 def _method(name: str) -> Method:
