@@ -79,7 +79,7 @@ class Models:
 
     def __init__(self, device="cpu", dtype=torch.float32):
         from domain_guidance.adaptation import AdaptedPair
-        from domain_guidance.noise_schedule import scaled_linear
+        from domain_guidance.diffusion.noise_schedule import scaled_linear
 
         # Not through diffusers' own cast, which warns.
         self.unet, self.vae = torch.nn.Module.to(make_unet().requires_grad_(False).eval(), device, dtype), make_vae().to(device)
@@ -189,8 +189,8 @@ def _unit(values):
 
 def ours(options, device, *, precision="fp32", all_kept=False):
     from domain_guidance.adaptation import AdaptationSettings, adapt_generator
-    from domain_guidance.training import RunFiles, Step
-    from domain_guidance.training.frozen_gradient import frozen_gradient
+    from domain_guidance.runs import RunFiles, Step
+    from domain_guidance.memory.frozen_gradient import frozen_gradient
 
     models = Models(device, DTYPES[precision])
     critic, distillation = _critic(models, DTYPES[precision])
@@ -205,13 +205,13 @@ def ours(options, device, *, precision="fp32", all_kept=False):
 
 def _critic(models, dtype=torch.float32):
     from domain_guidance.data import Size
-    from domain_guidance.diffusers_critic import DiffusersCritic, PosteriorMode
-    from domain_guidance.diffusers_host import PromptedUNet
+    from domain_guidance.diffusers_host.critic import DiffusersCritic, PosteriorMode
+    from domain_guidance.diffusers_host.denoiser import PromptedUNet
     from domain_guidance.distillation import Distillation
-    from domain_guidance.training.diffusers_trainable import EmptyPrompt
+    from domain_guidance.domains.prompt import Prompt
 
     unet = PromptedUNet(models.unet, models.schedule, "epsilon", Size(RESOLUTION, RESOLUTION))
-    empty, prompt = EmptyPrompt(models.empty), EmptyPrompt(models.prompt)
+    empty, prompt = Prompt(models.empty), Prompt(models.prompt)
     scaling = models.vae.config.scaling_factor
     critic = DiffusersCritic(unet, PosteriorMode(models.vae, dtype), empty, prompt, cfg=CFG, scaling=scaling, identity={})
     return critic, Distillation(resolution=RESOLUTION, reconstruction=RECONSTRUCTION)
@@ -235,7 +235,7 @@ def _print_agreement():
 
 def _our_gradient(models, draws):
     from domain_guidance.distillation import distill
-    from domain_guidance.training.frozen_gradient import frozen_gradient
+    from domain_guidance.memory.frozen_gradient import frozen_gradient
 
     critic, settings = _critic(models)
     with frozen_gradient(critic.encoder):

@@ -76,8 +76,8 @@ def _made(run):
 
 def evidence(text):
     """docs/evidence.md with the tables of the committed results."""
-    from domain_guidance.toy_world.evidence.results import read_results
-    from domain_guidance.toy_world.evidence.tables import all_tables, fill
+    from domain_guidance.evidence.results import read_results
+    from domain_guidance.evidence.tables import all_tables, fill
 
     for file in sorted(RESULTS.glob("toy_world_*.json")):
         plan = file.stem.removeprefix("toy_world_")

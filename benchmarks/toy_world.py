@@ -22,12 +22,12 @@ sys.path.append(str(PACK))
 import torch  # noqa: E402
 from result_file import add_json_option, commit, machine, save  # noqa: E402
 
-from domain_guidance.toy_world.evidence.picture import draw_picture  # noqa: E402
-from domain_guidance.toy_world.evidence.plan import FULL, QUICK  # noqa: E402
-from domain_guidance.toy_world.evidence.ratios import ratios  # noqa: E402
-from domain_guidance.toy_world.evidence.run import run  # noqa: E402
-from domain_guidance.toy_world.evidence.tables import all_tables  # noqa: E402
-from domain_guidance.toy_world.evidence.worlds import Workshop  # noqa: E402
+from domain_guidance.evidence.methods_picture import draw_picture  # noqa: E402
+from domain_guidance.evidence.plan import FULL, QUICK  # noqa: E402
+from domain_guidance.evidence.ratios import ratios  # noqa: E402
+from domain_guidance.evidence.run import run  # noqa: E402
+from domain_guidance.evidence.tables import all_tables  # noqa: E402
+from domain_guidance.evidence.worlds import Workshop  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 

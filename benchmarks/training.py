@@ -76,7 +76,7 @@ def _options():
 
 def _write_images(folder, count, resolution):
     """Painted plates with real handwriting, as JPEG files of the wanted size."""
-    from domain_guidance.plots import to_picture
+    from domain_guidance.pictures.labelled_grid import to_picture
     from domain_guidance.toy_world.digits import load_digits
     from domain_guidance.toy_world.scenes import paint_domain
 
@@ -124,15 +124,17 @@ def cached_plain(options, device):
 def library(form, memory="recomputation"):
     def steps(options, device):
         """`train_domain` as the command line calls it, without looking up on the way. memory: what is done to save it."""
-        from domain_guidance.noise_schedule import scaled_linear
-        from domain_guidance.training import RunFiles, RunSettings, Step, train_domain
-        from domain_guidance.training.diffusers_trainable import DiffusersTrainable, EmptyPrompt, add_adapter, base_fingerprint
-        from domain_guidance.training.recomputation import recomputation
+        from domain_guidance.diffusion.noise_schedule import scaled_linear
+        from domain_guidance.runs import RunFiles, Step
+        from domain_guidance.training import RunSettings, train_domain
+        from domain_guidance.diffusers_host.trainable import DiffusersTrainable, add_adapter, base_fingerprint
+        from domain_guidance.domains.prompt import Prompt
+        from domain_guidance.memory.recomputation import recomputation
         from domain_guidance.training.text_removal import take_text_out
 
         latents = _cache(options.folder, options.resolution, None).open()
         unet, prompt = make_unet().to(device), torch.load(options.folder / "prompt.pt", weights_only=True)
-        trainable = DiffusersTrainable(unet, scaled_linear(), "epsilon", EmptyPrompt(prompt), form, base_fingerprint(unet))
+        trainable = DiffusersTrainable(unet, scaled_linear(), "epsilon", Prompt(prompt), form, base_fingerprint(unet))
         if form == "text-free":
             some = latents.read(0).mean[None].float().to(device), latents.images[0].bucket
             take_text_out(trainable, [some])
@@ -156,7 +158,7 @@ class _Learner:
     """One training step on clean latents, as every example has it: AdamW, clipping, an average of the weights."""
 
     def __init__(self, unet):
-        from domain_guidance.noise_schedule import scaled_linear
+        from domain_guidance.diffusion.noise_schedule import scaled_linear
 
         self.unet, self.sigmas, self.count = unet, scaled_linear().sigmas, 0
         self.optimizer = torch.optim.AdamW(unet.parameters(), lr=LEARNING_RATE, weight_decay=1e-2)

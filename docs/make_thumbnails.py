@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))
 
 from domain_guidance.adaptation import AdaptationSettings, AdaptedPair, adapt_generator  # noqa: E402
-from domain_guidance.denoiser import GuidedDenoiser  # noqa: E402
+from domain_guidance.diffusion.denoiser import GuidedDenoiser  # noqa: E402
 from domain_guidance.distillation import Distillation, NoiseRange  # noqa: E402
 from domain_guidance.generators import latents  # noqa: E402
 from domain_guidance.generators.eg3d import Rendering, cameras, normals  # noqa: E402
@@ -23,13 +23,13 @@ from domain_guidance.generators.eg3d.rays import rays  # noqa: E402
 from domain_guidance.generators.eg3d.renderer import render  # noqa: E402
 from domain_guidance.generators.invert import Inversion, invert  # noqa: E402
 from domain_guidance.guidance import Term, compose, schedule  # noqa: E402
-from domain_guidance.plots import to_picture  # noqa: E402
-from domain_guidance.sampling import karras_sigmas, sample_dpmpp_2m  # noqa: E402
+from domain_guidance.pictures.labelled_grid import to_picture  # noqa: E402
+from domain_guidance.diffusion.sampling import karras_sigmas, sample_dpmpp_2m  # noqa: E402
 from domain_guidance.toy_world import checkpoints, comparison  # noqa: E402
 from domain_guidance.toy_world.critics import domain_critic, prompt_critic  # noqa: E402
 from domain_guidance.toy_world.plates import read_sheet  # noqa: E402
 from domain_guidance.toy_world.prompts import Prompts, encode  # noqa: E402
-from domain_guidance.training import RunFiles  # noqa: E402
+from domain_guidance.runs import RunFiles  # noqa: E402
 
 SIZE, CELL, GAP = 384, 120, 6
 CFG, WEIGHT, SEED = 4.0, 1.5, 31

@@ -14,10 +14,10 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from .plots import Row, labelled_grid
+from .pictures.labelled_grid import Row, labelled_grid
 from .toy_world import comparison
-from .toy_world.evidence.results import read_results
-from .toy_world.evidence.tables import about, methods
+from .evidence.results import read_results
+from .evidence.tables import about, methods
 from .toy_world.prompts import Prompts
 from .toy_world.scenes import STROKES
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..domain_guidance.generators.invert import Inversion
-from .comfy_host.cancelled import last_cancel, remember_cancel
+from .comfy_host.unfinished_results import last_cancel, remember_cancel
 from .comfy_host.generators.inversion import invert_images
 from .generator_types import SEED_MAX, GeneratorCamerasIO, GeneratorIO, GeneratorLatentIO
 

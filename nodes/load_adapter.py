@@ -5,8 +5,8 @@ from __future__ import annotations
 import folder_paths
 from comfy_api.latest import io
 
-from .comfy_host.load_adapter import load_domain_adapter
-from .comfy_host.load_domain import changed_at
+from .comfy_host.domains.load_adapter import load_domain_adapter
+from .comfy_host.domains.load_domain import changed_at
 
 FOLDER = "loras"
 

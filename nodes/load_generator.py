@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from .comfy_host.generators.files import load_generator
 from .comfy_host.generators.folders import FOLDER, listed
-from .comfy_host.load_domain import changed_at
+from .comfy_host.domains.load_domain import changed_at
 from .generator_types import GeneratorIO
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import folder_paths
 from comfy_api.latest import io
 
-from .comfy_host.load_domain import WEIGHT_DTYPES, changed_at, load_domain_unet
+from .comfy_host.domains.load_domain import WEIGHT_DTYPES, changed_at, load_domain_unet
 
 FOLDER = "diffusion_models"
 

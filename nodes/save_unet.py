@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .comfy_host.training.save_domain import save_domain
+from .comfy_host.domains.save_domain import save_domain
 
 
 class DomainGuidanceSaveUNet(io.ComfyNode):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..domain_guidance.guidance import Schedule, schedule
-from ..domain_guidance.number_lists import parse_numbers
+from .number_lists import parse_numbers
 from .guidance_inputs import WeightSchedule
 
 SHAPES = ("linear", "cosine", "interval", "constant", "list")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from ..domain_guidance.number_lists import parse_numbers
-from .comfy_host.cancelled import last_cancel, remember_cancel
+from .number_lists import parse_numbers
+from .comfy_host.unfinished_results import last_cancel, remember_cancel
 from .comfy_host.guidance.sweep import ALL, LAST, sweep
 from .comfy_host.sampling import Sampling, as_image
 from .ksampler_inputs import ksampler_inputs

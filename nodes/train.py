@@ -8,7 +8,7 @@ import torch
 from comfy_api.latest import io
 
 from ..domain_guidance.training import RunSettings
-from .comfy_host.empty_prompt import empty_prompt
+from .comfy_host.domains.empty_prompt import empty_prompt
 from .comfy_host.node_text import line_at
 from .comfy_host.input_folder import NO_FOLDER, folder_choices, folder_fingerprint, image_source
 from .comfy_host.training.progress import TrainingProgress

@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from ..distillation import critic_pixels, distill
-from ..training import Evaluated, Event, MemoryEstimate, Objective, OneProcess, Process, RunFiles, Share, TrainingState, memory_estimate
-from ..training.activations import activation_bytes
-from ..training.loss import shares
-from ..training.optimizers import adam
-from ..training.process import AUTOCAST
-from ..training.run import run_task
-from ..training.same_run import flat, settings_identity
-from ..training.state import read_record
+from ..runs import Evaluated, Event, Objective, OneProcess, Process, RunFiles, Share, TrainingState
+from ..memory.estimate import MemoryEstimate, memory_estimate
+from ..memory.activations import activation_bytes
+from ..runs.share import shares
+from ..runs.optimizers import adam
+from ..runs.process import AUTOCAST
+from ..runs.run import run_task
+from ..runs.same_run import flat, settings_identity
+from ..runs.state import read_record
 from .critic_model import CriticModel
 from .layer_choice import choose_styles
 from .pair import AdaptedPair

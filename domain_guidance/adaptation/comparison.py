@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from PIL import Image
 
-from ..pixels import as_picture
+from ..pictures.pixels import as_picture
 from .pair import AdaptedPair
 
 

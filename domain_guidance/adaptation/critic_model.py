@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from ..noise_schedule import NoiseSchedule
-from ..parameterization import Prediction
+from ..diffusion.noise_schedule import NoiseSchedule
+from ..diffusion.parameterization import Prediction
 
 
 class CriticModel(Protocol):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..generators import Eg3dGenerator, Generator
 from ..generators.eg3d import random_poses
-from ..training import Share
+from ..runs import Share
 
 
 class Inputs(Protocol):

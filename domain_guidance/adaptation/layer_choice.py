@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..distillation import distill
 from ..generators import Eg3dConfig, GeneratorConfig, default_selection
-from ..training import Process, step_generator
+from ..runs import Process, step_generator
 from .critic_model import CriticModel
 from .pair import AdaptedPair
 from .settings import AdaptationSettings

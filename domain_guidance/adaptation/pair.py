@@ -23,7 +23,7 @@ from ..generators import (
     latents,
     write_generator_file,
 )
-from ..training import Share
+from ..runs import Share
 from .inputs import INPUTS, Inputs
 
 

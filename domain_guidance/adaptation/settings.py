@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import inf
 
 from ..distillation import Distillation
-from ..training import BatchSettings
+from ..runs import BatchSettings
 
 
 @dataclass(frozen=True)

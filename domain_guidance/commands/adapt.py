@@ -9,7 +9,7 @@ from contextlib import ExitStack, closing
 
 from ..adaptation import AdaptedPair, adapt_generator, comparison_picture, find_perceptual
 from ..generators import open_generator_file
-from ..training import RunFiles
+from ..runs import RunFiles
 from .adapt_options import adaptation_settings
 from .critic import make_critic
 from .interrupts import Check, stop_together

@@ -11,7 +11,7 @@ import torch
 from ..adaptation import AdaptationSettings
 from ..distillation import Distillation, NoiseRange
 from ..distillation.step import Score
-from ..training.process import Precision
+from ..runs.process import Precision
 from .options import divided_batch, with_preset
 from .presets import ADAPT_PRESETS
 

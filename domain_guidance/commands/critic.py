@@ -12,16 +12,16 @@ import torch
 from torch import nn
 
 from ..data import Size
-from ..diffusers_critic import DiffusersCritic, DomainTerm, PosteriorMode
-from ..diffusers_host import PromptedUNet
-from ..domain_file import DomainFileError
-from ..fingerprint import fingerprint
-from ..training.diffusers_trainable import base_fingerprint
-from ..training.frozen_gradient import frozen_gradient
-from ..training.process import AUTOCAST
-from .diffusers_folder import DiffusersFolder, PixelSpace
-from .lora import add_lora
-from .trained_file import load_trained
+from ..diffusers_host.critic import DiffusersCritic, DomainTerm, PosteriorMode
+from ..diffusers_host.denoiser import PromptedUNet
+from ..domains.domain_file import DomainFileError
+from ..domains.fingerprint import fingerprint
+from ..diffusers_host.trainable import base_fingerprint
+from ..memory.frozen_gradient import frozen_gradient
+from ..runs.process import AUTOCAST
+from ..diffusers_host.folder import DiffusersFolder, PixelSpace
+from ..diffusers_host.lora import add_lora
+from ..diffusers_host.trained_file import load_trained
 
 logger = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from ..data import FolderImages, ImageSource
 from ..evaluation import Comparison, compare, frechet_distance, inception_features, load_inception, write_json
-from .clip_folder import ClipFolder
+from ..diffusers_host.clip import ClipFolder
 from .interrupts import Check
 
 logger = logging.getLogger(__name__)

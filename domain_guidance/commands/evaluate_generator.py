@@ -18,7 +18,7 @@ from ..data import FolderImages
 from ..evaluation import Comparison, clip_score, diversity, embed, grouped_diversity
 from ..generators import Generator, build_generator, latents, open_generator_file
 from ..generators.drawing import check_flat, one_hot
-from .clip_folder import ClipFolder
+from ..diffusers_host.clip import ClipFolder
 from .evaluate import add_measure_options, check_measure_options, chosen_device, measured, opened_inception, tell, tell_fid, write
 from .interrupts import Check
 

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ..generators import Eg3dGenerator, Generator, Noise, build_generator, open_generator_file
 from ..generators.drawing import Drawing
-from ..pixels import as_picture
-from ..report import mosaic
+from ..pictures.pixels import as_picture
+from ..pictures.axes_grid import mosaic
 from .interrupts import Check
 from .views import add_view_options, check_view_options, draw_views, write_mesh
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..domain_file import DomainCard, read_card
+from ..domains.domain_file import DomainCard, read_card
 from .interrupts import Check
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import torch
 
-from ..training.process import Process
+from ..runs.process import Process
 
 Check = Callable[[], None]
 

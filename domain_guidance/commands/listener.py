@@ -11,8 +11,8 @@ from typing import Any
 
 from PIL import Image
 
-from ..training import Evaluated, Event, Finished, Prepared, Process, RunFiles, Sample, Saved, Step
-from ..training.curves import draw_curves
+from ..runs import Evaluated, Event, Finished, Prepared, Process, RunFiles, Sample, Saved, Step
+from ..runs.curves import draw_curves
 
 logger = logging.getLogger(__name__)
 

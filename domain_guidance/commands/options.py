@@ -10,8 +10,8 @@ from typing import Any, get_args
 import torch
 
 from ..training import RunSettings
-from ..training.diffusers_trainable import TrainingForm
-from ..training.process import Precision
+from ..diffusers_host.trainable import TrainingForm
+from ..runs.process import Precision
 from .presets import PRESETS
 
 LEARNING_RATES = {"adapter": 1e-4, "text-free": 1e-5, "empty-prompt": 1e-5}

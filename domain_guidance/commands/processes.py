@@ -7,7 +7,7 @@ import os
 
 import torch
 
-from ..training import OneProcess, Process
+from ..runs import OneProcess, Process
 
 
 def start_process(precision: str) -> tuple[Process, torch.device]:
@@ -19,7 +19,7 @@ def start_process(precision: str) -> tuple[Process, torch.device]:
         from accelerate import Accelerator
     except ImportError as error:
         raise ValueError("Several processes need the package accelerate, which is not installed: install it, or start one process.") from error
-    from ..training.accelerated import AcceleratedProcess
+    from ..runs.accelerated import AcceleratedProcess
 
     # Told that there is no GPU, it makes one group of the CPU processes; left to find out, each of them would train alone.
     accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision={"fp32": "no"}.get(precision, precision))

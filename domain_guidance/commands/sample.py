@@ -11,18 +11,18 @@ import torch
 from torch import Tensor
 
 from ..data import Size
-from ..denoiser import GuidedDenoiser
-from ..diffusers_host import PromptedUNet
-from ..domain_file import DomainFileError
-from ..noise_schedule import NoiseSchedule
-from ..pixels import as_picture
-from ..sampling import karras_sigmas, sample_dpmpp_2m
-from ..training.diffusers_trainable import base_fingerprint
-from ..training.process import AUTOCAST
-from .diffusers_folder import DiffusersFolder
+from ..diffusion.denoiser import GuidedDenoiser
+from ..diffusers_host.denoiser import PromptedUNet
+from ..domains.domain_file import DomainFileError
+from ..diffusion.noise_schedule import NoiseSchedule
+from ..pictures.pixels import as_picture
+from ..diffusion.sampling import karras_sigmas, sample_dpmpp_2m
+from ..diffusers_host.trainable import base_fingerprint
+from ..runs.process import AUTOCAST
+from ..diffusers_host.folder import DiffusersFolder
 from .interrupts import Check
 from .processes import start_process
-from .trained_file import load_trained
+from ..diffusers_host.trained_file import load_trained
 
 logger = logging.getLogger(__name__)
 

@@ -15,16 +15,17 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..data import CachedLatents, Encoded, FolderImages, LatentCache, aspect_buckets, shorter_side
-from ..fingerprint import fingerprint
-from ..training import RunFiles, train_domain
-from ..training.diffusers_trainable import DiffusersTrainable, add_adapter, base_fingerprint
-from ..training.memory import check_fits, device_memory, whole_network_estimate
-from ..training.optimizers import check_bitsandbytes
+from ..domains.fingerprint import fingerprint
+from ..runs import RunFiles
+from ..training import train_domain
+from ..diffusers_host.trainable import DiffusersTrainable, add_adapter, base_fingerprint
+from ..memory.estimate import check_fits, device_memory, whole_network_estimate
+from ..runs.optimizers import check_bitsandbytes
 from ..training.preview import draw_preview
-from ..training.process import AUTOCAST, Process
-from ..training.recomputation import recomputation
+from ..runs.process import AUTOCAST, Process
+from ..memory.recomputation import recomputation
 from ..training.text_removal import domain_latents, take_text_out
-from .diffusers_folder import DiffusersFolder, encoder_of
+from ..diffusers_host.folder import DiffusersFolder, encoder_of
 from .interrupts import Check, stop_together
 from .listener import SECONDS_BETWEEN_LINES, Listener, tensorboard
 from .options import plain, run_settings

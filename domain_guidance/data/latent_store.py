@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from ..atomic_file import PART, remove_if_abandoned, replacing
+from ..files.atomic_file import PART, remove_if_abandoned, replacing
 from .buckets import Size
 
 SIDES = ("image", "mirror")

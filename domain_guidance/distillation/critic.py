@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser
+from ..diffusion.denoiser import Denoiser
 
 Critic = Callable[[Tensor, Tensor], Tensor]
 """(noisy latent [B, C, h, w], noise level [B]) -> guided denoised prediction [B, C, h, w]. Called without a graph."""

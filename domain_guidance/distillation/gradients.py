@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..parameterization import Prediction
+from ..diffusion.parameterization import Prediction
 
 
 def noise_ratio(sigma: Tensor, prediction: Prediction) -> Tensor:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..noise_schedule import NoiseSchedule
+from ..diffusion.noise_schedule import NoiseSchedule
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ..noise_schedule import NoiseSchedule
-from ..parameterization import Prediction, add_noise
-from ..training import Share
+from ..diffusion.noise_schedule import NoiseSchedule
+from ..diffusion.parameterization import Prediction, add_noise
+from ..runs import Share
 from .critic import Critic
 from .gradients import (
     denoised_to_noise,

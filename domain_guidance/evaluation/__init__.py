@@ -8,7 +8,7 @@ from .kernel_distance import Estimate, cmmd, gaussian, kid, polynomial, split_ha
 from .measures import Measures, as_json, measure
 from .memorisation import Memorisation, memorisation
 from .neighbours import Nearest, PrecisionRecall, diversity, grouped_diversity, nearest, nearest_other, precision_recall, radii
-from .picture import Pair, draw_measures
+from .measures_picture import Pair, draw_measures
 from .words import describe
 
 __all__ = [

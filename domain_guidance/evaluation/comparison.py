@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ..atomic_file import replacing
+from ..files.atomic_file import replacing
 from ..data import ImageSource
-from ..pixels import as_picture
+from ..pictures.pixels import as_picture
 from .embedding import Embedded, Encoder, embed
 from .measures import Measures, as_json, measure
-from .picture import COLUMNS, Pair, draw_measures
+from .measures_picture import COLUMNS, Pair, draw_measures
 from .words import describe
 
 

@@ -9,8 +9,8 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from ..plots import INK, PAPER, QUIET
-from ..report.line_plot import COLOURS, GRID, SHADE, TEXT, TITLE, font, round_ticks
+from ..pictures.labelled_grid import INK, PAPER, QUIET
+from ..pictures.line_plot import COLOURS, GRID, SHADE, TEXT, TITLE, font, round_ticks
 from .measures import Measures
 
 LEFT, RIGHT, TOP, BOTTOM = 26, 26, 40, 34

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from ..atomic_file import save_tensors
+from ..files.atomic_file import save_tensors
 from .eg3d.layout import Eg3dConfig, Rendering
 from .errors import GeneratorFileError, Refused, about
 from .layout import GeneratorConfig

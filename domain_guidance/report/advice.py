@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from .measures import Step
+from .term_measures import Step
 
 TARGET = 1.5  # domain term over text term, summed over the sampling
 BAND = (TARGET / 2, TARGET * 2)

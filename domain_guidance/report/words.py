@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .advice import Advice, Overall, mean_cosine
-from .measures import Step
+from .term_measures import Step
 
 HEADINGS = ("step", "done", "text", "domain", "ratio", "cosine", "coefficient", "contrast")
 

@@ -17,7 +17,7 @@ from ..generators import GeneratorFile, latents, read_generator_file
 from .comparison import ToyModels
 from .critics import ToyCritic, domain_critic, prompt_critic
 from .digits import load_digits
-from .measures import kernel_distance, share
+from .scores import kernel_distance, share
 from .nada import follow_direction
 from .scenes import GROUNDS, PLATE, paint_domain, paint_open_world
 

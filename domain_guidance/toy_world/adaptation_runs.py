@@ -15,7 +15,7 @@ from torch import Tensor
 from ..adaptation import AdaptationSettings, AdaptedPair
 from ..distillation import Distillation, NoiseRange
 from ..generators import GeneratorFile
-from ..plots import Row, labelled_grid
+from ..pictures.labelled_grid import Row, labelled_grid
 from .adaptation import GOALS, PICTURES, REFERENCE, Found, Way, adapt, measure, pictures
 from .comparison import ToyModels
 from .model import IMAGE_SIZE

@@ -14,10 +14,10 @@ from pathlib import Path
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..domain_file import read_domain_file
+from ..domains.domain_file import read_domain_file
 from ..generators import Generator, GeneratorCard, GeneratorFile, read_generator_file, write_generator_file
-from ..training import save_tensors
-from ..unet_layouts import HOST_PREFIX, diffusers_to_host, host_to_diffusers
+from ..files.atomic_file import save_tensors
+from ..domains.unet_layouts import HOST_PREFIX, diffusers_to_host, host_to_diffusers
 from .features import FeatureNet
 from .model import UNET_CONFIG, build_unet
 

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..denoiser import Denoiser, GuidedDenoiser
-from ..diffusers_host import DiffusersDenoiser
+from ..diffusion.denoiser import Denoiser, GuidedDenoiser
+from ..diffusers_host.denoiser import DiffusersDenoiser
 from ..guidance import Term, compose
-from ..noise_schedule import NoiseSchedule, scaled_linear
-from ..sampling import karras_sigmas, sample_dpmpp_2m
+from ..diffusion.noise_schedule import NoiseSchedule, scaled_linear
+from ..diffusion.sampling import karras_sigmas, sample_dpmpp_2m
 from . import checkpoints
 from .digits import load_digits
 from .features import FeatureNet
-from .measures import kernel_distance, share
+from .scores import kernel_distance, share
 from .model import CHANNELS, IMAGE_SIZE
 from .prompts import Prompts, encode, encode_prompt
 from .scenes import DOMAIN_STROKES, STROKES, Scenes, paint_domain

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..denoiser import GuidedDenoiser
+from ..diffusion.denoiser import GuidedDenoiser
 from ..distillation import BatchedGuidance, Critic
-from ..noise_schedule import NoiseSchedule
-from ..parameterization import Prediction
+from ..diffusion.noise_schedule import NoiseSchedule
+from ..diffusion.parameterization import Prediction
 from .comparison import ToyModels
 from .prompts import encode_prompt
 

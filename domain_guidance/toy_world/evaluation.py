@@ -11,9 +11,9 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from ..commands.trained_file import load_trained
-from ..diffusers_host import DiffusersDenoiser
-from ..plots import Row, labelled_grid
+from ..diffusers_host.trained_file import load_trained
+from ..diffusers_host.denoiser import DiffusersDenoiser
+from ..pictures.labelled_grid import Row, labelled_grid
 from . import checkpoints
 from .comparison import BEST, Score, ToyModels, base_cfg, decoupled, held_out_as_asked, held_out_domain, sample, score
 from .prompts import Prompts

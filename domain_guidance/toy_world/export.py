@@ -8,8 +8,8 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor, nn
 
-from ..commands.diffusers_folder import EMPTY_PROMPT
-from ..training import save_tensors
+from ..diffusers_host.folder import EMPTY_PROMPT
+from ..files.atomic_file import save_tensors
 from . import checkpoints
 from .plates import painted_plates
 from .prompts import encode_prompt

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..training import Objective
+from ..runs import Objective
 from .model import CHANNELS
 from .scenes import GROUNDS, STROKES, Scenes
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ..generators import Generator, GeneratorConfig
 from ..generators.stylegan2 import GAIN, SLOPE, Dense
-from ..training import Objective
+from ..runs import Objective
 from .model import CHANNELS, IMAGE_SIZE
 
 GENERATOR_CONFIG = GeneratorConfig(resolution=IMAGE_SIZE, widths=(64, 64, 48), z_dim=64, w_dim=64, mapping_layers=4)

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ..adaptation import AdaptedPair
-from ..training import Objective, Settings, TrainingState, train
-from ..training.optimizers import adam
+from ..runs import Objective, Settings, TrainingState, train
+from ..runs.optimizers import adam
 from .features import FeatureNet
 
 SAMPLES = 1000  # source pictures whose mean is the direction's start

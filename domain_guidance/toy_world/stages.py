@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 
 from .. import training
-from ..domain_file import DomainCard, write_domain_file
-from ..fingerprint import fingerprint
-from ..noise_schedule import scaled_linear
-from ..parameterization import add_noise, network_input
-from ..text_free import cross_attention_skipped, cross_attentions, freeze_text_path, make_text_free, measure_constants
-from ..training import Batch, Settings
-from ..training.loop import MakeOptimizer, adamw
+from ..domains.domain_file import DomainCard, write_domain_file
+from ..domains.fingerprint import fingerprint
+from ..diffusion.noise_schedule import scaled_linear
+from ..diffusion.parameterization import add_noise, network_input
+from ..domains.text_free import cross_attention_skipped, cross_attentions, freeze_text_path, make_text_free, measure_constants
+from ..training import Batch
+from ..runs import Settings
+from ..runs.loop import MakeOptimizer, adamw
 from . import checkpoints
 from .digits import load_digits
 from .features import FeatureNet, judge_objective

@@ -11,18 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from ..data import CachedLatents, LatentLoader, split
-from .activations import activation_bytes
-from .events import Evaluated, Event
+from ..memory.activations import activation_bytes
+from ..runs.events import Evaluated, Event
 from .held_out_loss import HeldOutLoss, Point, memorising
-from .loop import Objective, TrainingState
-from .loss import Batch, Share, min_snr, noise_loss, shares
-from .memory import MemoryEstimate, check_fits, device_memory, memory_estimate
-from .optimizers import adamw_8bit, adamw_fused
-from .process import OneProcess, Process
-from .run import run_task
-from .run_files import RunFiles
+from ..runs.loop import Objective, TrainingState
+from .loss import Batch, min_snr, noise_loss
+from ..runs.share import Share, shares
+from ..memory.estimate import MemoryEstimate, check_fits, device_memory, memory_estimate
+from ..runs.optimizers import adamw_8bit, adamw_fused
+from ..runs.process import OneProcess, Process
+from ..runs.run import run_task
+from ..runs.run_files import RunFiles
 from .run_settings import RunSettings
-from .same_run import settings_identity
+from ..runs.same_run import settings_identity
 from .trainable import Trainable
 
 

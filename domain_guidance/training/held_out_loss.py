@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..data import CachedLatents, Split, held_out_batches
 from .loss import Batch, Predict, noise_errors
-from .process import Process
+from ..runs.process import Process
 from .trainable import Trainable
 
 LEVELS = 4  # timesteps an image is measured at

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..noise_schedule import NoiseSchedule
-from ..parameterization import Prediction, add_noise, network_input, training_target
-from .loop import Objective
-from .process import Process
+from ..diffusion.noise_schedule import NoiseSchedule
+from ..diffusion.parameterization import Prediction, add_noise, network_input, training_target
+from ..runs.loop import Objective
+from ..runs.share import Share
 
 
 @dataclass(frozen=True)
@@ -24,24 +24,6 @@ class Batch:
 
     clean: Tensor
     conditioning: Any
-
-
-@dataclass(frozen=True)
-class Share:
-    """Part `index` of the `count` equal parts that make up a step's batch, over processes and micro-batches."""
-
-    index: int = 0
-    count: int = 1
-
-    def of(self, drawn: Tensor) -> Tensor:
-        """This share's part of what was drawn for all of them."""
-        return drawn.chunk(self.count)[self.index]
-
-
-def shares(accumulation: int, process: Process) -> list[Share]:
-    """The shares that a process works through in a step, one for each of its micro-batches."""
-    count = accumulation * process.world
-    return [Share(number * process.world + process.rank, count) for number in range(accumulation)]
 
 
 Predict = Callable[[Tensor, Tensor, Any], Tensor]

@@ -9,9 +9,9 @@ from PIL import Image
 from torch import Tensor
 
 from ..data import Size
-from ..parameterization import denoised, network_input
-from ..pixels import as_picture
-from ..sampling import karras_sigmas, sample_dpmpp_2m
+from ..diffusion.parameterization import denoised, network_input
+from ..pictures.pixels import as_picture
+from ..diffusion.sampling import karras_sigmas, sample_dpmpp_2m
 from .trainable import Trainable
 
 STEPS = 12

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from ..data import CachedLatents, Size, held_out_batches, split
-from ..parameterization import add_noise, network_input
-from ..text_free import cross_attention_skipped, cross_attentions, freeze_text_path, make_text_free, measure_constants
+from ..diffusion.parameterization import add_noise, network_input
+from ..domains.text_free import cross_attention_skipped, cross_attentions, freeze_text_path, make_text_free, measure_constants
 from .trainable import Trainable
 
 CONSTANT_LEVELS = 10

@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from ..data import Size
-from ..noise_schedule import NoiseSchedule
-from ..parameterization import Prediction
+from ..diffusion.noise_schedule import NoiseSchedule
+from ..diffusion.parameterization import Prediction
 
 
 class Trainable(Protocol):
@@ -31,7 +31,7 @@ class Trainable(Protocol):
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Any) -> Tensor:
         """The raw network output [B, C, h, w], with gradient.
 
-        noisy: [B, C, h, w], scaled as the network expects it (`parameterization.network_input`). timestep: [B], whole
+        noisy: [B, C, h, w], scaled as the network expects it (`diffusion.parameterization.network_input`). timestep: [B], whole
         indices into the schedule.
         """
 

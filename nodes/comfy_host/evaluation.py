@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...domain_guidance.data import ImageSource
 from ...domain_guidance.evaluation import Comparison, compare, write_json
-from ...domain_guidance.file_names import is_plain, versions
+from ...domain_guidance.files.file_names import is_plain, versions
 
 BATCH = 16  # images; a ViT-H of the host needs about 1 GB for as many
 

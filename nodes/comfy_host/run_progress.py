@@ -10,8 +10,8 @@ import comfy.model_management
 import comfy.utils
 from PIL import Image
 
-from ...domain_guidance.training import Event, Finished, Prepared, RunFiles, Sample, Step
-from ...domain_guidance.training.curves import draw_curves
+from ...domain_guidance.runs import Event, Finished, Prepared, RunFiles, Sample, Step
+from ...domain_guidance.runs.curves import draw_curves
 
 PREVIEW_SIDE = 512
 

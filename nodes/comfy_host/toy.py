@@ -12,14 +12,14 @@ import comfy.supported_models_base
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ...domain_guidance.domain_file import read_domain_file
+from ...domain_guidance.domains.domain_file import read_domain_file
 from ...domain_guidance.generators import GeneratorFile
 from ...domain_guidance.toy_world.checkpoints import DOMAIN, FOLDER, read_base
 from ...domain_guidance.toy_world.checkpoints import load_generator as read_generator
 from ...domain_guidance.toy_world.model import CHANNELS, IMAGE_SIZE, PROMPT_WIDTH
-from ...domain_guidance.unet_layouts import HOST_PREFIX
-from .load_domain import as_conditioning
-from .origin import ATTACHMENT, DomainOrigin
+from ...domain_guidance.domains.unet_layouts import HOST_PREFIX
+from .domains.load_domain import as_conditioning
+from .domains.origin import ATTACHMENT, DomainOrigin
 
 # The host's names for `toy_world.model.UNET_CONFIG`.
 UNET = {

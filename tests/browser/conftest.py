@@ -43,8 +43,8 @@ def host(base_directory):
 
 @pytest.fixture(scope="session")
 def minis(host, base_directory):
-    return MiniModels(base_directory / "models", host.library("domain_guidance.domain_file"),
-                      host.library("domain_guidance.fingerprint").fingerprint)
+    return MiniModels(base_directory / "models", host.library("domain_guidance.domains.domain_file"),
+                      host.library("domain_guidance.domains.fingerprint").fingerprint)
 
 
 @pytest.fixture(scope="session")

@@ -82,7 +82,7 @@ class Host:
         self._executor = self._new_executor()
 
     def library(self, name):
-        """A module of the pack under the name that the host gave it, e.g. `domain_guidance.domain_file`."""
+        """A module of the pack under the name that the host gave it, e.g. `domain_guidance.domains.domain_file`."""
         return importlib.import_module(f"{self.pack.__name__}.{name}")
 
     def run(self, graph, *, fresh=False):

@@ -53,7 +53,7 @@ def test_stable_diffusions_encoder_has_the_slope_of_its_own_values(host, critics
 
 
 def test_the_encoder_keeps_less_than_half_for_its_gradient_without_changing_a_bit_of_it(host, critics):
-    kept_bytes = host.library("domain_guidance.training.activations").activation_bytes
+    kept_bytes = host.library("domain_guidance.memory.activations").activation_bytes
     mine, pixels = own(critics, kl_vae()), 0.5 * seeded(1, 1, 3, 64, 64)
     plain = mine.patcher.model  # the same network without the saving
 
@@ -98,7 +98,7 @@ def test_a_vae_that_the_host_left_off_a_small_device_is_on_it_whole_while_it_is_
     """What is cast at use is kept for the gradient, and on some devices written over before it."""
     from comfy.ops import disable_weight_init
 
-    kept_bytes = host.library("domain_guidance.training.activations").activation_bytes
+    kept_bytes = host.library("domain_guidance.memory.activations").activation_bytes
     judged, mine = Judged(host, minis), []
     pixels, weight = seeded(5, 1, 3, 64, 64).clamp(-1, 1), seeded(6, 1, 4, 8, 8)
     made = critics.vae.DifferentiableVae.__init__

@@ -166,7 +166,7 @@ def test_a_disk_that_takes_no_generator_is_told_in_one_sentence(host, native, ba
     graph = Graph()
     node = graph.add("DomainGuidanceSaveGenerator", generator=load(graph, native[0]), name="on a full disk")
     full = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
-    with patch.object(host.library("domain_guidance.atomic_file"), "save_file", side_effect=full):
+    with patch.object(host.library("domain_guidance.files.atomic_file"), "save_file", side_effect=full):
         message = refused(host, graph, node)
     assert "No space left" in message and str(base_directory / "output" / "generators" / "on a full disk.safetensors") in message
     assert " run " not in message, "nothing runs here"

@@ -28,7 +28,7 @@ def save(s, model, name, **inputs):
 
 
 def card_of(host, base_directory, name):
-    return host.library("domain_guidance.domain_file").read_card(base_directory / "output" / "diffusion_models" / name)
+    return host.library("domain_guidance.domains.domain_file").read_card(base_directory / "output" / "diffusion_models" / name)
 
 
 @pytest.mark.parametrize("family", ["sd15", "sdxl", "sd3", "flux"])
@@ -76,7 +76,7 @@ def test_an_untrained_velocity_domain_adds_nothing_to_its_velocity_base(host, mi
     plain = host.samples(s.graph, s.sample(velocity))
     assert_same(host.samples(s.graph, s.sample(s.guide(velocity, domain, weight=2.0))), plain)
     loaded = host.value(s.graph, domain)
-    assert host.library("nodes.comfy_host.prediction").has_zero_terminal_snr(loaded.get_model_object("model_sampling")) is zsnr
+    assert host.library("nodes.comfy_host.domains.prediction").has_zero_terminal_snr(loaded.get_model_object("model_sampling")) is zsnr
 
 
 def test_a_noise_domain_is_loaded_as_the_host_detects_it_without_a_patch(host, minis):
@@ -168,8 +168,8 @@ def test_train_domain_records_the_guidance_that_it_fed(host, minis, base_directo
         t.graph[t.node.id]["inputs"]["empty_conditioning"] = t.graph.add(
             "FluxGuidance", conditioning=t.scene().prompt(EMPTY), guidance=given)[0]
     assert guidance_seen(host, t, t.node[2]) == [{recorded}]
-    assert host.library("domain_guidance.domain_file").read_card(result_of(t, base_directory)).guidance == recorded
-    origin = host.library("nodes.comfy_host.origin").origin_of(host.value(t.graph, t.node[0]))
+    assert host.library("domain_guidance.domains.domain_file").read_card(result_of(t, base_directory)).guidance == recorded
+    origin = host.library("nodes.comfy_host.domains.origin").origin_of(host.value(t.graph, t.node[0]))
     assert origin.empty[0][1]["guidance"] == recorded
 
 
@@ -206,7 +206,7 @@ def test_a_domain_file_saved_again_keeps_its_empty_prompt_its_form_and_its_base(
     file = host.value(s.graph, save(s, s.load_domain(original), "again", bare=True))
     before, after = (minis.read("diffusion_models", original), load_file(str(base_directory / "output" / "diffusion_models" / file)))
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
-    old = host.library("domain_guidance.domain_file").read_card(minis.root / "diffusion_models" / original)
+    old = host.library("domain_guidance.domains.domain_file").read_card(minis.root / "diffusion_models" / original)
     new = card_of(host, base_directory, file)
     assert (new.form, new.base_fingerprint, new.base_name) == ("text-free", old.base_fingerprint, old.base_name)
 

@@ -78,7 +78,7 @@ def test_the_plates_are_pictures_of_the_domain_and_of_every_digit(host, world):
 
 def test_both_hosts_walk_the_same_trajectory(host):
     """The host's KSampler and the library's sampler on diffusers, from the same noise: 1e-4."""
-    comparison, sampling = host.library("domain_guidance.toy_world.comparison"), host.library("domain_guidance.sampling")
+    comparison, sampling = host.library("domain_guidance.toy_world.comparison"), host.library("domain_guidance.diffusion.sampling")
     graph = Graph()
     toy = graph.add("DomainGuidanceToyWorld", digit="5", stroke="red", ground="any", batch_size=4)
     guided = graph.add("DomainGuidanceApply", model=toy[0], domain_model=toy[1], weight=1.5)

@@ -142,7 +142,7 @@ def test_the_hosts_model_browser_shows_what_the_domain_draws(host, minis, base_d
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_a_training_that_goes_on_without_a_new_picture_keeps_the_last_one(host, minis, base_directory, more):
-    library, found = host.library("domain_guidance.domain_file"), []
+    library, found = host.library("domain_guidance.domains.domain_file"), []
     for steps, preview_every in ((2, 2), (2 + more, 5)):
         training = Training(minis, save_name=f"keeps {more}", steps=steps, evaluate_every=0, preview_every=preview_every)
         host.value(training.graph, training.node, fresh=True)
@@ -157,7 +157,7 @@ def test_another_training_under_an_old_name_does_not_show_the_old_pictures(host,
     state_of(training, base_directory).unlink()
     plain = Training(minis, save_name="replaced", steps=1, evaluate_every=0)
     host.value(plain.graph, plain.node)
-    assert host.library("domain_guidance.domain_file").read_covers(result_of(plain, base_directory)) == ()
+    assert host.library("domain_guidance.domains.domain_file").read_covers(result_of(plain, base_directory)) == ()
 
 
 class TestStackedLoras:
@@ -188,7 +188,7 @@ class TestStackedLoras:
             domain = self.own_lora(s, domain, minis)
         given = s.guide(s.model, domain, domain_conditioning=s.prompt(EMPTY))
         assert_same(host.samples(s.graph, s.sample(s.guide(s.model, domain))), host.samples(s.graph, s.sample(given)))
-        origin = host.library("nodes.comfy_host.origin").origin_of(host.value(s.graph, domain))
+        origin = host.library("nodes.comfy_host.domains.origin").origin_of(host.value(s.graph, domain))
         assert torch.equal(origin.empty[0][0], host.value(s.graph, s.prompt(EMPTY))[0][0]) and origin.card.base_name == "sd15"
 
     def test_a_lora_of_others_brings_no_prompt_and_that_is_said(self, host, minis):
@@ -288,7 +288,7 @@ def test_a_base_with_zero_terminal_snr_gives_a_domain_with_it(host, minis, base_
     base = training.graph.add("ModelSamplingDiscrete", model=training.model, sampling="v_prediction", zsnr=True)
     training.graph[training.node.id]["inputs"]["model"] = base[0]
     returned = sampled(training, training.node)
-    card = host.library("domain_guidance.domain_file").read_card(result_of(training, base_directory))
+    card = host.library("domain_guidance.domains.domain_file").read_card(result_of(training, base_directory))
     assert (card.prediction, card.zero_terminal_snr) == ("v_prediction", True)
     if form != "adapter":
         assert_same(sampled(training, training.loaded(result_of(training, base_directory).name)[0]), returned)

@@ -155,7 +155,7 @@ def test_a_full_form_that_cannot_fit_names_the_form_that_does(host, minis, base_
 
 
 def test_eight_bit_adam_without_its_package_is_refused_before_an_image_is_encoded(host, minis, monkeypatch):
-    monkeypatch.setattr(host.library("domain_guidance.training.optimizers"), "find_spec", lambda name: None)
+    monkeypatch.setattr(host.library("domain_guidance.runs.optimizers"), "find_spec", lambda name: None)
     monkeypatch.setattr(host.library("nodes.comfy_host.training.train"), "_encoded", lambda *_: pytest.fail("images were encoded first"))
     assert "needs the package bitsandbytes" in refusal(host, Training(minis, save_name="eight bits", eight_bit_adam=True))
 
@@ -236,7 +236,7 @@ def test_a_full_disk_while_the_result_is_written(host, minis, base_directory):
     from safetensors import SafetensorError
 
     t = Training(minis, save_name="full", steps=2, evaluate_every=0)
-    writer = host.library("domain_guidance.atomic_file")
+    writer = host.library("domain_guidance.files.atomic_file")
     original = writer.save_file
 
     def save_file(tensors, path, *args, **kwargs):
@@ -255,5 +255,5 @@ def test_the_conditioning_wins_over_the_text_encoder(host, minis):
     """So that an encoder which is connected for other nodes is not loaded for one sentence of nothing."""
     s = build(minis)
     prompt = host.value(s.graph, s.prompt(EMPTY))
-    kept = host.library("nodes.comfy_host.empty_prompt").empty_prompt(object(), prompt)
+    kept = host.library("nodes.comfy_host.domains.empty_prompt").empty_prompt(object(), prompt)
     assert torch.equal(kept[0][0], prompt[0][0]) and not kept[0][0].is_inference()

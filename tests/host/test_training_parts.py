@@ -32,7 +32,7 @@ def make(host, minis):
         posteriors = host.library("nodes.comfy_host.training.vae_posterior").Posteriors(vae)
         latents = cache.LatentCache(tmp, cache.BatchImages(images), posteriors.encode, vae="tiny", bucket_of=cache.aspect_buckets(64))
         list(latents.fill())
-        empty = host.library("nodes.comfy_host.empty_prompt").empty_prompt(None, empty)
+        empty = host.library("nodes.comfy_host.domains.empty_prompt").empty_prompt(None, empty)
         making = forms.made_trainable(model, vae.patcher, empty, latents.open(), 8, form=form, rank=4, seed=0, save_memory=save_memory, eight_bit_adam=False)
         return making, model, empty
 
@@ -54,7 +54,7 @@ def test_the_network_is_called_as_the_hosts_sampler_calls_it(host, make, tmp_pat
     import comfy.samplers
     from comfy.sampler_helpers import convert_cond
 
-    parameterization = host.library("domain_guidance.parameterization")
+    parameterization = host.library("domain_guidance.diffusion.parameterization")
     making, model, empty = make(family, tmp=tmp_path)
     with making as trainable, torch.no_grad():
         noisy, timestep, conditioning, size = asked(host, trainable, family)
@@ -105,7 +105,7 @@ def test_every_trained_tensor_gets_a_gradient_and_no_frozen_one_does(host, make,
 def test_checkpointing_saves_memory_and_changes_no_gradient(host, make, tmp_path, monkeypatch, family, form):
     """Against a network that keeps everything."""
     monkeypatch.setattr(host.library("nodes.comfy_host.training.differentiable"), "recomputation", nullcontext)
-    measure = host.library("domain_guidance.training.activations").activation_bytes
+    measure = host.library("domain_guidance.memory.activations").activation_bytes
     gradients, kept = [], []
     for save_memory in (False, True):
         making, _, _ = make(family, form, save_memory, tmp=tmp_path)
@@ -121,7 +121,7 @@ def test_checkpointing_saves_memory_and_changes_no_gradient(host, make, tmp_path
 
 @pytest.mark.parametrize("family, form", [("sd15", "adapter"), ("sdxl", "text-free"), ("sd3", "empty-prompt"), ("flux", "empty-prompt")])
 def test_making_activations_again_saves_memory_and_changes_no_bit_of_a_gradient(host, make, tmp_path, monkeypatch, family, form):
-    measure, gradients, kept = host.library("domain_guidance.training.activations").activation_bytes, [], []
+    measure, gradients, kept = host.library("domain_guidance.memory.activations").activation_bytes, [], []
     for again in (True, False):
         if not again:
             monkeypatch.setattr(host.library("nodes.comfy_host.training.differentiable"), "recomputation", nullcontext)

@@ -8,7 +8,7 @@ sys.path.append(str(Path(__file__).parent))
 import tiny_adaptation as tiny  # noqa: E402
 from accelerate import Accelerator  # noqa: E402
 
-from domain_guidance.training.accelerated import AcceleratedProcess  # noqa: E402
+from domain_guidance.runs.accelerated import AcceleratedProcess  # noqa: E402
 
 accelerator = Accelerator(cpu=True)
 process = AcceleratedProcess(accelerator)

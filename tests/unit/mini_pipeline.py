@@ -83,7 +83,7 @@ def write_images(folder, count=24):
     """Painted plates with real handwriting, 32 pixels, as files."""
     from torch.nn.functional import interpolate
 
-    from domain_guidance.plots import to_picture
+    from domain_guidance.pictures.labelled_grid import to_picture
     from domain_guidance.toy_world.digits import load_digits
     from domain_guidance.toy_world.scenes import paint_domain
 

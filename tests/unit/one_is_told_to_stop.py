@@ -12,8 +12,9 @@ import tiny_training as tiny  # noqa: E402
 from accelerate import Accelerator  # noqa: E402
 
 from domain_guidance.commands.interrupts import stop_requests, stop_together  # noqa: E402
-from domain_guidance.training import RunFiles, Step, train_domain  # noqa: E402
-from domain_guidance.training.accelerated import AcceleratedProcess  # noqa: E402
+from domain_guidance.runs import RunFiles, Step
+from domain_guidance.training import train_domain  # noqa: E402
+from domain_guidance.runs.accelerated import AcceleratedProcess  # noqa: E402
 
 accelerator = Accelerator(cpu=True)
 process, folder = AcceleratedProcess(accelerator), Path(sys.argv[1])

@@ -27,21 +27,14 @@ import tiny_adaptation as tiny  # noqa: E402
 from domain_guidance.__main__ import main  # noqa: E402
 from domain_guidance.commands.adapt_options import adaptation_settings, add_adapt_options, parse_adapt  # noqa: E402
 from domain_guidance.commands.critic import DOMAIN_WEIGHT, make_critic  # noqa: E402
-from domain_guidance.commands.diffusers_folder import DiffusersFolder  # noqa: E402
+from domain_guidance.diffusers_host.folder import DiffusersFolder  # noqa: E402
 from domain_guidance.commands.presets import ADAPT_PRESETS  # noqa: E402
-from domain_guidance.commands.trained_file import load_trained  # noqa: E402
+from domain_guidance.diffusers_host.trained_file import load_trained  # noqa: E402
 from domain_guidance.distillation import Distillation, NoiseRange, distill  # noqa: E402
-from domain_guidance.generators import (  # noqa: E402
-    Eg3dConfig,
-    Eg3dGenerator,
-    GeneratorCard,
-    GeneratorConfig,
-    read_generator_file,
-    write_generator_file,
-)
+from domain_guidance.generators import Eg3dConfig, Eg3dGenerator, GeneratorCard, GeneratorConfig, read_generator_file, write_generator_file
 from domain_guidance.generators.eg3d import Rendering  # noqa: E402
-from domain_guidance.training import RunFiles  # noqa: E402
-from domain_guidance.training.run_log import read_log  # noqa: E402
+from domain_guidance.runs import RunFiles  # noqa: E402
+from domain_guidance.runs.run_log import read_log  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}

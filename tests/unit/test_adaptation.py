@@ -22,10 +22,10 @@ import tiny_adaptation as tiny  # noqa: E402
 from domain_guidance.adaptation import AdaptationSettings, AdaptedPair, comparison_picture  # noqa: E402
 from domain_guidance.distillation import NoiseRange  # noqa: E402
 from domain_guidance.generators import GeneratorFileError, build_generator, latents, read_generator_file  # noqa: E402
-from domain_guidance.noise_schedule import NoiseSchedule  # noqa: E402
-from domain_guidance.training import Finished, Prepared, RunFileError, RunFiles, Sample, Saved, Share, Step  # noqa: E402
-from domain_guidance.training.activations import activation_bytes  # noqa: E402
-from domain_guidance.training.run_log import read_log  # noqa: E402
+from domain_guidance.diffusion.noise_schedule import NoiseSchedule  # noqa: E402
+from domain_guidance.runs import Finished, Prepared, RunFileError, RunFiles, Sample, Saved, Share, Step  # noqa: E402
+from domain_guidance.memory.activations import activation_bytes  # noqa: E402
+from domain_guidance.runs.run_log import read_log  # noqa: E402
 
 
 def events_of(kind, events):
@@ -393,7 +393,7 @@ def test_the_activations_that_are_told_are_those_of_the_whole_batch(tmp_path):
 
 
 def test_the_curve_shows_every_step_and_the_mean_of_its_neighbours(tmp_path):
-    from domain_guidance.training import curves
+    from domain_guidance.runs import curves
 
     tiny.run_tiny(tmp_path, steps=60, checkpoint_every=0)
     means = curves._smooth(list(enumerate(losses(tmp_path), start=1)))

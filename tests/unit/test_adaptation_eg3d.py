@@ -14,7 +14,7 @@ import tiny_adaptation as tiny  # noqa: E402
 from domain_guidance.adaptation import AdaptedPair  # noqa: E402
 from domain_guidance.generators import Eg3dConfig, Eg3dGenerator, GeneratorCard, GeneratorConfig, GeneratorFile, read_generator_file  # noqa: E402
 from domain_guidance.generators.eg3d import Rendering  # noqa: E402
-from domain_guidance.training import RunFiles, Share, Step  # noqa: E402
+from domain_guidance.runs import RunFiles, Share, Step  # noqa: E402
 
 BACKBONE = GeneratorConfig(16, (6, 6, 6), z_dim=5, w_dim=6, c_dim=25, mapping_layers=2, channels=12)
 CONFIG = Eg3dConfig(

@@ -14,7 +14,7 @@ import tiny_adaptation as tiny  # noqa: E402
 from domain_guidance.adaptation import AdaptedPair, choose_styles, style_movement, trainable_styles  # noqa: E402
 from domain_guidance.distillation import distill  # noqa: E402
 from domain_guidance.generators import build_generator, read_generator_file, standard_config  # noqa: E402
-from domain_guidance.training import OneProcess, RunFiles, Step  # noqa: E402
+from domain_guidance.runs import OneProcess, RunFiles, Step  # noqa: E402
 
 
 def fresh():

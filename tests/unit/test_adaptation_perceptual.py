@@ -14,8 +14,8 @@ import tiny_adaptation as tiny  # noqa: E402
 
 from domain_guidance.adaptation import AdaptedPair, find_perceptual  # noqa: E402
 from domain_guidance.generators import build_generator  # noqa: E402
-from domain_guidance.training import RunFiles, Step  # noqa: E402
-from domain_guidance.training.state import read_record  # noqa: E402
+from domain_guidance.runs import RunFiles, Step  # noqa: E402
+from domain_guidance.runs.state import read_record  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
 
 

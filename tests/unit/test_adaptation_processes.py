@@ -14,8 +14,8 @@ sys.path.append(str(Path(__file__).parent))
 import tiny_adaptation as tiny  # noqa: E402
 
 from domain_guidance.generators import read_generator_file  # noqa: E402
-from domain_guidance.training import RunFiles, Step  # noqa: E402
-from domain_guidance.training.run_log import read_log  # noqa: E402
+from domain_guidance.runs import RunFiles, Step  # noqa: E402
+from domain_guidance.runs.run_log import read_log  # noqa: E402
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("accelerate") is None, reason="accelerate is not installed")

@@ -8,10 +8,10 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from domain_guidance.domain_file import DomainCard, DomainFileError, read_card
-from domain_guidance.fingerprint import fingerprint
-from domain_guidance.stored_prompt import PROMPT_KEY, prompt_from
-from domain_guidance.training.adapter_file import read_adapter_file, write_adapter_file
+from domain_guidance.domains.domain_file import DomainCard, DomainFileError, read_card
+from domain_guidance.domains.fingerprint import fingerprint
+from domain_guidance.domains.prompt import PROMPT_KEY, prompt_from
+from domain_guidance.domains.adapter_file import read_adapter_file, write_adapter_file
 
 CARD = DomainCard(form="text-based", prediction="epsilon", base_fingerprint="0123456789abcdef", base_name="toy", training={"form": "adapter"})
 LAYER = "diffusion_model.input_blocks.1.0.in_layers.2"

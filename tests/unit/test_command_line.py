@@ -25,10 +25,10 @@ from domain_guidance.__main__ import main  # noqa: E402
 from domain_guidance.commands.options import add_train_options, parse_train, run_settings  # noqa: E402
 from domain_guidance.commands.presets import PRESETS  # noqa: E402
 from domain_guidance.commands.train import encoded_at_once  # noqa: E402
-from domain_guidance.domain_file import read_card, read_domain_file  # noqa: E402
-from domain_guidance.training import RunFiles, ema_decay  # noqa: E402
-from domain_guidance.training.adapter_file import read_adapter_file  # noqa: E402
-from domain_guidance.training.run_log import read_log  # noqa: E402
+from domain_guidance.domains.domain_file import read_card, read_domain_file  # noqa: E402
+from domain_guidance.runs import RunFiles, ema_decay  # noqa: E402
+from domain_guidance.domains.adapter_file import read_adapter_file  # noqa: E402
+from domain_guidance.runs.run_log import read_log  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -309,7 +309,7 @@ def test_the_arithmetic_is_the_narrowest_that_the_device_has_itself(monkeypatch,
 
 
 def test_eight_bit_adam_without_bitsandbytes_says_what_to_do_before_anything_is_encoded(place, tmp_path, said, monkeypatch, encodes_nothing):
-    monkeypatch.setattr("domain_guidance.training.optimizers.find_spec", lambda name: None)
+    monkeypatch.setattr("domain_guidance.runs.optimizers.find_spec", lambda name: None)
     assert main([*arguments(place, tmp_path), "--eight-bit-adam"]) == 1
     assert "needs the package bitsandbytes, which is not installed: install it, or leave the option off" in said.text
 

@@ -15,7 +15,7 @@ sys.path.append(str(Path(__file__).parent))
 
 from small_cache import CELL, Counted, encode, entries, filled, folder, make, picture  # noqa: E402, F401
 
-from domain_guidance.atomic_file import PART_LIFETIME  # noqa: E402
+from domain_guidance.files.atomic_file import PART_LIFETIME  # noqa: E402
 from domain_guidance.data import BatchImages, Encoded, FolderImages, LatentCacheError, Size, Skipped, aspect_buckets  # noqa: E402
 from domain_guidance.data import latent_cache as latent_cache_module  # noqa: E402
 from domain_guidance.data.buckets import fit_to_bucket  # noqa: E402
@@ -369,7 +369,7 @@ def test_a_full_disk_is_said_and_what_was_written_stays(folder, monkeypatch):
         written.append(path)
         real(part, path)
 
-    monkeypatch.setattr("domain_guidance.atomic_file.os.replace", full)
+    monkeypatch.setattr("domain_guidance.files.atomic_file.os.replace", full)
     with pytest.raises(LatentCacheError, match="cache' cannot be written .No space left on device.: free some space"):
         filled(folder, batch_size=2)
     assert len(entries(folder)) == 3 and not list(folder.parent.rglob("*.part"))

@@ -6,7 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from domain_guidance import demo, plots
+from domain_guidance import demo
+from domain_guidance.pictures import labelled_grid
 from domain_guidance.toy_world import comparison
 from domain_guidance.toy_world.prompts import Prompts
 
@@ -46,9 +47,9 @@ def test_decoupled_guidance_is_in_the_domain_and_the_base_is_not(shown):
 
 def test_the_picture_has_a_cell_for_every_row_and_column(shown):
     image, rows = shown
-    cells = plots.GAP + 96
-    assert image.width == 2 * plots.MARGIN + plots.LABEL_WIDTH + demo.COLUMNS * cells
-    assert image.height == 2 * plots.MARGIN + 2 * plots.HEADER + len(rows) * cells
+    cells = labelled_grid.GAP + 96
+    assert image.width == 2 * labelled_grid.MARGIN + labelled_grid.LABEL_WIDTH + demo.COLUMNS * cells
+    assert image.height == 2 * labelled_grid.MARGIN + 2 * labelled_grid.HEADER + len(rows) * cells
 
 
 def test_the_wrong_sign_of_the_domain_term_drives_pictures_away_from_the_domain(models):
@@ -83,17 +84,17 @@ def test_real_pictures_show_what_each_prompt_asks_for_and_none_comes_twice(model
 def test_a_grid_shows_every_picture_unsmoothed_in_its_own_cell():
     black, white = torch.full((3, 2, 2), -1.0), torch.full((3, 2, 2), 1.0)
     white[0, 0, 0] = -1
-    grid = plots.labelled_grid([plots.Row("row", ["line"], torch.stack([black, white]))], ["a", "b"], cell=10)
-    left, top = plots.MARGIN + plots.LABEL_WIDTH, plots.MARGIN + plots.HEADER
+    grid = labelled_grid.labelled_grid([labelled_grid.Row("row", ["line"], torch.stack([black, white]))], ["a", "b"], cell=10)
+    left, top = labelled_grid.MARGIN + labelled_grid.LABEL_WIDTH, labelled_grid.MARGIN + labelled_grid.HEADER
     assert grid.crop((left, top, left + 10, top + 10)).getcolors() == [(100, (0, 0, 0))]
-    second = grid.crop((left + 10 + plots.GAP, top, left + 20 + plots.GAP, top + 10))
+    second = grid.crop((left + 10 + labelled_grid.GAP, top, left + 20 + labelled_grid.GAP, top + 10))
     assert sorted(second.getcolors()) == [(25, (0, 255, 255)), (75, (255, 255, 255))]
 
 
 def test_values_outside_the_range_are_clamped_not_wrapped():
-    assert plots.to_picture(torch.full((3, 1, 1), 1.2), 1).getpixel((0, 0)) == (255, 255, 255)
+    assert labelled_grid.to_picture(torch.full((3, 1, 1), 1.2), 1).getpixel((0, 0)) == (255, 255, 255)
 
 
 def test_rows_of_another_length_than_the_columns_are_refused():
     with pytest.raises(ValueError, match="rows hold 2 pictures and there are 3 columns"):
-        plots.labelled_grid([plots.Row("row", [], torch.zeros(2, 3, 2, 2))], ["a", "b", "c"])
+        labelled_grid.labelled_grid([labelled_grid.Row("row", [], torch.zeros(2, 3, 2, 2))], ["a", "b", "c"])

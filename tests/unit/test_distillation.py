@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from domain_guidance.denoiser import GuidedDenoiser
+from domain_guidance.diffusion.denoiser import GuidedDenoiser
 from domain_guidance.distillation import (
     BatchedGuidance,
     Distillation,
@@ -23,9 +23,9 @@ from domain_guidance.distillation import (
     score_gradient,
     unit_rms,
 )
-from domain_guidance.noise_schedule import NoiseSchedule, scaled_linear
-from domain_guidance.parameterization import denoised, network_input
-from domain_guidance.training import Share
+from domain_guidance.diffusion.noise_schedule import NoiseSchedule, scaled_linear
+from domain_guidance.diffusion.parameterization import denoised, network_input
+from domain_guidance.runs import Share
 
 KINDS = ("epsilon", "v_prediction", "flow")
 FLOW = NoiseSchedule(torch.linspace(0.001, 0.999, 1000))

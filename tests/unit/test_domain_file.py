@@ -12,11 +12,11 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from domain_guidance.atomic_file import PART_LIFETIME, save_tensors
-from domain_guidance.domain_card import CARD_KEY
-from domain_guidance.domain_file import DomainCard, DomainFileError, read_card, read_covers, read_domain_file, write_domain_file
-from domain_guidance.fingerprint import chosen_names, fingerprint
-from domain_guidance.stored_prompt import CROSS_ATTN, POOLED
+from domain_guidance.files.atomic_file import PART_LIFETIME, save_tensors
+from domain_guidance.domains.card import CARD_KEY
+from domain_guidance.domains.domain_file import DomainCard, DomainFileError, read_card, read_covers, read_domain_file, write_domain_file
+from domain_guidance.domains.fingerprint import chosen_names, fingerprint
+from domain_guidance.domains.prompt import CROSS_ATTN, POOLED
 
 CARD = DomainCard(form="text-free", prediction="epsilon", base_fingerprint="0123456789abcdef", base_name="toy", training={"steps": 3})
 BLOCK = "input_blocks.1.1.transformer_blocks.0.attn2."
@@ -79,7 +79,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(path, weights,
     def full_disk(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("domain_guidance.atomic_file.save_file", full_disk)
+    monkeypatch.setattr("domain_guidance.files.atomic_file.save_file", full_disk)
     with pytest.raises(OSError):
         write_domain_file(path, weights, card=CARD, cross_attn=torch.zeros(1, 1, 1))
     assert path.read_bytes() == before

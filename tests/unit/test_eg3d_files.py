@@ -21,18 +21,7 @@ import hostile_files  # noqa: E402
 import sheet as stylegan2_sheet  # noqa: E402
 
 from domain_guidance.__main__ import main  # noqa: E402
-from domain_guidance.generators import (  # noqa: E402
-    Eg3dGenerator,
-    GeneratorCard,
-    GeneratorFileError,
-    build_generator,
-    convert,
-    infer_config,
-    latents,
-    open_generator_file,
-    read_generator_file,
-    write_generator_file,
-)
+from domain_guidance.generators import Eg3dGenerator, GeneratorCard, GeneratorFileError, build_generator, convert, infer_config, latents, open_generator_file, read_generator_file, write_generator_file
 from domain_guidance.generators.eg3d import Rendering  # noqa: E402
 from domain_guidance.generators.generator_file import CARD_KEY  # noqa: E402
 

@@ -13,18 +13,7 @@ sys.path.append(str(Path(__file__).parent / "generators"))
 import eg3d_sheet as sheet  # noqa: E402
 from eg3d_surfaces import surfaces  # noqa: E402
 
-from domain_guidance.generators.eg3d import (  # noqa: E402
-    Rendering,
-    camera_parameters,
-    cameras,
-    depth_picture,
-    ellipse,
-    grid,
-    look_at,
-    normals,
-    orbit,
-    random_poses,
-)
+from domain_guidance.generators.eg3d import Rendering, camera_parameters, cameras, depth_picture, ellipse, grid, look_at, normals, orbit, random_poses
 from domain_guidance.generators.eg3d.camera import split  # noqa: E402
 from domain_guidance.generators.eg3d.marching import density, march, spread, weights, where_it_matters  # noqa: E402
 from domain_guidance.generators.eg3d.normals import surface_points  # noqa: E402

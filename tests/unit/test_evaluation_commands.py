@@ -17,7 +17,7 @@ import mini_clip  # noqa: E402
 import mini_pipeline  # noqa: E402
 
 from domain_guidance.__main__ import main  # noqa: E402
-from domain_guidance.commands.clip_folder import ClipFolder  # noqa: E402
+from domain_guidance.diffusers_host.clip import ClipFolder  # noqa: E402
 from domain_guidance.data import FolderImages  # noqa: E402
 from domain_guidance.evaluation import clip_score, diversity, embed  # noqa: E402
 from domain_guidance.generators import Generator, GeneratorCard, GeneratorConfig, write_generator_file  # noqa: E402

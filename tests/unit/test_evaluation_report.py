@@ -12,7 +12,7 @@ from PIL import Image
 from domain_guidance.data import BatchImages, FolderImages
 from domain_guidance.evaluation import Estimate, as_json, centre_square, compare, describe, draw_measures, embed, measure, write_json
 from domain_guidance.evaluation.panels import IMAGES, draw_distance
-from domain_guidance.evaluation.picture import COLUMNS, Pair
+from domain_guidance.evaluation.measures_picture import COLUMNS, Pair
 
 
 class Thumbnails:

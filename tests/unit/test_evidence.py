@@ -6,16 +6,16 @@ from dataclasses import asdict, replace
 import pytest
 import torch
 
-from domain_guidance.domain_file import read_card
+from domain_guidance.domains.domain_file import read_card
 from domain_guidance.guidance import Projection, SigmaInterval
 from domain_guidance.toy_world import comparison, digits, scenes
-from domain_guidance.toy_world.evidence import cells, control, editing, jobs, tables, two_domains, worlds
-from domain_guidance.toy_world.evidence.methods import METHODS, contrast, decoupled
-from domain_guidance.toy_world.evidence.plan import EARLY, FULL, LARGEST, QUICK
-from domain_guidance.toy_world.evidence.results import Results, add_result, open_results, read_results
-from domain_guidance.toy_world.evidence.run import run, trained_file
+from domain_guidance.evidence import cells, control, editing, jobs, tables, two_domains, worlds
+from domain_guidance.evidence.methods import METHODS, contrast, decoupled
+from domain_guidance.evidence.plan import EARLY, FULL, LARGEST, QUICK
+from domain_guidance.evidence.results import Results, add_result, open_results, read_results
+from domain_guidance.evidence.run import run, trained_file
 from domain_guidance.toy_world.prompts import Prompts, encode
-from domain_guidance.training.run_log import read_log
+from domain_guidance.runs.run_log import read_log
 
 ASKED = Prompts(torch.tensor([3, 8, 1]), torch.tensor([0, 2, 4]), torch.tensor([-1, -1, -1]))
 CPU = torch.device("cpu")
@@ -256,7 +256,7 @@ def test_an_interrupted_run_goes_on_after_its_last_finished_job(tmp_path, monkey
     done, workshop, file = [], worlds.Workshop(tmp_path, QUICK, CPU), tmp_path / "results.json"
     table = some_jobs(done)
     whole, table[2] = table[2], replace(table[2], run=lambda bench: (_ for _ in ()).throw(KeyboardInterrupt))
-    monkeypatch.setattr("domain_guidance.toy_world.evidence.run.all_jobs", lambda plan: table)
+    monkeypatch.setattr("domain_guidance.evidence.run.all_jobs", lambda plan: table)
     with pytest.raises(KeyboardInterrupt):
         run(workshop, file, {"machine": "one"})
     assert list(read_results(file).jobs) == ["train/x/25/0", "search/x"]
@@ -270,7 +270,7 @@ def test_an_interrupted_run_goes_on_after_its_last_finished_job(tmp_path, monkey
 def test_several_workers_find_what_one_finds(tmp_path, monkeypatch):
     plan = replace(QUICK, sizes=(25,), steps=2, sampling=2, repeats=1)
     few = {"train/empty-prompt/25/0", "train/text-free/25/0", "search/base", "search/25/fine-tune", "search/25/DoG", "search/25/decoupled", "measure/real"}
-    monkeypatch.setattr("domain_guidance.toy_world.evidence.run.all_jobs", lambda plan: [job for job in jobs.all_jobs(plan) if job.key in few])
+    monkeypatch.setattr("domain_guidance.evidence.run.all_jobs", lambda plan: [job for job in jobs.all_jobs(plan) if job.key in few])
     found = [run(worlds.Workshop(tmp_path / str(workers), plan, CPU), tmp_path / f"{workers}.json", {}, workers).jobs for workers in (1, 2)]
     found = [{key: {**entry, "seconds": 0} for key, entry in entries.items()} for entries in found]
     assert set(found[0]) == few and found[0] == found[1]

@@ -11,8 +11,8 @@ sys.path.append(str(Path(__file__).parent))
 
 import mini_pipeline  # noqa: E402
 
-from domain_guidance.training.activations import activation_bytes  # noqa: E402
-from domain_guidance.training.frozen_gradient import frozen_gradient  # noqa: E402
+from domain_guidance.memory.activations import activation_bytes  # noqa: E402
+from domain_guidance.memory.frozen_gradient import frozen_gradient  # noqa: E402
 
 
 @pytest.fixture

@@ -11,17 +11,7 @@ sys.path.append(str(Path(__file__).parent / "generators"))
 
 import sheet  # noqa: E402
 
-from domain_guidance.generators import (  # noqa: E402
-    GeneratorCard,
-    GeneratorFile,
-    GeneratorFileError,
-    Origin,
-    build_generator,
-    infer_config,
-    latents,
-    read_generator_file,
-    write_generator_file,
-)
+from domain_guidance.generators import GeneratorCard, GeneratorFile, GeneratorFileError, Origin, build_generator, infer_config, latents, read_generator_file, write_generator_file
 from domain_guidance.generators.blend import RELATED, blend, block_amounts, relatedness  # noqa: E402
 
 BLOCKS = (4, 8, 16, 32)

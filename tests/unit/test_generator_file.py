@@ -17,19 +17,7 @@ sys.path.append(str(Path(__file__).parent / "generators"))
 import sheet  # noqa: E402
 
 from domain_guidance.__main__ import main  # noqa: E402
-from domain_guidance.generators import (  # noqa: E402
-    GeneratorCard,
-    GeneratorFileError,
-    Origin,
-    build_generator,
-    convert,
-    infer_config,
-    latents,
-    open_generator_file,
-    read_generator_card,
-    read_generator_file,
-    write_generator_file,
-)
+from domain_guidance.generators import GeneratorCard, GeneratorFileError, Origin, build_generator, convert, infer_config, latents, open_generator_file, read_generator_card, read_generator_file, write_generator_file
 from domain_guidance.generators.generator_file import CARD_KEY  # noqa: E402
 
 TRAINING = {"prompt": "a sketch", "steps": 300, "weights": [1.0, 7.5]}
@@ -119,7 +107,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(path, weights,
     def full_disk(*arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("domain_guidance.atomic_file.save_file", full_disk)
+    monkeypatch.setattr("domain_guidance.files.atomic_file.save_file", full_disk)
     with pytest.raises(OSError):
         write_generator_file(path, {name: tensor + 1 for name, tensor in weights.items()}, card)
     assert path.read_bytes() == before and [p.name for p in path.parent.iterdir()] == [path.name]

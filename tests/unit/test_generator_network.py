@@ -13,19 +13,7 @@ sys.path.append(str(Path(__file__).parent / "generators"))
 import naive_generator  # noqa: E402
 import sheet  # noqa: E402
 
-from domain_guidance.generators import (  # noqa: E402
-    GeneratorConfig,
-    GeneratorFileError,
-    default_selection,
-    driven_layers,
-    empty_generator,
-    infer_config,
-    latents,
-    mix,
-    standard_config,
-    tensor_shapes,
-    truncate,
-)
+from domain_guidance.generators import GeneratorConfig, GeneratorFileError, default_selection, driven_layers, empty_generator, infer_config, latents, mix, standard_config, tensor_shapes, truncate
 from domain_guidance.generators.fir import blur, double  # noqa: E402
 from domain_guidance.generators.modulation import modulated_conv, to_rgb  # noqa: E402
 from domain_guidance.generators.names import from_rosinality, without_filters  # noqa: E402

@@ -9,8 +9,8 @@ import torch
 from safetensors.torch import save_file
 
 from domain_guidance.commands.info import describe
-from domain_guidance.domain_file import DomainCard, write_domain_file
-from domain_guidance.training.adapter_file import write_adapter_file
+from domain_guidance.domains.domain_file import DomainCard, write_domain_file
+from domain_guidance.domains.adapter_file import write_adapter_file
 
 CARD = DomainCard(form="text-free", prediction="epsilon", base_fingerprint="0123456789abcdef", base_name="toy", training={"steps": 3})
 TRAINED = {"form": "text-free", "trained_steps": 900, "images": 20, "held_out_images": 4, "held_out_loss": 0.12345, "train_loss": 0.1,

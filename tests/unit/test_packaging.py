@@ -89,7 +89,7 @@ def test_importing_the_library_imports_nothing_slow():
         f"print(json.dumps([name for name in {slow!r} if name in sys.modules]))"
     )
     modules = library_modules()
-    assert "domain_guidance.domain_file" in modules
+    assert "domain_guidance.domains.domain_file" in modules
     answer = subprocess.run([sys.executable, "-c", program, json.dumps(modules)], cwd=ROOT, capture_output=True, text=True, check=True)
     assert json.loads(answer.stdout.splitlines()[-1]) == []
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from domain_guidance.pixels import as_picture
+from domain_guidance.pictures.pixels import as_picture
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])

@@ -7,12 +7,13 @@ import torch
 from PIL import Image
 
 from domain_guidance.guidance import Projection, Term
-from domain_guidance.number_lists import parse_numbers
-from domain_guidance.report import Measured, Step, TermMeasure, advise, axes_grid, describe, draw_report, measure, mosaic, spread
+from nodes.number_lists import parse_numbers
+from domain_guidance.report import Measured, Step, TermMeasure, advise, describe, draw_report, measure, spread
+from domain_guidance.pictures.axes_grid import axes_grid, mosaic
 from domain_guidance.report.advice import BAND, PULL, TARGET, Overall
-from domain_guidance.report.grid import LARGEST
-from domain_guidance.report.line_plot import COLOURS, Curve, Plot, draw_plot
-from domain_guidance.report.picture import WIDTH
+from domain_guidance.pictures.axes_grid import LARGEST
+from domain_guidance.pictures.line_plot import COLOURS, Curve, Plot, draw_plot
+from domain_guidance.report.report_picture import WIDTH
 
 
 def vectors(*values):

@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from domain_guidance import text_free
+from domain_guidance.domains import text_free
 from domain_guidance.toy_world.model import UNET_CONFIG, build_unet, predict
-from domain_guidance.unet_layouts import diffusers_to_host
+from domain_guidance.domains.unet_layouts import diffusers_to_host
 
 
 @pytest.fixture

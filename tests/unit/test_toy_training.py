@@ -8,10 +8,10 @@ import torch
 from PIL import Image
 
 from domain_guidance.__main__ import main as command_line
-from domain_guidance.commands.diffusers_folder import EMPTY_PROMPT, DiffusersFolder, PixelSpace, encoder_of
+from domain_guidance.diffusers_host.folder import EMPTY_PROMPT, DiffusersFolder, PixelSpace, encoder_of
 from domain_guidance.evaluation import split_half
-from domain_guidance.noise_schedule import scaled_linear
-from domain_guidance.toy_world import checkpoints, comparison, evaluation, measures, plates
+from domain_guidance.diffusion.noise_schedule import scaled_linear
+from domain_guidance.toy_world import checkpoints, comparison, evaluation, scores, plates
 from domain_guidance.toy_world.__main__ import main as toy_world
 from domain_guidance.toy_world.digits import load_digits
 from domain_guidance.toy_world.prompts import Prompts, encode_prompt
@@ -156,4 +156,4 @@ def test_the_sheet_lies_in_the_domain_and_not_in_the_open_world():
     judge = checkpoints.load_judge()
     sheet = judge.read(plates.read_sheet().movedim(-1, 1) * 2 - 1).features
     held_out = judge.read(comparison.held_out_domain(256).images).features
-    assert abs(measures.kernel_distance(sheet, held_out)) < 2 * split_half(held_out, confidence=0.5) + 0.02
+    assert abs(scores.kernel_distance(sheet, held_out)) < 2 * split_half(held_out, confidence=0.5) + 0.02

@@ -8,16 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from domain_guidance.domain_file import read_domain_file
+from domain_guidance.domains.domain_file import read_domain_file
 from domain_guidance.evaluation import split_half
-from domain_guidance.fingerprint import fingerprint
+from domain_guidance.domains.fingerprint import fingerprint
 from domain_guidance.generators import build_generator, latents
-from domain_guidance.toy_world import checkpoints, digits, measures, prompts, scenes, stages
+from domain_guidance.toy_world import checkpoints, digits, scores, prompts, scenes, stages
 from domain_guidance.toy_world.__main__ import main
 from domain_guidance.toy_world.comparison import Score
 from domain_guidance.toy_world.model import build_unet, predict
 from domain_guidance.toy_world.sweep import choose
-from domain_guidance.training import Settings
+from domain_guidance.runs import Settings
 
 
 def seeded(seed=0):
@@ -175,30 +175,30 @@ def test_the_distance_is_the_written_out_unbiased_estimate():
     expected = mean((a, b) for i, a in enumerate(ours) for j, b in enumerate(ours) if i != j)
     expected += mean((a, b) for i, a in enumerate(theirs) for j, b in enumerate(theirs) if i != j)
     expected -= 2 * mean((a, b) for a in ours for b in theirs)
-    assert measures.kernel_distance(ours, theirs) == pytest.approx(expected, rel=1e-5)
+    assert scores.kernel_distance(ours, theirs) == pytest.approx(expected, rel=1e-5)
 
 
 def test_the_distance_of_a_distribution_from_itself_is_zero_on_average_whatever_the_count():
     generator = seeded()
     for count in (10, 50):
         draws = [torch.randn(2, count, 8, generator=generator) for _ in range(400)]
-        distances = torch.tensor([measures.kernel_distance(ours, theirs) for ours, theirs in draws])
+        distances = torch.tensor([scores.kernel_distance(ours, theirs) for ours, theirs in draws])
         assert abs(distances.mean()) < 4 * distances.std() / 20
 
 
 def test_the_distance_grows_with_the_shift():
     ours = torch.randn(200, 8, generator=seeded())
-    near, far = (measures.kernel_distance(ours, ours.flip(1) + shift) for shift in (0.5, 1.0))
+    near, far = (scores.kernel_distance(ours, ours.flip(1) + shift) for shift in (0.5, 1.0))
     assert 0 < near < far
 
 
 def test_a_distance_to_a_single_picture_is_refused():
     with pytest.raises(ValueError, match="between 1 and 5 images: give at least 2"):
-        measures.kernel_distance(torch.zeros(1, 2), torch.zeros(5, 2))
+        scores.kernel_distance(torch.zeros(1, 2), torch.zeros(5, 2))
 
 
 def test_the_share_counts_right_answers():
-    assert measures.share(torch.tensor([1, 2, 3, 4]), torch.tensor([1, 2, 3, 5])) == 0.75
+    assert scores.share(torch.tensor([1, 2, 3, 4]), torch.tensor([1, 2, 3, 5])) == 0.75
 
 
 # --- the script that makes the weights -----------------------------------------------------------------------------
@@ -292,14 +292,14 @@ def test_the_domain_reads_no_prompt_and_the_fine_tune_still_does():
 @pytest.mark.parametrize("world", ["open", "domain"])
 def test_the_judge_reads_real_held_out_pictures_of_both_worlds(judged, world):
     shown, reading = judged[world]
-    assert measures.share(reading.digit, shown.digit) > 0.93
-    assert measures.share(reading.stroke, shown.stroke) > 0.97
-    assert measures.share(reading.ground, shown.ground) > 0.97
+    assert scores.share(reading.digit, shown.digit) > 0.93
+    assert scores.share(reading.stroke, shown.stroke) > 0.97
+    assert scores.share(reading.ground, shown.ground) > 0.97
 
 
 def test_the_worlds_lie_twenty_times_further_apart_than_their_own_halves(judged):
     features = [reading.features for _, reading in judged.values()]
-    apart = measures.kernel_distance(*features)
+    apart = scores.kernel_distance(*features)
     halves = [split_half(each, confidence=0.5) for each in features]
     assert apart > 20 * max(halves)
 

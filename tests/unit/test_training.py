@@ -8,10 +8,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from domain_guidance import training
-from domain_guidance.noise_schedule import scaled_linear
-from domain_guidance.parameterization import denoised
-from domain_guidance.training import Batch, Checkpoint, Finished, Sample, Settings, Step, TrainingState, train
-from domain_guidance.training.optimizers import adamw_8bit
+from domain_guidance.diffusion.noise_schedule import scaled_linear
+from domain_guidance.diffusion.parameterization import denoised
+from domain_guidance.training import Batch
+from domain_guidance.runs import Checkpoint, Finished, Sample, Settings, Step, TrainingState, train
+from domain_guidance.runs.optimizers import adamw_8bit
 
 SCHEDULE = scaled_linear()
 

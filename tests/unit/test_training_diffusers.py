@@ -12,18 +12,14 @@ sys.path.append(str(Path(__file__).parent))
 import mini_pipeline  # noqa: E402
 
 from domain_guidance.data import Size  # noqa: E402
-from domain_guidance.domain_file import DomainFileError, read_domain_file  # noqa: E402
-from domain_guidance.fingerprint import fingerprint  # noqa: E402
-from domain_guidance.noise_schedule import scaled_linear  # noqa: E402
-from domain_guidance.training.adapter_file import merged, read_adapter_file, write_adapter_file  # noqa: E402
-from domain_guidance.training.diffusers_trainable import (  # noqa: E402
-    DiffusersTrainable,
-    EmptyPrompt,
-    add_adapter,
-    base_fingerprint,
-)
+from domain_guidance.domains.domain_file import DomainFileError, read_domain_file  # noqa: E402
+from domain_guidance.domains.fingerprint import fingerprint  # noqa: E402
+from domain_guidance.diffusion.noise_schedule import scaled_linear  # noqa: E402
+from domain_guidance.domains.adapter_file import merged, read_adapter_file, write_adapter_file  # noqa: E402
+from domain_guidance.diffusers_host.trainable import DiffusersTrainable, add_adapter, base_fingerprint
+from domain_guidance.domains.prompt import Prompt
 from domain_guidance.training.text_removal import take_text_out  # noqa: E402
-from domain_guidance.unet_layouts import diffusers_to_host, host_to_diffusers  # noqa: E402
+from domain_guidance.domains.unet_layouts import diffusers_to_host, host_to_diffusers  # noqa: E402
 
 SIZE = Size(16, 16)
 
@@ -43,7 +39,7 @@ def trainable(form, network=None):
     if form == "adapter":
         pytest.importorskip("peft")
     network = network or unet()
-    empty = EmptyPrompt(torch.randn(1, 5, 16, generator=torch.Generator().manual_seed(2)))
+    empty = Prompt(torch.randn(1, 5, 16, generator=torch.Generator().manual_seed(2)))
     made = DiffusersTrainable(network, scaled_linear(), "epsilon", empty, form, base_fingerprint(network), "mini", rank=2 * (form == "adapter"))
     if form == "adapter":
         add_adapter(network, 2)
@@ -125,7 +121,7 @@ def test_the_skipped_cross_attention_is_the_text_free_weights_that_are_written(t
     assert (file.card.form, file.card.base_fingerprint) == ("text-free", fingerprint(diffusers_to_host(unet().state_dict(), fresh.config)))
     assert torch.equal(file.cross_attn, made.empty.cross_attn)
     assert file.card.training["residuals"] == made.notes["residuals"] and file.card.training["steps"] == 3
-    written = DiffusersTrainable(fresh.float(), made.schedule, "epsilon", EmptyPrompt(9 * made.empty.cross_attn), "text-free", "")
+    written = DiffusersTrainable(fresh.float(), made.schedule, "epsilon", Prompt(9 * made.empty.cross_attn), "text-free", "")
     torch.testing.assert_close(output(written), output(made), rtol=0, atol=5e-3)  # stored in fp16
 
 
@@ -155,7 +151,7 @@ def test_the_adapter_files_names_are_comfyuis_generic_lora_names(tmp_path):
 
 
 def test_gradient_checkpointing_keeps_the_gradient_and_really_saves_memory():
-    from domain_guidance.training.activations import activation_bytes
+    from domain_guidance.memory.activations import activation_bytes
 
     made, kept, gradients = trainable("empty-prompt"), [], []
     for switch in (False, True):
@@ -172,7 +168,7 @@ def test_measuring_the_activations_leaves_nothing_behind():
     """An output that its own node saves, as exp's, must not be kept alive by having been looked at."""
     import weakref
 
-    from domain_guidance.training.activations import activation_bytes
+    from domain_guidance.memory.activations import activation_bytes
 
     layer, outputs = torch.nn.Linear(64, 64, bias=False), []
 

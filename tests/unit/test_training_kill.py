@@ -12,8 +12,8 @@ sys.path.append(str(Path(__file__).parent))
 
 import tiny_training as tiny  # noqa: E402
 
-from domain_guidance.training import RunFiles  # noqa: E402
-from domain_guidance.training.run_log import read_log  # noqa: E402
+from domain_guidance.runs import RunFiles  # noqa: E402
+from domain_guidance.runs.run_log import read_log  # noqa: E402
 
 KILLS, STEPS = 24, 120
 
@@ -27,7 +27,7 @@ torch.set_num_threads(1)
 from safetensors.torch import load_file, save
 from domain_guidance import atomic_file
 from domain_guidance.training import RunFiles
-from domain_guidance.training.run_log import read_log
+from domain_guidance.runs.run_log import read_log
 
 folder, kills, steps = tiny.Path(sys.argv[1]), int(sys.argv[3]), int(sys.argv[4])
 latents, lot = tiny.tiny_latents(folder), random.Random(0)

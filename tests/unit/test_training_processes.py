@@ -16,9 +16,10 @@ sys.path.append(str(Path(__file__).parent))
 
 import tiny_training as tiny  # noqa: E402
 
-from domain_guidance.noise_schedule import scaled_linear  # noqa: E402
-from domain_guidance.training import Batch, OneProcess, RunFiles, Settings, Share, Step, TrainingState, noise_loss, train  # noqa: E402
-from domain_guidance.training.run_log import read_log  # noqa: E402
+from domain_guidance.diffusion.noise_schedule import scaled_linear  # noqa: E402
+from domain_guidance.training import Batch, noise_loss
+from domain_guidance.runs import OneProcess, RunFiles, Settings, Share, Step, TrainingState, train  # noqa: E402
+from domain_guidance.runs.run_log import read_log  # noqa: E402
 
 HERE = Path(__file__).parent
 needs_accelerate = pytest.mark.skipif(importlib.util.find_spec("accelerate") is None, reason="accelerate is not installed")
@@ -73,7 +74,7 @@ def test_gradients_are_exchanged_once_a_step_however_many_micro_batches_it_has()
 def test_accelerate_with_one_process_equals_none(tmp_path):
     code = (
         "import sys; sys.path.append(sys.argv[1]); import tiny_training as tiny; from accelerate import Accelerator\n"
-        "from domain_guidance.training.accelerated import AcceleratedProcess\n"
+        "from domain_guidance.runs.accelerated import AcceleratedProcess\n"
         "tiny.run_tiny(tiny.Path(sys.argv[2]), process=AcceleratedProcess(Accelerator(cpu=True)), accumulation=2)"
     )
     subprocess.run([sys.executable, "-c", code, HERE, tmp_path / "accelerated"], check=True, capture_output=True)

@@ -12,9 +12,9 @@ sys.path.append(str(Path(__file__).parent))
 
 import mini_pipeline  # noqa: E402
 
-from domain_guidance.text_free import cross_attention_skipped  # noqa: E402
-from domain_guidance.training.activations import activation_bytes  # noqa: E402
-from domain_guidance.training.recomputation import recomputation  # noqa: E402
+from domain_guidance.domains.text_free import cross_attention_skipped  # noqa: E402
+from domain_guidance.memory.activations import activation_bytes  # noqa: E402
+from domain_guidance.memory.recomputation import recomputation  # noqa: E402
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_loss_and_gradients_are_those_of_a_network_that_keeps_everything(unet, p
 
 def test_an_adapter_gets_the_gradients_of_a_network_that_keeps_everything(unet):
     pytest.importorskip("peft")
-    from domain_guidance.training.diffusers_trainable import add_adapter
+    from domain_guidance.diffusers_host.trainable import add_adapter
 
     add_adapter(unet, 2)
     with torch.no_grad():

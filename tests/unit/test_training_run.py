@@ -21,24 +21,14 @@ sys.path.append(str(Path(__file__).parent))
 
 import tiny_training as tiny  # noqa: E402
 
-from domain_guidance import atomic_file, training  # noqa: E402
+from domain_guidance.files import atomic_file
+from domain_guidance import training  # noqa: E402
 from domain_guidance.data import Split  # noqa: E402
-from domain_guidance.training import (  # noqa: E402
-    Evaluated,
-    Finished,
-    OneProcess,
-    Prepared,
-    RunFileError,
-    RunFiles,
-    RunSettings,
-    Sample,
-    Saved,
-    Step,
-    train_domain,
-)
+from domain_guidance.runs import Evaluated, Finished, OneProcess, Prepared, RunFileError, RunFiles, Sample, Saved, Step
+from domain_guidance.training import RunSettings, train_domain
 from domain_guidance.training.held_out_loss import HeldOutLoss, Point, memorising  # noqa: E402
-from domain_guidance.training.memory import check_fits, memory_estimate, whole_network_estimate  # noqa: E402
-from domain_guidance.training.run_log import read_log  # noqa: E402
+from domain_guidance.memory.estimate import check_fits, memory_estimate, whole_network_estimate  # noqa: E402
+from domain_guidance.runs.run_log import read_log  # noqa: E402
 
 
 def events_of(kind, events):
@@ -439,7 +429,7 @@ def test_a_disk_that_gets_full_is_one_sentence_and_the_last_state_stays(tmp_path
             raise OSError(28, "No space left on device")
         return write(*arguments, **options)
 
-    monkeypatch.setattr("domain_guidance.atomic_file.save_file", full_later)
+    monkeypatch.setattr("domain_guidance.files.atomic_file.save_file", full_later)
     with pytest.raises(RunFileError, match="No space left on device.*the state of step 5 is kept"):
         tiny.run_tiny(tmp_path)
     assert int(load_file(RunFiles(tmp_path, "run").state)["optimizer.step.last.bias"]) == 5

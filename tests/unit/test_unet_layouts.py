@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from domain_guidance.unet_layouts import diffusers_to_host, host_to_diffusers
+from domain_guidance.domains.unet_layouts import diffusers_to_host, host_to_diffusers
 
 SD15 = {
     "down_block_types": ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",),

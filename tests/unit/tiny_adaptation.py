@@ -12,8 +12,8 @@ sys.path.append(str(Path(__file__).parents[2]))
 from domain_guidance.adaptation import AdaptationSettings, AdaptedPair, adapt_generator  # noqa: E402
 from domain_guidance.distillation import Distillation  # noqa: E402
 from domain_guidance.generators import Generator, GeneratorCard, GeneratorConfig, GeneratorFile, Origin  # noqa: E402
-from domain_guidance.noise_schedule import scaled_linear  # noqa: E402
-from domain_guidance.training import RunFiles  # noqa: E402
+from domain_guidance.diffusion.noise_schedule import scaled_linear  # noqa: E402
+from domain_guidance.runs import RunFiles  # noqa: E402
 
 CONFIG = GeneratorConfig(16, (6, 6, 4), z_dim=5, w_dim=6, mapping_layers=2)
 

@@ -15,10 +15,12 @@ from torch import nn
 sys.path.append(str(Path(__file__).parents[2]))
 
 from domain_guidance.data import BatchImages, LatentCache  # noqa: E402
-from domain_guidance.noise_schedule import scaled_linear  # noqa: E402
+from domain_guidance.diffusion.noise_schedule import scaled_linear  # noqa: E402
 from domain_guidance.toy_world.digits import load_digits  # noqa: E402
 from domain_guidance.toy_world.scenes import paint_domain  # noqa: E402
-from domain_guidance.training import RunFiles, RunSettings, Step, save_tensors, train_domain  # noqa: E402
+from domain_guidance.runs import RunFiles, Step
+from domain_guidance.training import RunSettings, train_domain
+from domain_guidance.files.atomic_file import save_tensors  # noqa: E402
 
 
 class TinyNet(nn.Module):

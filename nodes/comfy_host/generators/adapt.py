@@ -15,7 +15,7 @@ from PIL import Image
 from ....domain_guidance.adaptation import AdaptationSettings, AdaptedPair, adapt_generator, find_perceptual
 from ....domain_guidance.distillation import Distillation
 from ....domain_guidance.generators import Eg3dConfig, GeneratorConfig, GeneratorFile, read_generator_file
-from ....domain_guidance.training import Finished, RunFiles
+from ....domain_guidance.runs import Finished, RunFiles
 from ..out_of_memory import out_of_memory
 from ..run_progress import follow, kept
 from ..training.train import native_resolution
@@ -24,7 +24,7 @@ from .critic_identity import critic_identity
 from .differentiable_vae import DifferentiableVae, check_vae
 from .folders import output_folder
 from .progress import AdaptationProgress
-from .room import room_needed
+from .adaptation_memory import room_needed
 from .sampler import Predict, inside_sampler
 
 

@@ -10,7 +10,7 @@ import torch
 
 from ....domain_guidance.generators import GeneratorFile
 from ....domain_guidance.generators.blend import RELATED, blend, block_amounts, check_alike, relatedness
-from ....domain_guidance.number_lists import parse_numbers
+from ...number_lists import parse_numbers
 
 
 def blend_generators(first: GeneratorFile, second: GeneratorFile, passage: Mapping[str, Any], mapping: float, amounts: str) -> GeneratorFile:

@@ -11,8 +11,8 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ....domain_guidance.noise_schedule import NoiseSchedule
-from ..prediction import prediction_of
+from ....domain_guidance.diffusion.noise_schedule import NoiseSchedule
+from ..domains.prediction import prediction_of
 from .differentiable_vae import DifferentiableVae
 from .level_dependence import depends_on_level
 

@@ -16,9 +16,9 @@ from comfy.model_patcher import ModelPatcher
 from comfy.weight_adapter import WeightAdapterBase
 from torch import Tensor, nn
 
-from ....domain_guidance.fingerprint import fingerprint
+from ....domain_guidance.domains.fingerprint import fingerprint
 from ..guidance.terms import terms_of
-from ..origin import base_fingerprint
+from ..domains.origin import base_fingerprint
 from .differentiable_vae import vae_fingerprint
 
 ELEMENTS = 65_536  # of a tensor, evenly spaced; prompts have fewer

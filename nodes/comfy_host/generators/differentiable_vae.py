@@ -10,8 +10,8 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor, nn
 
-from ....domain_guidance.fingerprint import fingerprint
-from ....domain_guidance.training.frozen_gradient import frozen_gradient
+from ....domain_guidance.domains.fingerprint import fingerprint
+from ....domain_guidance.memory.frozen_gradient import frozen_gradient
 
 # Of the memory that the host plans for an encoding: that much in work, and half as much kept for the gradient (measured for SD's).
 GRAPH_SHARE = 1.5

@@ -18,7 +18,7 @@ from ....domain_guidance.generators import (
 )
 from ....domain_guidance.generators.convert import sha256_of
 from ....domain_guidance.generators.generator_file import is_generator_file
-from ....domain_guidance.training import RunFiles
+from ....domain_guidance.runs import RunFiles
 from .folders import output_folder, path_of
 
 CONVERTED = ".safetensors"  # added to the whole name: faces.pkl becomes faces.pkl.safetensors

@@ -7,10 +7,10 @@ import logging
 from comfy.model_patcher import ModelPatcher
 
 from ....domain_guidance.guidance import Projection
-from ..origin import DomainOrigin, base_fingerprint, origin_of
+from ..domains.origin import DomainOrigin, base_fingerprint, origin_of
 from .compatibility import check_pair
 from .conditioning import check_whole
-from .guidance_patch import add_term
+from .patch import add_term
 from .terms import terms_of
 
 TEXT_FREE = "text-free"

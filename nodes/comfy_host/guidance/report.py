@@ -10,7 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from ....domain_guidance.guidance.schedule import share_of
-from ....domain_guidance.report import Advice, Measured, Step, advise, describe, draw_report, measure, mosaic, spread
+from ....domain_guidance.report import Advice, Measured, Step, advise, describe, draw_report, measure, spread
+from ....domain_guidance.pictures.axes_grid import mosaic
 from ..sampling import Sampling, as_pictures, decoded, watched
 from .observation import GuidedStep, observed
 from .terms import terms_of

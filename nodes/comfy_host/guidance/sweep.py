@@ -15,7 +15,7 @@ from comfy.sd import VAE
 from PIL import Image
 from torch import Tensor
 
-from ....domain_guidance.report import axes_grid, mosaic
+from ....domain_guidance.pictures.axes_grid import axes_grid, mosaic
 from ..sampling import Sampling, as_pictures, decoded, watched
 from .terms import KEY, terms_of
 

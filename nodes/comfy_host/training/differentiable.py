@@ -11,7 +11,7 @@ from comfy.ldm.modules.diffusionmodules.openaimodel import TimestepEmbedSequenti
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-from ....domain_guidance.training.recomputation import recomputation
+from ....domain_guidance.memory.recomputation import recomputation
 
 
 @contextmanager

@@ -13,13 +13,13 @@ from comfy.model_patcher import ModelPatcher
 from torch import nn
 
 from ....domain_guidance.data import CachedLatents
-from ....domain_guidance.text_free import cross_attentions
-from ....domain_guidance.training.memory import check_fits, device_memory, whole_network_estimate
-from ....domain_guidance.training.optimizers import check_bitsandbytes
+from ....domain_guidance.domains.text_free import cross_attentions
+from ....domain_guidance.memory.estimate import check_fits, device_memory, whole_network_estimate
+from ....domain_guidance.runs.optimizers import check_bitsandbytes
 from ....domain_guidance.training.text_removal import domain_latents, take_text_out
 from ..guidance.terms import terms_of
-from ..origin import base_fingerprint
-from ..prediction import has_zero_terminal_snr, prediction_of
+from ..domains.origin import base_fingerprint
+from ..domains.prediction import has_zero_terminal_snr, prediction_of
 from .differentiable import with_gradients
 from .lora_layers import injected, lora_tensors, make_adapters
 from .result_file import ADAPTER, TEXT_FREE, ResultFile, host_weights

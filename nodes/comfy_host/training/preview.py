@@ -12,8 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from ....domain_guidance.data import CachedLatents, Size
-from ....domain_guidance.parameterization import denoised, network_input
-from ....domain_guidance.sampling import sample_euler
+from ....domain_guidance.diffusion.parameterization import denoised, network_input
+from ....domain_guidance.diffusion.sampling import sample_euler
 from .trainable import HostTrainable
 from .vae_posterior import Posteriors
 

@@ -8,7 +8,8 @@ import comfy.utils
 from PIL import Image
 
 from ....domain_guidance.data import CachedLatents, Encoded
-from ....domain_guidance.training import Evaluated, Event, Finished, OneProcess, RunFiles, RunSettings
+from ....domain_guidance.runs import Evaluated, Event, Finished, OneProcess, RunFiles
+from ....domain_guidance.training import RunSettings
 from ..run_progress import RunProgress
 from .preview import as_cover, commonest_bucket, draw, picture_of
 from .result_file import PICTURES_STEP

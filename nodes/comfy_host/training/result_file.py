@@ -11,11 +11,11 @@ import comfy.supported_models_base
 import torch
 from torch import Tensor
 
-from ....domain_guidance.domain_card import DomainCard
-from ....domain_guidance.domain_file import read_card, read_covers, write_domain_file
-from ....domain_guidance.parameterization import Prediction
-from ....domain_guidance.training.adapter_file import write_adapter_file
-from ..empty_prompt import guidance_of, pooled_of
+from ....domain_guidance.domains.card import DomainCard
+from ....domain_guidance.domains.domain_file import read_card, read_covers, write_domain_file
+from ....domain_guidance.diffusion.parameterization import Prediction
+from ....domain_guidance.domains.adapter_file import write_adapter_file
+from ..domains.empty_prompt import guidance_of, pooled_of
 
 ADAPTER, TEXT_FREE, EMPTY_PROMPT = FORMS = ("adapter", "text-free", "empty-prompt")
 PICTURES_STEP = "pictures_of_step"  # in the card: the step after which the preview pictures were drawn

@@ -15,10 +15,11 @@ from comfy.model_patcher import ModelPatcher
 from PIL import Image
 
 from ....domain_guidance.data import CachedLatents, Encoded, ImageSource, LatentCache, aspect_buckets
-from ....domain_guidance.training import Finished, RunFiles, RunSettings, train_domain
-from ..empty_prompt import DEFAULT_GUIDANCE, with_guidance
-from ..load_adapter import load_domain_adapter
-from ..load_domain import load_domain_unet
+from ....domain_guidance.runs import Finished, RunFiles
+from ....domain_guidance.training import RunSettings, train_domain
+from ..domains.empty_prompt import DEFAULT_GUIDANCE, with_guidance
+from ..domains.load_adapter import load_domain_adapter
+from ..domains.load_domain import load_domain_unet
 from ..out_of_memory import out_of_memory
 from ..run_progress import follow, kept
 from .forms import check_trainable, made_trainable

@@ -15,8 +15,8 @@ from comfy.sampler_helpers import convert_cond
 from torch import Tensor, nn
 
 from ....domain_guidance.data import Size
-from ....domain_guidance.noise_schedule import NoiseSchedule
-from ..prediction import prediction_of
+from ....domain_guidance.diffusion.noise_schedule import NoiseSchedule
+from ..domains.prediction import prediction_of
 from .result_file import ResultFile
 
 

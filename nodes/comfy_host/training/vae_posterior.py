@@ -10,7 +10,7 @@ import torch
 from comfy.ldm.modules.distributions.distributions import DiagonalGaussianDistribution
 from torch import Tensor
 
-from ....domain_guidance.fingerprint import fingerprint
+from ....domain_guidance.domains.fingerprint import fingerprint
 
 AT_ONCE = 4  # pictures encoded together, where memory allows
 

@@ -1,0 +1,180 @@
+"""Reading a base model from a diffusers folder: UNet, VAE, noise schedule and the empty prompt.
+
+A folder may leave out what a base does without: the VAE, where the UNet works on pixels, and the text encoder, where the
+file `empty_prompt.safetensors` holds what it would say of the empty prompt (`cross_attn`, and `pooled_output` where the
+family has one).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from ..diffusion.noise_schedule import NoiseSchedule, scaled_linear
+from ..diffusion.parameterization import Prediction
+from ..domains.prompt import Prompt
+
+EMPTY_PROMPT = "empty_prompt.safetensors"
+
+
+class PixelSpace(nn.Module):
+    """What stands for the VAE of a base without one: a picture [B, 3, H, W] in [-1, 1] is its own latent."""
+
+    config = SimpleNamespace(latent_channels=3, scaling_factor=1.0, shift_factor=0.0)
+
+    def decode(self, latent: Tensor) -> SimpleNamespace:
+        return SimpleNamespace(sample=latent)
+
+
+@dataclass(frozen=True)
+class DiffusersFolder:
+    """A folder (or, with `download`, a repository name) that a diffusers pipeline of the Stable Diffusion family was saved to.
+
+    Every part is read when it is asked for and kept by whoever asked.
+    """
+
+    place: str
+    download: bool = False
+
+    def __post_init__(self):
+        if not self.download and not (Path(self.place) / "model_index.json").is_file():
+            raise ValueError(
+                f"'{self.place}' is no diffusers folder, it has no model_index.json: give the folder of a saved pipeline, or "
+                "allow the download with --allow-download."
+            )
+
+    def unet(self, dtype: torch.dtype = torch.float32) -> nn.Module:
+        """The base UNet, for evaluation. Raises ValueError if the pipeline has another kind of network."""
+        return self._unet_class().from_pretrained(self.place, **self._part("unet"), torch_dtype=dtype).eval()
+
+    def unet_without_weights(self) -> nn.Module:
+        """The base UNet on the meta device, in fp32. Raises ValueError if the pipeline has another kind of network."""
+        kind = self._unet_class()
+        with torch.device("meta"):
+            return kind.from_config(kind.load_config(self.place, **self._part("unet")))
+
+    def vae(self) -> nn.Module:
+        """The base's VAE, or `PixelSpace`. Raises ValueError if there is none and the UNet does not work on pixels."""
+        if not self._has("vae"):
+            return self._pixels()
+        from diffusers import AutoencoderKL
+
+        return AutoencoderKL.from_pretrained(self.place, **self._part("vae")).eval().requires_grad_(False)
+
+    @property
+    def index(self) -> Mapping[str, Any]:
+        """model_index.json: which class each part is of."""
+        from diffusers import DiffusionPipeline
+
+        return DiffusionPipeline.load_config(self.place, local_files_only=not self.download)
+
+    @property
+    def latent_cell(self) -> int:
+        """Pixels along a side of one latent cell."""
+        if not self._has("vae"):
+            return 1
+        from diffusers import AutoencoderKL
+
+        return 2 ** (len(AutoencoderKL.load_config(self.place, **self._part("vae"))["block_out_channels"]) - 1)
+
+    def schedule(self) -> tuple[NoiseSchedule, Prediction]:
+        """The noise levels the base was trained at and what it puts out."""
+        from diffusers import DDPMScheduler  # its configuration alone, which every scheduler of the family shares
+
+        config = DDPMScheduler.load_config(self.place, **self._part("scheduler"))
+        if config.get("beta_schedule", "scaled_linear") != "scaled_linear":
+            raise ValueError(f"The base's noise schedule is '{config['beta_schedule']}', expected scaled_linear: train it in ComfyUI.")
+        if config.get("rescale_betas_zero_snr"):
+            raise ValueError("The base's noise levels are rescaled to zero terminal SNR, expected plain scaled_linear: train it in ComfyUI.")
+        prediction = config.get("prediction_type", "epsilon")
+        if prediction not in ("epsilon", "v_prediction"):
+            raise ValueError(f"The base predicts '{prediction}', expected epsilon or v_prediction: train it in ComfyUI.")
+        return scaled_linear(config["num_train_timesteps"], config["beta_start"], config["beta_end"]), prediction
+
+    def prompt(self, text: str = "") -> Prompt:
+        """The text encoders' output for one prompt; for SDXL both encoders' and the pooled vector of the second.
+
+        Raises ValueError for a prompt with words in it where there is no text encoder.
+        """
+        if not self._has("text_encoder"):
+            return self._stored_prompt(text)
+        embeddings, pooled = [], None
+        second = self._has("text_encoder_2")
+        for number in ("", "_2") if second else ("",):
+            ids, encoder = self._tokens(text, f"tokenizer{number}"), self._encoder(f"text_encoder{number}", bool(number))
+            with torch.no_grad():
+                output = encoder(ids, output_hidden_states=second)
+            embeddings.append(output.hidden_states[-2] if second else output.last_hidden_state)
+            pooled = output.text_embeds if number else None
+        return Prompt(torch.cat(embeddings, dim=-1), pooled)
+
+    def _unet_class(self) -> type[nn.Module]:
+        if "unet" not in self.index:
+            raise ValueError(
+                f"'{self.place}' is a {self.index.get('_class_name')} without a UNet: the command line trains UNets, the node in "
+                "ComfyUI trains the others."
+            )
+        from diffusers import UNet2DConditionModel
+
+        return UNet2DConditionModel
+
+    def _pixels(self) -> PixelSpace:
+        from diffusers import UNet2DConditionModel
+
+        channels = UNet2DConditionModel.load_config(self.place, **self._part("unet"))["in_channels"]
+        if channels != PixelSpace.config.latent_channels:
+            raise ValueError(
+                f"'{self.place}' names no vae in its model_index.json, and its UNet takes {channels} channels, not the 3 of pixels: "
+                "add the vae."
+            )
+        return PixelSpace()
+
+    def _stored_prompt(self, text: str) -> Prompt:
+        file = Path(self.place) / EMPTY_PROMPT
+        if text or not file.is_file():
+            lacks = f"it cannot read '{text}': leave the prompt out" if text else f"it holds no {EMPTY_PROMPT} either: add one"
+            raise ValueError(f"'{self.place}' has no text encoder, and {lacks}, or give a folder with a text encoder.")
+        stored = load_file(file)
+        pooled = stored.get("pooled_output")
+        return Prompt(stored["cross_attn"].float(), None if pooled is None else pooled.float())
+
+    def _tokens(self, text: str, name: str) -> Tensor:
+        from transformers import CLIPTokenizer
+
+        tokenizer = CLIPTokenizer.from_pretrained(self.place, **self._part(name))
+        return tokenizer(text, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt").input_ids
+
+    def _encoder(self, name: str, projected: bool) -> nn.Module:
+        from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+        kind = CLIPTextModelWithProjection if projected else CLIPTextModel
+        return kind.from_pretrained(self.place, **self._part(name)).float().eval()  # transformers 5 keeps a folder's own type
+
+    def _has(self, name: str) -> bool:
+        return self.index.get(name, [None])[0] is not None
+
+    def _part(self, name: str) -> dict[str, Any]:
+        return {"subfolder": name, "local_files_only": not self.download}
+
+
+def encoder_of(vae: nn.Module, device: torch.device) -> Callable[[Tensor], tuple[Tensor, Tensor | None]]:
+    """What a latent cache calls: pixels [B, 3, H, W] in [-1, 1] -> posterior mean and log-variance on the CPU.
+
+    Pixels that are latents have no variance, None.
+    """
+    if isinstance(vae, PixelSpace):
+        return lambda pixels: (pixels, None)
+    vae.to(device)
+
+    def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:
+        posterior = vae.encode(pixels.to(device)).latent_dist
+        return posterior.mean.cpu(), posterior.logvar.cpu()
+
+    return encode

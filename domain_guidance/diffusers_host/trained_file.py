@@ -1,0 +1,28 @@
+"""Turning a diffusers UNet into the domain that a trained file holds, whatever its form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import nn
+
+from ..domains.domain_file import DomainCard, read_card, read_domain_file
+from ..domains.adapter_file import merged, read_adapter_file
+from ..domains.prompt import Prompt
+from ..domains.unet_layouts import diffusers_to_host, host_to_diffusers
+
+
+def load_trained(path: Path, unet: nn.Module) -> tuple[DomainCard, Prompt]:
+    """Give `unet`, a copy of the base, the domain's weights; the file's card and the empty prompt that goes with them.
+
+    path: a domain file, or an adapter, which is merged. Raises DomainFileError for any other file.
+    """
+    if read_card(path).training.get("form") == "adapter":
+        file = read_adapter_file(path)
+        state = merged(diffusers_to_host(unet.state_dict(), unet.config), file.tensors)
+    else:
+        file = read_domain_file(path)
+        state = file.weights
+    unet.load_state_dict(host_to_diffusers(state, unet.config))
+    pooled = file.pooled_output
+    return file.card, Prompt(file.cross_attn.float(), None if pooled is None else pooled.float())

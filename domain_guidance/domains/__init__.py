@@ -1,0 +1,1 @@
+"""A domain on disk and in memory: its file, card, adapter, prompt and text-free network."""

@@ -1,0 +1,145 @@
+"""The domain file: everything a domain UNet needs, in one safetensors file.
+
+Tensors: the UNet's weights, in ComfyUI's layout (names under `model.diffusion_model.`, which ComfyUI's stock loaders read)
+or in diffusers'; `domain.cross_attn`, the empty prompt it was trained with, always, because ControlNets read it even where
+the UNet does not; `domain.pooled_output` where the family has one. Metadata: the card, and preview pictures.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from ..files.atomic_file import save_tensors
+from .card import DomainCard, DomainFileError, Layout, card_from, card_metadata, covers_from
+from .fingerprint import fingerprint
+from .prompt import prompt_tensors, take_prompt
+from .unet_layouts import HOST_PREFIX
+
+# ComfyUI's loader tells velocity from noise prediction, and rescaled noise levels from others, by these tensors alone (SDXL).
+VELOCITY_MARK, ZERO_SNR_MARK = MARKS = (f"{HOST_PREFIX}v_pred", f"{HOST_PREFIX}ztsnr")
+
+
+@dataclass(frozen=True)
+class DomainFile:
+    """A read domain file. weights: as named in the file, without what is no weight of the network."""
+
+    card: DomainCard
+    weights: dict[str, Tensor]
+    cross_attn: Tensor
+    pooled_output: Tensor | None = None
+
+
+def write_domain_file(
+    path: str | os.PathLike,
+    weights: Mapping[str, Tensor],
+    *,
+    card: DomainCard,
+    cross_attn: Tensor,
+    pooled_output: Tensor | None = None,
+    covers: Sequence[bytes] = (),
+) -> None:
+    """Writes a domain file atomically: `path` holds the old file or the whole new one, never a part.
+
+    weights: named in the card's layout; names of the host layout may come with or without their prefix.
+    cross_attn: the empty prompt, [1, T, D]. pooled_output: its pooled vector, [1, P], where the family has one.
+    covers: preview pictures, as image files. Raises DomainFileError for values that are not finite, OSError.
+    """
+    named = {_stored_name(name, card.layout): tensor for name, tensor in weights.items()}
+    tensors = {**named, **_marks(card), **prompt_tensors(cross_attn, pooled_output)}
+    write_checked(path, tensors, card_metadata(replace(card, fingerprint=fingerprint(named)), covers))
+
+
+def read_card(path: str | os.PathLike) -> DomainCard:
+    """The card of a domain file or an adapter, without reading its weights. Raises DomainFileError."""
+    with _opened(Path(path)) as file:
+        return card_from(file.metadata(), Path(path).name)
+
+
+def read_covers(path: str | os.PathLike) -> tuple[bytes, ...]:
+    """The preview pictures of a domain file or an adapter, as image files. Raises DomainFileError."""
+    with _opened(Path(path)) as file:
+        return covers_from(file.metadata())
+
+
+def read_domain_file(path: str | os.PathLike) -> DomainFile:
+    """Reads and checks a domain file, on the CPU. Raises DomainFileError before anything of it is used."""
+    name = Path(path).name
+    card, tensors, _ = read_checked(path)
+    cross_attn, pooled = take_prompt(tensors, name)
+    weights = {key: tensor for key, tensor in tensors.items() if key not in MARKS}
+    _check_layout(weights, card, name)
+    return DomainFile(card, weights, cross_attn, pooled)
+
+
+def write_checked(path: str | os.PathLike, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes tensors that are all finite. Raises DomainFileError, OSError."""
+    for name, tensor in tensors.items():
+        _check_finite(name, tensor, "the weights to be saved")
+    save_tensors(path, {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+
+
+def read_checked(path: str | os.PathLike) -> tuple[DomainCard, dict[str, Tensor], Mapping[str, str]]:
+    """Card, tensors and metadata of a file that Domain Guidance wrote; all finite. Raises DomainFileError."""
+    name = Path(path).name
+    with _opened(Path(path)) as file:
+        metadata = file.metadata()
+        card = card_from(metadata, name)
+        tensors = {key: file.get_tensor(key) for key in file.keys()}
+    for key, tensor in tensors.items():
+        _check_finite(key, tensor, f"'{name}'")
+    return card, tensors, metadata
+
+
+def _stored_name(name: str, layout: Layout) -> str:
+    return name if layout == "diffusers" or name.startswith(HOST_PREFIX) else HOST_PREFIX + name
+
+
+def _marks(card: DomainCard) -> dict[str, Tensor]:
+    if card.layout != "host" or card.prediction != "v_prediction":
+        return {}
+    return {mark: torch.empty(0) for mark in (MARKS if card.zero_terminal_snr else [VELOCITY_MARK])}
+
+
+def _opened(path: Path):
+    if not path.is_file():
+        raise DomainFileError(f"There is no domain file '{path.name}': check its name and folder.")
+    try:
+        return safe_open(path, framework="pt", device="cpu")
+    except SafetensorError as error:
+        raise DomainFileError(
+            f"'{path.name}' is not a complete safetensors file ({error}): download or copy it again."
+        ) from error
+
+
+def _check_finite(key: str, tensor: Tensor, where: str) -> None:
+    # float8 has no isfinite of its own; the sum over a wider type sees its NaN as well.
+    values = tensor.float() if tensor.is_floating_point() and tensor.element_size() == 1 else tensor
+    if values.is_floating_point() and not torch.isfinite(values).all():
+        raise DomainFileError(f"The tensor '{key}' of {where} holds NaN or infinity: use a checkpoint from before training diverged.")
+
+
+def _check_layout(weights: Mapping[str, Tensor], card: DomainCard, name: str) -> None:
+    prefixed = [key for key in weights if key.startswith(HOST_PREFIX)]
+    if not weights or (card.layout == "host") != bool(prefixed):
+        raise DomainFileError(
+            f"'{name}' says its keys are in the {card.layout} layout, but {len(prefixed)} of {len(weights)} have the prefix "
+            f"'{HOST_PREFIX}': save the file again."
+        )
+    if card.form == "text-free":
+        _check_text_free(weights, name)
+
+
+def _check_text_free(weights: Mapping[str, Tensor], name: str) -> None:
+    reading = [key for key in weights if key.endswith("attn2.to_v.weight") and weights[key].float().count_nonzero()]
+    if reading:
+        raise DomainFileError(
+            f"'{name}' says it is text-free, but {len(reading)} cross-attentions still read the text (the first is "
+            f"'{reading[0]}'): save it again as text-free."
+        )

@@ -1,0 +1,120 @@
+"""The methods side by side: what each needs, how it guides, and the weights it is searched over."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from torch import Tensor
+
+from ..diffusion.denoiser import Denoiser, GuidedDenoiser
+from ..diffusers_host.denoiser import DiffusersDenoiser
+from ..guidance import Projection, SigmaInterval, Term, compose
+from ..diffusion.noise_schedule import NoiseSchedule
+from ..toy_world.features import FeatureNet
+from ..toy_world.prompts import encode_prompt
+
+Weights = Mapping[str, float]
+
+MIDDLE = SigmaInterval(start=6.0, end=0.3)  # where digits and plates are decided (our choice; the idea: arXiv 2404.07724)
+ORTHOGONAL = Projection(parallel=0.0)  # arXiv 2410.02416
+# As many settings for every method, so that none is chosen from more noise.
+CFGS: Sequence[Weights] = [{"cfg": cfg} for cfg in (1.5, 2.0, 3.0, 4.0)]
+BOTH: Sequence[Weights] = [{"cfg": cfg, "weight": weight} for cfg, weight in ((3.0, 1.5), (4.0, 1.0), (4.0, 1.5), (4.0, 2.0))]
+
+
+@dataclass(frozen=True)
+class World:
+    """Denoisers by name (`base`, the forms of training, and `weak`), the prompt table [26, 32], the judge, the noise levels and how
+    many steps a drawing has.
+    """
+
+    models: Mapping[str, DiffusersDenoiser]
+    table: Tensor
+    judge: FeatureNet
+    schedule: NoiseSchedule
+    steps: int
+
+    @property
+    def empty(self) -> Tensor:
+        return encode_prompt(self.table)
+
+    def seeing(self, added: dict[str, Any]) -> World:
+        """The same world, all of whose networks get these further arguments."""
+        return replace(self, models={name: replace(model, added=added) for name, model in self.models.items()})
+
+
+@dataclass(frozen=True)
+class Method:
+    """A way to guide: in words, the trained models that it needs, `build(world, **weights)`, and its grid of weights."""
+
+    title: str
+    needs: tuple[str, ...]
+    build: Callable[..., Denoiser]
+    grid: Sequence[Weights]
+
+
+def contrast(
+    world: World,
+    cfg: float,
+    *,
+    of: str,
+    against: str,
+    asked: bool = False,
+    projection: Projection | None = None,
+    interval: SigmaInterval = SigmaInterval(),
+) -> Denoiser:
+    """e_against + cfg [e_of(c) - e_against], where e_against reads the empty prompt, or the asked one too.
+
+    Of one model against itself: classifier-free guidance. A fine-tune against the base: DoG (ICLR 2025). Against a weaker version of
+    itself, both asked: AutoGuidance (Karras et al. 2024, arXiv 2406.02507). Outside the interval it is e_of(c) alone.
+    """
+    guide, reference = world.models[of], world.models[against]
+
+    def denoise(x: Tensor, sigma: Tensor, prompt: Tensor) -> Tensor:
+        wanted = guide(x, sigma, prompt)
+        if float(sigma.max()) not in interval:
+            return wanted
+        start = reference(x, sigma, prompt if asked else world.empty)
+        if projection is None:
+            return compose(start, [Term(wanted, start, cfg)])
+        # Sadat et al. start from the asked prediction, so that what is projected away is not part of the picture itself.
+        return compose(wanted, [Term(wanted, start, cfg - 1, projection=projection)])
+
+    return denoise
+
+
+def decoupled(world: World, cfg: float, weight: float, *, domain: str = "text-free", **options: Any) -> Denoiser:
+    """This library (arXiv 2312.08195). options: interval and projection of the domain term."""
+    return GuidedDenoiser(world.models["base"], world.models[domain], world.empty, world.empty, weight, cfg, **options)
+
+
+def _own(title: str, model: str, **options: Any) -> Method:
+    return Method(title, () if model == "base" else (model,), partial(contrast, of=model, against=model, **options), CFGS)
+
+
+def _decoupled(title: str, domain: str = "text-free", **options: Any) -> Method:
+    return Method(title, (domain,), partial(decoupled, domain=domain, **options), BOTH)
+
+
+METHODS: Mapping[str, Method] = {
+    "base": _own("base, its own CFG", "base"),
+    "fine-tune": _own("fine-tune, its own CFG", "empty-prompt"),
+    "fine-tune, interval": _own("fine-tune, CFG in an interval", "empty-prompt", interval=MIDDLE),
+    "fine-tune, projected": _own("fine-tune, projected CFG (APG)", "empty-prompt", projection=ORTHOGONAL),
+    "LoRA": _own("LoRA, its own CFG", "adapter"),
+    "AutoGuidance": Method(
+        "fine-tune against a weak one (AutoGuidance)",
+        ("empty-prompt", "weak"),
+        partial(contrast, of="empty-prompt", against="weak", asked=True),
+        CFGS,
+    ),
+    "DoG": Method("fine-tune against the base (DoG)", ("empty-prompt",), partial(contrast, of="empty-prompt", against="base"), CFGS),
+    "decoupled": _decoupled("decoupled, text-free domain"),
+    "decoupled, empty prompt": _decoupled("decoupled, the fine-tune as domain", "empty-prompt"),
+    "decoupled, adapter": _decoupled("decoupled, the LoRA as domain", "adapter"),
+    "decoupled, interval": _decoupled("decoupled, domain in an interval", interval=MIDDLE),
+    "decoupled, projected": _decoupled("decoupled, domain projected (APG)", projection=ORTHOGONAL),
+}

@@ -1,0 +1,1 @@
+"""Tensors as pictures, grids of them, and plots, with Pillow."""

@@ -1,0 +1,106 @@
+"""Where a run keeps its files: the result where loaders look, all else in a folder beside it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from ..files.file_names import is_plain, versions
+
+OnExisting = Literal["resume", "new version"]
+SUFFIX = ".safetensors"
+
+
+class RunFileError(ValueError):
+    """The run's files cannot be used or written; the message is one sentence for the user."""
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """The files of the run `name` in `folder`.
+
+    `run.state` is a safetensors file under a name of its own, because ComfyUI lists every *.safetensors below the folders
+    of its loaders as a model.
+    """
+
+    folder: Path
+    name: str
+
+    def __post_init__(self):
+        object.__setattr__(self, "folder", Path(self.folder))
+        if not is_plain(self.name):
+            raise RunFileError(f"'{self.name}' cannot be the name of a file: give a short plain name without folders.")
+
+    @classmethod
+    def choose(cls, folder: str | os.PathLike, name: str, on_existing: OnExisting) -> RunFiles:
+        """The files to use: of the first of name, name-2, ... that is free, or that is a run where one may be resumed.
+
+        A result without a run beside it was saved by something else, and is never written over.
+        """
+        name = name.removesuffix(SUFFIX)
+        found = (cls(Path(folder), version) for version in versions(name))
+        return next(files for files in found if not files.taken or (on_existing == "resume" and files.run_folder.exists()))
+
+    @property
+    def result(self) -> Path:
+        """The weights after the last step, averaged where the run averages them."""
+        return self.folder / f"{self.name}{SUFFIX}"
+
+    @property
+    def best(self) -> Path:
+        """The averaged weights with the lowest held-out loss."""
+        return self.folder / f"{self.name}.best{SUFFIX}"
+
+    @property
+    def run_folder(self) -> Path:
+        return self.folder / f"{self.name}.training"
+
+    @property
+    def state(self) -> Path:
+        """All that a resumed run needs."""
+        return self.run_folder / "run.state"
+
+    @property
+    def log(self) -> Path:
+        """One JSON object a line, in the order of the steps."""
+        return self.run_folder / "log.jsonl"
+
+    @property
+    def curve(self) -> Path:
+        """The loss curves as a picture."""
+        return self.run_folder / "curve.png"
+
+    @property
+    def taken(self) -> bool:
+        return self.result.exists() or self.run_folder.exists()
+
+    def make_folders(self, needed: int) -> None:
+        """Make the folders, and see before the first step that `needed` bytes can be written there. Raises RunFileError."""
+        with self.writing():
+            self.run_folder.mkdir(parents=True, exist_ok=True)
+            probe = self.run_folder / ".probe"
+            probe.touch()
+            probe.unlink()
+        free = shutil.disk_usage(self.run_folder).free
+        if free < needed:
+            raise RunFileError(
+                f"The folder '{self.folder}' has {free / 1e9:.2f} GB free and the run's files take up to {needed / 1e9:.2f} GB: "
+                "free some space or choose another folder."
+            )
+
+    @contextmanager
+    def writing(self, last_step: int = 0) -> Iterator[None]:
+        """Turns the disk's errors into one sentence. last_step: of the state that is on disk, 0 for none."""
+        try:
+            yield
+        except OSError as error:
+            kept = f"the state of step {last_step} is kept in '{self.run_folder}'" if last_step else "nothing of the run is saved yet"
+            raise RunFileError(
+                f"The files of the run '{self.name}' cannot be written to '{self.folder}' ({error.strerror or error}): free some "
+                f"space or choose a folder that can be written; {kept}."
+            ) from error

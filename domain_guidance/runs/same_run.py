@@ -1,0 +1,35 @@
+"""What a resumed run must share with the saved one, and the words for what it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from .settings import BatchSettings
+
+# More steps extend a run, and how often it is looked at changes nothing in it. A batch may be cut otherwise.
+FREE = ("steps", "sample_every", "checkpoint_every", "evaluate_every", "batch_size", "accumulation")
+
+
+def settings_identity(settings: BatchSettings, world: int) -> dict[str, Any]:
+    """Names and plain values of the settings that make a run what it is. world: the number of processes."""
+    batch = settings.batch_size * settings.accumulation * world
+    return {"images a step": batch, **{name: value for name, value in flat(asdict(settings)) if name not in FREE}}
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Values within values by names of their own, so that a difference names one value."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name} ")
+        else:
+            yield prefix + name, value
+
+
+def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any], name: str) -> None:
+    """Raises ValueError naming every difference."""
+    different = [key for key in sorted({*saved, *now}) if saved.get(key) != now.get(key)]
+    if different:
+        changes = ", ".join(f"{key} was {saved.get(key)} and is {now.get(key)}" for key in different)
+        raise ValueError(f"The saved run '{name}' cannot go on: {changes}. Set it back, or train a new version.")

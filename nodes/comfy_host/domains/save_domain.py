@@ -1,0 +1,82 @@
+"""A domain file from any MODEL: a fine-tuned checkpoint, a merge, a base with a LoRA on it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import comfy.model_management
+import folder_paths
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ....domain_guidance.domains.card import DomainCard
+from ....domain_guidance.domains.domain_file import write_domain_file
+from ....domain_guidance.domains.text_free import VALUES
+from ....domain_guidance.runs import RunFiles
+from ....domain_guidance.domains.unet_layouts import HOST_PREFIX
+from .empty_prompt import empty_prompt, guidance_of, pooled_of, with_guidance
+from ..guidance.terms import terms_of
+from .origin import DomainOrigin, base_fingerprint, origin_of
+from .prediction import has_zero_terminal_snr, prediction_of
+from ..training.forms import model_name
+from ..training.result_file import ADAPTER
+from ..training.trainable_copy import check_can_be_read
+
+
+def save_domain(model: ModelPatcher, clip, conditioning: list | None, base: ModelPatcher | None, name: str) -> Path:
+    """Writes output/diffusion_models/<name>.safetensors, or the first free <name>-2, ..., and answers with its path.
+
+    conditioning: the encoded empty prompt, instead of clip; a MODEL of a domain file brings its own. base: what the MODEL was
+    trained from, left out where it is a LoRA on its own base. Raises ValueError, one sentence.
+    """
+    _check_can_be_saved(model)
+    origin = origin_of(model)
+    empty = origin.empty if origin and clip is None and conditioning is None else empty_prompt(clip, conditioning)
+    empty = with_guidance(empty, model)
+    sampling = model.get_model_object("model_sampling")
+    prediction, weights = prediction_of(sampling), _weights(model)
+    card = DomainCard(
+        form="text-free" if _reads_no_text(weights) else "text-based",
+        prediction=prediction,
+        zero_terminal_snr=has_zero_terminal_snr(sampling),
+        guidance=guidance_of(empty),
+        training={"form": "saved from a model", "images": 0},
+        **_base(model, base, origin),
+    )
+    folder = os.path.join(folder_paths.get_output_directory(), "diffusion_models")
+    files = RunFiles.choose(folder, name, "new version")
+    with files.writing():
+        write_domain_file(files.result, weights, card=card, cross_attn=empty[0][0], pooled_output=pooled_of(empty))
+    return files.result
+
+
+def _check_can_be_saved(model: ModelPatcher) -> None:
+    if terms_of(model):
+        raise ValueError(
+            "The model carries domain guidance, which acts on a sampler and is no part of the weights: connect the model from "
+            "before Apply Domain Guidance."
+        )
+    if model.model.model_config.quant_config is not None:
+        raise ValueError("The model is quantised, which a domain file cannot hold: load it with weight_dtype default, from an unquantised file.")
+    check_can_be_read(model)
+
+
+def _base(model: ModelPatcher, base: ModelPatcher | None, origin: DomainOrigin | None) -> dict[str, str]:
+    # A LoRA's base is what it sits on, whoever trained it.
+    if base is None and origin is not None and origin.card.training.get("form") != ADAPTER:
+        return {"base_fingerprint": origin.card.base_fingerprint, "base_name": origin.card.base_name}
+    return {"base_fingerprint": base_fingerprint(base or model), "base_name": model_name(base or model)}
+
+
+def _weights(model: ModelPatcher) -> dict[str, Tensor]:
+    """The network's weights with every LoRA in them, on the CPU, named as the host's loaders read them."""
+    comfy.model_management.load_models_gpu([model])
+    state = model.state_dict_for_saving()
+    # The host hands out some weights as promises, which their `to` keeps.
+    return {key: tensor.to("cpu") for key, tensor in state.items() if key.startswith(HOST_PREFIX)}
+
+
+def _reads_no_text(weights: dict[str, Tensor]) -> bool:
+    values = [tensor for name, tensor in weights.items() if name.endswith(f"attn2.{VALUES}")]
+    return bool(values) and not any(tensor.float().count_nonzero() for tensor in values)

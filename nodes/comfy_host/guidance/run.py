@@ -1,0 +1,120 @@
+"""One sampling run under domain guidance: predictions that pass by are kept, missing ones evaluated, and the terms summed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from comfy.model_base import BaseModel
+from torch import Tensor
+
+from ....domain_guidance.guidance import Term, compose
+from .branches import Branch, Evaluation
+from .conditioning import has_control
+from .denoiser import ComfyDenoiser, has_patches, without_patches
+from .plan import GuidancePlan
+from .observation import GuidedStep, Observer
+from .shared_control import ControlMemory
+
+
+class Seen(NamedTuple):
+    """A prediction of this step. place: the index its condition had in the model's batch, 0 positive, 1 negative."""
+
+    prediction: Tensor
+    place: int
+
+
+class GuidanceRun:
+    """Lives from the sampler's first step to its last, in the run's own copy of the model options."""
+
+    def __init__(self, plan: GuidancePlan, branches: list[Branch], observer: Observer | None = None):
+        self.base, self.prompts, self.models, self.controls = plan.base, plan.prompts, plan.models, plan.controls
+        self.branches, self.observer = branches, observer
+        # Adapters that tell positive from negative are patches; without any, a prediction is one and the same in both places.
+        self.place_matters = has_patches(plan.options)
+        self.memory = ControlMemory(_asked_controls(branches))
+        self.x: Tensor | None = None
+        self.kept: list[tuple[list[dict], Seen]] = []
+        self.evaluated: dict[tuple[int, int], Seen] = {}
+
+    def open(self) -> None:
+        """The host prepares only the guider's own model for a run."""
+        for model in self.models:
+            model.pre_run()
+
+    def close(self) -> None:
+        """The host cleans second models up only after a success, and ControlNets only those of its own prompts."""
+        for model in (*self.models, *self.controls):
+            model.cleanup()
+
+    @contextmanager
+    def watching(self, x: Tensor) -> Iterator[None]:
+        """While the guider works on `x`, its raw predictions are kept."""
+        self._forget()
+        self.x = x
+        try:
+            yield
+        finally:
+            self.x = None
+
+    def keep(self, model: BaseModel, conds: list, x: Tensor, outputs: list[Tensor]) -> None:
+        """Keeps the prediction of each prompt at the guider's own x. SAG asks again on a blurred x, other guiders ask other
+        models: those are not what the guider guided with."""
+        if x is not self.x or model is not self.base:
+            return
+        for place, (entries, output) in enumerate(zip(conds, outputs)):
+            if entries is not None and self._find(entries) is None:
+                # A clone, because what follows may edit the host's tensor; adapters know places 0 and 1 only.
+                self.kept.append((entries, Seen(output.clone(), min(place, 1))))
+
+    def keep_control(self, model: BaseModel, x: Tensor, sigma: Tensor, control: dict, options: dict[str, Any]) -> None:
+        """Keeps what ControlNets gave to a batch of the guider's."""
+        if self.memory.asked and self.x is not None and model is self.base:
+            self.memory.keep(self.prompts, x, sigma, control, options)
+
+    def guide(self, denoised: Tensor, x: Tensor, sigma: Tensor, options: dict[str, Any]) -> Tensor:
+        """The guider's result, [B, C, ...], with every active term added."""
+        level = float(sigma.max())
+        weights = [branch.weight_at(level) for branch in self.branches]
+        terms = [
+            self._term(branch, weight, x, sigma, options)
+            for branch, weight in zip(self.branches, weights)
+            if weight != 0 or self.observer is not None
+        ]
+        if self.observer is not None:
+            self.observer(GuidedStep(level, x, denoised, tuple(terms)))
+        self._forget()
+        return compose(denoised, terms)
+
+    def _term(self, branch: Branch, weight: float, x: Tensor, sigma: Tensor, options: dict[str, Any]) -> Term:
+        reference = self._seen(branch.subtrahend, branch.minus_place, x, sigma, options)
+        place = reference.place if branch.prompt_place is None else branch.prompt_place
+        prediction = self._seen(branch.prediction, place, x, sigma, options)
+        return Term(prediction.prediction, reference.prediction, weight, branch.mask, branch.projection)
+
+    def _seen(self, asked: Evaluation, place: int | None, x: Tensor, sigma: Tensor, options: dict[str, Any]) -> Seen:
+        """The sampler's own prediction where it serves, else an evaluation, once per step. place: None where any does."""
+        place = place if self.place_matters else None
+        for entries in asked.sampled:
+            seen = self._find(entries)
+            if seen is not None and place in (None, seen.place):
+                return seen
+        place = 1 if place is None else place
+        if (id(asked), place) not in self.evaluated:
+            model = asked.model or ComfyDenoiser(self.base, without_patches(options) if asked.bare else options)
+            self.evaluated[id(asked), place] = Seen(model(x, sigma, self.memory.attach(asked.entries, asked.tolerance), place=place), place)
+        return self.evaluated[id(asked), place]
+
+    def _find(self, entries: list[dict]) -> Seen | None:
+        return next((seen for kept, seen in self.kept if kept is entries), None)
+
+    def _forget(self) -> None:
+        self.kept, self.evaluated = [], {}
+        self.memory.forget()
+
+
+def _asked_controls(branches: list[Branch]) -> frozenset[int]:
+    evaluations = [evaluation for branch in branches for evaluation in (branch.prediction, branch.subtrahend)]
+    entries = [entry for evaluation in evaluations for entry in evaluation.entries if has_control([entry])]
+    return frozenset(id(entry["control"]) for entry in entries)

@@ -1,0 +1,80 @@
+"""What a user is told when a run begins: one line each, and sampling goes on."""
+
+from __future__ import annotations
+
+import logging
+
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ....domain_guidance.guidance import total_weight
+from ..domains.origin import base_fingerprint, origin_of
+from .branches import Branch
+from .conditioning import same_conditioning
+from .denoiser import ComfyDenoiser
+from .terms import GuidanceTerm
+
+BURN = 8.0
+
+
+def warn_of_burn(cfg: float, branches: list[Branch], sigmas: Tensor) -> None:
+    """sigmas: the run's levels."""
+    pull = cfg + max((_pull(branches, float(sigma)) for sigma in sigmas[:-1]), default=0.0)
+    if pull > BURN:
+        logging.warning(
+            "Domain Guidance: cfg %g plus domain weight makes %g; above %g pictures tend to burn. Try cfg 3 with weight 2.",
+            cfg, pull, BURN,
+        )  # fmt: skip
+
+
+def _pull(branches: list[Branch], sigma: float) -> float:
+    """What all that pulls adds up to on one cell of the latent; what pushes away does not burn."""
+    return total_weight((max(branch.weight_at(sigma), 0.0), branch.mask) for branch in branches)
+
+
+def warn_of_distilled(guider, terms: tuple[GuidanceTerm, ...], branches: list[Branch]) -> None:
+    """A prompt at cfg 1 is how distilled models are sampled. A whole network that was not trained from that very model then differs
+    from it by the distillation, too."""
+    if getattr(guider, "cfg", 1.0) != 1.0:
+        return
+    for term, branch in zip(terms, branches):
+        unprompted = any(prompt is guider.conds.get("positive") for prompt in branch.subtrahend.sampled)
+        if not unprompted and term.beside == "negative" and _is_foreign(term, guider.model_patcher, branch):
+            logging.warning(
+                "Domain Guidance: cfg 1 with a prompt is how distilled models (Turbo, Lightning, LCM) are sampled, and the domain is a whole "
+                "network of another base, so the term undoes the distillation; connect the base that the domain was trained from to "
+                "reference_model, or use a domain adapter with reference 'prompt'."
+            )
+            return
+
+
+def _is_foreign(term: GuidanceTerm, base: ModelPatcher, branch: Branch) -> bool:
+    """Whether the term's model is a whole network that was not trained from the sampler's."""
+    if term.reference_model is not None or branch.prediction.model is None or branch.prediction.model.model is base.model:
+        return False
+    origin = origin_of(term.model.patcher)
+    return origin is None or bool(base.patches) or origin.card.base_fingerprint != base_fingerprint(base)
+
+
+def warn_of_bare_term() -> None:
+    logging.warning(
+        "Domain Guidance: domain_model has another architecture than model, so the model patches and ControlNets of "
+        "this graph act on the prompt alone, not on the domain term; use a domain trained from this model family."
+    )
+
+
+def warn_of_other_text() -> None:
+    logging.warning(
+        "Domain Guidance: model cannot read the domain's empty prompt (another text encoder), so your negative prompt "
+        "is subtracted instead; leave the negative prompt empty for a pure domain term."
+    )
+
+
+def warn_of_nothing(term: GuidanceTerm, domain: ComfyDenoiser) -> None:
+    """domain: on the weights of the sampler's model."""
+    same_prompt = term.prompt is None or (term.minus is not None and same_conditioning(term.prompt, term.minus))
+    if same_prompt and domain.difference.is_nothing and term.reference_model is None:
+        logging.warning(
+            "Domain Guidance: domain_model is the checkpoint of model with no LoRA that model lacks, so there is no domain "
+            "to draw in; connect a domain file, or put the domain's LoRA on domain_model."
+        )
