@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """The two commands: `python run.py demo` draws the demo picture, `python run.py test` runs the tests.
 
-Needs Python 3.10 or newer and nothing else. A Python that already has torch is used as it is (the one this runs under, the one
-of an enclosing or found ComfyUI); what it lacks goes into an environment inside this folder, never into that Python.
+Needs Python 3.10 or newer and nothing else. A Python that already has torch is used as it is (the one this runs under,
+the one of an enclosing or found ComfyUI); what it lacks goes into an environment inside this folder, never into that
+Python.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ def main() -> int:
         print(f"Python 3.10 or newer is needed; this is {sys.version.split()[0]}.")
         return 2
     from launcher import LauncherError
+
     options = parser().parse_args()
     try:
         return options.command(options)
@@ -34,20 +36,30 @@ def main() -> int:
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = top.add_subparsers(required=True)
-    for name, command, text in (("demo", demo, "draw the demo picture and print its numbers"), ("test", test, "run the tests")):
+    for name, command, text in (
+        ("demo", demo, "draw the demo picture and print its numbers"),
+        ("test", test, "run the tests"),
+    ):
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(command=command)
-        sub.add_argument("--torch", metavar="SPEC", help="what pip installs as torch, where none is found: a version or a wheel file")
+        sub.add_argument(
+            "--torch", metavar="SPEC", help="what pip installs as torch, where none is found: a version or a wheel file"
+        )
         if name == "demo":
-            sub.add_argument("--out", type=Path, default=Path("domain-guidance-demo.png"), help="where the picture is written")
+            sub.add_argument(
+                "--out", type=Path, default=Path("domain-guidance-demo.png"), help="where the picture is written"
+            )
     return top
 
 
 def demo(options: argparse.Namespace) -> int:
     from launcher import environment
+
     comfyui, usable, python = prepare(environment.DEMO, options.torch)
     picture = options.out.absolute()
-    code = subprocess.run([str(python.path), "-m", "domain_guidance.demo", "--out", str(picture)], cwd=PACK, check=False).returncode
+    code = subprocess.run(
+        [str(python.path), "-m", "domain_guidance.demo", "--out", str(picture)], cwd=PACK, check=False
+    ).returncode
     if code == 0 and usable:
         first_look(python, comfyui, picture)
     return code
@@ -56,6 +68,7 @@ def demo(options: argparse.Namespace) -> int:
 def first_look(python, comfyui: Path, picture: Path) -> None:
     """Run the first template through the real server; its pictures go into a folder beside the demo's."""
     from launcher.server import run_graph
+
     print(f"The first template, in {comfyui}:", flush=True)
     graph = json.loads(FIRST_LOOK.read_text(encoding="utf-8"))
     folder = picture.with_name(f"{picture.stem}-comfyui")
@@ -71,9 +84,12 @@ def test(options: argparse.Namespace) -> int:
     from launcher import environment
     from launcher.chromium import find_chromium
     from launcher.pytest_run import Part, run_part
+
     chromium = find_chromium()
     comfyui, usable, python = prepare(environment.TEST, options.torch)
-    print(f"Chromium: {chromium or 'none was found, so the browser tests are left out (CHROMIUM names one)'}", flush=True)
+    print(
+        f"Chromium: {chromium or 'none was found, so the browser tests are left out (CHROMIUM names one)'}", flush=True
+    )
     settings = PACK / "tests" / "pytest.ini"
     parts = [run_part("unit tests", python.path, PACK / "tests" / "unit", cwd=PACK, settings=settings)]
     if usable:
@@ -91,6 +107,7 @@ def browser_tests(python, comfyui: Path, settings: Path):
     """The third part; a machine that cannot get what drives the browser keeps the other two."""
     from launcher import LauncherError, environment
     from launcher.pytest_run import Part, run_part
+
     needed = environment.TEST | environment.BROWSER
     try:
         ready = environment.ready(environment.probe(python.path, needed), needed, ENVIRONMENTS)
@@ -104,6 +121,7 @@ def prepare(needed: dict[str, str], torch: str | None):
     """The ComfyUI that was found or None, whether a Python here can run it, and the Python to use."""
     from launcher import environment
     from launcher.comfyui import find_comfyui, host_pythons
+
     comfyui = find_comfyui(PACK)
     candidates = (Path(sys.executable), *(host_pythons(comfyui) if comfyui else ()))
     base = environment.first_with(environment.COMFYUI, candidates, needed) if comfyui else None
@@ -118,8 +136,14 @@ def prepare(needed: dict[str, str], torch: str | None):
 def about(comfyui: Path | None, usable: bool) -> str:
     if not comfyui:
         return "none was found, so its part is left out (COMFYUI_PATH names one)"
-    return str(comfyui) if usable else (f"{comfyui}, but no Python that can run it was found, so its part is left out: "
-                                        "run this with the Python that runs it")
+    return (
+        str(comfyui)
+        if usable
+        else (
+            f"{comfyui}, but no Python that can run it was found, so its part is left out: "
+            "run this with the Python that runs it"
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -1,25 +1,29 @@
-"""What adapting a generator costs beside the original's call pattern: iterations per second and peak memory, in one run.
+"""What adapting a generator costs beside the original's call pattern: iterations per second and peak memory, in one
+run.
 
     python benchmarks/adaptation.py [--gpu] [--rounds 12] [--json FILE]
 
-The critic is `miniature.py`'s: UNet and VAE of Stable Diffusion 1.5's shape and proportions at 512 pixels. The generator is a StyleGAN2
-of 256 pixels whose operations stand to the UNet's nearly as those of the published 1024 pixels do. All are counted and printed. One
-picture a step, a text scale of 100, the reconstruction regulariser on, Adam, fp32 where nothing else is said:
+The critic is `miniature.py`'s: UNet and VAE of Stable Diffusion 1.5's shape and proportions at 512 pixels. The
+generator is a StyleGAN2 of 256 pixels whose operations stand to the UNet's nearly as those of the published 1024 pixels
+do. All are counted and printed. One picture a step, a text scale of 100, the reconstruction regulariser on, Adam, fp32
+where nothing else is said:
 
-    original              score and regulariser each encode both pictures and ask the critic, which records a graph that nobody
-                          walks; generators by grouped convolutions. Written from what is known of arXiv 2212.04473's release
+    original              score and regulariser each encode both pictures and ask the critic, which records a graph that
+    nobody
+                          walks; generators by grouped convolutions. Written from what is known of arXiv 2212.04473's
+                          release
     without UNet graphs   the same, the critic asked without a graph
     asked once            the same, and two encodings and one question to the critic for both terms
     ours                  `adapt_generator`
     ours, all kept        the same, but the VAE keeps for its gradient whatever PyTorch keeps
     ours, bf16            critic, VAE and feature maps in bfloat16
 
-Where the release leaves a choice the cheaper one is taken for it: a term's graphs are freed before the next term's are made, the UNet
-is frozen, the source is drawn and encoded without a graph. Before, the gradients of `original` and of ours are compared on the same
-draws, and their operations counted. Ours makes none that the formula does not ask for (two predictions of the UNet, two encodings, two
-passes back through the VAE because the score alone is clipped, two drawings, one pass back), so that in one arithmetic no way of
-calling the same networks has much less to do. Times and memory are measured as `side_by_side.py` says. `generator.py` compares the
-generator alone.
+Where the release leaves a choice the cheaper one is taken for it: a term's graphs are freed before the next term's are
+made, the UNet is frozen, the source is drawn and encoded without a graph. Before, the gradients of `original` and of
+ours are compared on the same draws, and their operations counted. Ours makes none that the formula does not ask for
+(two predictions of the UNet, two encodings, two passes back through the VAE because the score alone is clipped, two
+drawings, one pass back), so that in one arithmetic no way of calling the same networks has much less to do. Times and
+memory are measured as `side_by_side.py` says. `generator.py` compares the generator alone.
 """
 
 import argparse
@@ -33,12 +37,12 @@ from pathlib import Path
 PACK = Path(__file__).resolve().parents[1]
 sys.path.append(str(PACK))
 
-import torch  # noqa: E402
-from generator import grouped_synthesis  # noqa: E402
-from miniature import PROMPT_WIDTH, RESOLUTION, TOKENS, critic_operations, make_unet, make_vae, operations, whole_parts  # noqa: E402
-from result_file import add_json_option, save  # noqa: E402
-from side_by_side import median_seconds, peak_bytes, serve  # noqa: E402
-from torch.nn import functional as F  # noqa: E402
+import torch
+from generator import grouped_synthesis
+from miniature import PROMPT_WIDTH, RESOLUTION, TOKENS, critic_operations, make_unet, make_vae, operations, whole_parts
+from result_file import add_json_option, save
+from side_by_side import median_seconds, peak_bytes, serve
+from torch.nn import functional as F
 
 CFG, RECONSTRUCTION = 100.0, 1.0
 
@@ -82,8 +86,13 @@ class Models:
         from domain_guidance.diffusion.noise_schedule import scaled_linear
 
         # Not through diffusers' own cast, which warns.
-        self.unet, self.vae = torch.nn.Module.to(make_unet().requires_grad_(False).eval(), device, dtype), make_vae().to(device)
-        self.empty, self.prompt = torch.randn(2, 1, TOKENS, PROMPT_WIDTH, generator=torch.Generator().manual_seed(0)).to(device, dtype)
+        self.unet, self.vae = (
+            torch.nn.Module.to(make_unet().requires_grad_(False).eval(), device, dtype),
+            make_vae().to(device),
+        )
+        self.empty, self.prompt = torch.randn(
+            2, 1, TOKENS, PROMPT_WIDTH, generator=torch.Generator().manual_seed(0)
+        ).to(device, dtype)
         self.schedule = scaled_linear()
         self.pair = AdaptedPair(_generator_file(), device)
         self.trained = [parameter for parameter in self.pair.module.parameters() if parameter.requires_grad]
@@ -115,8 +124,14 @@ def _print_sizes():
 
     with torch.device("meta"):
         unet, vae, _ = whole_parts()
-        _print_shares("SD1.5 at 512 pixels, StyleGAN2 of 1024", critic_operations(unet, vae, 77, 512), standard_config(1024))
-        _print_shares(f"here at {RESOLUTION} pixels, StyleGAN2 of 256", critic_operations(make_unet(), make_vae(), TOKENS, RESOLUTION), generator_config())
+        _print_shares(
+            "SD1.5 at 512 pixels, StyleGAN2 of 1024", critic_operations(unet, vae, 77, 512), standard_config(1024)
+        )
+        _print_shares(
+            f"here at {RESOLUTION} pixels, StyleGAN2 of 256",
+            critic_operations(make_unet(), make_vae(), TOKENS, RESOLUTION),
+            generator_config(),
+        )
 
 
 def _print_shares(name, critic, config):
@@ -125,7 +140,9 @@ def _print_shares(name, critic, config):
 
     synthesis = Synthesis(config)
     ours = operations(lambda: synthesis(torch.empty(1, config.style_count, config.w_dim)))
-    print(f"{name}: UNet : VAE encoder : generator 1 : {critic[1] / critic[0]:.3g} : {ours / critic[0]:.3g} in operations")
+    print(
+        f"{name}: UNet : VAE encoder : generator 1 : {critic[1] / critic[0]:.3g} : {ours / critic[0]:.3g} in operations"
+    )
 
 
 # --- the original's pattern ------------------------------------------------------------------------------------------
@@ -155,7 +172,9 @@ def original_gradient(models, ws, timestep, noise, *, unet_graphs=True, anew=Tru
         latent, of_source = _encoded(models, pixels), _encoded(models, source)
         noisy = kept**0.5 * latent + (1 - kept) ** 0.5 * noise
         with nullcontext() if unet_graphs else torch.no_grad():
-            both = models.unet(torch.cat([noisy, noisy]), timestep, torch.cat([models.empty, models.prompt]), return_dict=False)[0]
+            both = models.unet(
+                torch.cat([noisy, noisy]), timestep, torch.cat([models.empty, models.prompt]), return_dict=False
+            )[0]
             empty, prompted = both.chunk(2)
             return latent, of_source, noisy, empty + CFG * (prompted - empty)
 
@@ -189,8 +208,8 @@ def _unit(values):
 
 def ours(options, device, *, precision="fp32", all_kept=False):
     from domain_guidance.adaptation import AdaptationSettings, adapt_generator
-    from domain_guidance.runs import RunFiles, Step
     from domain_guidance.memory.frozen_gradient import frozen_gradient
+    from domain_guidance.runs import RunFiles, Step
 
     models = Models(device, DTYPES[precision])
     critic, distillation = _critic(models, DTYPES[precision])
@@ -213,12 +232,17 @@ def _critic(models, dtype=torch.float32):
     unet = PromptedUNet(models.unet, models.schedule, "epsilon", Size(RESOLUTION, RESOLUTION))
     empty, prompt = Prompt(models.empty), Prompt(models.prompt)
     scaling = models.vae.config.scaling_factor
-    critic = DiffusersCritic(unet, PosteriorMode(models.vae, dtype), empty, prompt, cfg=CFG, scaling=scaling, identity={})
+    critic = DiffusersCritic(
+        unet, PosteriorMode(models.vae, dtype), empty, prompt, cfg=CFG, scaling=scaling, identity={}
+    )
     return critic, Distillation(resolution=RESOLUTION, reconstruction=RECONSTRUCTION)
 
 
 def _print_agreement():
-    """Compare the generator's gradient by both ways, from the same styles, timestep and noise. Operations of the original's over ours."""
+    """Compare the generator's gradient by both ways, from the same styles, timestep and noise.
+
+    Operations of the original's over ours.
+    """
     settings, draws = _critic(Models())[1], torch.Generator().manual_seed(1)
     found, made = Models(), Models()
     ours_made = operations(lambda: _our_gradient(found, torch.Generator().manual_seed(1)), graph=True)

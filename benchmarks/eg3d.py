@@ -2,10 +2,11 @@
 
     python benchmarks/eg3d.py [--rounds 3] [--gpu]
 
-The published generator of 512 px with random weights: planes made once, then one view by one camera, the super-resolution
-included. Each row in a process of its own, so that its peak of memory is its own: on the CPU that of the process over what it had
-before, on a GPU that of PyTorch's allocator. Forward, or forward and backward of the planes and all parameters. One thread,
-unless --threads says otherwise, and then the processor's time is counted; medians.
+The published generator of 512 px with random weights: planes made once, then one view by one camera, the
+super-resolution included. Each row in a process of its own, so that its peak of memory is its own: on the CPU that of
+the process over what it had before, on a GPU that of PyTorch's allocator. Forward, or forward and backward of the
+planes and all parameters. One thread, unless --threads says otherwise, and then the processor's time is counted;
+medians.
 """
 
 import argparse
@@ -21,10 +22,10 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from resident import forget_peak, resident  # noqa: E402
-from result_file import add_json_option, save  # noqa: E402
+from resident import forget_peak, resident
+from result_file import add_json_option, save
 
-from domain_guidance.generators.eg3d import Eg3dGenerator, standard_eg3d  # noqa: E402
+from domain_guidance.generators.eg3d import Eg3dGenerator, standard_eg3d
 
 PUBLISHED = {"rays": 128, "samples": 48, "at_once": 4096, "gradient": False}
 ROWS = [
@@ -38,12 +39,17 @@ ROWS = [
 
 def main():
     options, started = _options(), time.monotonic()
-    print(f"512 px on {'GPU' if options.gpu else 'CPU'}, {options.threads} thread(s), float32; ratios over the published {_in_words(PUBLISHED)}\n")
+    print(
+        f"512 px on {'GPU' if options.gpu else 'CPU'}, {options.threads} thread(s), float32; ratios over the "
+        f"published {_in_words(PUBLISHED)}\n"
+    )
     print(f"{'':<58} {'seconds':>8} {'ratio':>6} {'peak MiB':>9} {'ratio':>6}")
     found, ratios = {}, {}
     for row in ROWS:
         with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            found[_in_words(row)] = seconds, peak = process.submit(measure, row, options.rounds, options.threads, options.gpu).result()
+            found[_in_words(row)] = seconds, peak = process.submit(
+                measure, row, options.rounds, options.threads, options.gpu
+            ).result()
         slower, larger = (value / reference for value, reference in zip((seconds, peak), found[_in_words(PUBLISHED)]))
         print(f"{_in_words(row):<58} {seconds:>8.3f} {slower:>6.2f} {peak:>9.0f} {larger:>6.2f}", flush=True)
         if row is not PUBLISHED:
@@ -88,7 +94,9 @@ def measure(row, rounds, threads, gpu):
 
 
 def _view(generator, planes, ws, row):
-    rendering = replace(generator.config.rendering, resolution=row["rays"], samples=row["samples"], importance_samples=row["samples"])
+    rendering = replace(
+        generator.config.rendering, resolution=row["rays"], samples=row["samples"], importance_samples=row["samples"]
+    )
     planes = planes.detach().requires_grad_(row["gradient"])
     with torch.set_grad_enabled(row["gradient"]):
         image = generator.view(planes, ws, generator.cameras(), rendering=rendering, rays_at_once=row["at_once"]).image

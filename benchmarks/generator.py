@@ -2,11 +2,11 @@
 
     python benchmarks/generator.py [--batch 1 4] [--rounds 5] [--gpu]
 
-The usual formulation gives every image of a batch weights of its own (modulated and demodulated) and runs them as one grouped
-convolution; noise, bias and activation are separate steps, and the filters are convolutions over zero-stuffed maps. Same
-weights, same styles, taken in turn (A B A B ...), so that a busy machine slows both; medians. Backward means the gradient of
-every synthesis parameter and of the styles. One thread, unless --threads says otherwise, and then the processor's time is
-counted, which other programs disturb less than the clock.
+The usual formulation gives every image of a batch weights of its own (modulated and demodulated) and runs them as one
+grouped convolution; noise, bias and activation are separate steps, and the filters are convolutions over zero-stuffed
+maps. Same weights, same styles, taken in turn (A B A B ...), so that a busy machine slows both; medians. Backward means
+the gradient of every synthesis parameter and of the styles. One thread, unless --threads says otherwise, and then the
+processor's time is counted, which other programs disturb less than the clock.
 """
 
 import argparse
@@ -22,10 +22,10 @@ from torch.nn import functional as F
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from result_file import add_json_option, save  # noqa: E402
+from result_file import add_json_option, save
 
-from domain_guidance.generators.layout import standard_config  # noqa: E402
-from domain_guidance.generators.stylegan2 import Synthesis  # noqa: E402
+from domain_guidance.generators.layout import standard_config
+from domain_guidance.generators.stylegan2 import Synthesis
 
 RESOLUTION, BASE = 256, 16384  # the 256 px configuration of 24.8 M parameters
 
@@ -72,17 +72,22 @@ def _print_times(ways, parameters, ws, rounds, clock):
     forward, both = ({name: [] for name in ways} for _ in range(2))
     with torch.no_grad():
         images = {name: way(ws) for name, way in ways.items()}
-    for turn in range(rounds + 1):  # the first round only warms up
+    for _ in range(rounds + 1):  # the first round only warms up
         for name, way in ways.items():
             with torch.no_grad():
-                forward[name].append(_seconds(clock, lambda: way(ws)))
-            both[name].append(_seconds(clock, lambda: torch.autograd.grad(way(ws).square().mean(), parameters)))
+                forward[name].append(_seconds(clock, lambda way=way: way(ws)))
+            both[name].append(_seconds(clock, lambda way=way: torch.autograd.grad(way(ws).square().mean(), parameters)))
     reference, first, found = images["grouped convolutions"], next(iter(ways)), {}
-    print(f"batch {len(ws):<19} {'forward ms':>10} {'ratio':>6} {'forward + backward ms':>22} {'ratio':>6} {'difference of images':>21}")
+    print(
+        f"batch {len(ws):<19} {'forward ms':>10} {'ratio':>6} {'forward + backward ms':>22} {'ratio':>6} "
+        f"{'difference of images':>21}"
+    )
     for name in ways:
         times = [1000 * median(taken[name][1:]) for taken in (forward, both)]
         ratios = [median(taken[name][1:]) / median(taken[first][1:]) for taken in (forward, both)]
-        found |= {f"{part}, batch {len(ws)}, {name}": ratio for part, ratio in zip(("forward", "forward + backward"), ratios)}
+        found |= {
+            f"{part}, batch {len(ws)}, {name}": ratio for part, ratio in zip(("forward", "forward + backward"), ratios)
+        }
         difference = float((images[name] - reference).norm() / reference.norm())
         print(f"{name:<25} {times[0]:>10.0f} {ratios[0]:>6.2f} {times[1]:>22.0f} {ratios[1]:>6.2f} {difference:>21.1e}")
     print()

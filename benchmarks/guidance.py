@@ -2,9 +2,9 @@
 
     cd <ComfyUI> && python <pack>/benchmarks/guidance.py [--gpu] [--steps 8] [--rounds 7]
 
-A mini SD1.5 (13.6 M parameters, random weights; written to a temporary folder) in the host's KSampler, euler, cfg 5. Times are
-medians of whole sampling runs, plain and guided in turn (A B A B ...), so that a busy machine slows both. One thread
-(OMP_NUM_THREADS=1) gives steadier numbers on a CPU than several.
+A mini SD1.5 (13.6 M parameters, random weights; written to a temporary folder) in the host's KSampler, euler, cfg 5.
+Times are medians of whole sampling runs, plain and guided in turn (A B A B ...), so that a busy machine slows both. One
+thread (OMP_NUM_THREADS=1) gives steadier numbers on a CPU than several.
 """
 
 import argparse
@@ -21,12 +21,12 @@ from unittest.mock import patch
 PACK = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(Path.cwd()), str(PACK / "tests" / "host")]
 
-import host_process  # noqa: E402
-from mini_models import MiniModels, trained  # noqa: E402
-from probe_nodes import NODES  # noqa: E402
-from result_file import add_json_option, save  # noqa: E402
-from scenes import EMPTY, OTHER, build  # noqa: E402
-from watchers import watch_evaluations  # noqa: E402
+import host_process
+from mini_models import MiniModels, trained
+from probe_nodes import NODES
+from result_file import add_json_option, save
+from scenes import EMPTY, OTHER, build
+from watchers import watch_evaluations
 
 SIZES = (8, 16, 32)
 MEMORY_SIZE = 32  # of the latent in the memory table
@@ -90,7 +90,9 @@ def _sampling_time():
 
 def _print_times(host, minis, options):
     ratios = {}
-    print(f"{'latent':>7} {'negative':>9} {'plain ms/step':>14} {'guided ms/step':>15} {'ratio':>6} {'evaluations':>12}")
+    print(
+        f"{'latent':>7} {'negative':>9} {'plain ms/step':>14} {'guided ms/step':>15} {'ratio':>6} {'evaluations':>12}"
+    )
     for size in SIZES:
         for negative in (EMPTY, OTHER):
             s = build(minis, negative=negative, size=(size, size))
@@ -98,9 +100,15 @@ def _print_times(host, minis, options):
             plain_ms, guided_ms = _interleaved(host, s, (s.model, guided), options)
             counts = [_evaluations(host, s, model, options.steps) for model in (s.model, guided)]
             name = "empty" if negative == EMPTY else "other"
-            print(f"{size:>4}x{size:<2} {name:>9} {plain_ms:>14.1f} {guided_ms:>15.1f} {guided_ms / plain_ms:>6.2f} {counts[0]:>6g} -> {counts[1]:g}")
+            print(
+                f"{size:>4}x{size:<2} {name:>9} {plain_ms:>14.1f} {guided_ms:>15.1f} {guided_ms / plain_ms:>6.2f} "
+                f"{counts[0]:>6g} -> {counts[1]:g}"
+            )
             setting = f"{size}x{size} latent, {name} negative prompt"
-            ratios |= {f"time a step, {setting}": guided_ms / plain_ms, f"evaluations, {setting}": counts[1] / counts[0]}
+            ratios |= {
+                f"time a step, {setting}": guided_ms / plain_ms,
+                f"evaluations, {setting}": counts[1] / counts[0],
+            }
     return ratios
 
 
@@ -125,8 +133,11 @@ def _print_memory(host, minis, gpu):
     s = build(minis, size=(MEMORY_SIZE, MEMORY_SIZE))
     adapter = s.graph.add("LoraLoaderModelOnly", model=s.model, lora_name=minis.lora(), strength_model=1.0)
     second = s.load_domain(minis.domain(change=trained))
-    models = {"none (plain)": s.model, "adapter, same weights": s.guide(s.model, adapter, domain_conditioning=s.prompt(EMPTY)),
-              "second UNet": s.guide(s.model, second)}
+    models = {
+        "none (plain)": s.model,
+        "adapter, same weights": s.guide(s.model, adapter, domain_conditioning=s.prompt(EMPTY)),
+        "second UNet": s.guide(s.model, second),
+    }
     print(f"\n{'domain':>24} {'weights held, MB':>17} {'peak, MB':>9} {'over plain':>11}")
     plain, ratios = None, {}
     for name, model in models.items():
@@ -147,11 +158,17 @@ def _weights_held(host, s, model):
     with watch_evaluations() as seen:
         host.samples(s.graph, s.sample(model, seed=2000))
     patchers = [patched, *patched.get_nested_additional_models()]
-    tensors = [tensor for network in {id(network): network for network, _ in seen}.values() for tensor in network.state_dict().values()]
+    tensors = [
+        tensor
+        for network in {id(network): network for network, _ in seen}.values()
+        for tensor in network.state_dict().values()
+    ]
     adapters = [term.model.patcher for patcher in patchers for term in _terms(patcher) if term.model is not None]
     for patcher in {id(patcher): patcher for patcher in patchers + adapters}.values():
         for patches in patcher.patches.values():
-            tensors += [part for patch in patches for part in getattr(patch[1], "weights", ()) if isinstance(part, torch.Tensor)]
+            tensors += [
+                part for patch in patches for part in getattr(patch[1], "weights", ()) if isinstance(part, torch.Tensor)
+            ]
     return sum({tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}.values())
 
 
@@ -167,7 +184,11 @@ def _allocated(host, s, model):
     host.samples(s.graph, s.sample(model, seed=2002))  # loads what is not loaded yet
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
         host.samples(s.graph, run)
-    changes = sorted((event.start_ns(), event.nbytes()) for event in profile.profiler.kineto_results.events() if event.name() == "[memory]")
+    changes = sorted(
+        (event.start_ns(), event.nbytes())
+        for event in profile.profiler.kineto_results.events()
+        if event.name() == "[memory]"
+    )
     in_use = list(accumulate((size for _, size in changes), initial=0))
     # Above the least so far: what earlier runs left behind may be freed in this one.
     return max(now - least for now, least in zip(in_use, accumulate(in_use, min)))

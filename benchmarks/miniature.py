@@ -1,7 +1,8 @@
 """Stable Diffusion 1.5 at an eighth of its width, with random weights, for benchmarks that a CPU can run.
 
-An eighth of the channels, of the heads (of the same size) and of the groups of a norm, and, at 192 pixels, a seventh of the image
-tokens and of the prompt's that there are at 512. So parts and their work stand as there, the share of attention included:
+An eighth of the channels, of the heads (of the same size) and of the groups of a norm, and, at 192 pixels, a seventh of
+the image tokens and of the prompt's that there are at 512. So parts and their work stand as there, the share of
+attention included:
 parameters 860 : 84 : 123, operations of a forward pass 1 : 1.39 : 0.017. `print_sizes` counts and prints both.
 """
 
@@ -28,8 +29,14 @@ VAE = {
     "norm_num_groups": 4,
 }
 TEXT = {
-    "vocab_size": 6176, "hidden_size": PROMPT_WIDTH, "intermediate_size": 4 * PROMPT_WIDTH, "num_hidden_layers": 12,
-    "num_attention_heads": 2, "max_position_embeddings": TOKENS, "bos_token_id": 0, "eos_token_id": 1,
+    "vocab_size": 6176,
+    "hidden_size": PROMPT_WIDTH,
+    "intermediate_size": 4 * PROMPT_WIDTH,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 2,
+    "max_position_embeddings": TOKENS,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
 }
 
 
@@ -71,16 +78,32 @@ def whole_parts():
 def print_sizes(resolution):
     with torch.device("meta"):
         _print_shares("SD1.5 at 512 pixels", *whole_parts(), tokens=77, resolution=512)
-        _print_shares(f"here at {resolution} pixels", make_unet(), make_vae(), make_text_encoder(), tokens=TOKENS, resolution=resolution)
+        _print_shares(
+            f"here at {resolution} pixels",
+            make_unet(),
+            make_vae(),
+            make_text_encoder(),
+            tokens=TOKENS,
+            resolution=resolution,
+        )
 
 
 def _print_shares(name, unet, vae, text_encoder, tokens, resolution):
-    """Parameters, and operations of the forward passes that a training step makes of one image. Call it with meta tensors."""
+    """Parameters, and operations of the forward passes that a training step makes of one image.
+
+    Call it with meta tensors.
+    """
     of_unet, of_vae = critic_operations(unet, vae, tokens, resolution)
     of_text = operations(lambda: text_encoder(torch.empty(1, tokens, dtype=torch.long)))
     sizes = [sum(p.numel() for p in part.parameters()) for part in (unet, vae, text_encoder)]
-    shares, of = " : ".join(f"{size / sizes[0] * 860:.0f}" for size in sizes), " : ".join(f"{n / of_unet:.3g}" for n in (of_unet, of_vae, of_text))
-    print(f"{name}: UNet {sizes[0] / 1e6:.2f} M parameters, {of_unet / 1e9:.2f} GFLOP forward; UNet : VAE encoder : text encoder")
+    shares, of = (
+        " : ".join(f"{size / sizes[0] * 860:.0f}" for size in sizes),
+        " : ".join(f"{n / of_unet:.3g}" for n in (of_unet, of_vae, of_text)),
+    )
+    print(
+        f"{name}: UNet {sizes[0] / 1e6:.2f} M parameters, {of_unet / 1e9:.2f} GFLOP forward; UNet : VAE "
+        "encoder : text encoder"
+    )
     print(f"    {shares} in parameters (whole VAE), {of} in operations")
 
 
@@ -88,7 +111,9 @@ def critic_operations(unet, vae, tokens, resolution):
     """Operations of the forward passes of UNet and VAE encoder for one image. Call it with meta tensors."""
     side, width = resolution // 8, unet.config.cross_attention_dim
     return (
-        operations(lambda: unet(torch.empty(1, 4, side, side), torch.empty(1, dtype=torch.long), torch.empty(1, tokens, width))),
+        operations(
+            lambda: unet(torch.empty(1, 4, side, side), torch.empty(1, dtype=torch.long), torch.empty(1, tokens, width))
+        ),
         operations(lambda: vae.encode(torch.empty(1, 3, resolution, resolution))),
     )
 

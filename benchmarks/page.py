@@ -1,4 +1,6 @@
-"""Make README.md beside this file, and the tables of docs/evidence.md, of the JSON files in `results`: python benchmarks/page.py"""
+"""Make README.md beside this file, and the tables of docs/evidence.md, of the JSON files in `results`: python
+benchmarks/page.py
+"""
 
 import json
 import sys
@@ -11,21 +13,41 @@ sys.path.append(str(PACK))
 
 # In the order of the page: the benchmark, its title, and what its ratios are.
 BENCHMARKS = {
-    "guidance": ("What guidance costs while sampling", "Guided over plain CFG in the real ComfyUI; a small SD 1.5, euler, cfg 5."),
-    "training": ("What training costs", "A miniature of SD 1.5, its VAE and its text encoder; steps per second above 1 are faster."),
-    "adaptation": ("What adapting a generator costs", "Over the way of the StyleGAN-Fusion release; StyleGAN2 at 256 px and the miniature as its critic."),
-    "generator": ("What the generator costs", "Time over the usual formulation by grouped convolutions; StyleGAN2 at 256 px. Below 1 is faster."),
-    "eg3d": ("What a view of a volume costs", "Over a view by 128x128 rays with 48 + 48 samples, 4,096 rays at once; EG3D of 512 px, the super-resolution included."),
-    "resolver": ("What installing changes", "Packages that pip would add to ComfyUI's Python, and those whose version it would move."),
+    "guidance": (
+        "What guidance costs while sampling",
+        "Guided over plain CFG in the real ComfyUI; a small SD 1.5, euler, cfg 5.",
+    ),
+    "training": (
+        "What training costs",
+        "A miniature of SD 1.5, its VAE and its text encoder; steps per second above 1 are faster.",
+    ),
+    "adaptation": (
+        "What adapting a generator costs",
+        "Over the way of the StyleGAN-Fusion release; StyleGAN2 at 256 px and the miniature as its critic.",
+    ),
+    "generator": (
+        "What the generator costs",
+        "Time over the usual formulation by grouped convolutions; StyleGAN2 at 256 px. Below 1 is faster.",
+    ),
+    "eg3d": (
+        "What a view of a volume costs",
+        "Over a view by 128x128 rays with 48 + 48 samples, 4,096 rays at once; EG3D of 512 px, the "
+        "super-resolution included.",
+    ),
+    "resolver": (
+        "What installing changes",
+        "Packages that pip would add to ComfyUI's Python, and those whose version it would move.",
+    ),
     "toy_world": (
         "What the methods draw",
-        "Not costs: shares from 0 to 1, and kernel distances to the domain. [docs/evidence.md](../docs/evidence.md) explains them.",
+        "Not costs: shares from 0 to 1, and kernel distances to the domain. "
+        "[docs/evidence.md](../docs/evidence.md) explains them.",
     ),
 }
 HEAD = """# Benchmarks
 
-Made by `python benchmarks/page.py` from `benchmarks/results/*.json`, which the benchmarks write with `--json FILE`. Two things are compared
-in turn on the same machine, so a busy one slows both. Empty cells have not been measured.
+Made by `python benchmarks/page.py` from `benchmarks/results/*.json`, which the benchmarks write with `--json FILE`. Two
+things are compared in turn on the same machine, so a busy one slows both. Empty cells have not been measured.
 """
 
 

@@ -4,8 +4,15 @@ from pathlib import Path
 
 
 def resident(which="VmRSS"):
-    """Bytes now, or at the peak with VmHWM. Not `getrusage`, which begins with the peak of the process that started this one."""
-    return next(int(line.split()[1]) * 1024 for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(which))
+    """Bytes now, or at the peak with VmHWM.
+
+    Not `getrusage`, which begins with the peak of the process that started this one.
+    """
+    return next(
+        int(line.split()[1]) * 1024
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith(which)
+    )
 
 
 def forget_peak():

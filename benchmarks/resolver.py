@@ -1,7 +1,8 @@
-"""What installing the pack would change in a Python: `python benchmarks/resolver.py [PYTHON]`, with ComfyUI's own PYTHON.
+"""What installing the pack would change in a Python: `python benchmarks/resolver.py [PYTHON]`, with ComfyUI's own
+PYTHON.
 
-pip resolves requirements.txt without installing anything. New packages are listed; a package whose version would move is a
-failure (exit code 1), because it belongs to ComfyUI or to another pack.
+pip resolves requirements.txt without installing anything. New packages are listed; a package whose version would move
+is a failure (exit code 1), because it belongs to ComfyUI or to another pack.
 """
 
 import argparse
@@ -14,7 +15,10 @@ from pathlib import Path
 from result_file import add_json_option, save
 
 REQUIREMENTS = Path(__file__).parents[1] / "requirements.txt"
-INSTALLED = "import importlib.metadata as m, json; print(json.dumps([(d.name, d.version) for d in m.distributions() if d.name]))"
+INSTALLED = (
+    "import importlib.metadata as m, json; print(json.dumps([(d.name, d.version) for d in "
+    "m.distributions() if d.name]))"
+)
 
 
 def normal(name: str) -> str:
@@ -44,7 +48,10 @@ def main() -> int:
     before, after = installed(python), resolved(python)
     moved = {name: f"{before[name]} -> {version}" for name, version in after.items() if name in before}
     print(f"{python}: {len(before)} packages installed")
-    print("new:  ", ", ".join(f"{name} {version}" for name, version in sorted(after.items()) if name not in moved) or "none")
+    print(
+        "new:  ",
+        ", ".join(f"{name} {version}" for name, version in sorted(after.items()) if name not in moved) or "none",
+    )
     print("moved:", ", ".join(f"{name} {change}" for name, change in sorted(moved.items())) or "none")
     ratios = {"new packages": len(after) - len(moved), "moved packages": len(moved)}
     save(options.json, "resolver", ratios, started=started, command="python benchmarks/resolver.py PYTHON")

@@ -1,6 +1,7 @@
 """A benchmark's ratios as a JSON file, of which `page.py` makes README.md.
 
-Every benchmark has `--json FILE`: `results/<name>.json` for a run on the CPU, `results/<name>.gpu.json` for one on a GPU.
+Every benchmark has `--json FILE`: `results/<name>.json` for a run on the CPU, `results/<name>.gpu.json` for one on a
+GPU.
 """
 
 import json
@@ -20,7 +21,8 @@ def add_json_option(parser):
 
 
 def save(file, benchmark, ratios, *, started, gpu=False, threads=1, command=None):
-    """Write the ratios {what in words: number} of a benchmark that began at time.monotonic() `started`; nothing where file is None.
+    """Write the ratios {what in words: number} of a benchmark that began at time.monotonic() `started`; nothing where
+    file is None.
 
     command: what repeats it, where that is not the command that was given.
     """

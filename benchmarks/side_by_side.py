@@ -1,10 +1,10 @@
 """Ways of doing the same, each in a process of its own, that step in turn: a busy machine slows all of them.
 
-The process of a way calls `serve`; whoever compares them calls `median_seconds` and `peak_bytes` with the ways' command lines.
-Seconds are on a CPU the processor's own on one thread, which other programs leave nearly alone, on a GPU those of the clock.
-Memory is the peak beyond what the process took before it made a model: of the allocator on a GPU; on a CPU of the resident set, in a
-process that gives every freed block back to the system and has run `miniature.py`'s UNet and VAE once, so that the code of kernels,
-which is compiled in use, counts for no way.
+The process of a way calls `serve`; whoever compares them calls `median_seconds` and `peak_bytes` with the ways' command
+lines. Seconds are on a CPU the processor's own on one thread, which other programs leave nearly alone, on a GPU those
+of the clock. Memory is the peak beyond what the process took before it made a model: of the allocator on a GPU; on a
+CPU of the resident set, in a process that gives every freed block back to the system and has run `miniature.py`'s UNet
+and VAE once, so that the code of kernels, which is compiled in use, counts for no way.
 """
 
 import gc
@@ -22,7 +22,9 @@ from resident import forget_peak, resident
 
 
 def serve(make_steps, gpu):
-    """One step of `make_steps(device)` for every line of input; answers with its seconds and the peak of memory so far."""
+    """One step of `make_steps(device)` for every line of input; answers with its seconds and the peak of memory
+    so far.
+    """
     _import_all()
     logging.disable(logging.WARNING)
     torch.set_num_threads(1)
@@ -53,7 +55,10 @@ def median_seconds(commands, rounds):
 
 
 def peak_bytes(command):
-    """At the peak of three steps. On a CPU glibc is told to map every larger block by itself, and to unmap it when freed."""
+    """At the peak of three steps.
+
+    On a CPU glibc is told to map every larger block by itself, and to unmap it when freed.
+    """
     process = _started(command, {"MALLOC_MMAP_THRESHOLD_": "65536"})
     peak = [_ask(process)[1] for _ in range(3)][-1]
     _end(process)
@@ -68,7 +73,7 @@ def _import_all():
     from diffusers import AutoencoderKL, UNet2DConditionModel  # noqa: F401
     from transformers import CLIPTextModel  # noqa: F401
 
-    import domain_guidance.generators  # noqa: F401
+    import domain_guidance.generators
     import domain_guidance.training  # noqa: F401
 
 
@@ -84,7 +89,9 @@ def _compile_kernels():
 
 def _started(command, environment=None):
     words = [sys.executable, *map(str, command)]
-    return subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})})
+    return subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, **(environment or {})}
+    )
 
 
 def _ask(process):

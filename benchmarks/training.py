@@ -2,8 +2,8 @@
 
     python benchmarks/training.py [--gpu] [--resolution 192] [--batch 8] [--rounds 8] [--images 2000] [...]
 
-The models are `miniature.py`'s: UNet, VAE and text encoder of Stable Diffusion 1.5's shape and proportions. All ways train the same
-UNet with AdamW and an average of the weights, in fp32:
+The models are `miniature.py`'s: UNet, VAE and text encoder of Stable Diffusion 1.5's shape and proportions. All ways
+train the same UNet with AdamW and an average of the weights, in fp32:
 
     everything in the loop   the pattern of the diffusers example: every step reads images and runs VAE and text encoder
     cached, plain loop       latents and the empty prompt are kept in memory, cross-attention on, a loop of ten lines
@@ -29,14 +29,20 @@ from pathlib import Path
 PACK = Path(__file__).resolve().parents[1]
 sys.path.append(str(PACK))
 
-import torch  # noqa: E402
-from miniature import RESOLUTION, empty_tokens, make_text_encoder, make_unet, make_vae, print_sizes  # noqa: E402
-from PIL import Image  # noqa: E402
-from result_file import add_json_option, save  # noqa: E402
-from side_by_side import median_seconds, peak_bytes, serve  # noqa: E402
+import torch
+from miniature import RESOLUTION, empty_tokens, make_text_encoder, make_unet, make_vae, print_sizes
+from PIL import Image
+from result_file import add_json_option, save
+from side_by_side import median_seconds, peak_bytes, serve
 
 WAYS = (
-    "everything in the loop", "cached, plain loop", "empty prompt", "text-free", "text-free, all kept", "text-free, checkpointed", "adapter",
+    "everything in the loop",
+    "cached, plain loop",
+    "empty prompt",
+    "text-free",
+    "text-free, all kept",
+    "text-free, checkpointed",
+    "adapter",
 )
 PAIRS = (("text-free", "cached, plain loop"), ("text-free", "empty prompt"))  # compared once more, with each other
 TRAINED_ON = 64  # images of the timed runs
@@ -64,7 +70,9 @@ def _options():
     parser.add_argument("--batch", type=int, default=8, help="images a step")
     parser.add_argument("--rounds", type=int, default=8, help="steps of each way, after two that only warm up")
     parser.add_argument("--images", type=int, default=2000, help="images of the start-up")
-    parser.add_argument("--start-up-resolution", type=int, default=128, help="pixels of a side that they are encoded at")
+    parser.add_argument(
+        "--start-up-resolution", type=int, default=128, help="pixels of a side that they are encoded at"
+    )
     add_json_option(parser)
     parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
@@ -93,10 +101,15 @@ def in_the_loop(options, device):
     from torchvision import transforms
 
     unet, vae, text_encoder = make_unet().to(device), make_vae().to(device), make_text_encoder().to(device)
-    prepare = transforms.Compose([
-        transforms.Resize(options.resolution), transforms.CenterCrop(options.resolution), transforms.RandomHorizontalFlip(),
-        transforms.ToTensor(), transforms.Normalize([0.5], [0.5]),
-    ])
+    prepare = transforms.Compose(
+        [
+            transforms.Resize(options.resolution),
+            transforms.CenterCrop(options.resolution),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize([0.5], [0.5]),
+        ]
+    )
     files, learner = sorted((options.folder / "images").iterdir())[:TRAINED_ON], _Learner(unet)
     while True:
         chosen = [files[i] for i in torch.randint(len(files), (options.batch,)).tolist()]
@@ -123,13 +136,15 @@ def cached_plain(options, device):
 
 def library(form, memory="recomputation"):
     def steps(options, device):
-        """`train_domain` as the command line calls it, without looking up on the way. memory: what is done to save it."""
-        from domain_guidance.diffusion.noise_schedule import scaled_linear
-        from domain_guidance.runs import RunFiles, Step
-        from domain_guidance.training import RunSettings, train_domain
+        """`train_domain` as the command line calls it, without looking up on the way. memory: what is done to
+        save it.
+        """
         from domain_guidance.diffusers_host.trainable import DiffusersTrainable, add_adapter, base_fingerprint
+        from domain_guidance.diffusion.noise_schedule import scaled_linear
         from domain_guidance.domains.prompt import Prompt
         from domain_guidance.memory.recomputation import recomputation
+        from domain_guidance.runs import RunFiles, Step
+        from domain_guidance.training import RunSettings, train_domain
         from domain_guidance.training.text_removal import take_text_out
 
         latents = _cache(options.folder, options.resolution, None).open()
@@ -144,7 +159,12 @@ def library(form, memory="recomputation"):
             unet.enable_gradient_checkpointing()
         saving = recomputation(unet) if memory == "recomputation" else nullcontext()
         settings = RunSettings(
-            steps=10**6, batch_size=options.batch, learning_rate=LEARNING_RATE, evaluate_every=0, checkpoint_every=0, sample_every=0
+            steps=10**6,
+            batch_size=options.batch,
+            learning_rate=LEARNING_RATE,
+            evaluate_every=0,
+            checkpoint_every=0,
+            sample_every=0,
         )
         with saving:
             for event in train_domain(trainable, latents, settings, RunFiles(options.folder, f"{form} {os.getpid()}")):
@@ -181,10 +201,20 @@ class _Learner:
                 average.lerp_(parameter, (1 + self.count) ** (-2 / 3))
 
 
-STEPS = dict(zip(WAYS, (
-    in_the_loop, cached_plain, library("empty-prompt"), library("text-free"), library("text-free", "nothing"), library("text-free", "blocks"),
-    library("adapter"),
-)))
+STEPS = dict(
+    zip(
+        WAYS,
+        (
+            in_the_loop,
+            cached_plain,
+            library("empty-prompt"),
+            library("text-free"),
+            library("text-free", "nothing"),
+            library("text-free", "blocks"),
+            library("adapter"),
+        ),
+    )
+)
 
 
 # --- measuring -------------------------------------------------------------------------------------------------------
@@ -192,9 +222,16 @@ STEPS = dict(zip(WAYS, (
 
 def _print_ways(folder, options):
     _prepare(folder, options)
-    words = [f"--{name}={getattr(options, name)}" for name in ("resolution", "batch")] + ["--gpu"] * options.gpu + [f"--folder={folder}"]
+    words = (
+        [f"--{name}={getattr(options, name)}" for name in ("resolution", "batch")]
+        + ["--gpu"] * options.gpu
+        + [f"--folder={folder}"]
+    )
     commands = {way: [__file__, *words, f"--way={way}"] for way in WAYS if way != "adapter" or find_spec("peft")}
-    times, peaks = median_seconds(commands, options.rounds), {way: peak_bytes(command) for way, command in commands.items()}
+    times, peaks = (
+        median_seconds(commands, options.rounds),
+        {way: peak_bytes(command) for way, command in commands.items()},
+    )
     _print_table(times, peaks)
     return _ratios(times, peaks)
 
@@ -203,9 +240,15 @@ def _print_table(times, peaks):
     first = WAYS[0]
     print(f"\n{'way':>24} {'steps/s':>8} {'speed':>6} {'peak MB':>8} {'memory':>7}")
     for way in times:
-        print(f"{way:>24} {1 / times[way]:>8.3f} {times[first] / times[way]:>5.2f}x {peaks[way] / 1e6:>8.0f} {peaks[way] / peaks[first]:>6.2f}x")
+        print(
+            f"{way:>24} {1 / times[way]:>8.3f} {times[first] / times[way]:>5.2f}x {peaks[way] / 1e6:>8.0f} "
+            f"{peaks[way] / peaks[first]:>6.2f}x"
+        )
     for way, beside in PAIRS:
-        print(f"{way} beside {beside}: {times[beside] / times[way]:.2f}x the speed, {peaks[way] / peaks[beside]:.2f}x the memory")
+        print(
+            f"{way} beside {beside}: {times[beside] / times[way]:.2f}x the speed, "
+            f"{peaks[way] / peaks[beside]:.2f}x the memory"
+        )
 
 
 def _ratios(times, peaks):
@@ -223,7 +266,10 @@ def _prepare(folder, options):
     list(_cache(folder, options.resolution, make_vae()).fill())
     latents = _cache(folder, options.resolution, None).open()
     posteriors = [latents.read(place) for place in range(len(latents))]
-    torch.save(tuple(torch.stack([getattr(p, part).float() for p in posteriors]) for part in ("mean", "logvar")), folder / "posteriors.pt")
+    torch.save(
+        tuple(torch.stack([getattr(p, part).float() for p in posteriors]) for part in ("mean", "logvar")),
+        folder / "posteriors.pt",
+    )
     with torch.no_grad():
         torch.save(make_text_encoder()(empty_tokens(1)).last_hidden_state, folder / "prompt.pt")
 
@@ -235,14 +281,19 @@ def _cache(folder, resolution, vae, images="images", store="latents"):
         posterior = vae.encode(pixels).latent_dist
         return posterior.mean, posterior.logvar
 
-    return LatentCache(folder / store, FolderImages(folder / images), encode, vae="benchmark", bucket_of=shorter_side(resolution))
+    return LatentCache(
+        folder / store, FolderImages(folder / images), encode, vae="benchmark", bucket_of=shorter_side(resolution)
+    )
 
 
 def _print_start_up(folder, options):
     for path in (folder / "images").iterdir():
         path.rename(folder / "rest" / path.name)
     count, vae = len(list((folder / "rest").iterdir())), make_vae()
-    print(f"\nstart-up with {count} images encoded at {options.start_up_resolution} pixels, latents of each and of its mirror:")
+    print(
+        f"\nstart-up with {count} images encoded at {options.start_up_resolution} pixels, latents of each and "
+        "of its mirror:"
+    )
     for run in ("first", "second"):
         started = time.perf_counter()
         cache = _cache(folder, options.start_up_resolution, vae, "rest", "all latents")

@@ -14,22 +14,22 @@ from PIL import Image, ImageDraw
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))
 
-from domain_guidance.adaptation import AdaptationSettings, AdaptedPair, adapt_generator  # noqa: E402
-from domain_guidance.diffusion.denoiser import GuidedDenoiser  # noqa: E402
-from domain_guidance.distillation import Distillation, NoiseRange  # noqa: E402
-from domain_guidance.generators import latents  # noqa: E402
-from domain_guidance.generators.eg3d import Rendering, cameras, normals  # noqa: E402
-from domain_guidance.generators.eg3d.rays import rays  # noqa: E402
-from domain_guidance.generators.eg3d.renderer import render  # noqa: E402
-from domain_guidance.generators.invert import Inversion, invert  # noqa: E402
-from domain_guidance.guidance import Term, compose, schedule  # noqa: E402
-from domain_guidance.pictures.labelled_grid import to_picture  # noqa: E402
-from domain_guidance.diffusion.sampling import karras_sigmas, sample_dpmpp_2m  # noqa: E402
-from domain_guidance.toy_world import checkpoints, comparison  # noqa: E402
-from domain_guidance.toy_world.critics import domain_critic, prompt_critic  # noqa: E402
-from domain_guidance.toy_world.plates import read_sheet  # noqa: E402
-from domain_guidance.toy_world.prompts import Prompts, encode  # noqa: E402
-from domain_guidance.runs import RunFiles  # noqa: E402
+from domain_guidance.adaptation import AdaptationSettings, AdaptedPair, adapt_generator
+from domain_guidance.diffusion.denoiser import GuidedDenoiser
+from domain_guidance.diffusion.sampling import karras_sigmas, sample_dpmpp_2m
+from domain_guidance.distillation import Distillation, NoiseRange
+from domain_guidance.generators import latents
+from domain_guidance.generators.eg3d import Rendering, cameras, normals
+from domain_guidance.generators.eg3d.rays import rays
+from domain_guidance.generators.eg3d.renderer import render
+from domain_guidance.generators.invert import Inversion, invert
+from domain_guidance.guidance import Term, compose, schedule
+from domain_guidance.pictures.labelled_grid import to_picture
+from domain_guidance.runs import RunFiles
+from domain_guidance.toy_world import checkpoints, comparison
+from domain_guidance.toy_world.critics import domain_critic, prompt_critic
+from domain_guidance.toy_world.plates import read_sheet
+from domain_guidance.toy_world.prompts import Prompts, encode
 
 SIZE, CELL, GAP = 384, 120, 6
 CFG, WEIGHT, SEED = 4.0, 1.5, 31
@@ -42,7 +42,9 @@ def prompts(digits, strokes, grounds=(-1, -1, -1)):
 
 @torch.no_grad()
 def draw(models, asked, weight, start=None, strength=1.0):
-    """Pictures [N, 3, 16, 16]; `start`, from which the last `strength` of the noise levels are run, is an image-to-image source."""
+    """Pictures [N, 3, 16, 16]; `start`, from which the last `strength` of the noise levels are run, is an
+    image-to-image source.
+    """
     table = karras_sigmas(20, models.schedule.sigmas[0].item(), models.schedule.sigmas[-1].item())
     sigmas = table[round((1 - strength) * 20) :]
     noise = torch.randn(len(asked), 3, 16, 16, generator=torch.Generator().manual_seed(SEED)) * sigmas[0]
@@ -53,7 +55,9 @@ def draw(models, asked, weight, start=None, strength=1.0):
 
 @torch.no_grad()
 def draw_two_domains(models, asked, second, plates=lambda share: 1.0, other=lambda share: 1.0, sides=None):
-    """The plates beside a domain made of the prompt `second`: each with its own factor over the sampling, or its own side."""
+    """The plates beside a domain made of the prompt `second`: each with its own factor over the sampling, or its own
+    side.
+    """
     sigmas = karras_sigmas(20, models.schedule.sigmas[0].item(), models.schedule.sigmas[-1].item())
     noise = torch.randn(len(asked), 3, 16, 16, generator=torch.Generator().manual_seed(SEED)) * sigmas[0]
     told, words = encode(asked, models.table), encode(second, models.table)
@@ -62,11 +66,14 @@ def draw_two_domains(models, asked, second, plates=lambda share: 1.0, other=lamb
     def denoise(x, sigma):
         share = float((sigmas > sigma.max()).sum()) / 20
         empty = models.base(x, sigma, models.empty)
-        return compose(empty, [
-            Term(models.base(x, sigma, told), empty, CFG),
-            Term(models.domain(x, sigma, models.empty), empty, WEIGHT * plates(share), left),
-            Term(models.base(x, sigma, words), empty, 2 * WEIGHT * other(share), right),
-        ])  # fmt: skip
+        return compose(
+            empty,
+            [
+                Term(models.base(x, sigma, told), empty, CFG),
+                Term(models.domain(x, sigma, models.empty), empty, WEIGHT * plates(share), left),
+                Term(models.base(x, sigma, words), empty, 2 * WEIGHT * other(share), right),
+            ],
+        )
 
     return sample_dpmpp_2m(denoise, noise, sigmas)
 
@@ -98,7 +105,12 @@ def adapted_by(critic, steps, **look):
     look = Distillation(resolution=16, **look)
     pair = AdaptedPair(checkpoints.load_generator(), "cpu")
     with tempfile.TemporaryDirectory() as folder:
-        for _ in adapt_generator(pair, critic, AdaptationSettings(steps, learning_rate=1e-3, batch_size=8, distillation=look), RunFiles(folder, "thumbnail")):
+        for _ in adapt_generator(
+            pair,
+            critic,
+            AdaptationSettings(steps, learning_rate=1e-3, batch_size=8, distillation=look),
+            RunFiles(folder, "thumbnail"),
+        ):
             pass
     return pair
 
@@ -119,7 +131,9 @@ def bust(points):
     """A head of three balls as a field of densities and colours, because the toy world has no third dimension."""
     points = 2.0 * points + points.new_tensor([0, -0.1, -0.2])  # the cameras see little more than a face
     balls = [((0, 0.05, 0), 0.46), ((0, -0.02, 0.46), 0.09), ((0, -0.78, -0.05), 0.46)]
-    inside = torch.stack([radius - (points - points.new_tensor(centre)).norm(dim=-1) for centre, radius in balls]).amax(0)
+    inside = torch.stack([radius - (points - points.new_tensor(centre)).norm(dim=-1) for centre, radius in balls]).amax(
+        0
+    )
     x, y, z = points.unbind(-1)
     eyes = ((x.abs() - 0.16) ** 2 + (y - 0.12) ** 2 < 0.05**2) & (z > 0)
     cloth = y < -0.36
@@ -172,8 +186,9 @@ def main():
     sky = prompts([-1], [-1], [2])
     left = torch.zeros(1, 1, 16, 16)
     left[..., :8] = 1.0
-    to_plates, to_sky = adapted_by(domain_critic(models, 4.0), 150, reconstruction=1.0), adapted_by(
-        prompt_critic(models, 7.5, ground="sky"), 60, noise=NoiseRange(0.01, 0.3), directional=1.0
+    to_plates, to_sky = (
+        adapted_by(domain_critic(models, 4.0), 150, reconstruction=1.0),
+        adapted_by(prompt_critic(models, 7.5, ground="sky"), 60, noise=NoiseRange(0.01, 0.3), directional=1.0),
     )
     drawn_by_gan = by_seed(to_plates.source, SEEDS)
     sheets = {
@@ -187,10 +202,16 @@ def main():
         "8-save-a-domain": [base, draw(fine_tune_as_domain, three, WEIGHT)],
         "9-two-domains-with-masks": [base, draw_two_domains(models, three, sky, sides=(left, 1 - left))],
         "10-away-from-a-domain": [plates, draw(models, three, -1.0)],
-        "11-a-domain-per-time": [plates, draw_two_domains(models, three, sky, schedule.linear(1, 0), schedule.linear(0, 1))],
+        "11-a-domain-per-time": [
+            plates,
+            draw_two_domains(models, three, sky, schedule.linear(1, 0), schedule.linear(0, 1)),
+        ],
         "14-adapt-a-generator-to-a-domain": [drawn_by_gan, by_seed(to_plates.module, SEEDS)],
         "15-adapt-a-generator-to-a-prompt": [drawn_by_gan, by_seed(to_sky.module, SEEDS)],
-        "16-generator-pictures-train-a-domain": [by_seed(to_plates.module, SEEDS), by_seed(to_plates.module, (8, 10, 11))],
+        "16-generator-pictures-train-a-domain": [
+            by_seed(to_plates.module, SEEDS),
+            by_seed(to_plates.module, (8, 10, 11)),
+        ],
         "17-my-face-in-this-style": [base, projected(to_plates, base)],
         "18-how-good-is-a-domain": [pictures, plates],
         "19-a-head-from-all-sides": from_all_sides(),
@@ -198,7 +219,9 @@ def main():
     }
     for name, rows in sheets.items():
         picture = sheet(rows)
-        ImageDraw.Draw(picture).line([(0, GAP // 2 + CELL + GAP), (SIZE, GAP // 2 + CELL + GAP)], fill=(200, 200, 205), width=1)
+        ImageDraw.Draw(picture).line(
+            [(0, GAP // 2 + CELL + GAP), (SIZE, GAP // 2 + CELL + GAP)], fill=(200, 200, 205), width=1
+        )
         picture.save(ROOT / "workflows" / f"{name}.jpg", quality=92)
 
 

@@ -57,7 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
         if problem.errno is None:  # not the system's word: a library's, for a mistake in a call
             raise
         name = "A file" if problem.filename is None else f"'{problem.filename}'"
-        logging.error("Stopped: %s cannot be read or written (%s): free the place, or name another one.", name, problem.strerror)
+        logging.error(
+            "Stopped: %s cannot be read or written (%s): free the place, or name another one.", name, problem.strerror
+        )
         return 1
     except KeyboardInterrupt:
         logging.warning("Stopped by the user; the same command goes on from what is saved.")
@@ -66,14 +68,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _is_out_of_memory(problem: RuntimeError) -> bool:
-    """PyTorch has a type of its own for it; where the driver says so, it is an AcceleratorError, as any other error of a device."""
+    """PyTorch has a type of its own for it; where the driver says so, it is an AcceleratorError, as any other error of
+    a device.
+    """
     return "out of memory" in str(problem).lower()
 
 
 def _command(arguments: list[str]):
     """The command that the first word names, and the parser of the rest."""
     top = argparse.ArgumentParser(prog="python -m domain_guidance", description="Domain guidance without ComfyUI.")
-    top.add_argument("command", choices=COMMANDS, help="train a domain, draw from it, read its card; convert a StyleGAN2, draw from it, adapt it; measure pictures")
+    top.add_argument(
+        "command",
+        choices=COMMANDS,
+        help="train a domain, draw from it, read its card; convert a StyleGAN2, draw from it, adapt it; measure "
+        "pictures",
+    )
     name = top.parse_args(arguments[:1]).command
     command, add_options = COMMANDS[name]
     parser = argparse.ArgumentParser(prog=f"python -m domain_guidance {name}")

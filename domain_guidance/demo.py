@@ -14,10 +14,10 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from .pictures.labelled_grid import Row, labelled_grid
-from .toy_world import comparison
 from .evidence.results import read_results
 from .evidence.tables import about, methods
+from .pictures.labelled_grid import Row, labelled_grid
+from .toy_world import comparison
 from .toy_world.prompts import Prompts
 from .toy_world.scenes import STROKES
 
@@ -77,7 +77,12 @@ def picture(entries: list[Entry], asked: Prompts) -> Image:
     colours = [list(STROKES)[index] for index in asked.stroke[shown].tolist()]
     columns = [f"{colour} {digit}" for colour, digit in zip(colours, asked.digit[shown].tolist())]
     rows = [Row(TITLES[entry.name], _lines(entry), entry.images[shown]) for entry in entries]
-    return labelled_grid(rows, columns, footer=f"Same prompts and noise in each column. Distance: kernel distance to {REFERENCE} held-out pictures of the domain; the first row is its floor.")
+    return labelled_grid(
+        rows,
+        columns,
+        footer=f"Same prompts and noise in each column. Distance: kernel distance to {REFERENCE} held-out pictures "
+        "of the domain; the first row is its floor.",
+    )
 
 
 def as_json(entries: list[Entry]) -> list[dict]:
@@ -119,7 +124,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m domain_guidance.demo", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("demo.png"), help="the picture to write")
     parser.add_argument("--json", type=Path, help="write the numbers here as well")
-    parser.add_argument("--repeats", type=int, default=REPEATS, help="pictures per prompt and method; there are 50 prompts")
+    parser.add_argument(
+        "--repeats", type=int, default=REPEATS, help="pictures per prompt and method; there are 50 prompts"
+    )
     return parser
 
 

@@ -26,4 +26,6 @@ def find_chromium(environ: Mapping[str, str] = os.environ) -> Path | None:
 def _named(program: Path) -> Path:
     if program.is_file():
         return program.absolute()
-    raise LauncherError(f"CHROMIUM is {program}, which is not a program: set it to the path of Chromium or Chrome, or unset it")
+    raise LauncherError(
+        f"CHROMIUM is {program}, which is not a program: set it to the path of Chromium or Chrome, or unset it"
+    )

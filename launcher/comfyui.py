@@ -16,7 +16,8 @@ MARKERS = ("main.py", "nodes.py", "comfy", "comfy_extras")
 def find_comfyui(pack: Path, environ: Mapping[str, str] = os.environ, home: Path | None = None) -> Path | None:
     """The ComfyUI to use: COMFYUI_PATH, else the one that encloses the pack, else comfy-cli's default workspace.
 
-    Raises `LauncherError` if COMFYUI_PATH is set to something else: a wrong setting must not silently mean another installation.
+    Raises `LauncherError` if COMFYUI_PATH is set to something else: a wrong setting must not silently mean another
+    installation.
     """
     if named := environ.get("COMFYUI_PATH"):
         return _named(Path(named).expanduser())
@@ -60,8 +61,10 @@ def comfy_cli_workspaces(home: Path, platform: str = sys.platform) -> Iterator[P
 def _named(folder: Path) -> Path:
     if is_comfyui(folder):
         return folder.absolute()
-    raise LauncherError(f"COMFYUI_PATH is {folder}, which is not a ComfyUI folder: "
-                        "set it to the folder that holds ComfyUI's main.py, or unset it")
+    raise LauncherError(
+        f"COMFYUI_PATH is {folder}, which is not a ComfyUI folder: "
+        "set it to the folder that holds ComfyUI's main.py, or unset it"
+    )
 
 
 def _enclosing(pack: Path) -> Iterator[Path]:

@@ -1,8 +1,9 @@
 """Which Python runs the pack: one that already has torch, untouched; what it lacks goes into an environment of ours.
 
-Nothing is ever installed into a Python that was found. Where one has torch and lacks something smaller, our environment is
-laid over it: a `.pth` file shows it the packages of that Python, and pip adds what is missing beside them. Constraints hold
-every package of that Python at its version.
+Nothing is ever installed into a Python that was found. Where one has torch and lacks something smaller, our environment
+is
+laid over it: a `.pth` file shows it the packages of that Python, and pip adds what is missing beside them. Constraints
+hold every package of that Python at its version.
 """
 
 from __future__ import annotations
@@ -19,10 +20,16 @@ from . import LauncherError
 from .comfyui import environment_python
 
 # import name -> what pip is asked for. The lower bounds are pyproject.toml's; a test compares the two.
-LIBRARY = {"torch": "torch", "diffusers": "diffusers>=0.32.0", "safetensors": "safetensors>=0.4.2", "einops": "einops>=0.7.0"}
+LIBRARY = {
+    "torch": "torch",
+    "diffusers": "diffusers>=0.32.0",
+    "safetensors": "safetensors>=0.4.2",
+    "einops": "einops>=0.7.0",
+}
 DEMO = LIBRARY | {"sklearn": "scikit-learn>=1.3", "PIL": "Pillow>=10.1"}
 TEST = DEMO | {"pytest": "pytest>=8.0", "accelerate": "accelerate>=0.31", "peft": "peft>=0.17"}
-# Drives a Chromium that is there already; it downloads none. In no extra of pyproject.toml: only `run.py test` asks for it.
+# Drives a Chromium that is there already; it downloads none. In no extra of pyproject.toml: only `run.py test` asks for
+# it.
 BROWSER = {"playwright": "playwright>=1.45"}
 # Without these ComfyUI's main.py does not start.
 COMFYUI = ("torch", "torchsde", "torchvision", "transformers", "aiohttp", "av")
@@ -54,6 +61,7 @@ print(json.dumps({
 @dataclass(frozen=True)
 class Python:
     """One interpreter and what it can import of what was asked for."""
+
     path: Path
     version: tuple[int, int]
     missing: tuple[str, ...] = ()
@@ -119,9 +127,15 @@ def _nothing(wanted: dict[str, str]) -> Python:
 def _announce(absent: list[str], folder: Path, base: Python | None) -> None:
     print(f"Installing into {folder} (delete it to start anew): {', '.join(sorted(absent))}")
     if base:
-        print(f"  laid over {base.path}, whose torch is used and which stays as it is; at most about 90 MB to download", flush=True)
+        print(
+            f"  laid over {base.path}, whose torch is used and which stays as it is; at most about 90 MB to download",
+            flush=True,
+        )
         return
-    print("  torch is about 200 MB to download on Windows and macOS; on Linux the usual build brings NVIDIA's libraries, more than 2 GB")
+    print(
+        "  torch is about 200 MB to download on Windows and macOS; on Linux the usual build brings NVIDIA's "
+        "libraries, more than 2 GB"
+    )
     print("  (--torch names another build, for example a wheel file); the rest is about 100 MB", flush=True)
 
 
@@ -129,12 +143,16 @@ def _make(folder: Path, base: Python | None) -> None:
     maker = base.path if base and base.can_make_environments else Path(sys.executable)
     own = probe(maker, ())
     if not own or not own.can_make_environments:
-        raise LauncherError(f"{maker} cannot make an environment (it has no venv or ensurepip module): "
-                            "run this with a Python that has them (on Debian and Ubuntu: install python3-venv)")
+        raise LauncherError(
+            f"{maker} cannot make an environment (it has no venv or ensurepip module): "
+            "run this with a Python that has them (on Debian and Ubuntu: install python3-venv)"
+        )
     if base and own.version != base.version:
         wanted = ".".join(map(str, base.version))
-        raise LauncherError(f"{base.path} has torch but cannot make an environment, and {maker} is another version: "
-                            f"run this with a Python {wanted} from python.org")
+        raise LauncherError(
+            f"{base.path} has torch but cannot make an environment, and {maker} is another version: "
+            f"run this with a Python {wanted} from python.org"
+        )
     subprocess.run([str(maker), "-m", "venv", "--clear", str(folder)], check=True)
     if base:
         _show_packages(environment_python(folder), base)
@@ -161,4 +179,6 @@ def _checked(python: Path, needed: dict[str, str]) -> Python:
     if made and made.has(needed):
         return made
     lacking = ", ".join(made.missing) if made else "everything"
-    raise LauncherError(f"{python} was made but cannot import {lacking}: delete {python.parent.parent} and run this again")
+    raise LauncherError(
+        f"{python} was made but cannot import {lacking}: delete {python.parent.parent} and run this again"
+    )

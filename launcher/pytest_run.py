@@ -13,6 +13,7 @@ from pathlib import Path
 @dataclass(frozen=True)
 class Part:
     """What a part of the test run came to. `exit_code` is pytest's; None if pytest was not started."""
+
     name: str
     exit_code: int | None = None
     passed: int = 0
@@ -33,7 +34,9 @@ class Part:
 
 def run_part(name: str, python: Path, tests: Path, *, cwd: Path, settings: Path) -> Part:
     """Run the tests of a folder with the working directory `cwd` and the pytest settings file `settings`."""
-    environ = os.environ | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}  # small tensors: threads only cost
+    environ = os.environ | {
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")
+    }  # small tensors: threads only cost
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
         command = [str(python), "-m", "pytest", str(tests), "-c", str(settings), f"--junitxml={report}"]
@@ -46,6 +49,7 @@ def counts(report: Path) -> dict[str, int]:
     if not report.exists():
         return {}
     suites = list(xml.parse(report).iter("testsuite"))
-    total, failures, errors, skipped = (sum(int(suite.get(key, 0)) for suite in suites)
-                                        for key in ("tests", "failures", "errors", "skipped"))
+    total, failures, errors, skipped = (
+        sum(int(suite.get(key, 0)) for suite in suites) for key in ("tests", "failures", "errors", "skipped")
+    )
     return {"passed": total - failures - errors - skipped, "failed": failures + errors, "skipped": skipped}

@@ -1,4 +1,6 @@
-"""One graph through ComfyUI's real server: start it on this machine only, post the graph, fetch its pictures, stop it."""
+"""One graph through ComfyUI's real server: start it on this machine only, post the graph, fetch its pictures,
+stop it.
+"""
 
 from __future__ import annotations
 
@@ -25,11 +27,14 @@ NOT_PART_OF_THE_PACK = shutil.ignore_patterns(".git", ".environments", "__pycach
 @dataclass(frozen=True)
 class Picture:
     """One image file that a graph made. `node` is the id of the node in the graph."""
+
     node: str
     data: bytes
 
 
-def run_graph(graph: dict, python: Path, comfyui: Path, pack: Path, *, cpu: bool, timeout: float = 300) -> list[Picture]:
+def run_graph(
+    graph: dict, python: Path, comfyui: Path, pack: Path, *, cpu: bool, timeout: float = 300
+) -> list[Picture]:
     """Run an API-format graph in a fresh server that loads no other pack and writes nothing into the installation.
 
     Raises `LauncherError` with the server's own words if it does not start, refuses the graph or fails in it.
@@ -41,7 +46,9 @@ def run_graph(graph: dict, python: Path, comfyui: Path, pack: Path, *, cpu: bool
             deadline = time.monotonic() + timeout
             _wait(lambda: _answer(address, "/system_stats"), alive, deadline, "start")
             prompt = _post(address, graph)
-            record = _wait(lambda: (_answer(address, f"/history/{prompt}") or {}).get(prompt), alive, deadline, "finish the graph")
+            record = _wait(
+                lambda: (_answer(address, f"/history/{prompt}") or {}).get(prompt), alive, deadline, "finish the graph"
+            )
             return _pictures(address, record)
 
 
@@ -56,9 +63,24 @@ def _install_pack(pack: Path, place: Path) -> None:
 @contextmanager
 def _server(python: Path, comfyui: Path, base: Path, cpu: bool) -> Iterator[tuple[str, Callable[[], None]]]:
     port, log = _free_port(), base / "server.log"
-    command = [str(python), "main.py", "--listen", "127.0.0.1", "--port", str(port), "--base-directory", str(base),
-               "--disable-auto-launch", "--disable-api-nodes", "--database-url", "sqlite:///:memory:",
-               "--disable-all-custom-nodes", "--whitelist-custom-nodes", PACK_FOLDER, *(["--cpu"] if cpu else [])]
+    command = [
+        str(python),
+        "main.py",
+        "--listen",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        "--base-directory",
+        str(base),
+        "--disable-auto-launch",
+        "--disable-api-nodes",
+        "--database-url",
+        "sqlite:///:memory:",
+        "--disable-all-custom-nodes",
+        "--whitelist-custom-nodes",
+        PACK_FOLDER,
+        *(["--cpu"] if cpu else []),
+    ]
     with log.open("wb") as output:
         process = subprocess.Popen(command, cwd=comfyui, stdout=output, stderr=subprocess.STDOUT)
         try:
@@ -118,9 +140,17 @@ def _post(address: str, graph: dict) -> str:
 
 def _pictures(address: str, record: dict) -> list[Picture]:
     if record["status"]["status_str"] != "success":
-        errors = [facts.get("exception_message", "").strip() for event, facts in record["status"]["messages"] if event == "execution_error"]
+        errors = [
+            facts.get("exception_message", "").strip()
+            for event, facts in record["status"]["messages"]
+            if event == "execution_error"
+        ]
         raise LauncherError(f"the graph failed in ComfyUI: {' '.join(errors) or 'no message'}")
-    return [Picture(node, _download(address, file)) for node, result in record["outputs"].items() for file in result.get("images", ())]
+    return [
+        Picture(node, _download(address, file))
+        for node, result in record["outputs"].items()
+        for file in result.get("images", ())
+    ]
 
 
 def _download(address: str, file: dict) -> bytes:

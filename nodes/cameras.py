@@ -14,7 +14,9 @@ class DomainGuidanceCamera(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         def degrees(name: str, default: float, most: float, tooltip: str) -> io.Float.Input:
-            return io.Float.Input(name, default=default, min=-most, max=most, step=1.0, round=0.01, tooltip=f"{tooltip} Degrees.")
+            return io.Float.Input(
+                name, default=default, min=-most, max=most, step=1.0, round=0.01, tooltip=f"{tooltip} Degrees."
+            )
 
         return io.Schema(
             node_id="DomainGuidanceCamera",
@@ -24,19 +26,36 @@ class DomainGuidanceCamera(io.ComfyNode):
             search_aliases=["orbit", "turntable", "multi view", "camera pose", "eg3d camera"],
             inputs=[
                 io.Combo.Input(
-                    "arrangement", options=list(get_args(Arrangement)), default="orbit",
-                    tooltip="one: a single camera. orbit: frames once around an ellipse, to be played in a circle. grid: rows and columns of cameras.",
+                    "arrangement",
+                    options=list(get_args(Arrangement)),
+                    default="orbit",
+                    tooltip="one: a single camera. orbit: frames once around an ellipse, to be played in a "
+                    "circle. grid: rows and columns of cameras.",
                 ),
                 degrees("yaw", 0.0, 180.0, "Of the middle camera: positive moves it to the right."),
                 degrees("pitch", -3.0, 85.0, "Of the middle camera: positive moves it down, so that it looks up."),
-                degrees("yaw_range", 20.0, 180.0, "orbit and grid: how far cameras go to either side. Faces were trained with about 20."),
-                degrees("pitch_range", 14.0, 85.0, "orbit and grid: how far cameras go up and down. Faces were trained with about 14."),
+                degrees(
+                    "yaw_range",
+                    20.0,
+                    180.0,
+                    "orbit and grid: how far cameras go to either side. Faces were trained with about 20.",
+                ),
+                degrees(
+                    "pitch_range",
+                    14.0,
+                    85.0,
+                    "orbit and grid: how far cameras go up and down. Faces were trained with about 14.",
+                ),
                 io.Int.Input("count", default=24, min=1, max=4096, tooltip="orbit: frames once around."),
                 io.Int.Input("columns", default=5, min=1, max=64, tooltip="grid: cameras from left to right."),
                 io.Int.Input("rows", default=3, min=1, max=64, tooltip="grid: rows of cameras, from above down."),
             ],
-            outputs=[GeneratorCamerasIO.Output(display_name="cameras", tooltip="For View Generator, and for Project Image Into Generator.")],
-        )  # fmt: skip
+            outputs=[
+                GeneratorCamerasIO.Output(
+                    display_name="cameras", tooltip="For View Generator, and for Project Image Into Generator."
+                )
+            ],
+        )
 
     @classmethod
     def execute(cls, arrangement, yaw, pitch, yaw_range, pitch_range, count, columns, rows) -> io.NodeOutput:

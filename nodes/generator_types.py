@@ -1,4 +1,7 @@
-"""The socket types of generators. GENERATOR is a `generators.GeneratorFile`; GENERATOR_LATENT is `Styles`; GENERATOR_CAMERAS is `Poses`."""
+"""The socket types of generators.
+
+GENERATOR is a `generators.GeneratorFile`; GENERATOR_LATENT is `Styles`; GENERATOR_CAMERAS is `Poses`.
+"""
 
 from __future__ import annotations
 

@@ -19,24 +19,36 @@ class DomainGuidanceLoadAdapter(io.ComfyNode):
             display_name="Load Domain Adapter",
             category="model/loaders",
             description=(
-                "A domain adapter, as Train Domain writes it, as the domain_model of Apply Domain Guidance: with its stored empty prompt, "
-                "on the weights of your model, which are not copied and not changed."
+                "A domain adapter, as Train Domain writes it, as the domain_model of Apply Domain Guidance: with its "
+                "stored empty prompt, on the weights of your model, which are not copied and not changed."
             ),
             search_aliases=["domain", "load domain", "domain lora", "lora guidance", "adapter"],
             inputs=[
-                io.Model.Input("model", tooltip="The same checkpoint as at Apply Domain Guidance, in any precision; merges of the base work, too."),
+                io.Model.Input(
+                    "model",
+                    tooltip="The same checkpoint as at Apply Domain Guidance, in any "
+                    "precision; merges of the base work, too.",
+                ),
                 io.Combo.Input(
                     "lora_name",
                     options=folder_paths.get_filename_list(FOLDER),
                     tooltip="A domain adapter in models/loras or output/loras.",
                 ),
                 io.Float.Input(
-                    "strength", default=1.0, min=-10.0, max=10.0, step=0.05, round=0.001, optional=True, advanced=True,
-                    tooltip="Strength of the LoRA itself; 1 is as it was trained. How strongly the domain pulls is set at Apply Domain Guidance.",
+                    "strength",
+                    default=1.0,
+                    min=-10.0,
+                    max=10.0,
+                    step=0.05,
+                    round=0.001,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Strength of the LoRA itself; 1 is as it was trained. How strongly the domain pulls "
+                    "is set at Apply Domain Guidance.",
                 ),
             ],
             outputs=[io.Model.Output(display_name="domain_model", tooltip="Connect it to Apply Domain Guidance.")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def fingerprint_inputs(cls, lora_name: str, **_) -> float:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from .comfy_host.domains.load_domain import changed_at
 from .comfy_host.generators.files import load_generator
 from .comfy_host.generators.folders import FOLDER, listed
-from .comfy_host.domains.load_domain import changed_at
 from .generator_types import GeneratorIO
 
 
@@ -18,18 +18,25 @@ class DomainGuidanceLoadGenerator(io.ComfyNode):
             display_name="Load Generator",
             category="model/loaders",
             description=(
-                "A StyleGAN2 generator from NVIDIA's .pkl files, rosinality's .pt files and what was trained from them, an EG3D from its .pkl, or "
-                "this pack's own files. Nothing in a file is executed; a foreign one is converted to safetensors the first time."
+                "A StyleGAN2 generator from NVIDIA's .pkl files, rosinality's .pt files and what was trained from "
+                "them, an EG3D from its .pkl, or this pack's own files. Nothing in a file is executed; a foreign one "
+                "is converted to safetensors the first time."
             ),
             search_aliases=["stylegan", "stylegan2", "eg3d", "gan", "load stylegan", "load pkl"],
             inputs=[
                 io.Combo.Input(
-                    "generator_name", options=listed(),
-                    tooltip="A generator's file in models/generators or output/generators: .pkl, .pt, .pth or .safetensors.",
+                    "generator_name",
+                    options=listed(),
+                    tooltip="A generator's file in models/generators or output/generators: .pkl, .pt, .pth or "
+                    ".safetensors.",
                 ),
             ],
-            outputs=[GeneratorIO.Output(display_name="generator", tooltip="For Sample Generator and all other nodes of generators.")],
-        )  # fmt: skip
+            outputs=[
+                GeneratorIO.Output(
+                    display_name="generator", tooltip="For Sample Generator and all other nodes of generators."
+                )
+            ],
+        )
 
     @classmethod
     def fingerprint_inputs(cls, generator_name: str) -> float:

@@ -26,12 +26,17 @@ class DomainGuidanceLoadUNet(io.ComfyNode):
                     tooltip="A domain file in models/diffusion_models or output/diffusion_models.",
                 ),
                 io.Combo.Input(
-                    "weight_dtype", options=list(WEIGHT_DTYPES), default="default", optional=True, advanced=True,
-                    tooltip="How the weights are kept in memory. Use the same as for the base, or rounding joins the guidance.",
+                    "weight_dtype",
+                    options=list(WEIGHT_DTYPES),
+                    default="default",
+                    optional=True,
+                    advanced=True,
+                    tooltip="How the weights are kept in memory. Use the same as for the base, or rounding joins "
+                    "the guidance.",
                 ),
             ],
             outputs=[io.Model.Output(display_name="domain_model", tooltip="Connect it to Apply Domain Guidance.")],
-        )  # fmt: skip
+        )
 
     @classmethod
     def fingerprint_inputs(cls, unet_name: str, **_) -> float:

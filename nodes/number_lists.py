@@ -21,8 +21,8 @@ def _number(word: str, name: str, low: float, high: float) -> float:
         number = math.nan
     if math.isnan(number):
         raise ValueError(
-            f"The list of {name} has '{word}' in it, which is no number: separate numbers by commas and write decimals with a point, "
-            "such as 0, 1, 1.5."
+            f"The list of {name} has '{word}' in it, which is no number: separate numbers by commas and write decimals "
+            "with a point, such as 0, 1, 1.5."
         )
     if not low <= number <= high:
         raise ValueError(f"The list of {name} has {number:g} in it: give numbers from {low:g} to {high:g}.")

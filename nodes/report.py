@@ -17,20 +17,30 @@ class DomainGuidanceReport(io.ComfyNode):
             display_name="Domain Guidance Report",
             category="model/sampling",
             description=(
-                "Samples exactly as KSampler does and shows, step by step, how strongly domain and prompt pull, with advice on weight, cfg "
-                "and range."
+                "Samples exactly as KSampler does and shows, step by step, how strongly domain and prompt pull, with "
+                "advice on weight, cfg and range."
             ),
-            search_aliases=["domain guidance analysis", "which weight", "guidance plot", "burn", "oversaturation", "cfg advice", "ksampler report"],
+            search_aliases=[
+                "domain guidance analysis",
+                "which weight",
+                "guidance plot",
+                "burn",
+                "oversaturation",
+                "cfg advice",
+                "ksampler report",
+            ],
             inputs=[
                 *ksampler_inputs(),
-                io.Vae.Input("vae", optional=True, tooltip="Shows the picture in the report and counts its clipped pixels."),
+                io.Vae.Input(
+                    "vae", optional=True, tooltip="Shows the picture in the report and counts its clipped pixels."
+                ),
             ],
             outputs=[
                 io.Latent.Output(tooltip="What KSampler would give."),
                 io.Image.Output(display_name="report", tooltip="The plots, with the advice below."),
                 io.String.Output(display_name="advice", tooltip="The advice in words, then the numbers of every step."),
             ],
-        )  # fmt: skip
+        )
 
     @classmethod
     def execute(cls, model, cfg, vae=None, **sampling) -> io.NodeOutput:

@@ -16,8 +16,8 @@ class DomainGuidanceSaveGenerator(io.ComfyNode):
             display_name="Save Generator",
             category="model/merging",
             description=(
-                "Writes a generator into output/generators, with the record of where it comes from and how it was trained. An existing file is "
-                "never overwritten."
+                "Writes a generator into output/generators, with the record of where it comes from and how it was "
+                "trained. An existing file is never overwritten."
             ),
             search_aliases=["stylegan", "gan", "save stylegan", "convert pkl", "export generator"],
             is_output_node=True,

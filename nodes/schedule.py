@@ -5,8 +5,8 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..domain_guidance.guidance import Schedule, schedule
-from .number_lists import parse_numbers
 from .guidance_inputs import WeightSchedule
+from .number_lists import parse_numbers
 
 SHAPES = ("linear", "cosine", "interval", "constant", "list")
 
@@ -19,36 +19,75 @@ class DomainGuidanceSchedule(io.ComfyNode):
             display_name="Domain Guidance Schedule",
             category="model/patch",
             description="The weight of a domain or a term over the sampling. One schedule may serve several nodes.",
-            search_aliases=["domain", "guidance schedule", "weight over time", "guidance interval", "ramp", "keyframes"],
+            search_aliases=[
+                "domain",
+                "guidance schedule",
+                "weight over time",
+                "guidance interval",
+                "ramp",
+                "keyframes",
+            ],
             inputs=[
                 io.Combo.Input(
-                    "shape", options=list(SHAPES), default="linear",
-                    tooltip="linear: a straight line from first to last. cosine: the same, level at both ends. interval: first inside of "
-                    "start and end, 0 outside. constant: first, always. list: straight lines through the numbers of list.",
+                    "shape",
+                    options=list(SHAPES),
+                    default="linear",
+                    tooltip="linear: a straight line from first to last. cosine: the same, level at both ends. "
+                    "interval: first inside of start and end, 0 outside. constant: first, always. list: "
+                    "straight lines through the numbers of list.",
                 ),
                 io.Float.Input(
-                    "first", default=1.0, min=-10.0, max=10.0, step=0.05, round=0.001,
+                    "first",
+                    default=1.0,
+                    min=-10.0,
+                    max=10.0,
+                    step=0.05,
+                    round=0.001,
                     tooltip="Factor on the weight at start_percent; 1 is the node's own weight.",
                 ),
                 io.Float.Input(
-                    "last", default=0.0, min=-10.0, max=10.0, step=0.05, round=0.001,
+                    "last",
+                    default=0.0,
+                    min=-10.0,
+                    max=10.0,
+                    step=0.05,
+                    round=0.001,
                     tooltip="Factor on the weight at end_percent, for linear and cosine.",
                 ),
                 io.Float.Input(
-                    "start_percent", default=0.0, min=0.0, max=1.0, step=0.01, round=0.001,
-                    tooltip="Share of the sampling (0 to 1) at which the shape begins. Before it the first factor holds.",
+                    "start_percent",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    round=0.001,
+                    tooltip="Share of the sampling (0 to 1) at which the shape begins. Before it the first factor "
+                    "holds.",
                 ),
                 io.Float.Input(
-                    "end_percent", default=1.0, min=0.0, max=1.0, step=0.01, round=0.001,
+                    "end_percent",
+                    default=1.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.01,
+                    round=0.001,
                     tooltip="Share of the sampling (0 to 1) at which the shape ends. After it the last factor holds.",
                 ),
                 io.String.Input(
-                    "list", default="1, 0.5, 0", optional=True, advanced=True,
-                    tooltip="For the shape list: factors at equal distances from start_percent to end_percent, with commas between.",
+                    "list",
+                    default="1, 0.5, 0",
+                    optional=True,
+                    advanced=True,
+                    tooltip="For the shape list: factors at equal distances from start_percent to end_percent, "
+                    "with commas between.",
                 ),
             ],
-            outputs=[WeightSchedule.Output(display_name="schedule", tooltip="Connect it to Apply Domain Guidance or Domain Guidance Term.")],
-        )  # fmt: skip
+            outputs=[
+                WeightSchedule.Output(
+                    display_name="schedule", tooltip="Connect it to Apply Domain Guidance or Domain Guidance Term."
+                )
+            ],
+        )
 
     @classmethod
     def execute(cls, shape, first, last, start_percent, end_percent, list="1, 0.5, 0") -> io.NodeOutput:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .number_lists import parse_numbers
-from .comfy_host.unfinished_results import last_cancel, remember_cancel
 from .comfy_host.guidance.sweep import ALL, LAST, sweep
 from .comfy_host.sampling import Sampling, as_image
+from .comfy_host.unfinished_results import last_cancel, remember_cancel
 from .ksampler_inputs import ksampler_inputs
+from .number_lists import parse_numbers
 
 
 class DomainGuidanceSweep(io.ComfyNode):
@@ -19,34 +19,44 @@ class DomainGuidanceSweep(io.ComfyNode):
             display_name="Domain Guidance Sweep",
             category="model/sampling",
             description=(
-                "Draws the same noise under every pair of a domain weight and a cfg, as one labelled grid. Cancel gives the cells made so far."
+                "Draws the same noise under every pair of a domain weight and a cfg, as one labelled grid. Cancel "
+                "gives the cells made so far."
             ),
             search_aliases=["domain guidance grid", "xy plot", "weight sweep", "cfg sweep", "compare weights"],
             inputs=[
                 *ksampler_inputs(cfg=False),
                 io.Vae.Input("vae", tooltip="Makes pictures of the latents."),
                 io.String.Input(
-                    "weights", default="0, 1, 1.5, 2, 3",
+                    "weights",
+                    default="0, 1, 1.5, 2, 3",
                     tooltip="Domain weights, one column each, from -20 to 20: numbers with commas between them.",
                 ),
                 io.String.Input(
-                    "cfgs", default="2, 4, 6", tooltip="Values of cfg, one row each, from 0 to 100: numbers with commas between them."
+                    "cfgs",
+                    default="2, 4, 6",
+                    tooltip="Values of cfg, one row each, from 0 to 100: numbers with commas between them.",
                 ),
                 io.Combo.Input(
-                    "vary", options=[LAST, ALL], default=LAST, optional=True, advanced=True,
-                    tooltip="With several domains. last: the Apply Domain Guidance next to this node takes the weights, others keep theirs. "
-                    "all, in proportion: every domain's own weight is multiplied by the numbers, so 1 is as you set them.",
+                    "vary",
+                    options=[LAST, ALL],
+                    default=LAST,
+                    optional=True,
+                    advanced=True,
+                    tooltip="With several domains. last: the Apply Domain Guidance next to this node takes the "
+                    "weights, others keep theirs. all, in proportion: every domain's own weight is multiplied "
+                    "by the numbers, so 1 is as you set them.",
                 ),
             ],
             outputs=[
                 io.Image.Output(
-                    display_name="grid", tooltip="Weights from left to right, cfgs from top to bottom; at most 4096 pixels wide and high."
+                    display_name="grid",
+                    tooltip="Weights from left to right, cfgs from top to bottom; at most 4096 pixels wide and high.",
                 ),
                 io.Image.Output(display_name="cells", tooltip="The cells in full size, row by row."),
                 io.String.Output(display_name="settings", tooltip="Weight and cfg of every cell, in the same order."),
             ],
             hidden=[io.Hidden.unique_id],
-        )  # fmt: skip
+        )
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> int:
@@ -54,7 +64,10 @@ class DomainGuidanceSweep(io.ComfyNode):
 
     @classmethod
     def execute(cls, model, vae, weights, cfgs, vary=LAST, **sampling) -> io.NodeOutput:
-        columns, rows = _each_once(parse_numbers(weights, "weights", -20, 20)), _each_once(parse_numbers(cfgs, "cfgs", 0, 100))
+        columns, rows = (
+            _each_once(parse_numbers(weights, "weights", -20, 20)),
+            _each_once(parse_numbers(cfgs, "cfgs", 0, 100)),
+        )
         made = sweep(model, vae, Sampling(**sampling), columns, rows, vary)
         if not made.is_whole:
             remember_cancel(cls.hidden.unique_id)

@@ -9,8 +9,8 @@ from comfy_api.latest import io
 
 from ..domain_guidance.training import RunSettings
 from .comfy_host.domains.empty_prompt import empty_prompt
-from .comfy_host.node_text import line_at
 from .comfy_host.input_folder import NO_FOLDER, folder_choices, folder_fingerprint, image_source
+from .comfy_host.node_text import line_at
 from .comfy_host.training.progress import TrainingProgress
 from .comfy_host.training.result_file import ADAPTER, FORMS
 from .comfy_host.training.train import TrainRequest, train_in_host
@@ -27,8 +27,8 @@ class DomainGuidanceTrain(io.ComfyNode):
             display_name="Train Domain",
             category="model/training",
             description=(
-                "Trains a domain from images alone, no captions. Queue again to go on after a Cancel, or with more steps. "
-                "The result lies where Load Domain UNet and the stock loaders look."
+                "Trains a domain from images alone, no captions. Queue again to go on after a Cancel, or with more "
+                "steps. The result lies where Load Domain UNet and the stock loaders look."
             ),
             search_aliases=["domain guidance training", "train lora", "fine-tune", "text-free training"],
             is_output_node=True,
@@ -36,86 +36,193 @@ class DomainGuidanceTrain(io.ComfyNode):
             inputs=[
                 io.Model.Input("model", tooltip="The base to train from, straight from its loader. It stays as it is."),
                 io.Vae.Input("vae", tooltip="The base's VAE."),
-                io.Clip.Input("clip", optional=True, tooltip="The base's text encoder; only the empty prompt is encoded with it."),
-                io.Conditioning.Input(
-                    "empty_conditioning", optional=True, tooltip="Instead of clip: the encoded empty prompt (CLIP Text Encode with no text)."
+                io.Clip.Input(
+                    "clip", optional=True, tooltip="The base's text encoder; only the empty prompt is encoded with it."
                 ),
-                io.Image.Input("images", optional=True, tooltip="The domain's images, as a batch. For many images use a folder."),
+                io.Conditioning.Input(
+                    "empty_conditioning",
+                    optional=True,
+                    tooltip="Instead of clip: the encoded empty prompt (CLIP Text Encode with no text).",
+                ),
+                io.Image.Input(
+                    "images", optional=True, tooltip="The domain's images, as a batch. For many images use a folder."
+                ),
                 io.Combo.Input(
-                    "folder", options=folder_choices(), default=NO_FOLDER, optional=True,
+                    "folder",
+                    options=folder_choices(),
+                    default=NO_FOLDER,
+                    optional=True,
                     tooltip="Instead of images: a sub-folder of ComfyUI's input folder, with all its sub-folders.",
                 ),
                 io.Combo.Input(
-                    "form", options=list(FORMS), default=ADAPTER,
-                    tooltip="adapter: a LoRA, small, fits a 12 GB card, transfers to merges of the base. text-free: the whole UNet "
-                    "without its text (the paper). empty-prompt: the whole network with the empty prompt, also for SD3 and Flux.",
+                    "form",
+                    options=list(FORMS),
+                    default=ADAPTER,
+                    tooltip="adapter: a LoRA, small, fits a 12 GB card, transfers to merges of the base. text-free: "
+                    "the whole UNet without its text (the paper). empty-prompt: the whole network with the "
+                    "empty prompt, also for SD3 and Flux.",
                 ),
-                io.Int.Input("steps", default=1000, min=1, max=1_000_000, tooltip="Optimiser steps in all. More steps extend a finished training."),
+                io.Int.Input(
+                    "steps",
+                    default=1000,
+                    min=1,
+                    max=1_000_000,
+                    tooltip="Optimiser steps in all. More steps extend a finished training.",
+                ),
                 io.Float.Input(
-                    "learning_rate", default=0.0, min=0.0, max=1.0, step=0.000001, round=0.00000001,
+                    "learning_rate",
+                    default=0.0,
+                    min=0.0,
+                    max=1.0,
+                    step=0.000001,
+                    round=0.00000001,
                     tooltip="0 is the form's own: 0.0001 for an adapter, 0.00001 for the whole network.",
                 ),
-                io.Int.Input("batch_size", default=1, min=1, max=1024, tooltip="Images at a time. Memory grows with it."),
-                io.Int.Input("rank", default=16, min=1, max=1024, tooltip="Size of the adapter. Other forms ignore it."),
-                io.Int.Input("seed", default=0, min=0, max=2**31 - 1, control_after_generate=False, tooltip="The same seed gives the same training."),
+                io.Int.Input(
+                    "batch_size", default=1, min=1, max=1024, tooltip="Images at a time. Memory grows with it."
+                ),
+                io.Int.Input(
+                    "rank", default=16, min=1, max=1024, tooltip="Size of the adapter. Other forms ignore it."
+                ),
+                io.Int.Input(
+                    "seed",
+                    default=0,
+                    min=0,
+                    max=2**31 - 1,
+                    control_after_generate=False,
+                    tooltip="The same seed gives the same training.",
+                ),
                 io.String.Input("save_name", default="my domain", tooltip="Name of the file, without folders."),
                 io.Combo.Input(
-                    "on_existing", options=["resume", "new version"], default="resume",
+                    "on_existing",
+                    options=["resume", "new version"],
+                    default="resume",
                     tooltip="Where a training of this name exists: go on with it, or begin anew as name-2.",
                 ),
                 io.Int.Input(
-                    "resolution", default=0, min=0, max=4096, step=8, optional=True, advanced=True,
-                    tooltip="Images are trained at about this many pixels squared, in buckets of their shape. 0: 512 for SD 1 and 2, else 1024.",
+                    "resolution",
+                    default=0,
+                    min=0,
+                    max=4096,
+                    step=8,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Images are trained at about this many pixels squared, in buckets of their shape. 0: "
+                    "512 for SD 1 and 2, else 1024.",
                 ),
                 io.Int.Input(
-                    "accumulation", default=1, min=1, max=1024, optional=True, advanced=True,
+                    "accumulation",
+                    default=1,
+                    min=1,
+                    max=1024,
+                    optional=True,
+                    advanced=True,
                     tooltip="Batches a step: a larger batch at no more memory, in more time.",
                 ),
                 io.Combo.Input(
-                    "precision", options=["auto", "bf16", "fp16", "fp32"], default="auto", optional=True, advanced=True,
-                    tooltip="Of the arithmetic; what is trained stays in fp32. auto: bf16 where the GPU has it, else fp16; fp32 on a CPU.",
+                    "precision",
+                    options=["auto", "bf16", "fp16", "fp32"],
+                    default="auto",
+                    optional=True,
+                    advanced=True,
+                    tooltip="Of the arithmetic; what is trained stays in fp32. auto: bf16 where the GPU has it, "
+                    "else fp16; fp32 on a CPU.",
                 ),
                 io.Boolean.Input(
-                    "gradient_checkpointing", default=True, optional=True, advanced=True,
+                    "gradient_checkpointing",
+                    default=True,
+                    optional=True,
+                    advanced=True,
                     tooltip="Computes every block twice and needs far less memory.",
                 ),
                 io.Boolean.Input(
-                    "eight_bit_adam", default=False, optional=True, advanced=True,
+                    "eight_bit_adam",
+                    default=False,
+                    optional=True,
+                    advanced=True,
                     tooltip="The optimiser's state in 8 bits, where bitsandbytes is installed.",
                 ),
-                io.Int.Input("warmup", default=0, min=0, max=100_000, optional=True, advanced=True, tooltip="Steps over which the learning rate rises."),
+                io.Int.Input(
+                    "warmup",
+                    default=0,
+                    min=0,
+                    max=100_000,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Steps over which the learning rate rises.",
+                ),
                 io.Combo.Input(
-                    "schedule", options=["constant", "cosine"], default="constant", optional=True, advanced=True,
+                    "schedule",
+                    options=["constant", "cosine"],
+                    default="constant",
+                    optional=True,
+                    advanced=True,
                     tooltip="The learning rate after the warm-up.",
                 ),
                 io.Float.Input(
-                    "mirror", default=0.5, min=0.0, max=1.0, step=0.05, optional=True, advanced=True,
+                    "mirror",
+                    default=0.5,
+                    min=0.0,
+                    max=1.0,
+                    step=0.05,
+                    optional=True,
+                    advanced=True,
                     tooltip="Share of images shown mirrored. 0 for text, logos and other one-sided things.",
                 ),
                 io.Float.Input(
-                    "min_snr", default=0.0, min=0.0, max=100.0, step=0.5, optional=True, advanced=True,
+                    "min_snr",
+                    default=0.0,
+                    min=0.0,
+                    max=100.0,
+                    step=0.5,
+                    optional=True,
+                    advanced=True,
                     tooltip="Cap of the signal-to-noise weight on the loss; 5 is usual, 0 is the plain loss.",
                 ),
                 io.Int.Input(
-                    "preview_every", default=100, min=0, max=100_000, optional=True, advanced=True,
+                    "preview_every",
+                    default=100,
+                    min=0,
+                    max=100_000,
+                    optional=True,
+                    advanced=True,
                     tooltip="Steps between two preview pictures; 0 for none.",
                 ),
                 io.Int.Input(
-                    "evaluate_every", default=250, min=0, max=100_000, optional=True, advanced=True,
+                    "evaluate_every",
+                    default=250,
+                    min=0,
+                    max=100_000,
+                    optional=True,
+                    advanced=True,
                     tooltip="Steps between two measurements on held-out images; 0 for none.",
                 ),
                 io.Int.Input(
-                    "checkpoint_every", default=250, min=0, max=100_000, optional=True, advanced=True,
-                    tooltip="Steps between two saves of the state. A Cancel saves too; this is for a crash of the machine.",
+                    "checkpoint_every",
+                    default=250,
+                    min=0,
+                    max=100_000,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Steps between two saves of the state. A Cancel saves too; this is for a crash of the "
+                    "machine.",
                 ),
             ],
             outputs=[
-                io.Model.Output(display_name="domain_model", tooltip="Read from the saved file. Connect it to Apply Domain Guidance."),
-                io.Image.Output(display_name="curves", tooltip="The losses: of each step, and on training and held-out images."),
-                io.String.Output(display_name="file_name", tooltip="Of the result: in output/loras for an adapter, else output/diffusion_models."),
+                io.Model.Output(
+                    display_name="domain_model",
+                    tooltip="Read from the saved file. Connect it to Apply Domain Guidance.",
+                ),
+                io.Image.Output(
+                    display_name="curves", tooltip="The losses: of each step, and on training and held-out images."
+                ),
+                io.String.Output(
+                    display_name="file_name",
+                    tooltip="Of the result: in output/loras for an adapter, else output/diffusion_models.",
+                ),
             ],
             hidden=[io.Hidden.unique_id],
-        )  # fmt: skip
+        )
 
     @classmethod
     def fingerprint_inputs(cls, folder: str = NO_FOLDER, **_) -> str:
@@ -123,15 +230,50 @@ class DomainGuidanceTrain(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, model, vae, form, steps, learning_rate, batch_size, rank, seed, save_name, on_existing, clip=None, empty_conditioning=None,
-        images=None, folder=NO_FOLDER, resolution=0, accumulation=1, precision="auto", gradient_checkpointing=True, eight_bit_adam=False,
-        warmup=0, schedule="constant", mirror=0.5, min_snr=0.0, preview_every=100, evaluate_every=250, checkpoint_every=250,
-    ) -> io.NodeOutput:  # fmt: skip
+        cls,
+        model,
+        vae,
+        form,
+        steps,
+        learning_rate,
+        batch_size,
+        rank,
+        seed,
+        save_name,
+        on_existing,
+        clip=None,
+        empty_conditioning=None,
+        images=None,
+        folder=NO_FOLDER,
+        resolution=0,
+        accumulation=1,
+        precision="auto",
+        gradient_checkpointing=True,
+        eight_bit_adam=False,
+        warmup=0,
+        schedule="constant",
+        mirror=0.5,
+        min_snr=0.0,
+        preview_every=100,
+        evaluate_every=250,
+        checkpoint_every=250,
+    ) -> io.NodeOutput:
         settings = RunSettings(
-            steps=steps, learning_rate=learning_rate or RATES.get(form, FULL_RATE), batch_size=batch_size, accumulation=accumulation,
-            precision=_precision(precision), seed=seed, warmup=warmup, cosine=schedule == "cosine", mirror=mirror, min_snr=min_snr,
-            eight_bit_adam=eight_bit_adam, sample_every=preview_every, evaluate_every=evaluate_every, checkpoint_every=checkpoint_every,
-        )  # fmt: skip
+            steps=steps,
+            learning_rate=learning_rate or RATES.get(form, FULL_RATE),
+            batch_size=batch_size,
+            accumulation=accumulation,
+            precision=_precision(precision),
+            seed=seed,
+            warmup=warmup,
+            cosine=schedule == "cosine",
+            mirror=mirror,
+            min_snr=min_snr,
+            eight_bit_adam=eight_bit_adam,
+            sample_every=preview_every,
+            evaluate_every=evaluate_every,
+            checkpoint_every=checkpoint_every,
+        )
         request = TrainRequest(form, rank, resolution, save_name, on_existing, gradient_checkpointing, settings)
         source = image_source(images, folder, "Train Domain")
         progress = TrainingProgress(line_at(cls.hidden.unique_id))

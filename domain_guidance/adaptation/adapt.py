@@ -1,4 +1,6 @@
-"""Adapting a generator to what a critic approves of: the one generator that ComfyUI's node and the command line listen to."""
+"""Adapting a generator to what a critic approves of: the one generator that ComfyUI's node and the command line listen
+to.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +13,14 @@ import torch
 from torch import Tensor
 
 from ..distillation import critic_pixels, distill
-from ..runs import Evaluated, Event, Objective, OneProcess, Process, RunFiles, Share, TrainingState
-from ..memory.estimate import MemoryEstimate, memory_estimate
 from ..memory.activations import activation_bytes
-from ..runs.share import shares
+from ..memory.estimate import MemoryEstimate, memory_estimate
+from ..runs import Evaluated, Event, Objective, OneProcess, Process, RunFiles, Share, TrainingState
 from ..runs.optimizers import adam
 from ..runs.process import AUTOCAST
 from ..runs.run import run_task
 from ..runs.same_run import flat, settings_identity
+from ..runs.share import shares
 from ..runs.state import read_record
 from .critic_model import CriticModel
 from .layer_choice import choose_styles
@@ -37,14 +39,17 @@ def adapt_generator(
 ) -> Iterator[Event]:
     """Adapt the pair's source until `settings.steps`, from the saved state where there is one, telling what happens.
 
-    process: left out, the run is this process alone. perceptual: needed where its weight is not 0; `find_perceptual` finds one.
+    process: left out, the run is this process alone. perceptual: needed where its weight is not 0; `find_perceptual`
+    finds one.
 
-    How it may be left, what it keeps then, and what else it raises: `training.run.run_task`. The loss of a `Step` is the RMS of
-    what the critic would change in the latent. Raises ValueError for settings that cannot work or differ from the saved run's, and
-    FloatingPointError if the critic says nothing finite or the generator diverges.
+    How it may be left, what it keeps then, and what else it raises: `training.run.run_task`. The loss of a `Step` is
+    the RMS of what the critic would change in the latent. Raises ValueError for settings that cannot work or differ
+    from the saved run's, and FloatingPointError if the critic says nothing finite or the generator diverges.
     """
     if settings.perceptual and perceptual is None:
-        raise ValueError(f"perceptual is {settings.perceptual:g} and no perceptual distance is at hand: give one, or set it to 0.")
+        raise ValueError(
+            f"perceptual is {settings.perceptual:g} and no perceptual distance is at hand: give one, or set it to 0."
+        )
     process = process or OneProcess(settings.precision, pair.device.type)
     styles = pair.styles
     if settings.layers:
@@ -86,7 +91,11 @@ class _Adaptation:
 
     def identity(self) -> Mapping[str, Any]:
         critic = dict(flat({"critic": {**self.critic.identity, "prediction": self.critic.prediction}}))
-        compared = {"pictures compared at once": self.settings.batch_size} if self.settings.distillation.relative_distance else {}
+        compared = (
+            {"pictures compared at once": self.settings.batch_size}
+            if self.settings.distillation.relative_distance
+            else {}
+        )
         return {**critic, **self.pair.identity, **compared, **settings_identity(self.settings, self.process.world)}
 
     def memory(self) -> MemoryEstimate:
@@ -100,16 +109,22 @@ class _Adaptation:
 
     def notes(self) -> Sequence[str]:
         chosen = ", ".join(map(str, self.pair.styles or ()))
-        return (f"Trained are the layers of styles {chosen}." if chosen else "", "The critic's own memory is not counted here.")
+        return (
+            f"Trained are the layers of styles {chosen}." if chosen else "",
+            "The critic's own memory is not counted here.",
+        )
 
     def objectives(self, network: Callable[..., Tensor], state: TrainingState) -> Sequence[Objective]:
         def objective(share: Share) -> Objective:
             def loss(generator: torch.Generator) -> Tensor:
-                with torch.autocast(self.pair.device.type, enabled=False):  # critic and VAE compute in their own precision
+                with torch.autocast(
+                    self.pair.device.type, enabled=False
+                ):  # critic and VAE compute in their own precision
                     surrogate, disagreement = self._distilled(network, generator, share)
                 if math.isnan(disagreement):
                     raise FloatingPointError(
-                        f"The critic's prediction of step {state.step + 1} is all NaN or infinite: run the model or its VAE in fp32."
+                        f"The critic's prediction of step {state.step + 1} is all NaN or infinite: run the model "
+                        "or its VAE in fp32."
                     )
                 # The surrogate is only there for its gradient.
                 return surrogate - surrogate.detach() + disagreement
@@ -132,13 +147,25 @@ class _Adaptation:
         record = {**settings, **trained, "source": self.pair.digest, "critic": dict(self.critic.identity)}
         self.pair.write(self.files.result, record)
 
-    def _distilled(self, network: Callable[..., Tensor], generator: torch.Generator, share: Share) -> tuple[Tensor, float]:
+    def _distilled(
+        self, network: Callable[..., Tensor], generator: torch.Generator, share: Share
+    ) -> tuple[Tensor, float]:
         s, critic = self.settings, self.critic
         with_source = s.distillation.needs_source or self.perceptual is not None
-        images, source = self.pair.draw(s.batch_size, generator, s.truncation, with_source, share=share, network=network, dtype=self.dtype)
+        images, source = self.pair.draw(
+            s.batch_size, generator, s.truncation, with_source, share=share, network=network, dtype=self.dtype
+        )
         surrogate, found = distill(
-            images, source, critic.denoise, critic.encode, critic.schedule, critic.prediction, s.distillation, generator, share
-        )  # fmt: skip
+            images,
+            source,
+            critic.denoise,
+            critic.encode,
+            critic.schedule,
+            critic.prediction,
+            s.distillation,
+            generator,
+            share,
+        )
         if self.perceptual is not None:
             surrogate = surrogate + STRENGTH * s.perceptual * self.perceptual(images, source).mean()
         return surrogate, found.disagreement
@@ -147,7 +174,9 @@ class _Adaptation:
         """Bytes that generator and VAE keep for the gradient of so many pictures."""
 
         def forward() -> Tensor:
-            images, _ = self.pair.draw(count, torch.Generator().manual_seed(0), self.settings.truncation, dtype=self.dtype)
+            images, _ = self.pair.draw(
+                count, torch.Generator().manual_seed(0), self.settings.truncation, dtype=self.dtype
+            )
             return self.critic.encode(critic_pixels(images, self.settings.distillation.resolution))
 
         return activation_bytes(forward, self.pair.module)

@@ -28,13 +28,19 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class Classes:
-    """Of a StyleGAN2 that knows classes: all of them alike, and one after the other where pictures are looked at (our choice)."""
+    """Of a StyleGAN2 that knows classes: all of them alike, and one after the other where pictures are looked at (our
+    choice).
+    """
 
     generator: Generator
 
     def labels(self, count: int, random: torch.Generator, share: Share) -> Tensor | None:
         classes = self.generator.config.c_dim
-        return self._one_hot(share.of(torch.randint(classes, (share.count * count,), generator=random))) if classes else None
+        return (
+            self._one_hot(share.of(torch.randint(classes, (share.count * count,), generator=random)))
+            if classes
+            else None
+        )
 
     def views(self, count: int, random: torch.Generator, share: Share) -> tuple[Tensor, ...]:
         return ()

@@ -1,4 +1,6 @@
-"""Which layers to train, asked of the critic: those whose styles it would move most (arXiv 2212.04473, after 2108.00946)."""
+"""Which layers to train, asked of the critic: those whose styles it would move most (arXiv 2212.04473, after
+2108.00946).
+"""
 
 from __future__ import annotations
 
@@ -24,21 +26,25 @@ def trainable_styles(config: GeneratorConfig | Eg3dConfig) -> list[int]:
 
 
 def choose_styles(pair: AdaptedPair, critic: CriticModel, settings: AdaptationSettings, process: Process) -> list[int]:
-    """The `settings.layers` styles that one SGD step on the source's styles moves most, in rising order. Raises ValueError for too many.
+    """The `settings.layers` styles that one SGD step on the source's styles moves most, in rising order.
+
+    Raises ValueError for too many.
 
     The paper takes fewer for longer runs: 12 for 1,201 iterations, 6 for 3,001, 3 for 5,001 and 1 for 10,001.
     """
     candidates = trainable_styles(pair.config)
     if settings.layers > len(candidates):
         raise ValueError(
-            f"layers is {settings.layers} and only {len(candidates)} styles of this generator drive what is trained: give at most as many."
+            f"layers is {settings.layers} and only {len(candidates)} styles of this generator drive what is "
+            "trained: give at most as many."
         )
     moved = process.mean(style_movement(pair, critic, settings))
     return sorted(sorted(candidates, key=lambda style: -float(moved[style]))[: settings.layers])
 
 
 def style_movement(pair: AdaptedPair, critic: CriticModel, settings: AdaptationSettings) -> Tensor:
-    """How far each style goes [L] in one step along the distillation's gradient, without regularisers: mean over numbers and pictures.
+    """How far each style goes [L] in one step along the distillation's gradient, without regularisers: mean over
+    numbers and pictures.
 
     One picture at a time, so that the choice takes no more memory than a step and does not depend on the batch.
     """
@@ -48,6 +54,8 @@ def style_movement(pair: AdaptedPair, critic: CriticModel, settings: AdaptationS
         drawn, *views = pair.draw_inputs(1, generator, settings.truncation)
         ws = drawn.clone().requires_grad_()
         images = pair.source.synthesis(ws, *views)
-        surrogate, _ = distill(images, None, critic.denoise, critic.encode, critic.schedule, critic.prediction, score, generator)
+        surrogate, _ = distill(
+            images, None, critic.denoise, critic.encode, critic.schedule, critic.prediction, score, generator
+        )
         moved.append(RATE * torch.autograd.grad(surrogate, ws)[0].abs().mean((0, 2)))
     return torch.stack(moved).mean(0)

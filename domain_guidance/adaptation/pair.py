@@ -28,12 +28,13 @@ from .inputs import INPUTS, Inputs
 
 
 class AdaptedPair:
-    """The frozen generator of a file, StyleGAN2 or EG3D, and its adapted copy, fed the same styles by the one frozen mapping
-    (arXiv 2212.04473).
+    """The frozen generator of a file, StyleGAN2 or EG3D, and its adapted copy, fed the same styles by the one frozen
+    mapping (arXiv 2212.04473).
 
     Only what is trained is there twice. module: the adapted generator, whose trained parameters require a gradient.
-    network: its synthesis, as a module that accelerate can spread over processes. styles: those whose layers are trained, None for
-    the default selection. Call it where autograd is (in ComfyUI within `torch.inference_mode(False)`).
+    network: its synthesis, as a module that accelerate can spread over processes. styles: those whose layers are
+    trained, None for the default selection. Call it where autograd is (in ComfyUI within
+    `torch.inference_mode(False)`).
     """
 
     def __init__(self, file: GeneratorFile, device: torch.device | str, styles: Sequence[int] | None = None):
@@ -49,12 +50,18 @@ class AdaptedPair:
         """Begin anew from the source, training the layers that these styles drive; None for the default selection."""
         last = self.config.style_count - 1
         if styles is not None and not all(0 <= style <= last for style in styles):
-            raise ValueError(f"The styles {list(styles)} are to be trained and the generator has 0 to {last}: give some of these.")
+            raise ValueError(
+                f"The styles {list(styles)} are to be trained and the generator has 0 to {last}: give some of these."
+            )
         selected = {name for name in default_selection(self.config, styles) if _is_used(name, self.config)}
         if not selected:
-            raise ValueError(f"The styles {list(styles or ())} drive no layer that is trained: give some of 1 to {last - 1}.")
+            raise ValueError(
+                f"The styles {list(styles or ())} drive no layer that is trained: give some of 1 to {last - 1}."
+            )
         self.styles = None if styles is None else sorted(set(styles))
-        tensors = {name: tensor.clone() if name in selected else tensor for name, tensor in self.source.state_dict().items()}
+        tensors = {
+            name: tensor.clone() if name in selected else tensor for name, tensor in self.source.state_dict().items()
+        }
         self.module = empty_generator(self.config).eval()
         self.module.load_state_dict(tensors, assign=True)
         for name, parameter in self.module.named_parameters():
@@ -77,10 +84,11 @@ class AdaptedPair:
         network: Callable[..., Tensor] | None = None,
         dtype: torch.dtype | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Adapted pictures with their graph, and the source's of the same styles without, or None; [count, 3, R, R], nominally [-1, 1].
+        """Adapted pictures with their graph, and the source's of the same styles without, or None; [count, 3, R, R],
+        nominally [-1, 1].
 
-        Latents are drawn on the CPU for the batch of all shares, of which this share's part is taken. Noise maps are the file's
-        (our choice). network: what a process made of `network`. dtype: of the feature maps.
+        Latents are drawn on the CPU for the batch of all shares, of which this share's part is taken. Noise maps are
+        the file's (our choice). network: what a process made of `network`. dtype: of the feature maps.
         """
         ws, *views = self.draw_inputs(count, generator, truncation, share=share)
         adapted = (network or self.network)(ws, *views, dtype=dtype)
@@ -90,7 +98,9 @@ class AdaptedPair:
             return adapted, self.source.synthesis(ws, *views, dtype=dtype)
 
     @torch.no_grad()
-    def draw_inputs(self, count: int, generator: torch.Generator, truncation: float = 1.0, *, share: Share = Share()) -> tuple[Tensor, ...]:
+    def draw_inputs(
+        self, count: int, generator: torch.Generator, truncation: float = 1.0, *, share: Share = Share()
+    ) -> tuple[Tensor, ...]:
         """What the synthesis reads: styles [count, L, w_dim] of drawn latents, and of an EG3D drawn cameras."""
         z = share.of(torch.randn(share.count * count, self.config.z_dim, generator=generator)).to(self.device)
         labels = self._inputs.labels(count, generator, share)
@@ -98,17 +108,22 @@ class AdaptedPair:
 
     @torch.no_grad()
     def compare(self, seeds: Sequence[int], psi: float = 0.7) -> Tensor:
-        """Source and adapted pictures of the seeds [2, N, 3, R, R] on the CPU, nominally in [-1, 1]; seeds as in `generators.latents`."""
+        """Source and adapted pictures of the seeds [2, N, 3, R, R] on the CPU, nominally in [-1, 1]; seeds as in
+        `generators.latents`.
+        """
         rows: tuple[list[Tensor], list[Tensor]] = ([], [])
         for seed in seeds:
-            ws = self.source.styles(latents([seed], self.config.z_dim).to(self.device), self._inputs.shown_label(seed), psi=psi)
+            ws = self.source.styles(
+                latents([seed], self.config.z_dim).to(self.device), self._inputs.shown_label(seed), psi=psi
+            )
             for row, generator in zip(rows, (self.source, self.module)):
                 row.append(generator.synthesis(ws)[0].cpu())
         return torch.stack([torch.stack(row) for row in rows])
 
     def file(self, record: Mapping[str, Any]) -> GeneratorFile:
-        """The adapted generator as a file's content on the CPU. record: of the training, plain JSON values; that of the source is
-        kept within it."""
+        """The adapted generator as a file's content on the CPU. record: of the training, plain JSON values; that of the
+        source is kept within it.
+        """
         weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self.module.state_dict().items()}
         before = {"source_training": self.card.training} if self.card.training else {}
         return GeneratorFile(replace(self.card, training={**record, **before}), weights)
@@ -120,8 +135,10 @@ class AdaptedPair:
 
 
 class _Network(nn.Module):
-    """The synthesis as a module's call. It keeps its own precision, feature maps in `dtype` and all else in float32, whatever
-    autocast says."""
+    """The synthesis as a module's call.
+
+    It keeps its own precision, feature maps in `dtype` and all else in float32, whatever autocast says.
+    """
 
     def __init__(self, generator: Generator | Eg3dGenerator):
         super().__init__()
@@ -133,7 +150,9 @@ class _Network(nn.Module):
 
 
 def _repeatable(config: GeneratorConfig | Eg3dConfig) -> GeneratorConfig | Eg3dConfig:
-    """Of a generator whose pictures depend on their inputs alone: noise maps are the file's where it would draw some."""
+    """Of a generator whose pictures depend on their inputs alone: noise maps are the file's where it would draw
+    some.
+    """
     random = isinstance(config, Eg3dConfig) and config.superresolution_noise == "random"
     return replace(config, superresolution_noise="const") if random else config
 

@@ -1,1 +1,3 @@
-"""The command line: `python -m domain_guidance train`, `sample`, `adapt` and others, on local files, on one device or many."""
+"""The command line: `python -m domain_guidance train`, `sample`, `adapt` and others, on local files, on one device or
+many.
+"""

@@ -1,4 +1,6 @@
-"""`python -m domain_guidance adapt`: a StyleGAN2 and a diffusers folder to a generator that draws what a prompt or a domain asks for."""
+"""`python -m domain_guidance adapt`: a StyleGAN2 and a diffusers folder to a generator that draws what a prompt or a
+domain asks for.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,9 @@ def adapt(options: argparse.Namespace, check: Check) -> None:
     perceptual = find_perceptual(device) if settings.perceptual else None
     with ExitStack() as stack:
         critic = make_critic(options, device, stack)
-        listener = Listener(files, settings.steps, lambda: comparison_picture(pair, PREVIEW_SEEDS), tensorboard(files, process, stack))
+        listener = Listener(
+            files, settings.steps, lambda: comparison_picture(pair, PREVIEW_SEEDS), tensorboard(files, process, stack)
+        )
         for event in stack.enter_context(closing(adapt_generator(pair, critic, settings, files, process, perceptual))):
             if process.rank == 0:
                 listener.hear(event)

@@ -17,52 +17,136 @@ from .presets import ADAPT_PRESETS
 
 
 def add_adapt_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("generator", type=Path, metavar="GENERATOR", help="StyleGAN2 or EG3D to adapt: a generator file, or a foreign one that convert reads")
-    parser.add_argument("--out", type=Path, required=True, metavar="NAME.safetensors", help="the adapted generator; the run's state lies beside it")
-    parser.add_argument("--on-existing", choices=("resume", "new version"), default="resume", help="what to do with a run of that name")
-    parser.add_argument("--preset", choices=sorted(ADAPT_PRESETS), help="set the options below as a paper does; what is given wins")
-    parser.add_argument("--steps", type=int, default=1000, help="optimiser steps in all; more of them extend a finished run")
-    _add_critic(parser.add_argument_group("critic", "what says how a picture should have been: a prompt, a domain, or both"))
+    parser.add_argument(
+        "generator",
+        type=Path,
+        metavar="GENERATOR",
+        help="StyleGAN2 or EG3D to adapt: a generator file, or a foreign one that convert reads",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="NAME.safetensors",
+        help="the adapted generator; the run's state lies beside it",
+    )
+    parser.add_argument(
+        "--on-existing", choices=("resume", "new version"), default="resume", help="what to do with a run of that name"
+    )
+    parser.add_argument(
+        "--preset", choices=sorted(ADAPT_PRESETS), help="set the options below as a paper does; what is given wins"
+    )
+    parser.add_argument(
+        "--steps", type=int, default=1000, help="optimiser steps in all; more of them extend a finished run"
+    )
+    _add_critic(
+        parser.add_argument_group("critic", "what says how a picture should have been: a prompt, a domain, or both")
+    )
     _add_distillation(parser.add_argument_group("distillation"))
     _add_training(parser.add_argument_group("training"))
-    parser.add_argument("--sample-every", type=int, default=100, help="steps between previews, source above adapted pictures, 0 for none")
+    parser.add_argument(
+        "--sample-every",
+        type=int,
+        default=100,
+        help="steps between previews, source above adapted pictures, 0 for none",
+    )
     parser.add_argument("--checkpoint-every", type=int, default=200, help="steps between saves of the state")
     parser.add_argument("--allow-download", action="store_true", help="let --base be the name of a repository")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved options as JSON and do nothing")
 
 
 def _add_critic(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--base", required=True, help="diffusers folder of the diffusion model, a DreamBooth result included")
+    group.add_argument(
+        "--base", required=True, help="diffusers folder of the diffusion model, a DreamBooth result included"
+    )
     group.add_argument("--prompt", help="what the pictures are to become; left out, the domain alone decides")
     group.add_argument("--negative", default="", help="what to be guided away from (default: the empty prompt)")
-    group.add_argument("--cfg", type=float, default=100.0, help="scale of the prompt's guidance (default: 100, the paper's)")
-    group.add_argument("--domain", type=Path, help="domain file or adapter that train wrote: decoupled guidance on the critic")
+    group.add_argument(
+        "--cfg", type=float, default=100.0, help="scale of the prompt's guidance (default: 100, the paper's)"
+    )
+    group.add_argument(
+        "--domain", type=Path, help="domain file or adapter that train wrote: decoupled guidance on the critic"
+    )
     group.add_argument("--domain-weight", type=float, help="of the domain's guidance (default: 4)")
-    group.add_argument("--lora", type=Path, help="LoRA for the diffusion model, of any format that diffusers reads, or an adapter")
+    group.add_argument(
+        "--lora", type=Path, help="LoRA for the diffusion model, of any format that diffusers reads, or an adapter"
+    )
     group.add_argument("--lora-strength", type=float, default=1.0)
 
 
 def _add_distillation(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--resolution", type=int, default=512, help="pixels of a side at which the critic looks")
-    group.add_argument("--range", type=float, nargs=2, default=(0.01, 0.5), metavar=("LOW", "HIGH"), help="of noise levels, as fractions of the critic's time")
-    group.add_argument("--score", choices=get_args(Score), default="sds", help="likelihood: the added noise is not subtracted; wants a --cfg near 7.5")
-    group.add_argument("--directional", type=float, help="weight of the change towards the prompt against the source's (default: 1 with a prompt)")
-    group.add_argument("--unit-directional", action="store_true", help="scale both predictions of that term to one length first")
-    group.add_argument("--reconstruction", type=float, help="weight of staying near the source, 0.5 for cats (default: 1 for a domain alone)")
-    group.add_argument("--relative-distance", type=float, default=0.0, help="weight against collapse, for a batch of 3 or more at a time")
-    group.add_argument("--perceptual", type=float, default=0.0, help="weight of LPIPS to the source's picture (0.3 for cats); needs the package lpips")
-    group.add_argument("--percentile", type=float, default=0.95, help="share of the score's pixel gradient that is not clipped, 1 for all")
-    group.add_argument("--antialias", action="store_true", help="filter where the critic looks at fewer pixels than the generator draws")
+    group.add_argument(
+        "--range",
+        type=float,
+        nargs=2,
+        default=(0.01, 0.5),
+        metavar=("LOW", "HIGH"),
+        help="of noise levels, as fractions of the critic's time",
+    )
+    group.add_argument(
+        "--score",
+        choices=get_args(Score),
+        default="sds",
+        help="likelihood: the added noise is not subtracted; wants a --cfg near 7.5",
+    )
+    group.add_argument(
+        "--directional",
+        type=float,
+        help="weight of the change towards the prompt against the source's (default: 1 with a prompt)",
+    )
+    group.add_argument(
+        "--unit-directional", action="store_true", help="scale both predictions of that term to one length first"
+    )
+    group.add_argument(
+        "--reconstruction",
+        type=float,
+        help="weight of staying near the source, 0.5 for cats (default: 1 for a domain alone)",
+    )
+    group.add_argument(
+        "--relative-distance",
+        type=float,
+        default=0.0,
+        help="weight against collapse, for a batch of 3 or more at a time",
+    )
+    group.add_argument(
+        "--perceptual",
+        type=float,
+        default=0.0,
+        help="weight of LPIPS to the source's picture (0.3 for cats); needs the package lpips",
+    )
+    group.add_argument(
+        "--percentile",
+        type=float,
+        default=0.95,
+        help="share of the score's pixel gradient that is not clipped, 1 for all",
+    )
+    group.add_argument(
+        "--antialias",
+        action="store_true",
+        help="filter where the critic looks at fewer pixels than the generator draws",
+    )
 
 
 def _add_training(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--layers", type=int, default=0, help="train the layers of this many styles, chosen by the critic (default: all)")
-    group.add_argument("--batch-size", type=int, default=1, help="pictures a step, over all processes and micro-batches")
-    group.add_argument("--micro-batch", type=int, help="pictures at a time in one process (default: its whole share of the batch)")
+    group.add_argument(
+        "--layers",
+        type=int,
+        default=0,
+        help="train the layers of this many styles, chosen by the critic (default: all)",
+    )
+    group.add_argument(
+        "--batch-size", type=int, default=1, help="pictures a step, over all processes and micro-batches"
+    )
+    group.add_argument(
+        "--micro-batch", type=int, help="pictures at a time in one process (default: its whole share of the batch)"
+    )
     group.add_argument("--learning-rate", type=float, default=8e-4)
     group.add_argument("--truncation", type=float, default=1.0, help="psi of the pictures that are trained on")
     group.add_argument("--average", action="store_true", help="write the moving average of the weights")
-    group.add_argument("--precision", choices=get_args(Precision), help="of UNet and generator (default: fp16 on a GPU, fp32 on a CPU)")
+    group.add_argument(
+        "--precision", choices=get_args(Precision), help="of UNet and generator (default: fp16 on a GPU, fp32 on a CPU)"
+    )
     group.add_argument("--seed", type=int, default=0)
 
 
@@ -81,12 +165,34 @@ def parse_adapt(parser: argparse.ArgumentParser, arguments: list[str]) -> argpar
 
 def adaptation_settings(options: argparse.Namespace, world: int) -> AdaptationSettings:
     """The settings of one of `world` processes. Raises ValueError for what cannot work."""
-    names = "steps learning_rate seed sample_every checkpoint_every precision truncation average layers perceptual".split()
+    names = [
+        "steps",
+        "learning_rate",
+        "seed",
+        "sample_every",
+        "checkpoint_every",
+        "precision",
+        "truncation",
+        "average",
+        "layers",
+        "perceptual",
+    ]
     return AdaptationSettings(
-        **{name: getattr(options, name) for name in names}, **divided_batch(options, world), distillation=_distillation(options)
+        **{name: getattr(options, name) for name in names},
+        **divided_batch(options, world),
+        distillation=_distillation(options),
     )
 
 
 def _distillation(options: argparse.Namespace) -> Distillation:
-    names = "resolution score directional unit_directional reconstruction relative_distance percentile antialias".split()
+    names = [
+        "resolution",
+        "score",
+        "directional",
+        "unit_directional",
+        "reconstruction",
+        "relative_distance",
+        "percentile",
+        "antialias",
+    ]
     return Distillation(**{name: getattr(options, name) for name in names}, noise=NoiseRange(*options.range))

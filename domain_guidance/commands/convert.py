@@ -13,14 +13,25 @@ logger = logging.getLogger(__name__)
 
 
 def add_convert_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, metavar="IN", help="NVIDIA .pkl (PyTorch or TensorFlow, EG3D), rosinality .pt or generator file")
+    parser.add_argument(
+        "source",
+        type=Path,
+        metavar="IN",
+        help="NVIDIA .pkl (PyTorch or TensorFlow, EG3D), rosinality .pt or generator file",
+    )
     parser.add_argument("target", type=Path, metavar="OUT", help="generator file to write, .safetensors")
 
 
 def convert(options: argparse.Namespace, check: Check) -> None:
-    """Convert as the options say. Nothing of the source is executed. Raises GeneratorFileError for one that cannot be used."""
+    """Convert as the options say.
+
+    Nothing of the source is executed. Raises GeneratorFileError for one that cannot be used.
+    """
     card = convert_file(options.source, options.target)
     source = f"'{card.origin.name}', {card.origin.kind}" if card.origin else f"'{options.source.name}'"
     logger.info("'%s' is written: a generator of %d px from %s", options.target, card.config.resolution, source)
     if card.origin and card.origin.estimated:
-        logger.info("It holds %d tensors that its source did not: the mean style is estimated, noise maps are drawn", len(card.origin.estimated))
+        logger.info(
+            "It holds %d tensors that its source did not: the mean style is estimated, noise maps are drawn",
+            len(card.origin.estimated),
+        )

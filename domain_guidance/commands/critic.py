@@ -14,18 +14,20 @@ from torch import nn
 from ..data import Size
 from ..diffusers_host.critic import DiffusersCritic, DomainTerm, PosteriorMode
 from ..diffusers_host.denoiser import PromptedUNet
-from ..domains.domain_file import DomainFileError
-from ..domains.fingerprint import fingerprint
-from ..diffusers_host.trainable import base_fingerprint
-from ..memory.frozen_gradient import frozen_gradient
-from ..runs.process import AUTOCAST
 from ..diffusers_host.folder import DiffusersFolder, PixelSpace
 from ..diffusers_host.lora import add_lora
+from ..diffusers_host.trainable import base_fingerprint
 from ..diffusers_host.trained_file import load_trained
+from ..domains.domain_file import DomainFileError
+from ..domains.fingerprint import fingerprint
+from ..memory.frozen_gradient import frozen_gradient
+from ..runs.process import AUTOCAST
 
 logger = logging.getLogger(__name__)
 
-DOMAIN_WEIGHT = 4.0  # the best of a sweep on the toy world, beside a reconstruction weight of 1; from 7.5 on pictures burn
+DOMAIN_WEIGHT = (
+    4.0  # the best of a sweep on the toy world, beside a reconstruction weight of 1; from 7.5 on pictures burn
+)
 
 
 def make_critic(options: argparse.Namespace, device: torch.device, stack: ExitStack) -> DiffusersCritic:
@@ -36,10 +38,15 @@ def make_critic(options: argparse.Namespace, device: torch.device, stack: ExitSt
     _check_asked(options)
     base = DiffusersFolder(options.base, options.allow_download)
     if options.resolution % base.latent_cell:
-        raise ValueError(f"The critic was to look at {options.resolution} pixels: give a --resolution that is a multiple of {base.latent_cell}.")
+        raise ValueError(
+            f"The critic was to look at {options.resolution} pixels: give a --resolution that is a multiple of "
+            f"{base.latent_cell}."
+        )
     unet, (schedule, prediction) = base.unet(), base.schedule()
     lora = add_lora(unet, options.lora, options.lora_strength) if options.lora else None
-    host = partial(PromptedUNet, schedule=schedule, prediction=prediction, size=Size(options.resolution, options.resolution))
+    host = partial(
+        PromptedUNet, schedule=schedule, prediction=prediction, size=Size(options.resolution, options.resolution)
+    )
     domain, domain_facts = _domain(unet, prediction, host, options, device) if options.domain else (None, {})
     vae = base.vae()
     encoder, vae_facts = _encoder(vae, options.precision, stack)
@@ -63,7 +70,9 @@ def _check_asked(options: argparse.Namespace) -> None:
     if options.negative and not options.prompt:
         raise ValueError("A negative prompt was given and no prompt: give --prompt as well, or leave --negative out.")
     if options.domain_weight is not None and not options.domain:
-        raise ValueError("A domain weight was given and no domain: give --domain as well, or leave --domain-weight out.")
+        raise ValueError(
+            "A domain weight was given and no domain: give --domain as well, or leave --domain-weight out."
+        )
 
 
 def _facts(unet: nn.Module, options: argparse.Namespace, lora: str | None) -> dict[str, Any]:
@@ -72,17 +81,26 @@ def _facts(unet: nn.Module, options: argparse.Namespace, lora: str | None) -> di
     return {"base": base_fingerprint(unet), **of_lora, **text}
 
 
-def _domain(unet: nn.Module, prediction: str, host, options: argparse.Namespace, device: torch.device) -> tuple[DomainTerm | None, dict[str, Any]]:
+def _domain(
+    unet: nn.Module, prediction: str, host, options: argparse.Namespace, device: torch.device
+) -> tuple[DomainTerm | None, dict[str, Any]]:
     """The domain's network as a term, and what a resumed run must share of it; nothing at weight 0."""
     network = type(unet).from_config(unet.config).eval()
     network.load_state_dict(unet.state_dict())
     card, empty = load_trained(options.domain, network)
     if card.prediction != prediction:
-        raise DomainFileError(f"'{options.domain.name}' predicts {card.prediction} and the base {prediction}: give the base it was trained from.")
+        raise DomainFileError(
+            f"'{options.domain.name}' predicts {card.prediction} and the base {prediction}: give the base it was "
+            "trained from."
+        )
     adapter = card.training.get("form") == "adapter"
     # An adapter lies on the critic's own weights, LoRA included, so that the term is the adapter's alone.
     if card.base_fingerprint != base_fingerprint(unet) and not (adapter and options.lora):
-        logger.warning("'%s' was trained from another base (%s): the guidance pushes away from this one.", options.domain.name, card.base_name)
+        logger.warning(
+            "'%s' was trained from another base (%s): the guidance pushes away from this one.",
+            options.domain.name,
+            card.base_name,
+        )
     weight = DOMAIN_WEIGHT if options.domain_weight is None else options.domain_weight
     term = DomainTerm(host(_frozen(network, options, device)), empty, weight) if weight else None
     return term, {"domain": card.fingerprint, "domain weight": weight}

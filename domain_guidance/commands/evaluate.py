@@ -11,24 +11,37 @@ import torch
 from torch import nn
 
 from ..data import FolderImages, ImageSource
-from ..evaluation import Comparison, compare, frechet_distance, inception_features, load_inception, write_json
 from ..diffusers_host.clip import ClipFolder
+from ..evaluation import Comparison, compare, frechet_distance, inception_features, load_inception, write_json
 from .interrupts import Check
 
 logger = logging.getLogger(__name__)
 
 
 def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--images", type=Path, required=True, help="folder of the pictures to judge, searched with its sub-folders")
+    parser.add_argument(
+        "--images", type=Path, required=True, help="folder of the pictures to judge, searched with its sub-folders"
+    )
     add_measure_options(parser)
 
 
 def add_measure_options(parser: argparse.ArgumentParser) -> None:
     """What both evaluations ask for."""
-    parser.add_argument("--reference", type=Path, required=True, help="folder of real pictures, searched with its sub-folders")
-    parser.add_argument("--clip", type=Path, required=True, help="transformers folder of a CLIP, whole or its image half; nothing is downloaded")
-    parser.add_argument("--inception", type=Path, help="torch-fidelity's InceptionV3 weights, for FID as well; needs torch-fidelity")
-    parser.add_argument("--out", type=Path, help="JSON file of all numbers, and of every picture's nearest reference picture")
+    parser.add_argument(
+        "--reference", type=Path, required=True, help="folder of real pictures, searched with its sub-folders"
+    )
+    parser.add_argument(
+        "--clip",
+        type=Path,
+        required=True,
+        help="transformers folder of a CLIP, whole or its image half; nothing is downloaded",
+    )
+    parser.add_argument(
+        "--inception", type=Path, help="torch-fidelity's InceptionV3 weights, for FID as well; needs torch-fidelity"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="JSON file of all numbers, and of every picture's nearest reference picture"
+    )
     parser.add_argument("--plot", type=Path, help="PNG file of the measures and the closest pairs")
     parser.add_argument("--neighbours", type=int, default=3, help="of precision and recall (default: 3)")
     parser.add_argument("--batch-size", type=int, default=32, help="pictures at a time (default: 32)")
@@ -52,7 +65,9 @@ def chosen_device() -> torch.device:
 
 def check_measure_options(options: argparse.Namespace) -> None:
     if options.batch_size < 1 or options.neighbours < 1:
-        raise ValueError(f"--batch-size is {options.batch_size} and --neighbours {options.neighbours}, expected at least 1 of each.")
+        raise ValueError(
+            f"--batch-size is {options.batch_size} and --neighbours {options.neighbours}, expected at least 1 of each."
+        )
     if options.plot is not None and options.plot.suffix.lower() != ".png":
         raise ValueError(f"--plot is '{options.plot.name}', expected the name of a .png file.")
 
@@ -62,12 +77,21 @@ def opened_inception(options: argparse.Namespace) -> nn.Module | None:
     return None if options.inception is None else load_inception(options.inception)
 
 
-def measured(samples: ImageSource, reference: ImageSource, encoder: ClipFolder, options: argparse.Namespace, check: Check) -> Comparison:
+def measured(
+    samples: ImageSource, reference: ImageSource, encoder: ClipFolder, options: argparse.Namespace, check: Check
+) -> Comparison:
     """The comparison that the options ask for."""
     return compare(
-        samples, reference, encoder, neighbours=options.neighbours, seed=options.seed, batch_size=options.batch_size, device=chosen_device(),
-        done=lambda count: check(), check=check,
-    )  # fmt: skip
+        samples,
+        reference,
+        encoder,
+        neighbours=options.neighbours,
+        seed=options.seed,
+        batch_size=options.batch_size,
+        device=chosen_device(),
+        done=lambda count: check(),
+        check=check,
+    )
 
 
 def tell(made: Comparison, facts: dict[str, Any], options: argparse.Namespace) -> None:
@@ -81,14 +105,21 @@ def tell(made: Comparison, facts: dict[str, Any], options: argparse.Namespace) -
 
 
 def tell_fid(
-    network: nn.Module | None, samples: ImageSource, reference: ImageSource, facts: dict[str, Any], options: argparse.Namespace, check: Check
+    network: nn.Module | None,
+    samples: ImageSource,
+    reference: ImageSource,
+    facts: dict[str, Any],
+    options: argparse.Namespace,
+    check: Check,
 ) -> None:
     """Measure FID where there is a network for it, say it, and write it beside the facts, which are written already."""
     if network is None:
         return
     ours, theirs = (inception_features(source, network, chosen_device(), check) for source in (samples, reference))
     distance = frechet_distance(ours, theirs)
-    logger.info("FID %.2f from %d and %d images: compare it only at the same numbers.", distance, len(ours), len(theirs))
+    logger.info(
+        "FID %.2f from %d and %d images: compare it only at the same numbers.", distance, len(ours), len(theirs)
+    )
     write(facts | {"fid": distance, "fid_images": len(ours), "fid_reference_images": len(theirs)}, options)
 
 

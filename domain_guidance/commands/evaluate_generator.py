@@ -1,7 +1,8 @@
 """`python -m domain_guidance evaluate-generator`: a StyleGAN2's pictures measured against real ones.
 
-The protocol of arXiv 2212.04473: 2,000 samples at truncation 0.7 against real images of the target class, diversity in groups,
-and a CLIP score where a prompt is given. Distances are of CLIP embeddings [choice]; LPIPS would need weights of its own.
+The protocol of arXiv 2212.04473: 2,000 samples at truncation 0.7 against real images of the target class, diversity in
+groups, and a CLIP score where a prompt is given. Distances are of CLIP embeddings [choice]; LPIPS would need weights of
+its own.
 """
 
 from __future__ import annotations
@@ -15,11 +16,20 @@ import torch
 from torch import Tensor
 
 from ..data import FolderImages
+from ..diffusers_host.clip import ClipFolder
 from ..evaluation import Comparison, clip_score, diversity, embed, grouped_diversity
 from ..generators import Generator, build_generator, latents, open_generator_file
 from ..generators.drawing import check_flat, one_hot
-from ..diffusers_host.clip import ClipFolder
-from .evaluate import add_measure_options, check_measure_options, chosen_device, measured, opened_inception, tell, tell_fid, write
+from .evaluate import (
+    add_measure_options,
+    check_measure_options,
+    chosen_device,
+    measured,
+    opened_inception,
+    tell,
+    tell_fid,
+    write,
+)
 from .interrupts import Check
 
 logger = logging.getLogger(__name__)
@@ -30,9 +40,15 @@ def add_evaluate_generator_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--count", type=int, default=2000, help="how many pictures, of seeds 0, 1, ... (default: 2000)")
     parser.add_argument("--truncation", type=float, default=0.7, help="psi: 1 for all of the variety (default: 0.7)")
     parser.add_argument("--label", type=int, help="class of a generator that knows classes")
-    parser.add_argument("--groups", type=int, default=10, help="groups of seeds in which diversity is measured as well (default: 10)")
-    parser.add_argument("--prompt", help="text that the pictures should show, for a CLIP score; --clip must be a whole CLIP")
-    parser.add_argument("--source", type=Path, help="the generator before its adaptation: how much of its diversity is left")
+    parser.add_argument(
+        "--groups", type=int, default=10, help="groups of seeds in which diversity is measured as well (default: 10)"
+    )
+    parser.add_argument(
+        "--prompt", help="text that the pictures should show, for a CLIP score; --clip must be a whole CLIP"
+    )
+    parser.add_argument(
+        "--source", type=Path, help="the generator before its adaptation: how much of its diversity is left"
+    )
     add_measure_options(parser)
 
 
@@ -55,9 +71,15 @@ class GeneratorImages:
 
 
 def evaluate_generator(options: argparse.Namespace, check: Check) -> None:
-    """Measure as the options say. check: called between batches. Raises GeneratorFileError or ValueError with one sentence."""
+    """Measure as the options say. check: called between batches.
+
+    Raises GeneratorFileError or ValueError with one sentence.
+    """
     if options.count < 2 or not 1 <= options.groups <= options.count // 2:
-        raise ValueError(f"--count is {options.count} and --groups {options.groups}, expected at least 2 pictures and as many for each group.")
+        raise ValueError(
+            f"--count is {options.count} and --groups {options.groups}, expected at least 2 pictures and as many "
+            "for each group."
+        )
     check_measure_options(options)
     inception = opened_inception(options)
     encoder = ClipFolder(options.clip, chosen_device())
@@ -109,13 +131,22 @@ def _by_reference(features: Tensor, groups: Tensor) -> tuple[float, float] | Non
 def _tell(facts: dict[str, Any], options: argparse.Namespace) -> None:
     mean, deviation = facts["diversity_in_groups"]
     size = options.count // options.groups
-    logger.info("Diversity in %d groups of %d seeds: %.3g, standard deviation %.2g.", options.groups, size, mean, deviation)
+    logger.info(
+        "Diversity in %d groups of %d seeds: %.3g, standard deviation %.2g.", options.groups, size, mean, deviation
+    )
     if facts["diversity_by_nearest_reference"] is not None:
-        logger.info("Diversity among images of one nearest reference image: %.3g, standard deviation %.2g.", *facts["diversity_by_nearest_reference"])
+        logger.info(
+            "Diversity among images of one nearest reference image: %.3g, standard deviation %.2g.",
+            *facts["diversity_by_nearest_reference"],
+        )
     if "clip_score" in facts:
         logger.info("CLIP score of '%s': %.1f of 100, %d images.", options.prompt, facts["clip_score"], options.count)
 
 
 def _tell_source(facts: dict[str, Any]) -> None:
     before = facts["source_diversity"]
-    logger.info("The source's diversity is %.3g at the same seeds: %.0f%% of it is left.", before, 100 * facts["diversity"] / before)
+    logger.info(
+        "The source's diversity is %.3g at the same seeds: %.0f%% of it is left.",
+        before,
+        100 * facts["diversity"] / before,
+    )

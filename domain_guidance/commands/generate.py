@@ -15,8 +15,8 @@ from torch import Tensor
 
 from ..generators import Eg3dGenerator, Generator, Noise, build_generator, open_generator_file
 from ..generators.drawing import Drawing
-from ..pictures.pixels import as_picture
 from ..pictures.axes_grid import mosaic
+from ..pictures.pixels import as_picture
 from .interrupts import Check
 from .views import add_view_options, check_view_options, draw_views, write_mesh
 
@@ -26,12 +26,28 @@ MAX_SEEDS = 100_000
 
 def add_generate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="generator file, or a foreign one that convert reads")
-    parser.add_argument("--seeds", type=seeds, default=[*range(16)], help="as 0-15 or 3,7,20-24; numbers as in NVIDIA's tools (default: 0-15)")
-    parser.add_argument("--truncation", type=float, default=0.7, help="psi: 1 for all of the variety, 0 for the mean picture (default: 0.7)")
-    parser.add_argument("--cutoff", type=int, help="truncate only this many of the styles, from the coarsest (default: all)")
+    parser.add_argument(
+        "--seeds",
+        type=seeds,
+        default=[*range(16)],
+        help="as 0-15 or 3,7,20-24; numbers as in NVIDIA's tools (default: 0-15)",
+    )
+    parser.add_argument(
+        "--truncation",
+        type=float,
+        default=0.7,
+        help="psi: 1 for all of the variety, 0 for the mean picture (default: 0.7)",
+    )
+    parser.add_argument(
+        "--cutoff", type=int, help="truncate only this many of the styles, from the coarsest (default: all)"
+    )
     parser.add_argument("--label", type=int, help="class of a generator that knows classes")
-    parser.add_argument("--noise", choices=get_args(Noise), default="const", help="of the file, fresh for each seed, or none")
-    parser.add_argument("--out", type=Path, required=True, help="one picture of all (.png), or a folder of pictures named by their seed")
+    parser.add_argument(
+        "--noise", choices=get_args(Noise), default="const", help="of the file, fresh for each seed, or none"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="one picture of all (.png), or a folder of pictures named by their seed"
+    )
     add_view_options(parser)
 
 
@@ -42,7 +58,9 @@ def seeds(text: str) -> list[int]:
         match = re.fullmatch(r"([0-9]{1,20})(?:-([0-9]{1,20}))?", part)
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if not first <= last < 2**64:
-            raise argparse.ArgumentTypeError(f"'{text}' names no seeds, expected numbers and rising ranges as in 3,7,20-24")
+            raise argparse.ArgumentTypeError(
+                f"'{text}' names no seeds, expected numbers and rising ranges as in 3,7,20-24"
+            )
         if len(chosen) + last - first >= MAX_SEEDS:
             raise argparse.ArgumentTypeError(f"'{text}' names more than {MAX_SEEDS:,} seeds")
         chosen += range(first, last + 1)
@@ -50,7 +68,10 @@ def seeds(text: str) -> list[int]:
 
 
 def generate(options: argparse.Namespace, check: Check) -> None:
-    """Draw as the options say. check: called between pictures. Raises GeneratorFileError or ValueError with one sentence."""
+    """Draw as the options say. check: called between pictures.
+
+    Raises GeneratorFileError or ValueError with one sentence.
+    """
     check_out(options.out)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     generator = build_generator(open_generator_file(options.file)).to(device)
@@ -75,10 +96,15 @@ def generate(options: argparse.Namespace, check: Check) -> None:
 def check_out(out: Path) -> None:
     """Raises ValueError for a picture of another format, of whose name there would else be a folder."""
     if out.suffix.lower() not in ("", ".png") and not out.is_dir():
-        raise ValueError(f"--out is '{out.name}': name a .png for one picture of all, or a folder that is there or has no dot in its name.")
+        raise ValueError(
+            f"--out is '{out.name}': name a .png for one picture of all, or a folder that is there or has no dot "
+            "in its name."
+        )
 
 
-def _images(generator: Generator | Eg3dGenerator, drawing: Drawing, options: argparse.Namespace) -> Iterator[tuple[str, Tensor]]:
+def _images(
+    generator: Generator | Eg3dGenerator, drawing: Drawing, options: argparse.Namespace
+) -> Iterator[tuple[str, Tensor]]:
     """What a seed gives, by what is added to its name."""
     if isinstance(generator, Eg3dGenerator):
         yield from draw_views(generator, drawing, options)

@@ -52,8 +52,15 @@ def _training(record: dict[str, Any]) -> Iterator[str]:
     if not {"images", "held_out_images", "trained_steps"} <= record.keys():
         yield "How it was trained is not recorded."
         return
-    yield f"Trained for {record['trained_steps']} steps on {record['images']} images; {record['held_out_images']} more were held out."
+    yield (
+        f"Trained for {record['trained_steps']} steps on {record['images']} images; "
+        f"{record['held_out_images']} more were held out."
+    )
     if "held_out_loss" in record:
         yield f"Loss on held-out images {record['held_out_loss']:.4f}, on training images {record['train_loss']:.4f}."
     settings = ("learning_rate", "batch_size", "accumulation", "processes", "precision", "seed")
-    yield "Settings: " + ", ".join(f"{name.replace('_', ' ')} {record[name]}" for name in settings if name in record) + "."
+    yield (
+        "Settings: "
+        + ", ".join(f"{name.replace('_', ' ')} {record[name]}" for name in settings if name in record)
+        + "."
+    )

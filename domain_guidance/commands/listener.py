@@ -1,4 +1,6 @@
-"""What a run tells on the command line: log lines, preview pictures, the curve, and TensorBoard where it is installed."""
+"""What a run tells on the command line: log lines, preview pictures, the curve, and TensorBoard where it is
+installed.
+"""
 
 from __future__ import annotations
 
@@ -48,14 +50,18 @@ class Listener:
         if now - self.said >= SECONDS_BETWEEN_LINES or event.step == self.steps:
             pace = (now - self.started) / (event.step - self.first)
             left = pace * (self.steps - event.step)
-            logger.info("step %d of %d, loss %.4f, %.2f s a step, %.0f s left", event.step, self.steps, event.loss, pace, left)
+            logger.info(
+                "step %d of %d, loss %.4f, %.2f s a step, %.0f s left", event.step, self.steps, event.loss, pace, left
+            )
             self.said = now
         if self.writer:
             self.writer.add_scalar("loss/step", event.loss, event.step)
             self.writer.add_scalar("learning_rate", event.learning_rate, event.step)
 
     def _evaluated(self, event: Evaluated) -> None:
-        logger.info("step %d: loss on training images %.4f, on held-out ones %.4f", event.step, event.train, event.held_out)
+        logger.info(
+            "step %d: loss on training images %.4f, on held-out ones %.4f", event.step, event.train, event.held_out
+        )
         if event.memorising:
             logger.warning("%s", event.memorising)
         draw_curves(self.files.log).save(self.files.curve)

@@ -34,8 +34,20 @@ STYLEGAN_FUSION: dict[str, Any] = {
     "truncation": 1.0,
     "precision": "fp32",
 }
-STYLEGAN_FUSION_FACES: dict[str, Any] = {**STYLEGAN_FUSION, "steps": 1001, "range": (0.01, 0.5), "directional": 1.0, "reconstruction": 1.0}
-STYLEGAN_FUSION_CATS: dict[str, Any] = {**STYLEGAN_FUSION, "steps": 2001, "range": (0.01, 0.3), "reconstruction": 0.5, "perceptual": 0.3}
+STYLEGAN_FUSION_FACES: dict[str, Any] = {
+    **STYLEGAN_FUSION,
+    "steps": 1001,
+    "range": (0.01, 0.5),
+    "directional": 1.0,
+    "reconstruction": 1.0,
+}
+STYLEGAN_FUSION_CATS: dict[str, Any] = {
+    **STYLEGAN_FUSION,
+    "steps": 2001,
+    "range": (0.01, 0.3),
+    "reconstruction": 0.5,
+    "perceptual": 0.3,
+}
 # The release divides all of its terms by 100 here, to which Adam is blind.
 STYLEGAN_FUSION_EG3D: dict[str, Any] = {
     **STYLEGAN_FUSION,

@@ -18,11 +18,16 @@ def start_process(precision: str) -> tuple[Process, torch.device]:
     try:
         from accelerate import Accelerator
     except ImportError as error:
-        raise ValueError("Several processes need the package accelerate, which is not installed: install it, or start one process.") from error
+        raise ValueError(
+            "Several processes need the package accelerate, which is not installed: install it, or start one process."
+        ) from error
     from ..runs.accelerated import AcceleratedProcess
 
-    # Told that there is no GPU, it makes one group of the CPU processes; left to find out, each of them would train alone.
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision={"fp32": "no"}.get(precision, precision))
+    # Told that there is no GPU, it makes one group of the CPU processes; left to find out, each of them would train
+    # alone.
+    accelerator = Accelerator(
+        cpu=not torch.cuda.is_available(), mixed_precision={"fp32": "no"}.get(precision, precision)
+    )
     process = AcceleratedProcess(accelerator)
     atexit.register(process.end)
     return process, accelerator.device

@@ -1,4 +1,6 @@
-"""`python -m domain_guidance sample`: pictures from a trained file, image i from seed + i alone, on as many devices as there are."""
+"""`python -m domain_guidance sample`: pictures from a trained file, image i from seed + i alone, on as many devices as
+there are.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +13,18 @@ import torch
 from torch import Tensor
 
 from ..data import Size
-from ..diffusion.denoiser import GuidedDenoiser
 from ..diffusers_host.denoiser import PromptedUNet
-from ..domains.domain_file import DomainFileError
-from ..diffusion.noise_schedule import NoiseSchedule
-from ..pictures.pixels import as_picture
-from ..diffusion.sampling import karras_sigmas, sample_dpmpp_2m
-from ..diffusers_host.trainable import base_fingerprint
-from ..runs.process import AUTOCAST
 from ..diffusers_host.folder import DiffusersFolder
+from ..diffusers_host.trainable import base_fingerprint
+from ..diffusers_host.trained_file import load_trained
+from ..diffusion.denoiser import GuidedDenoiser
+from ..diffusion.noise_schedule import NoiseSchedule
+from ..diffusion.sampling import karras_sigmas, sample_dpmpp_2m
+from ..domains.domain_file import DomainFileError
+from ..pictures.pixels import as_picture
+from ..runs.process import AUTOCAST
 from .interrupts import Check
 from .processes import start_process
-from ..diffusers_host.trained_file import load_trained
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +35,9 @@ def add_sample_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the pictures, named by their seed")
     parser.add_argument("--count", type=int, default=4, help="how many pictures")
     parser.add_argument("--seed", type=int, default=0, help="of the first picture; picture i has seed + i")
-    parser.add_argument("--prompt", default="", help="what to draw (default: nothing, that is, any picture of the domain)")
+    parser.add_argument(
+        "--prompt", default="", help="what to draw (default: nothing, that is, any picture of the domain)"
+    )
     parser.add_argument("--weight", type=float, help="domain weight w_d (default: what the file recommends)")
     parser.add_argument("--cfg", type=float, help="text weight w_c (default: what the file recommends)")
     parser.add_argument("--steps", type=int, default=25, help="of DPM-Solver++ (2M)")
@@ -58,9 +62,18 @@ def sample(options: argparse.Namespace, check: Check) -> None:
     for number in range(process.rank, options.count, process.world):
         with torch.no_grad():
             with process.arithmetic():
-                latent = draw(partial(denoiser, conditioning=prompt), schedule, shape, options.seed + number, options.steps, device)
+                latent = draw(
+                    partial(denoiser, conditioning=prompt),
+                    schedule,
+                    shape,
+                    options.seed + number,
+                    options.steps,
+                    device,
+                )
             # In fp32: SDXL's VAE overflows in fp16.
-            picture = vae.decode(latent.float() / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)).sample[0]
+            picture = vae.decode(latent.float() / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)).sample[
+                0
+            ]
         path = options.out / f"{options.seed + number:06d}.png"
         as_picture(picture).save(path)
         logger.info("'%s' is drawn", path)
@@ -68,8 +81,13 @@ def sample(options: argparse.Namespace, check: Check) -> None:
     process.wait()
 
 
-def draw(denoise, schedule: NoiseSchedule, shape: tuple[int, ...], seed: int, steps: int, device: torch.device) -> Tensor:
-    """One latent [1, C, h, w] in the model's scale. One at a time, so that neighbours in a batch cannot change a digit of it."""
+def draw(
+    denoise, schedule: NoiseSchedule, shape: tuple[int, ...], seed: int, steps: int, device: torch.device
+) -> Tensor:
+    """One latent [1, C, h, w] in the model's scale.
+
+    One at a time, so that neighbours in a batch cannot change a digit of it.
+    """
     sigmas = karras_sigmas(steps, float(schedule.sigmas[0]), float(schedule.sigmas[-1])).to(device)
     noise = torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed)).to(device)
     return sample_dpmpp_2m(denoise, noise * sigmas[0], sigmas)
@@ -80,9 +98,16 @@ def _denoiser(base: DiffusersFolder, options: argparse.Namespace, device: torch.
     domain = base.unet()
     card, empty = load_trained(options.domain, domain)
     if card.prediction != prediction:
-        raise DomainFileError(f"'{options.domain.name}' predicts {card.prediction} and the base {prediction}: give the base it was trained from.")
+        raise DomainFileError(
+            f"'{options.domain.name}' predicts {card.prediction} and the base {prediction}: give the base it was "
+            "trained from."
+        )
     if card.base_fingerprint != base_fingerprint(unet):
-        logger.warning("'%s' was trained from another base (%s): the guidance pushes away from this one.", options.domain.name, card.base_name)
+        logger.warning(
+            "'%s' was trained from another base (%s): the guidance pushes away from this one.",
+            options.domain.name,
+            card.base_name,
+        )
     size = Size(options.width, options.height)
     host = partial(PromptedUNet, schedule=schedule, prediction=prediction, size=size)
     return GuidedDenoiser(

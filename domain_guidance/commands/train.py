@@ -15,17 +15,17 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..data import CachedLatents, Encoded, FolderImages, LatentCache, aspect_buckets, shorter_side
-from ..domains.fingerprint import fingerprint
-from ..runs import RunFiles
-from ..training import train_domain
-from ..diffusers_host.trainable import DiffusersTrainable, add_adapter, base_fingerprint
-from ..memory.estimate import check_fits, device_memory, whole_network_estimate
-from ..runs.optimizers import check_bitsandbytes
-from ..training.preview import draw_preview
-from ..runs.process import AUTOCAST, Process
-from ..memory.recomputation import recomputation
-from ..training.text_removal import domain_latents, take_text_out
 from ..diffusers_host.folder import DiffusersFolder, encoder_of
+from ..diffusers_host.trainable import DiffusersTrainable, add_adapter, base_fingerprint
+from ..domains.fingerprint import fingerprint
+from ..memory.estimate import check_fits, device_memory, whole_network_estimate
+from ..memory.recomputation import recomputation
+from ..runs import RunFiles
+from ..runs.optimizers import check_bitsandbytes
+from ..runs.process import AUTOCAST, Process
+from ..training import train_domain
+from ..training.preview import draw_preview
+from ..training.text_removal import domain_latents, take_text_out
 from .interrupts import Check, stop_together
 from .listener import SECONDS_BETWEEN_LINES, Listener, tensorboard
 from .options import plain, run_settings
@@ -52,10 +52,14 @@ def train(options: argparse.Namespace, check: Check) -> None:
     base = DiffusersFolder(options.base, options.allow_download)
     _check_base(base, options, device)
     vae = base.vae()
-    latents = _fill_cache(_cache(base, vae, options, process, device), process, check, encoded_at_once(options.resolution))
+    latents = _fill_cache(
+        _cache(base, vae, options, process, device), process, check, encoded_at_once(options.resolution)
+    )
     with ExitStack() as stack:
         trainable = _make_trainable(base, vae.config, latents, options, device, stack)
-        listener = Listener(files, settings.steps, _Preview(trainable, vae, latents, process).draw, tensorboard(files, process, stack))
+        listener = Listener(
+            files, settings.steps, _Preview(trainable, vae, latents, process).draw, tensorboard(files, process, stack)
+        )
         for event in stack.enter_context(closing(train_domain(trainable, latents, settings, files, process))):
             if process.rank == 0:
                 listener.hear(event)
@@ -71,7 +75,9 @@ def _check_base(base: DiffusersFolder, options: argparse.Namespace, device: torc
         check_fits(whole_network_estimate(network, eight_bit_adam=options.eight_bit_adam), device_memory(device))
 
 
-def _cache(base: DiffusersFolder, vae: nn.Module, options: argparse.Namespace, process: Process, device: torch.device) -> LatentCache:
+def _cache(
+    base: DiffusersFolder, vae: nn.Module, options: argparse.Namespace, process: Process, device: torch.device
+) -> LatentCache:
     return LatentCache(
         options.cache or options.out / "latents",
         FolderImages(options.images),
@@ -110,7 +116,9 @@ def _buckets(options, cell: int):
     return shorter_side(options.resolution, cell=cell)
 
 
-def _make_trainable(base: DiffusersFolder, vae_config, latents, options, device, stack: ExitStack) -> DiffusersTrainable:
+def _make_trainable(
+    base: DiffusersFolder, vae_config, latents, options, device, stack: ExitStack
+) -> DiffusersTrainable:
     adapter = options.form == "adapter"
     # What is trained must be fp32; a frozen base may be as narrow as the arithmetic.
     unet = base.unet(AUTOCAST.get(options.precision, torch.float32) if adapter else torch.float32)

@@ -22,13 +22,27 @@ MAX_GRID = 512  # points of a mesh's grid in each direction
 
 
 def add_view_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("EG3D", "generators of volumes, which are drawn from the front where nothing is said")
-    group.add_argument("--camera", type=poses, metavar="POSES", help="orbit:24, that many around an ellipse; grid:3x5, rows and columns; or degrees as in 20,-5")
+    group = parser.add_argument_group(
+        "EG3D", "generators of volumes, which are drawn from the front where nothing is said"
+    )
+    group.add_argument(
+        "--camera",
+        type=poses,
+        metavar="POSES",
+        help="orbit:24, that many around an ellipse; grid:3x5, rows and columns; or degrees as in 20,-5",
+    )
     group.add_argument("--rays", type=int, help="in each direction; more are slower and finer (default: the file's)")
-    group.add_argument("--samples", type=int, help="of each ray, and as many again where they matter (default: the file's)")
+    group.add_argument(
+        "--samples", type=int, help="of each ray, and as many again where they matter (default: the file's)"
+    )
     group.add_argument("--depth", action="store_true", help="pictures of depth beside the others, near is white")
     group.add_argument("--normals", action="store_true", help="pictures of surface normals beside the others")
-    group.add_argument("--mesh", type=int, metavar="N", help="a coloured mesh of each seed as .ply, from a grid of N points in each direction")
+    group.add_argument(
+        "--mesh",
+        type=int,
+        metavar="N",
+        help="a coloured mesh of each seed as .ply, from a grid of N points in each direction",
+    )
     group.add_argument("--density", type=float, default=10.0, help="at which the mesh's surface lies (default: 10)")
 
 
@@ -37,7 +51,9 @@ def poses(text: str) -> Tensor:
     try:
         return _poses(text)
     except ValueError as error:
-        raise argparse.ArgumentTypeError(f"'{text}' names no cameras, expected orbit:24, grid:3x5 or degrees as in 20,-5") from error
+        raise argparse.ArgumentTypeError(
+            f"'{text}' names no cameras, expected orbit:24, grid:3x5 or degrees as in 20,-5"
+        ) from error
 
 
 def _poses(text: str) -> Tensor:
@@ -54,9 +70,16 @@ def _poses(text: str) -> Tensor:
 
 def check_view_options(options: argparse.Namespace, generator: Generator | Eg3dGenerator) -> None:
     """Raises ValueError for options that this generator, or this way to write, has no use for."""
-    given = [name for name in ("camera", "rays", "samples", "depth", "normals", "mesh") if getattr(options, name) is not None and getattr(options, name) is not False]
+    given = [
+        name
+        for name in ("camera", "rays", "samples", "depth", "normals", "mesh")
+        if getattr(options, name) is not None and getattr(options, name) is not False
+    ]
     if given and not isinstance(generator, Eg3dGenerator):
-        raise ValueError(f"--{given[0]} is given and the generator draws pictures and no volumes: leave it out, or give an EG3D generator.")
+        raise ValueError(
+            f"--{given[0]} is given and the generator draws pictures and no volumes: leave it out, or give an EG3D "
+            "generator."
+        )
     if options.label is not None and isinstance(generator, Eg3dGenerator):
         raise ValueError("A label is given and an EG3D generator has cameras in its place: give --camera.")
     if options.mesh is not None and not 2 <= options.mesh <= MAX_GRID:
@@ -68,12 +91,16 @@ def check_view_options(options: argparse.Namespace, generator: Generator | Eg3dG
 
 @torch.no_grad()
 def draw_views(generator: Eg3dGenerator, drawing: Drawing, options: argparse.Namespace) -> Iterator[tuple[str, Tensor]]:
-    """What is added to the seed's name, and a picture [3, H, W] in [-1, 1]: all views of one seed, with what is to lie beside them."""
+    """What is added to the seed's name, and a picture [3, H, W] in [-1, 1]: all views of one seed, with what is to lie
+    beside them.
+    """
     several = options.camera is not None and len(options.camera) > 1
     cameras = generator.cameras(options.camera)
     rendering = generator.config.rendering.at(options.rays, options.samples)
     random = torch.Generator().manual_seed(drawing.noise_seed(0))
-    views = generator.views(drawing.styles(generator), cameras, noise=options.noise, generator=random, rendering=rendering)
+    views = generator.views(
+        drawing.styles(generator), cameras, noise=options.noise, generator=random, rendering=rendering
+    )
     for number, (view, camera) in enumerate(zip(views, cameras)):
         name = f"-{number:04d}" if several else ""
         yield name, view.image[0]
@@ -84,8 +111,13 @@ def draw_views(generator: Eg3dGenerator, drawing: Drawing, options: argparse.Nam
 
 
 @torch.no_grad()
-def write_mesh(generator: Eg3dGenerator, drawing: Drawing, options: argparse.Namespace, path: Path, check: Check) -> None:
-    """The seed's surface as a .ply file. check: called between parts of its grid. Raises ValueError if its density is nowhere high enough."""
+def write_mesh(
+    generator: Eg3dGenerator, drawing: Drawing, options: argparse.Namespace, path: Path, check: Check
+) -> None:
+    """The seed's surface as a .ply file. check: called between parts of its grid.
+
+    Raises ValueError if its density is nowhere high enough.
+    """
     planes = generator.planes(drawing.styles(generator), noise="none" if options.noise == "none" else "const")
     path.write_bytes(ply(extract_mesh(generator, planes, resolution=options.mesh, level=options.density, check=check)))
 
@@ -96,7 +128,9 @@ def ply(mesh: Mesh) -> bytes:
     vertices["place"], vertices["colour"] = mesh.vertices.cpu().numpy(), (255 * mesh.colours).round().cpu().numpy()
     faces = np.empty(len(mesh.faces), dtype=[("count", "u1"), ("corners", "<i4", 3)])
     faces["count"], faces["corners"] = 3, mesh.faces.cpu().numpy()
-    places = [f"property float {axis}" for axis in "xyz"] + [f"property uchar {colour}" for colour in ("red", "green", "blue")]
+    places = [f"property float {axis}" for axis in "xyz"] + [
+        f"property uchar {colour}" for colour in ("red", "green", "blue")
+    ]
     head = ["ply", "format binary_little_endian 1.0", f"element vertex {len(vertices)}", *places]
     head += [f"element face {len(faces)}", "property list uchar int vertex_indices", "end_header", ""]
     return "\n".join(head).encode() + vertices.tobytes() + faces.tobytes()

@@ -1,4 +1,7 @@
-"""Sizes that images are trained at: batches need one size, pictures come in many. Sizes are (width, height) in pixels."""
+"""Sizes that images are trained at: batches need one size, pictures come in many.
+
+Sizes are (width, height) in pixels.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,9 @@ def bucket_sizes(resolution: int, *, step: int = 64, longest_ratio: float = 2.0)
     longest_ratio: of the longer side to the shorter. For every long side the short one is that of the nearest area.
     """
     if step < 1 or resolution < step:
-        raise ValueError(f"The resolution {resolution} is smaller than one step of {step} pixels: raise the resolution.")
+        raise ValueError(
+            f"The resolution {resolution} is smaller than one step of {step} pixels: raise the resolution."
+        )
     square = step * round(resolution / step)
     sizes = {Size(square, square)}
     for long in range(square, math.ceil(resolution * math.sqrt(longest_ratio)) + step, step):
@@ -63,12 +68,14 @@ def aspect_buckets(resolution: int, *, step: int = 64, longest_ratio: float = 2.
 def shorter_side(resolution: int, *, cell: int = 8, longest_ratio: float = 4.0) -> BucketOf:
     """Every image to `resolution` on its shorter side, the longer one following (arXiv 2312.08195: 512, without crop).
 
-    cell: pixels a latent cell. The longer side is cut to whole cells, so that less than one cell of the picture is lost; a
-    panorama beyond `longest_ratio` is cropped to it, lest one image take the memory of a hundred (our choice).
+    cell: pixels a latent cell. The longer side is cut to whole cells, so that less than one cell of the picture is
+    lost; a panorama beyond `longest_ratio` is cropped to it, lest one image take the memory of a hundred (our choice).
     Made for images of one shape, which it leaves whole; many shapes give many sizes, and a batch holds one size.
     """
     if cell < 1 or resolution < cell or resolution % cell:
-        raise ValueError(f"The resolution {resolution} is no multiple of the latent cell, {cell} pixels: give a multiple.")
+        raise ValueError(
+            f"The resolution {resolution} is no multiple of the latent cell, {cell} pixels: give a multiple."
+        )
 
     def bucket(size: Size) -> Size:
         following = resolution * max(size) // min(size)
@@ -100,8 +107,10 @@ def fit_to_bucket(image: Tensor, bucket: Size) -> Tensor:
 
 
 def sdxl_size_conditioning(bucket: Size) -> Tensor:
-    """SDXL's six numbers for an image of this bucket, [6] fp32: original height and width, crop top and left, target height and width.
+    """SDXL's six numbers for an image of this bucket, [6] fp32: original height and width, crop top and left, target
+    height and width.
 
-    The bucket's size is given as both sizes and the crop as 0, so that sampling at a bucket's size asks for what was trained.
+    The bucket's size is given as both sizes and the crop as 0, so that sampling at a bucket's size asks for what was
+    trained.
     """
     return torch.tensor([bucket.height, bucket.width, 0, 0, bucket.height, bucket.width], dtype=torch.float32)

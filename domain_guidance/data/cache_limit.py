@@ -1,8 +1,8 @@
 """Keeping the latent cache from growing for ever: over its limit, the entries that were used longest ago go.
 
-The time of an entry's file is when it was last used. Removing is one unlink an entry, so a kill leaves a smaller cache and
-nothing half done. A training that loses an entry to another one encodes that image again, but it should not have to: what
-was used within a day stays, whatever the size.
+The time of an entry's file is when it was last used. Removing is one unlink an entry, so a kill leaves a smaller cache
+and nothing half done. A training that loses an entry to another one encodes that image again, but it should not have
+to: what was used within a day stays, whatever the size.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import NamedTuple
 
 from .latent_store import SUFFIX
 
-LIMIT = 50 * 10**9  # bytes; half a million pictures of 512 pixels squared, or a hundred thousand of 1024, in four channels
+LIMIT = (
+    50 * 10**9
+)  # bytes; half a million pictures of 512 pixels squared, or a hundred thousand of 1024, in four channels
 IN_USE = 24 * 3600.0  # seconds
 FOLDERS = f"v[0-9]*/{'[0-9a-f]' * 16}/??"  # layout, VAE, first letters of the key: nothing else is ever looked at
 
@@ -37,7 +39,8 @@ class _Entry(NamedTuple):
 def trim(folder: Path, limit: int = LIMIT) -> Removed:
     """Removes entries of all VAEs, least recently used first, until the cache in `folder` takes at most `limit` bytes.
 
-    Safe beside trainings and other trims: what has been used since it was listed stays, and so does what cannot be removed.
+    Safe beside trainings and other trims: what has been used since it was listed stays, and so does what cannot be
+    removed.
     """
     entries = list(_entries(folder))
     excess, gone = sum(entry.size for entry in entries) - limit, []

@@ -1,7 +1,7 @@
 """What is known of images that were read before, so that an unchanged folder is not read again.
 
-One file of JSON lines for each rank, only ever appended to. A killed process leaves at most one torn line, which the next
-reader passes over. The lines are hints: losing them costs time, never correctness.
+One file of JSON lines for each rank, only ever appended to. A killed process leaves at most one torn line, which the
+next reader passes over. The lines are hints: losing them costs time, never correctness.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class ImageFacts:
         self._by_key: dict[str, Usable] = {}
         for path in sorted(folder.glob("images-*.jsonl")):
             for stamp, fact in _read_facts(path).items():
-                # Two ranks may have seen the same file at different times: what one could use, the next need not give up.
+                # Two ranks may have seen the same file at different times: what one could use, the next need not give
+                # up.
                 if isinstance(fact, Usable) or stamp not in self._by_stamp:
                     self._remember(stamp, fact)
 

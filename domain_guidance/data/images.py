@@ -31,9 +31,9 @@ class UnreadableImage(ImageError):
 def read_image(path: str | os.PathLike) -> Tensor:
     """The picture in a file, [3, H, W] in [-1, 1], fp32, turned upright by its EXIF orientation.
 
-    Our choices: transparency is laid over white; of an animation or a document the first picture is taken; 16-bit grey keeps
-    its precision, 16-bit colour the upper eight bits that Pillow reads; colour profiles are not applied.
-    Raises ImageError for what cannot be decoded, UnreadableImage for what cannot be opened.
+    Our choices: transparency is laid over white; of an animation or a document the first picture is taken; 16-bit grey
+    keeps its precision, 16-bit colour the upper eight bits that Pillow reads; colour profiles are not applied. Raises
+    ImageError for what cannot be decoded, UnreadableImage for what cannot be opened.
     """
     try:
         with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
@@ -80,7 +80,9 @@ def _pixels(image: Image.Image) -> Tensor:
 def _grey_16_bit(image: Image.Image) -> np.ndarray:
     levels = np.asarray(image).astype(np.int64)
     if levels.min() < 0 or levels.max() > 65535:
-        raise ImageError(f"its grey levels run from {levels.min()} to {levels.max()}, expected 0 to 65535: convert it to 16 bits")
+        raise ImageError(
+            f"its grey levels run from {levels.min()} to {levels.max()}, expected 0 to 65535: convert it to 16 bits"
+        )
     if "transparency" in image.info:  # PNG's one transparent grey level
         levels[levels == image.info["transparency"]] = 65535
     return np.repeat((levels / 65535).astype(np.float32)[:, :, None], 3, axis=2)

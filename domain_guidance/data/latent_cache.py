@@ -1,9 +1,10 @@
 """Images to latents, once: the VAE's posterior of every image and of its mirror, kept on disk between runs.
 
-An entry is found by the image's content, its bucket and the VAE. So a renamed file is not encoded again, a changed one is,
-and size and time of a file are only a hint that spares reading it.
+An entry is found by the image's content, its bucket and the VAE. So a renamed file is not encoded again, a changed one
+is, and size and time of a file are only a hint that spares reading it.
 
-The folder can be deleted to empty the cache, best while no training runs; by itself it keeps to a limit (`cache_limit`).
+The folder can be deleted to empty the cache, best while no training runs; by itself it keeps to a limit
+(`cache_limit`).
 """
 
 from __future__ import annotations
@@ -65,10 +66,12 @@ class _Ready:
 class LatentCache:
     """The cache of one image source, one VAE and one choice of buckets, in a folder that others may share.
 
-    encode: pixels [B, 3, H, W] in [-1, 1], fp32, on the CPU -> posterior mean and log-variance, [B, C, h, w], in the VAE's
+    encode: pixels [B, 3, H, W] in [-1, 1], fp32, on the CPU -> posterior mean and log-variance, [B, C, h, w], in the
+    VAE's
         own scale; None for the log-variance of a VAE without a posterior.
     vae: a text that differs between VAEs, a fingerprint of the weights. bucket_of: `aspect_buckets` or `shorter_side`.
-    cell: pixels a latent cell. rank, world: this process and how many there are; rank r settles images r, r + world, ...
+    cell: pixels a latent cell. rank, world: this process and how many there are; rank r settles images r, r + world,
+    ...
     limit: bytes that a new training leaves of what other trainings have put there, see `cache_limit.trim`.
     """
 
@@ -93,11 +96,13 @@ class LatentCache:
         self._store = LatentStore(self._folder, vae)
 
     def fill(self, batch_size: int = 4) -> Iterator[Encoded | Skipped]:
-        """Encode what is missing of this rank's share, `batch_size` images at a time (at most 16), telling what happens.
+        """Encode what is missing of this rank's share, `batch_size` images at a time (at most 16), telling what
+        happens.
 
-        Before any work come the images known to be unusable and one `Encoded` that counts what is settled already. It can be
-        abandoned after every event, and killed at any time: the next call goes on with the images that are missing.
-        Raises LatentCacheError if the folder cannot be written, ValueError if the VAE gives values that are not finite.
+        Before any work come the images known to be unusable and one `Encoded` that counts what is settled already. It
+        can be abandoned after every event, and killed at any time: the next call goes on with the images that are
+        missing. Raises LatentCacheError if the folder cannot be written, ValueError if the VAE gives values that are
+        not finite.
         """
         share, facts = range(self._rank, len(self._source), self._world), ImageFacts(self._folder, self._rank)
         if self._rank == 0:
@@ -126,7 +131,9 @@ class LatentCache:
         for index in range(len(self._source)):
             name, fact = self._source.name(index), facts.of_stamp(self._source.stamp(index))
             if fact is None:
-                raise LatentCacheError(f"'{name}' is not in the latent cache yet: let every process fill its share first.")
+                raise LatentCacheError(
+                    f"'{name}' is not in the latent cache yet: let every process fill its share first."
+                )
             if reason := self._refusal(fact):
                 skipped.append(Skipped(name, reason))
             else:
@@ -144,11 +151,14 @@ class LatentCache:
         removed = trim(self._folder.parent, self._limit)
         if removed.entries:
             logging.info(
-                "Latent cache: %d entries (%.3g GB) that no training has used since %s were removed, because '%s' is kept to %.3g GB; "
-                "delete that folder to empty it.",
-                removed.entries, removed.bytes / 1e9, time.strftime("%Y-%m-%d", time.localtime(removed.last_used)),
-                self._folder.parent, self._limit / 1e9,
-            )  # fmt: skip
+                "Latent cache: %d entries (%.3g GB) that no training has used since %s were removed, because '%s' is "
+                "kept to %.3g GB; delete that folder to empty it.",
+                removed.entries,
+                removed.bytes / 1e9,
+                time.strftime("%Y-%m-%d", time.localtime(removed.last_used)),
+                self._folder.parent,
+                self._limit / 1e9,
+            )
 
     def _is_settled(self, fact: Fact | None, present: set[str]) -> bool:
         if isinstance(fact, Unusable):
@@ -162,7 +172,9 @@ class LatentCache:
         if isinstance(fact, Unusable):
             return fact.reason
         if min(fact.size) < self._cell:
-            return f"it is smaller ({fact.size}) than one latent cell ({self._cell}x{self._cell} pixels): use a larger one"
+            return (
+                f"it is smaller ({fact.size}) than one latent cell ({self._cell}x{self._cell} pixels): use a larger one"
+            )
         return ""
 
     def _batches(
@@ -230,8 +242,8 @@ class LatentCache:
         for ready, posterior in zip(batch, posteriors):
             if not all(torch.isfinite(part.half()).all() for part in posterior if part is not None):
                 raise ValueError(
-                    f"The VAE's latent of '{self._source.name(ready.index)}' holds NaN, infinity or values beyond fp16: "
-                    "run the VAE in fp32."
+                    f"The VAE's latent of '{self._source.name(ready.index)}' holds NaN, infinity or values beyond "
+                    "fp16: run the VAE in fp32."
                 )
         return posteriors
 
@@ -244,8 +256,8 @@ class LatentCache:
             pixels = fit_to_bucket(self._source.load(image.index), image.bucket)
         except ImageError as error:
             raise LatentCacheError(
-                f"The latents of '{image.name}' are damaged and the image cannot be encoded again, because {error}; start the "
-                "training again with the images as they are now."
+                f"The latents of '{image.name}' are damaged and the image cannot be encoded again, because {error}; "
+                "start the training again with the images as they are now."
             ) from error
         self._encode_batch([_Ready(image.index, image.key, image.bucket, pixels)], set())
 
@@ -255,8 +267,8 @@ class LatentCache:
             yield
         except OSError as error:
             raise LatentCacheError(
-                f"The latent cache '{self._folder.parent}' cannot be written ({error.strerror}): free some space or choose a "
-                "folder that can be written; what is in it already stays."
+                f"The latent cache '{self._folder.parent}' cannot be written ({error.strerror}): free some space or "
+                "choose a folder that can be written; what is in it already stays."
             ) from error
 
 

@@ -16,7 +16,9 @@ from .order import BatchOrder
 
 @dataclass(frozen=True)
 class LatentBatch:
-    """latents: [B, C, h, w] fp32 in the VAE's own scale, on the CPU. bucket: their size in pixels. images: positions in the cache."""
+    """latents: [B, C, h, w] fp32 in the VAE's own scale, on the CPU. bucket: their size in pixels. images: positions in
+    the cache.
+    """
 
     latents: Tensor
     bucket: Size
@@ -49,7 +51,8 @@ class LatentLoader:
     def batch(self, step: int, generator: torch.Generator) -> LatentBatch:
         """The batch of a step, counted from 0, sampled from the posteriors with the step's generator.
 
-        The noise of all ranks is drawn and this rank's part taken, so every rank must bring the generator in the same state.
+        The noise of all ranks is drawn and this rank's part taken, so every rank must bring the generator in the same
+        state.
         """
         visit = self.order.visit(step)
         images = tuple(self._groups[visit.bucket][place] for place in visit.places)
@@ -67,13 +70,15 @@ class LatentLoader:
         if not lonely:
             return ""
         return (
-            f"{lonely} images share their size with fewer images than a batch of {batch} needs and repeat within it: lower "
-            "the batch size, or use fewer sizes."
+            f"{lonely} images share their size with fewer images than a batch of {batch} needs and repeat within it: "
+            "lower the batch size, or use fewer sizes."
         )
 
 
 def held_out_batches(latents: CachedLatents, images: Sequence[int], batch_size: int) -> Iterator[LatentBatch]:
-    """Every given image once and not mirrored, as its posterior's mean, in a fixed order; the last of a bucket may be smaller."""
+    """Every given image once and not mirrored, as its posterior's mean, in a fixed order; the last of a bucket may be
+    smaller.
+    """
     for group in _by_bucket(latents, images):
         for start in range(0, len(group), batch_size):
             chosen = tuple(group[start : start + batch_size])

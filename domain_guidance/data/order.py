@@ -1,4 +1,6 @@
-"""Which images make up a step: a pure function of seed and step, so that resuming needs no state but the step counter."""
+"""Which images make up a step: a pure function of seed and step, so that resuming needs no state but the step
+counter.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ import torch
 
 @dataclass(frozen=True)
 class Visit:
-    """One rank's part of a step. places: positions within the bucket. mirrored: for each, whether its mirror is meant."""
+    """One rank's part of a step. places: positions within the bucket. mirrored: for each, whether its mirror is
+    meant.
+    """
 
     bucket: int
     places: tuple[int, ...]
@@ -25,11 +29,11 @@ class BatchOrder:
 
     sizes: images in each bucket. batch_size: of one rank. mirror: the share of mirrored visits (arXiv 2312.08195: 0.5).
 
-    Every bucket is an endless row of passes, each a fresh permutation of its images, and its batches are cut from that row
-    one after the other. So an image is never left out and never drawn twice in a pass: what does not fill a batch goes into
-    the first one of the next pass. A bucket smaller than a batch repeats its images within the batch. Epoch e holds the
-    batches that get full in pass e of their bucket, in random order, so a batch never mixes buckets and every bucket gets
-    its share.
+    Every bucket is an endless row of passes, each a fresh permutation of its images, and its batches are cut from that
+    row one after the other. So an image is never left out and never drawn twice in a pass: what does not fill a batch
+    goes into the first one of the next pass. A bucket smaller than a batch repeats its images within the batch. Epoch e
+    holds the batches that get full in pass e of their bucket, in random order, so a batch never mixes buckets and every
+    bucket gets its share.
 
     The batch of all ranks is cut into `world` slices: two ranks of batch b see what one rank of batch 2b sees. Gradient
     accumulation is the same thing in time: give its micro-steps as ranks.
@@ -47,8 +51,8 @@ class BatchOrder:
             raise ValueError(f"The buckets hold {list(self.sizes)} images: every bucket needs at least one.")
         if self.batch_size < 1 or not 0 <= self.rank < self.world:
             raise ValueError(
-                f"Batches of {self.batch_size} for rank {self.rank} of {self.world} were asked for: a batch has at least "
-                "one image, and ranks run from 0 to one less than their number."
+                f"Batches of {self.batch_size} for rank {self.rank} of {self.world} were asked for: a batch has at "
+                "least one image, and ranks run from 0 to one less than their number."
             )
 
     @property

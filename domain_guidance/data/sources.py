@@ -32,7 +32,9 @@ class ImageSource(Protocol):
         """A hash of its content, hexadecimal: the same content has the same key under every name. Raises ImageError."""
 
     def stamp(self, index: int) -> str:
-        """A cheap hint of the content: where an unchanged stamp was seen before, the content is taken as unchanged too."""
+        """A cheap hint of the content: where an unchanged stamp was seen before, the content is taken as
+        unchanged too.
+        """
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,9 @@ class FolderImages:
                 while chunk := file.read(CHUNK):
                     digest.update(chunk)
         except OSError as error:
-            raise UnreadableImage(f"it cannot be read ({error.strerror}): check the file and its permissions") from error
+            raise UnreadableImage(
+                f"it cannot be read ({error.strerror}): check the file and its permissions"
+            ) from error
         return digest.hexdigest()
 
     def stamp(self, index: int) -> str:
@@ -86,7 +90,8 @@ class FolderImages:
 
 
 class BatchImages:
-    """A batch of pictures, [B, H, W, 3] in [0, 1] as ComfyUI's IMAGE; of four channels the last is transparency, over white.
+    """A batch of pictures, [B, H, W, 3] in [0, 1] as ComfyUI's IMAGE; of four channels the last is transparency, over
+    white.
 
     Raises ValueError if it is something else.
     """
@@ -94,8 +99,8 @@ class BatchImages:
     def __init__(self, images: Tensor):
         if images.ndim != 4 or images.shape[3] not in (3, 4) or not images.is_floating_point() or not images.numel():
             raise ValueError(
-                f"The images are a {str(images.dtype).removeprefix('torch.')} tensor of shape {list(images.shape)}, expected "
-                "[batch, height, width, 3] with values from 0 to 1: connect an IMAGE."
+                f"The images are a {str(images.dtype).removeprefix('torch.')} tensor of shape {list(images.shape)}, "
+                "expected [batch, height, width, 3] with values from 0 to 1: connect an IMAGE."
             )
         self.images = images.detach()
 
@@ -139,7 +144,9 @@ def _entries(folder: str) -> list[os.DirEntry]:
         with os.scandir(folder) as entries:
             return [entry for entry in entries if not entry.name.startswith(".")]
     except OSError as error:
-        raise ValueError(f"The image folder '{folder}' cannot be listed ({error.strerror}): check its permissions.") from error
+        raise ValueError(
+            f"The image folder '{folder}' cannot be listed ({error.strerror}): check its permissions."
+        ) from error
 
 
 def _image_file(entry: os.DirEntry, root: Path) -> ImageFile:

@@ -15,15 +15,18 @@ MEAN, DEVIATION = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 
 
 
 class ClipFolder:
-    """An `evaluation.Encoder`: pictures to CLIP's image embeddings. Raises ValueError for a folder of something else."""
+    """An `evaluation.Encoder`: pictures to CLIP's image embeddings.
+
+    Raises ValueError for a folder of something else.
+    """
 
     def __init__(self, folder: Path, device: torch.device):
         self._folder, self._device = folder, device
         config = _json(folder / "config.json")
         if config.get("model_type") not in KINDS:
             raise ValueError(
-                f"'{folder}' is no folder of a CLIP model, its config.json names {config.get('model_type')!r}, expected one of "
-                f"{', '.join(KINDS)}: give a folder that transformers saved."
+                f"'{folder}' is no folder of a CLIP model, its config.json names {config.get('model_type')!r}, "
+                f"expected one of {', '.join(KINDS)}: give a folder that transformers saved."
             )
         self._model = _loaded(folder, whole=config["model_type"] == "clip").to(device)
         self.size = self._model.vision_model.config.image_size
@@ -40,10 +43,15 @@ class ClipFolder:
     def embed_text(self, text: str) -> Tensor:
         """The embedding [1, D] of a text. Raises ValueError where the folder cannot read any."""
         if not hasattr(self._model, "text_projection") or not (self._folder / "tokenizer_config.json").is_file():
-            raise ValueError(f"'{self._folder}' reads no text: give a folder of the whole CLIP with its tokenizer, or leave the prompt out.")
+            raise ValueError(
+                f"'{self._folder}' reads no text: give a folder of the whole CLIP with its tokenizer, or leave the "
+                "prompt out."
+            )
         from transformers import CLIPTokenizer
 
-        tokens = CLIPTokenizer.from_pretrained(self._folder, local_files_only=True)(text, truncation=True, return_tensors="pt").to(self._device)
+        tokens = CLIPTokenizer.from_pretrained(self._folder, local_files_only=True)(
+            text, truncation=True, return_tensors="pt"
+        ).to(self._device)
         return self._model.text_projection(self._model.text_model(**tokens).pooler_output).cpu()
 
 
@@ -53,11 +61,17 @@ def _loaded(folder: Path, whole: bool) -> nn.Module:
 
     kind = CLIPModel if whole else CLIPVisionModelWithProjection
     try:
-        model, found = kind.from_pretrained(folder, local_files_only=True, use_safetensors=True, output_loading_info=True)
+        model, found = kind.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
     except OSError as error:
-        raise ValueError(f"'{folder}' holds no weights in the safetensors format: give a folder with model.safetensors.") from error
+        raise ValueError(
+            f"'{folder}' holds no weights in the safetensors format: give a folder with model.safetensors."
+        ) from error
     if found["missing_keys"]:
-        raise ValueError(f"'{folder}' lacks the weight '{sorted(found['missing_keys'])[0]}': give a CLIP with its projection.")
+        raise ValueError(
+            f"'{folder}' lacks the weight '{sorted(found['missing_keys'])[0]}': give a CLIP with its projection."
+        )
     return model.eval()
 
 
@@ -73,4 +87,6 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"'{path}' cannot be read as JSON ({error}): give a folder that transformers saved.") from error
+        raise ValueError(
+            f"'{path}' cannot be read as JSON ({error}): give a folder that transformers saved."
+        ) from error

@@ -9,16 +9,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .denoiser import PromptedUNet
-from ..guidance import Term, compose
 from ..diffusion.noise_schedule import NoiseSchedule
 from ..diffusion.parameterization import Prediction
 from ..domains.prompt import Prompt
+from ..guidance import Term, compose
+from .denoiser import PromptedUNet
 
 
 @dataclass(frozen=True)
 class DomainTerm:
-    """weight (D_domain - D_base(empty)), a term of the critic. prompt: the empty prompt that the domain was trained with."""
+    """weight (D_domain - D_base(empty)), a term of the critic. prompt: the empty prompt that the domain was trained
+    with.
+    """
 
     unet: PromptedUNet
     prompt: Prompt
@@ -31,10 +33,11 @@ class DiffusersCritic:
 
         D = D(negative) + cfg [D(prompt) - D(negative)] + weight [D_domain - D(empty)]
 
-    prompt: None for a critic without text, D = D(empty) + weight [D_domain - D(empty)]. What the base is asked at one noise level is
+    prompt: None for a critic without text, D = D(empty) + weight [D_domain - D(empty)]. What the base is asked at one
+    noise level is
     one call of it: two predictions with a prompt, a third where a domain term meets a negative prompt with words in it.
-    encoder: pixels [B, 3, R, R] -> the mode of the VAE's posterior, in the VAE's own scale. scaling, shift: of model latent =
-    (latent - shift) scaling.
+    encoder: pixels [B, 3, R, R] -> the mode of the VAE's posterior, in the VAE's own scale. scaling, shift: of model
+    latent = (latent - shift) scaling.
     """
 
     unet: PromptedUNet

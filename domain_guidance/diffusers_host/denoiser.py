@@ -40,7 +40,8 @@ class DiffusersDenoiser:
 
 @dataclass(frozen=True)
 class PromptedUNet:
-    """A `diffusers.UNet2DConditionModel` as a `Denoiser` whose conditioning is a text encoder's output, pooled vector included.
+    """A `diffusers.UNet2DConditionModel` as a `Denoiser` whose conditioning is a text encoder's output, pooled vector
+    included.
 
     It computes in the UNet's own type. size: of the picture in pixels, which SDXL reads.
     """
@@ -59,7 +60,13 @@ class PromptedUNet:
         each = len(x) // len(prompts)
         context = torch.cat([prompt.cross_attn.expand(each, -1, -1) for prompt in prompts])
         scaled = network_input(x, sigma, self.prediction).to(self.unet.dtype)
-        output = self.unet(scaled, self.schedule.timestep(sigma), context.to(scaled), added_cond_kwargs=self._added(prompts, scaled), return_dict=False)[0]
+        output = self.unet(
+            scaled,
+            self.schedule.timestep(sigma),
+            context.to(scaled),
+            added_cond_kwargs=self._added(prompts, scaled),
+            return_dict=False,
+        )[0]
         return denoised(output.float(), x, sigma, self.prediction).chunk(len(prompts))
 
     def _added(self, prompts: Sequence[Prompt], like: Tensor) -> dict[str, Tensor] | None:
@@ -67,4 +74,7 @@ class PromptedUNet:
             return None
         each = len(like) // len(prompts)
         pooled = torch.cat([prompt.pooled_output.expand(each, -1) for prompt in prompts])
-        return {"text_embeds": pooled.to(like), "time_ids": sdxl_size_conditioning(self.size).to(like).expand(len(like), -1)}
+        return {
+            "text_embeds": pooled.to(like),
+            "time_ids": sdxl_size_conditioning(self.size).to(like).expand(len(like), -1),
+        }

@@ -1,8 +1,8 @@
 """Reading a base model from a diffusers folder: UNet, VAE, noise schedule and the empty prompt.
 
-A folder may leave out what a base does without: the VAE, where the UNet works on pixels, and the text encoder, where the
-file `empty_prompt.safetensors` holds what it would say of the empty prompt (`cross_attn`, and `pooled_output` where the
-family has one).
+A folder may leave out what a base does without: the VAE, where the UNet works on pixels, and the text encoder, where
+the file `empty_prompt.safetensors` holds what it would say of the empty prompt (`cross_attn`, and `pooled_output` where
+the family has one).
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ class PixelSpace(nn.Module):
 
 @dataclass(frozen=True)
 class DiffusersFolder:
-    """A folder (or, with `download`, a repository name) that a diffusers pipeline of the Stable Diffusion family was saved to.
+    """A folder (or, with `download`, a repository name) that a diffusers pipeline of the Stable Diffusion family was
+    saved to.
 
     Every part is read when it is asked for and kept by whoever asked.
     """
@@ -46,8 +47,8 @@ class DiffusersFolder:
     def __post_init__(self):
         if not self.download and not (Path(self.place) / "model_index.json").is_file():
             raise ValueError(
-                f"'{self.place}' is no diffusers folder, it has no model_index.json: give the folder of a saved pipeline, or "
-                "allow the download with --allow-download."
+                f"'{self.place}' is no diffusers folder, it has no model_index.json: give the folder of a saved "
+                "pipeline, or allow the download with --allow-download."
             )
 
     def unet(self, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -90,12 +91,20 @@ class DiffusersFolder:
 
         config = DDPMScheduler.load_config(self.place, **self._part("scheduler"))
         if config.get("beta_schedule", "scaled_linear") != "scaled_linear":
-            raise ValueError(f"The base's noise schedule is '{config['beta_schedule']}', expected scaled_linear: train it in ComfyUI.")
+            raise ValueError(
+                f"The base's noise schedule is '{config['beta_schedule']}', expected scaled_linear: train it in "
+                "ComfyUI."
+            )
         if config.get("rescale_betas_zero_snr"):
-            raise ValueError("The base's noise levels are rescaled to zero terminal SNR, expected plain scaled_linear: train it in ComfyUI.")
+            raise ValueError(
+                "The base's noise levels are rescaled to zero terminal SNR, expected plain scaled_linear: train "
+                "it in ComfyUI."
+            )
         prediction = config.get("prediction_type", "epsilon")
         if prediction not in ("epsilon", "v_prediction"):
-            raise ValueError(f"The base predicts '{prediction}', expected epsilon or v_prediction: train it in ComfyUI.")
+            raise ValueError(
+                f"The base predicts '{prediction}', expected epsilon or v_prediction: train it in ComfyUI."
+            )
         return scaled_linear(config["num_train_timesteps"], config["beta_start"], config["beta_end"]), prediction
 
     def prompt(self, text: str = "") -> Prompt:
@@ -108,7 +117,10 @@ class DiffusersFolder:
         embeddings, pooled = [], None
         second = self._has("text_encoder_2")
         for number in ("", "_2") if second else ("",):
-            ids, encoder = self._tokens(text, f"tokenizer{number}"), self._encoder(f"text_encoder{number}", bool(number))
+            ids, encoder = (
+                self._tokens(text, f"tokenizer{number}"),
+                self._encoder(f"text_encoder{number}", bool(number)),
+            )
             with torch.no_grad():
                 output = encoder(ids, output_hidden_states=second)
             embeddings.append(output.hidden_states[-2] if second else output.last_hidden_state)
@@ -118,8 +130,8 @@ class DiffusersFolder:
     def _unet_class(self) -> type[nn.Module]:
         if "unet" not in self.index:
             raise ValueError(
-                f"'{self.place}' is a {self.index.get('_class_name')} without a UNet: the command line trains UNets, the node in "
-                "ComfyUI trains the others."
+                f"'{self.place}' is a {self.index.get('_class_name')} without a UNet: the command line trains UNets, "
+                "the node in ComfyUI trains the others."
             )
         from diffusers import UNet2DConditionModel
 
@@ -131,15 +143,19 @@ class DiffusersFolder:
         channels = UNet2DConditionModel.load_config(self.place, **self._part("unet"))["in_channels"]
         if channels != PixelSpace.config.latent_channels:
             raise ValueError(
-                f"'{self.place}' names no vae in its model_index.json, and its UNet takes {channels} channels, not the 3 of pixels: "
-                "add the vae."
+                f"'{self.place}' names no vae in its model_index.json, and its UNet takes {channels} channels, not the "
+                "3 of pixels: add the vae."
             )
         return PixelSpace()
 
     def _stored_prompt(self, text: str) -> Prompt:
         file = Path(self.place) / EMPTY_PROMPT
         if text or not file.is_file():
-            lacks = f"it cannot read '{text}': leave the prompt out" if text else f"it holds no {EMPTY_PROMPT} either: add one"
+            lacks = (
+                f"it cannot read '{text}': leave the prompt out"
+                if text
+                else f"it holds no {EMPTY_PROMPT} either: add one"
+            )
             raise ValueError(f"'{self.place}' has no text encoder, and {lacks}, or give a folder with a text encoder.")
         stored = load_file(file)
         pooled = stored.get("pooled_output")
@@ -149,13 +165,17 @@ class DiffusersFolder:
         from transformers import CLIPTokenizer
 
         tokenizer = CLIPTokenizer.from_pretrained(self.place, **self._part(name))
-        return tokenizer(text, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt").input_ids
+        return tokenizer(
+            text, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+        ).input_ids
 
     def _encoder(self, name: str, projected: bool) -> nn.Module:
         from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
         kind = CLIPTextModelWithProjection if projected else CLIPTextModel
-        return kind.from_pretrained(self.place, **self._part(name)).float().eval()  # transformers 5 keeps a folder's own type
+        return (
+            kind.from_pretrained(self.place, **self._part(name)).float().eval()
+        )  # transformers 5 keeps a folder's own type
 
     def _has(self, name: str) -> bool:
         return self.index.get(name, [None])[0] is not None

@@ -9,15 +9,18 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from ..domains.fingerprint import fingerprint
 from ..domains.adapter_file import merged, read_adapter_file
+from ..domains.fingerprint import fingerprint
 from ..domains.unet_layouts import diffusers_to_host, host_to_diffusers
 
 logger = logging.getLogger(__name__)
 
 
 def add_lora(unet: nn.Module, path: Path, strength: float = 1.0) -> str:
-    """Add a LoRA's update to the UNet's weights, for good; its fingerprint. Raises ValueError for a file that changes nothing of it."""
+    """Add a LoRA's update to the UNet's weights, for good; its fingerprint.
+
+    Raises ValueError for a file that changes nothing of it.
+    """
     tensors = _tensors(path)
     if any(name.startswith("diffusion_model.") for name in tensors):
         _add_adapter(unet, path, strength)
@@ -33,14 +36,19 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
         with safe_open(path, framework="pt") as file:
             return {name: file.get_tensor(name) for name in file.keys()}
     except SafetensorError as error:
-        raise ValueError(f"'{path.name}' is not a complete safetensors file ({error}): download it again, or convert it to safetensors.") from error
+        raise ValueError(
+            f"'{path.name}' is not a complete safetensors file ({error}): download it again, or convert it to "
+            "safetensors."
+        ) from error
 
 
 def _add_adapter(unet: nn.Module, path: Path, strength: float) -> None:
     """An adapter of this library."""
     file = read_adapter_file(path)
     scaled = {name: tensor * strength if name.endswith(".alpha") else tensor for name, tensor in file.tensors.items()}
-    unet.load_state_dict(host_to_diffusers(merged(diffusers_to_host(unet.state_dict(), unet.config), scaled), unet.config))
+    unet.load_state_dict(
+        host_to_diffusers(merged(diffusers_to_host(unet.state_dict(), unet.config), scaled), unet.config)
+    )
 
 
 def _add_foreign(unet: nn.Module, path: Path, strength: float) -> None:
@@ -51,10 +59,16 @@ def _add_foreign(unet: nn.Module, path: Path, strength: float) -> None:
         raise ValueError("A LoRA needs the package peft, which is not installed: install it, or leave --lora out.")
     # Newer releases hand the file's metadata on, which hold its scales.
     found, alphas, *metadata = Loader.lora_state_dict(
-        str(path.parent), weight_name=path.name, unet_config=unet.config, local_files_only=True, return_lora_metadata=True
+        str(path.parent),
+        weight_name=path.name,
+        unet_config=unet.config,
+        local_files_only=True,
+        return_lora_metadata=True,
     )
     if not any(name.startswith("unet.") for name in found):
-        raise ValueError(f"'{path.name}' holds no LoRA for a UNet: give one that was trained for the Stable Diffusion family.")
+        raise ValueError(
+            f"'{path.name}' holds no LoRA for a UNet: give one that was trained for the Stable Diffusion family."
+        )
     if any(name.startswith("text_encoder") for name in found):
         logger.warning("'%s' also changes the text encoder; only its part for the UNet is used.", path.name)
     Loader.load_lora_into_unet(found, alphas, unet, **({"metadata": metadata[0]} if metadata else {}))

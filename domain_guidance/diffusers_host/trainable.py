@@ -11,18 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from ..data import Size, sdxl_size_conditioning
+from ..diffusion.noise_schedule import NoiseSchedule
+from ..diffusion.parameterization import Prediction
+from ..domains.adapter_file import write_adapter_file
 from ..domains.domain_file import DomainCard, write_domain_file
 from ..domains.fingerprint import fingerprint
 from ..domains.prompt import Prompt
-from ..diffusion.noise_schedule import NoiseSchedule
-from ..diffusion.parameterization import Prediction
 from ..domains.unet_layouts import diffusers_to_host
-from ..domains.adapter_file import write_adapter_file
 
 TrainingForm = Literal["adapter", "text-free", "empty-prompt"]
 ADAPTER = "domain"
 # Everything that adapts to how a domain looks; the cross-attention (attn2) stays the base's (our choice).
-ADAPTED = r".*(attn1\.to_q|attn1\.to_k|attn1\.to_v|attn1\.to_out\.0|ff\.net\.0\.proj|ff\.net\.2|proj_in|proj_out|conv1|conv2)"
+ADAPTED = (
+    r".*(attn1\.to_q|attn1\.to_k|attn1\.to_v|attn1\.to_out\.0|ff\.net\.0\.proj|ff\.net\.2|proj_in|proj_out|conv1|conv2)"
+)
 
 
 @dataclass
@@ -75,7 +77,10 @@ class DiffusersTrainable:
         if self.form == "adapter":
             write_adapter_file(path, self._adapter(), card=card, **embedding)
         else:
-            weights = {name: tensor.half() for name, tensor in diffusers_to_host(self.module.state_dict(), self.module.config).items()}
+            weights = {
+                name: tensor.half()
+                for name, tensor in diffusers_to_host(self.module.state_dict(), self.module.config).items()
+            }
             write_domain_file(path, weights, card=card, **embedding)
 
     def _adapter(self) -> dict[str, Tensor]:
@@ -103,7 +108,9 @@ def add_adapter(unet: nn.Module, rank: int, seed: int = 0) -> None:
     try:
         from peft import LoraConfig
     except ImportError as error:
-        raise ValueError("The adapter form needs the package peft, which is not installed: install it, or train a full form.") from error
+        raise ValueError(
+            "The adapter form needs the package peft, which is not installed: install it, or train a full form."
+        ) from error
     unet.requires_grad_(False)
     with torch.random.fork_rng():  # peft draws from the global generator
         torch.manual_seed(seed)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from torch import nn
 
-from ..domains.domain_file import DomainCard, read_card, read_domain_file
 from ..domains.adapter_file import merged, read_adapter_file
+from ..domains.domain_file import DomainCard, read_card, read_domain_file
 from ..domains.prompt import Prompt
 from ..domains.unet_layouts import diffusers_to_host, host_to_diffusers
 

@@ -27,11 +27,14 @@ class GuidedDenoiser:
 
         D = D_0(empty) + cfg [D_0(c) - D_0(empty)] + weight [D_d - D_0(empty)]
 
-    base: the frozen base. domain: the domain model; it sees `domain_conditioning`, the empty prompt it was trained with.
+    base: the frozen base. domain: the domain model; it sees `domain_conditioning`, the empty prompt it was trained
+    with.
     empty: the base's empty prompt, [1, T, D]. weight, cfg: the paper's w_d and w_c. mask: broadcastable to the latent.
 
-    Called as a `Denoiser`; the conditioning is the prompt c, None for unconditional sampling. Models run only where their
-    coefficient is not zero: 2 evaluations unconditional, 3 with a prompt, and weight 0 is plain classifier-free guidance.
+    Called as a `Denoiser`; the conditioning is the prompt c, None for unconditional sampling. Models run only where
+    their
+    coefficient is not zero: 2 evaluations unconditional, 3 with a prompt, and weight 0 is plain classifier-free
+    guidance.
     """
 
     base: Denoiser

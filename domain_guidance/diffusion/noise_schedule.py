@@ -1,4 +1,6 @@
-"""The discrete noise schedule of Stable Diffusion, as noise levels sigma = sqrt((1 - a) / a), a the cumulative alpha."""
+"""The discrete noise schedule of Stable Diffusion, as noise levels sigma = sqrt((1 - a) / a), a the cumulative
+alpha.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ class NoiseSchedule:
     def timestep(self, sigma: Tensor) -> Tensor:
         """The nearest timestep, in log sigma, of each sigma [B]; long [B].
 
-        Nearest, not interpolated: the network was trained on whole timesteps, and ComfyUI rounds the same way, so that one
-        file gives one trajectory in both hosts.
+        Nearest, not interpolated: the network was trained on whole timesteps, and ComfyUI rounds the same way, so that
+        one file gives one trajectory in both hosts.
         """
         distance = sigma.log()[:, None] - self.sigmas.to(sigma).log()[None]
         return distance.abs().argmin(dim=1)

@@ -21,7 +21,10 @@ def karras_sigmas(steps: int, sigma_min: float, sigma_max: float, rho: float = 7
 
 
 def sample_euler(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Tensor:
-    """Euler's method on the probability flow (Karras et al. 2022, algorithm 1 without churn). x: [B, C, H, W] at sigmas[0]."""
+    """Euler's method on the probability flow (Karras et al.
+
+    2022, algorithm 1 without churn). x: [B, C, H, W] at sigmas[0].
+    """
     for sigma, following in zip(sigmas[:-1], sigmas[1:]):
         direction = (x - denoise(x, sigma.expand(len(x)))) / sigma
         x = x + direction * (following - sigma)

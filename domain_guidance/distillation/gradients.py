@@ -1,11 +1,13 @@
 """The distillation gradients of StyleGAN-Fusion (arXiv 2212.04473) in denoised space, one formula for every model kind.
 
-A noisy latent is x = alpha z + sigma n. What decides is the ratio s = sigma / alpha alone: with D the critic's (guided) denoised
-prediction at x, its noise is n^ = n + (z - D) / s, and the paper's weight 1 - a, a the cumulative alpha, is s² / (1 + s²). So
+A noisy latent is x = alpha z + sigma n. What decides is the ratio s = sigma / alpha alone: with D the critic's (guided)
+denoised prediction at x, its noise is n^ = n + (z - D) / s, and the paper's weight 1 - a, a the cumulative alpha, is s²
+/ (1 + s²). So
 
     (1 - a) (n^ - n) = s / (1 + s²) (z - D),
 
-which is defined for flow models, too. All latents and predictions are [B, C, h, w], all ratios [B]; nothing here is differentiated.
+which is defined for flow models, too. All latents and predictions are [B, C, h, w], all ratios [B]; nothing here is
+differentiated.
 """
 
 from __future__ import annotations
@@ -16,7 +18,9 @@ from ..diffusion.parameterization import Prediction
 
 
 def noise_ratio(sigma: Tensor, prediction: Prediction) -> Tensor:
-    """s = sigma / alpha [B] of noise levels [B]: flow models mix 1 - sigma of the picture with sigma of noise, others add."""
+    """s = sigma / alpha [B] of noise levels [B]: flow models mix 1 - sigma of the picture with sigma of noise, others
+    add.
+    """
     return sigma / (1 - sigma) if prediction == "flow" else sigma
 
 
@@ -32,7 +36,9 @@ def score_gradient(clean: Tensor, denoised: Tensor, ratio: Tensor) -> Tensor:
 
 
 def likelihood_gradient(clean: Tensor, denoised: Tensor, noise: Tensor, ratio: Tensor) -> Tensor:
-    """clamp((1 - a) n^, ±1): the noise that was added is not subtracted, as later work does with a small guidance scale."""
+    """clamp((1 - a) n^, ±1): the noise that was added is not subtracted, as later work does with a small guidance
+    scale.
+    """
     return _clamped(_weight(ratio, clean) * denoised_to_noise(denoised, clean, noise, ratio))
 
 
@@ -44,7 +50,9 @@ def directional_gradient(adapted: Tensor, source: Tensor, ratio: Tensor, strengt
     return _clamped(strength * _weight(ratio, adapted) * (adapted - source))
 
 
-def reconstruction_gradient(predicted_noise: Tensor, denoised: Tensor, source: Tensor, ratio: Tensor, strength: float) -> Tensor:
+def reconstruction_gradient(
+    predicted_noise: Tensor, denoised: Tensor, source: Tensor, ratio: Tensor, strength: float
+) -> Tensor:
     """clamp(lambda (1 - a)[U(n^) + U(D - z_source)], ±1), U the scaling to unit RMS.
 
     denoised: the critic's prediction for the adapted picture; source: the source picture's clean latent.

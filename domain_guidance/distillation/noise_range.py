@@ -13,7 +13,9 @@ from ..diffusion.noise_schedule import NoiseSchedule
 @dataclass(frozen=True)
 class NoiseRange:
     """low, high: fractions of the critic's own time, 0 clean to 1 noise. The defaults are the paper's 10 to 500 of 1000
-    timesteps (arXiv 2212.04473, faces); for a flow model the same noise is 0.09 to 0.62, with the shift of 3 that SD3 has 0.03 to 0.35."""
+    timesteps (arXiv 2212.04473, faces); for a flow model the same noise is 0.09 to 0.62, with the shift of 3 that SD3
+    has 0.03 to 0.35.
+    """
 
     low: float = 0.01
     high: float = 0.5
@@ -21,7 +23,8 @@ class NoiseRange:
     def __post_init__(self):
         if not 0 <= self.low < self.high <= 1:
             raise ValueError(
-                f"The range of noise levels goes from {self.low:g} to {self.high:g}: give two fractions between 0 and 1, the lower first."
+                f"The range of noise levels goes from {self.low:g} to {self.high:g}: give two fractions between 0 "
+                "and 1, the lower first."
             )
 
     def ends(self, levels: int) -> tuple[int, int]:

@@ -15,12 +15,16 @@ def critic_pixels(images: Tensor, resolution: int, *, antialias: bool = False) -
     antialias: our option; the paper's release resizes without.
     """
     if images.shape[-2:] != (resolution, resolution):
-        images = F.interpolate(images, size=(resolution, resolution), mode="bilinear", align_corners=False, antialias=antialias)
+        images = F.interpolate(
+            images, size=(resolution, resolution), mode="bilinear", align_corners=False, antialias=antialias
+        )
     return images.clamp(-1.0, 1.0)
 
 
 def clip_to_percentile(gradient: Tensor, share: float = PERCENTILE) -> Tensor:
-    """Each image's gradient [B, ...] clamped at the quantile `share` of its own magnitudes; a share of 1 clips nothing."""
+    """Each image's gradient [B, ...] clamped at the quantile `share` of its own magnitudes; a share of 1 clips
+    nothing.
+    """
     magnitudes = gradient.abs().flatten(1)
     # As kthvalue and not torch.quantile, which takes no more than 16 million values.
     rank = max(1, round(share * magnitudes.shape[1]))

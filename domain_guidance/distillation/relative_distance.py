@@ -1,4 +1,7 @@
-"""Against collapse: adapted pictures keep the source pictures' distances to each other (Ojha et al. 2021, arXiv 2104.06820, section 3.1)."""
+"""Against collapse: adapted pictures keep the source pictures' distances to each other (Ojha et al.
+
+2021, arXiv 2104.06820, section 3.1).
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,13 @@ from torch import Tensor
 def relative_distance_loss(adapted: Tensor, source: Tensor) -> Tensor:
     """The mean divergence KL(source || adapted) of each image's similarities to the others, a scalar.
 
-    adapted, source: [B, ...] of the same latents in the same order, B >= 3: with two images there is only one other, whose share
-    is always 1. Similarities are cosines, made a distribution by softmax, as in the paper.
+    adapted, source: [B, ...] of the same latents in the same order, B >= 3: with two images there is only one other,
+    whose share is always 1. Similarities are cosines, made a distribution by softmax, as in the paper.
     """
     if len(adapted) < 3:
-        raise ValueError(f"Distances between pictures were asked for in a batch of {len(adapted)}: give a batch size of at least 3.")
+        raise ValueError(
+            f"Distances between pictures were asked for in a batch of {len(adapted)}: give a batch size of at least 3."
+        )
     return F.kl_div(_similarities(adapted), _similarities(source).detach(), log_target=True, reduction="batchmean")
 
 

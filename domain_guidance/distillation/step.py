@@ -36,9 +36,12 @@ Encode = Callable[[Tensor], Tensor]
 class Distillation:
     """What to distil; the defaults are the paper's for faces (arXiv 2212.04473).
 
-    resolution: pixels of a side at which the critic looks. directional, reconstruction: weights of the regularisers, 0 for none.
-    unit_directional: each prediction scaled to unit RMS before the difference. relative_distance: weight of Ojha's term, 0 for none.
-    percentile: share of the pixel gradient's magnitudes that is not clipped; it covers the score alone. antialias: our option.
+    resolution: pixels of a side at which the critic looks. directional, reconstruction: weights of the regularisers, 0
+    for none.
+    unit_directional: each prediction scaled to unit RMS before the difference. relative_distance: weight of Ojha's
+    term, 0 for none.
+    percentile: share of the pixel gradient's magnitudes that is not clipped; it covers the score alone. antialias: our
+    option.
     """
 
     resolution: int = 512
@@ -55,9 +58,13 @@ class Distillation:
         if self.score not in get_args(Score):
             raise ValueError(f"The score '{self.score}' was asked for: choose one of {', '.join(get_args(Score))}.")
         if self.resolution < 1:
-            raise ValueError(f"The critic was to look at {self.resolution} pixels: give the side of a picture in pixels.")
+            raise ValueError(
+                f"The critic was to look at {self.resolution} pixels: give the side of a picture in pixels."
+            )
         if not 0 < self.percentile <= 1:
-            raise ValueError(f"percentile is {self.percentile}: give the share that is not clipped, above 0 and up to 1.")
+            raise ValueError(
+                f"percentile is {self.percentile}: give the share that is not clipped, above 0 and up to 1."
+            )
         for name in ("directional", "reconstruction", "relative_distance"):
             if not 0 <= getattr(self, name) < inf:
                 raise ValueError(f"{name} is {getattr(self, name)}: give a weight of 0 or more.")
@@ -71,8 +78,8 @@ class Distillation:
 class Distilled:
     """pixel_gradient: at the critic's pixels, the sum over an image as in the paper.
 
-    disagreement: RMS of z - D, the mean over the pictures, a number to watch. What the critic leaves NaN or infinite does not
-    count; NaN where nothing is left.
+    disagreement: RMS of z - D, the mean over the pictures, a number to watch. What the critic leaves NaN or infinite
+    does not count; NaN where nothing is left.
     """
 
     pixel_gradient: Tensor
@@ -92,19 +99,26 @@ def distill(
 ) -> tuple[Tensor, Distilled]:
     """A scalar whose gradient is the distillation's, and what it was made of.
 
-    images: the generator's pictures [B, 3, H, W], with their graph. source: the frozen generator's of the same latents, needed by
-    regularisers alone. Every picture has one timestep for all terms. share: timesteps and noise are drawn on the CPU for the batch of
-    all shares, and this one's part is taken: so it does not matter how a batch is divided, but to the relative distance. The scalar
-    is a mean over the batch, so that the step does not grow with it, and a sum over the picture. One encoding and one critic call;
-    with a regulariser a second encoding, with a directional one twice the critic's batch; the critic is never differentiated.
+    images: the generator's pictures [B, 3, H, W], with their graph. source: the frozen generator's of the same latents,
+    needed by regularisers alone. Every picture has one timestep for all terms. share: timesteps and noise are drawn on
+    the CPU for the batch of all shares, and this one's part is taken: so it does not matter how a batch is divided, but
+    to the relative distance. The scalar is a mean over the batch, so that the step does not grow with it, and a sum
+    over the picture. One encoding and one critic call; with a regulariser a second encoding, with a directional one
+    twice the critic's batch; the critic is never differentiated.
     """
     pixels = critic_pixels(images, settings.resolution, antialias=settings.antialias)
-    source_latent = _source_latent(source, encode, settings) if settings.needs_source else None  # before the other's graph takes memory
+    source_latent = (
+        _source_latent(source, encode, settings) if settings.needs_source else None
+    )  # before the other's graph takes memory
     # A leaf, so that the encoder's graph ends here and its gradient can be clipped on the way to the generator.
     seen = pixels.detach().requires_grad_()
     latent = encode(seen).float()
-    gradients = _latent_gradients(latent.detach(), source_latent, critic, schedule, prediction, settings, generator, share)
-    regularisers = _regularisers(latent, source_latent, gradients.regularisers, settings) if settings.needs_source else None
+    gradients = _latent_gradients(
+        latent.detach(), source_latent, critic, schedule, prediction, settings, generator, share
+    )
+    regularisers = (
+        _regularisers(latent, source_latent, gradients.regularisers, settings) if settings.needs_source else None
+    )
     pixel_gradient = _at_pixels(latent, seen, gradients.score, regularisers, settings.percentile)
     surrogate = (pixels * pixel_gradient).sum() / len(images)
     return surrogate, Distilled(pixel_gradient, gradients.disagreement)
@@ -130,13 +144,17 @@ def _latent_gradients(clean, source, critic, schedule, prediction, settings, gen
     ratio = noise_ratio(sigma, prediction)
     both = clean if not settings.directional else torch.cat([clean, source])
     copies = len(both) // len(clean)
-    denoised = critic(add_noise(both, noise.repeat(copies, 1, 1, 1), sigma.repeat(copies), prediction), sigma.repeat(copies))
+    denoised = critic(
+        add_noise(both, noise.repeat(copies, 1, 1, 1), sigma.repeat(copies), prediction), sigma.repeat(copies)
+    )
     adapted = denoised[: len(clean)]
     predicted = denoised_to_noise(adapted, clean, noise, ratio)
     regularisers = torch.zeros_like(clean)
     if settings.directional:
         predicted_source = denoised_to_noise(denoised[len(clean) :], source, noise, ratio)
-        scaled = map(unit_rms, (predicted, predicted_source)) if settings.unit_directional else (predicted, predicted_source)
+        scaled = (
+            map(unit_rms, (predicted, predicted_source)) if settings.unit_directional else (predicted, predicted_source)
+        )
         regularisers += directional_gradient(*scaled, ratio, settings.directional)
     if settings.reconstruction:
         regularisers += reconstruction_gradient(predicted, adapted, source, ratio, settings.reconstruction)

@@ -1,7 +1,8 @@
 """The adapter file: a LoRA that ComfyUI's own loader reads, with the card and the empty prompt it was trained with.
 
-Tensors: `diffusion_model.<module>.lora_up.weight`, `.lora_down.weight` and `.alpha` in the host's module names, which is
-ComfyUI's generic LoRA naming, and nothing else, of which its loader would warn. Metadata, which that loader hands on with the
+Tensors: `diffusion_model.<module>.lora_up.weight`, `.lora_down.weight` and `.alpha` in the host's module names, which
+is ComfyUI's generic LoRA naming, and nothing else, of which its loader would warn. Metadata, which that loader hands on
+with the
 MODEL: the card of a domain file, the empty prompt, and preview pictures.
 """
 
@@ -44,8 +45,9 @@ def write_adapter_file(
 ) -> None:
     """Writes an adapter file atomically.
 
-    tensors: `<module>.lora_up.weight` [out, rank, ...], `<module>.lora_down.weight` [rank, in, ...] and `<module>.alpha` (a
-    scalar; the update is alpha / rank up down), in the host's module names, with or without `diffusion_model.` in front.
+    tensors: `<module>.lora_up.weight` [out, rank, ...], `<module>.lora_down.weight` [rank, in, ...] and
+    `<module>.alpha` (a scalar; the update is alpha / rank up down), in the host's module names, with or without
+    `diffusion_model.` in front.
     cross_attn: the empty prompt [1, T, D]; pooled_output: its pooled vector [1, P]; covers: preview pictures, as image
     files. Raises DomainFileError for another name or a value that is not finite, OSError.
     """
@@ -63,7 +65,8 @@ def read_adapter_file(path: str | os.PathLike) -> AdapterFile:
     prompt = prompt_from(metadata, name)
     if prompt is None or not tensors or _foreign(tensors):
         raise DomainFileError(
-            f"'{name}' is no adapter that Domain Guidance trained: load it as an ordinary LoRA, and connect the encoded empty prompt."
+            f"'{name}' is no adapter that Domain Guidance trained: load it as an ordinary LoRA, and connect the "
+            "encoded empty prompt."
         )
     own = {key: tensor.clone() for key, tensor in tensors.items()}  # a mapped file could not be written over on Windows
     return AdapterFile(card, own, *prompt)
@@ -80,7 +83,9 @@ def merged(weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict
         up, down = tensors[f"{module}.lora_up.weight"].float(), tensors[f"{module}.lora_down.weight"].float()
         key = f"{module.removeprefix(PREFIX)}.weight"
         if key not in result or result[key].numel() != len(up) * down[0].numel():
-            raise DomainFileError(f"The adapter changes '{key}', which this base has not or in another shape: give its own base.")
+            raise DomainFileError(
+                f"The adapter changes '{key}', which this base has not or in another shape: give its own base."
+            )
         update = tensors[f"{module}.alpha"] / len(down) * (up.flatten(1) @ down.flatten(1))
         result[key] = (result[key].float() + update.view_as(result[key])).to(result[key].dtype)
     return result

@@ -28,10 +28,12 @@ class DomainCard:
     """What a domain file says of itself.
 
     form: text-free (cross-attention is a constant) or text-based (it reads the stored empty prompt).
-    prediction: what the network puts out. zero_terminal_snr: whether its noise levels were rescaled to end in pure noise.
+    prediction: what the network puts out. zero_terminal_snr: whether its noise levels were rescaled to end in pure
+    noise.
     guidance: what training fed to a network that reads a distilled guidance (Flux), None for others.
-    base_fingerprint: `fingerprint` of the base it was trained from. recommended_weight, recommended_cfg: the paper's w_d and
-    w_c. training: the training record, plain JSON values. fingerprint: of the file's own weights; its writer fills it in.
+    base_fingerprint: `fingerprint` of the base it was trained from. recommended_weight, recommended_cfg: the paper's
+    w_d and w_c. training: the training record, plain JSON values. fingerprint: of the file's own weights; its writer
+    fills it in.
     """
 
     form: Form

@@ -1,8 +1,8 @@
 """The domain file: everything a domain UNet needs, in one safetensors file.
 
-Tensors: the UNet's weights, in ComfyUI's layout (names under `model.diffusion_model.`, which ComfyUI's stock loaders read)
-or in diffusers'; `domain.cross_attn`, the empty prompt it was trained with, always, because ControlNets read it even where
-the UNet does not; `domain.pooled_output` where the family has one. Metadata: the card, and preview pictures.
+Tensors: the UNet's weights, in ComfyUI's layout (names under `model.diffusion_model.`, which ComfyUI's stock loaders
+read) or in diffusers'; `domain.cross_attn`, the empty prompt it was trained with, always, because ControlNets read it
+even where the UNet does not; `domain.pooled_output` where the family has one. Metadata: the card, and preview pictures.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from .fingerprint import fingerprint
 from .prompt import prompt_tensors, take_prompt
 from .unet_layouts import HOST_PREFIX
 
-# ComfyUI's loader tells velocity from noise prediction, and rescaled noise levels from others, by these tensors alone (SDXL).
+# ComfyUI's loader tells velocity from noise prediction, and rescaled noise levels from others, by these tensors alone
+# (SDXL).
 VELOCITY_MARK, ZERO_SNR_MARK = MARKS = (f"{HOST_PREFIX}v_pred", f"{HOST_PREFIX}ztsnr")
 
 
@@ -122,15 +123,17 @@ def _check_finite(key: str, tensor: Tensor, where: str) -> None:
     # float8 has no isfinite of its own; the sum over a wider type sees its NaN as well.
     values = tensor.float() if tensor.is_floating_point() and tensor.element_size() == 1 else tensor
     if values.is_floating_point() and not torch.isfinite(values).all():
-        raise DomainFileError(f"The tensor '{key}' of {where} holds NaN or infinity: use a checkpoint from before training diverged.")
+        raise DomainFileError(
+            f"The tensor '{key}' of {where} holds NaN or infinity: use a checkpoint from before training diverged."
+        )
 
 
 def _check_layout(weights: Mapping[str, Tensor], card: DomainCard, name: str) -> None:
     prefixed = [key for key in weights if key.startswith(HOST_PREFIX)]
     if not weights or (card.layout == "host") != bool(prefixed):
         raise DomainFileError(
-            f"'{name}' says its keys are in the {card.layout} layout, but {len(prefixed)} of {len(weights)} have the prefix "
-            f"'{HOST_PREFIX}': save the file again."
+            f"'{name}' says its keys are in the {card.layout} layout, but {len(prefixed)} of {len(weights)} have the "
+            f"prefix '{HOST_PREFIX}': save the file again."
         )
     if card.form == "text-free":
         _check_text_free(weights, name)

@@ -18,9 +18,9 @@ def fingerprint(weights: Mapping[str, Tensor]) -> str:
 
     weights: the base's state dict in the host layout without prefix (`unet_layouts.diffusers_to_host` makes it).
 
-    Names, shapes and the *signs* of evenly spaced elements are hashed. A sign survives the cast between fp32, fp16, bf16 and
-    fp8, so one checkpoint has one fingerprint in whatever precision a host loads it, while a fine-tune or a merge turns
-    some of these 65,536 signs.
+    Names, shapes and the *signs* of evenly spaced elements are hashed. A sign survives the cast between fp32, fp16,
+    bf16 and fp8, so one checkpoint has one fingerprint in whatever precision a host loads it, while a fine-tune or a
+    merge turns some of these 65,536 signs.
     """
     digest = hashlib.sha256()
     for name in chosen_names(weights):

@@ -1,7 +1,8 @@
-"""An encoded prompt, and how a domain's file keeps the empty one it was trained with: as tensors, or as text in the metadata.
+"""An encoded prompt, and how a domain's file keeps the empty one it was trained with: as tensors, or as text in the
+metadata.
 
-A full network's file keeps tensors, which loaders of networks pass over. A LoRA's file keeps text: its loader warns of every
-tensor that it does not know, and hands the metadata on.
+A full network's file keeps tensors, which loaders of networks pass over. A LoRA's file keeps text: its loader warns of
+every tensor that it does not know, and hands the metadata on.
 """
 
 from __future__ import annotations
@@ -45,9 +46,14 @@ def take_prompt(tensors: dict[str, Tensor], name: str) -> tuple[Tensor, Tensor |
             "the encoded empty prompt connected."
         )
     if cross_attn.ndim != 3 or cross_attn.shape[0] != 1:
-        raise DomainFileError(f"The empty prompt in '{name}' has shape {list(cross_attn.shape)}, expected [1, tokens, width]: save the file again.")
+        raise DomainFileError(
+            f"The empty prompt in '{name}' has shape {list(cross_attn.shape)}, expected [1, tokens, width]: save "
+            "the file again."
+        )
     if pooled is not None and (pooled.ndim != 2 or pooled.shape[0] != 1):
-        raise DomainFileError(f"The pooled vector in '{name}' has shape {list(pooled.shape)}, expected [1, width]: save the file again.")
+        raise DomainFileError(
+            f"The pooled vector in '{name}' has shape {list(pooled.shape)}, expected [1, width]: save the file again."
+        )
     return cross_attn, pooled
 
 
@@ -57,11 +63,16 @@ def prompt_metadata(cross_attn: Tensor, pooled_output: Tensor | None) -> dict[st
 
 
 def prompt_from(metadata: Mapping[str, str] | None, name: str) -> tuple[Tensor, Tensor | None] | None:
-    """The inverse of `prompt_metadata`; None where the metadata hold no prompt. Raises DomainFileError if it is damaged."""
+    """The inverse of `prompt_metadata`; None where the metadata hold no prompt.
+
+    Raises DomainFileError if it is damaged.
+    """
     if PROMPT_KEY not in (metadata or {}):
         return None
     try:
         tensors = load(base64.b64decode(metadata[PROMPT_KEY], validate=True))
     except (binascii.Error, SafetensorError) as error:
-        raise DomainFileError(f"The empty prompt in '{name}' is damaged ({error}): download or copy the file again.") from error
+        raise DomainFileError(
+            f"The empty prompt in '{name}' is damaged ({error}): download or copy the file again."
+        ) from error
     return take_prompt(tensors, name)

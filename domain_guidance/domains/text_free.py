@@ -57,7 +57,9 @@ def measure_constants(
             unet_call(*batch)
     unseen = [name for name, meter in meters.items() if not meter.count]
     if unseen:
-        raise ValueError(f"{len(unseen)} cross-attentions never ran (the first is '{unseen[0]}'): give at least one batch.")
+        raise ValueError(
+            f"{len(unseen)} cross-attentions never ran (the first is '{unseen[0]}'): give at least one batch."
+        )
     return {name: meter.estimate() for name, meter in meters.items()}
 
 
@@ -69,15 +71,15 @@ def norm_before(unet: nn.Module, attention: str) -> nn.Module:
 def make_text_free(state: Mapping[str, Tensor], constants: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state dict with the text taken out, in the layout it came in: values 0, output bias = constant [C].
 
-    constants: for every cross-attention, by its module name in `state`. Zero values rather than a zero output matrix, so
-    that what an adapter adds inside the attention still passes through it.
+    constants: for every cross-attention, by its module name in `state`. Zero values rather than a zero output matrix,
+    so that what an adapter adds inside the attention still passes through it.
     """
     wanted = {key.removesuffix(f".{VALUES}") for key in state if key.endswith(f"attn2.{VALUES}")}
     if wanted != set(constants):
         odd = sorted(wanted ^ set(constants))
         raise ValueError(
-            f"The weights have {len(wanted)} cross-attentions and there are {len(constants)} constants, which differ at "
-            f"'{odd[0]}': measure the constants on these weights, and name them in the same layout."
+            f"The weights have {len(wanted)} cross-attentions and there are {len(constants)} constants, which differ "
+            f"at '{odd[0]}': measure the constants on these weights, and name them in the same layout."
         )
     changed = dict(state)
     for name, constant in constants.items():

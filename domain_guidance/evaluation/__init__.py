@@ -6,9 +6,18 @@ from .embedding import Embedded, Encoder, centre_square, embed
 from .fidelity import frechet_distance, inception_features, load_inception
 from .kernel_distance import Estimate, cmmd, gaussian, kid, polynomial, split_half, squared_mmd
 from .measures import Measures, as_json, measure
-from .memorisation import Memorisation, memorisation
-from .neighbours import Nearest, PrecisionRecall, diversity, grouped_diversity, nearest, nearest_other, precision_recall, radii
 from .measures_picture import Pair, draw_measures
+from .memorisation import Memorisation, memorisation
+from .neighbours import (
+    Nearest,
+    PrecisionRecall,
+    diversity,
+    grouped_diversity,
+    nearest,
+    nearest_other,
+    precision_recall,
+    radii,
+)
 from .words import describe
 
 __all__ = [

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ..files.atomic_file import replacing
 from ..data import ImageSource
+from ..files.atomic_file import replacing
 from ..pictures.pixels import as_picture
 from .embedding import Embedded, Encoder, embed
 from .measures import Measures, as_json, measure
@@ -23,7 +23,9 @@ from .words import describe
 
 @dataclass(frozen=True)
 class Comparison:
-    """embedded: the features of the samples. text: a statement a line. picture: see `draw_measures`. facts: JSON values."""
+    """embedded: the features of the samples. text: a statement a line. picture: see `draw_measures`. facts: JSON
+    values.
+    """
 
     measures: Measures
     embedded: Embedded
@@ -46,23 +48,36 @@ def compare(
 ) -> Comparison:
     """Compare pictures with a reference.
 
-    done: told how many pictures of both sets were read so far; check: called between the measures, see `measure`; both may raise.
+    done: told how many pictures of both sets were read so far; check: called between the measures, see `measure`; both
+    may raise.
     device: of the measures' arithmetic, float64. Raises ValueError, one sentence, for fewer than 2 pictures of either.
     """
     ours = embed(samples, encoder, batch_size=batch_size, done=done)
     theirs = embed(reference, encoder, batch_size=batch_size, done=lambda count: done(len(samples) + count))
-    measures = measure(ours.features.to(device), theirs.features.to(device), neighbours=neighbours, seed=seed, check=check)
+    measures = measure(
+        ours.features.to(device), theirs.features.to(device), neighbours=neighbours, seed=seed, check=check
+    )
     found = [
         (ours.places[number], theirs.places[place], distance)
-        for number, (place, distance) in enumerate(zip(measures.nearest.index.tolist(), measures.nearest.distance.tolist()))
+        for number, (place, distance) in enumerate(
+            zip(measures.nearest.index.tolist(), measures.nearest.distance.tolist())
+        )
     ]
-    pairs = [Pair(as_picture(samples.load(a)), as_picture(reference.load(b)), distance) for a, b, distance in (found[n] for n in measures.closest(COLUMNS))]
+    pairs = [
+        Pair(as_picture(samples.load(a)), as_picture(reference.load(b)), distance)
+        for a, b, distance in (found[n] for n in measures.closest(COLUMNS))
+    ]
     facts = as_json(measures) | {
         "encoder": encoder.name,
         "seed": seed,
-        "nearest": [{"image": samples.name(a), "reference": reference.name(b), "distance": round(distance, 6)} for a, b, distance in found],
+        "nearest": [
+            {"image": samples.name(a), "reference": reference.name(b), "distance": round(distance, 6)}
+            for a, b, distance in found
+        ],
     }
-    return Comparison(measures, ours, describe(measures, encoder.name), draw_measures(measures, pairs, encoder.name), facts)
+    return Comparison(
+        measures, ours, describe(measures, encoder.name), draw_measures(measures, pairs, encoder.name), facts
+    )
 
 
 def write_json(path: str | os.PathLike, facts: dict[str, Any]) -> None:

@@ -34,10 +34,13 @@ class Embedded:
     places: list[int]
 
 
-def embed(source: ImageSource, encoder: Encoder, *, batch_size: int = 16, done: Callable[[int], None] = lambda count: None) -> Embedded:
+def embed(
+    source: ImageSource, encoder: Encoder, *, batch_size: int = 16, done: Callable[[int], None] = lambda count: None
+) -> Embedded:
     """The features of all pictures of a source. done: told after each batch how many pictures were read; it may raise.
 
-    A picture that cannot be read is named in the log and left out. Raises ValueError where none can, or the encoder fails.
+    A picture that cannot be read is named in the log and left out. Raises ValueError where none can, or the encoder
+    fails.
     """
     features, places = [], []
     for start in range(0, len(source), batch_size):
@@ -55,7 +58,8 @@ def embed(source: ImageSource, encoder: Encoder, *, batch_size: int = 16, done: 
 
 
 def centre_square(pixels: Tensor, size: int) -> Tensor:
-    """A picture [3, H, W] in [-1, 1] as CLIP reads it: shorter side to `size`, bicubic, the middle cut out, in 8-bit levels.
+    """A picture [3, H, W] in [-1, 1] as CLIP reads it: shorter side to `size`, bicubic, the middle cut out, in 8-bit
+    levels.
 
     [3, size, size] in [-1, 1] (Radford et al. 2021, arXiv 2103.00020; antialiased, as in their release).
     """

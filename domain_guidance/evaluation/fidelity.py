@@ -22,8 +22,8 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
     """The Fréchet distance of FID (Heusel et al. 2017, equation 6) between features [N, D] and [M, D].
 
     It is FID only on Inception features. Its estimate is biased upwards for small N, so say N with it and compare only
-    at the same N. 0 for a set with itself, to rounding. Raises ValueError where torch-fidelity is not installed, or for fewer
-    than 2 images.
+    at the same N. 0 for a set with itself, to rounding. Raises ValueError where torch-fidelity is not installed, or for
+    fewer than 2 images.
     """
     _check_installed()
     if min(len(x), len(y)) < 2:
@@ -35,10 +35,11 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
 
 
 def load_inception(weights: str | os.PathLike) -> nn.Module:
-    """FID's network, on the CPU, its weights read without running anything of their file, which torch-fidelity itself would do.
+    """FID's network, on the CPU, its weights read without running anything of their file, which torch-fidelity itself
+    would do.
 
-    weights: the file of torch-fidelity's InceptionV3. Nothing is downloaded. Raises ValueError where torch-fidelity is not installed
-    or the file is something else.
+    weights: the file of torch-fidelity's InceptionV3. Nothing is downloaded. Raises ValueError where torch-fidelity is
+    not installed or the file is something else.
     """
     _check_installed()
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
@@ -51,15 +52,19 @@ def load_inception(weights: str | os.PathLike) -> nn.Module:
             torch.save(state, copy)
             return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=copy)
     except (OSError, RuntimeError, pickle.UnpicklingError, TypeError) as error:
-        raise ValueError(f"'{path.name}' does not hold torch-fidelity's InceptionV3 weights: give the file that it downloads.") from error
+        raise ValueError(
+            f"'{path.name}' does not hold torch-fidelity's InceptionV3 weights: give the file that it downloads."
+        ) from error
 
 
 @torch.no_grad()
-def inception_features(source: ImageSource, network: nn.Module, device: torch.device, check: Callable[[], None]) -> Tensor:
+def inception_features(
+    source: ImageSource, network: nn.Module, device: torch.device, check: Callable[[], None]
+) -> Tensor:
     """FID's features [N, 2048] of all readable pictures of a source, each resized as its original did.
 
-    network: see `load_inception`; it is moved to the device. check: called before each picture; it may raise. Raises ValueError
-    where no picture can be read.
+    network: see `load_inception`; it is moved to the device. check: called before each picture; it may raise. Raises
+    ValueError where no picture can be read.
     """
     network, features = network.to(device), []
     for index in range(len(source)):
@@ -77,4 +82,6 @@ def inception_features(source: ImageSource, network: nn.Module, device: torch.de
 
 def _check_installed() -> None:
     if find_spec("torch_fidelity") is None:
-        raise ValueError("FID needs the package torch-fidelity, which is not installed: install it, or leave the option off.")
+        raise ValueError(
+            "FID needs the package torch-fidelity, which is not installed: install it, or leave the option off."
+        )

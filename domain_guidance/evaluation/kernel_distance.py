@@ -1,7 +1,7 @@
 """Squared maximum mean discrepancy (MMD) between two sets of features: KID with a confidence interval, and CMMD.
 
-Features are [N, D] and [M, D], of any floating-point type, on any device. Arithmetic is float64 and in blocks, so the memory grows
-with N and M, not with their product.
+Features are [N, D] and [M, D], of any floating-point type, on any device. Arithmetic is float64 and in blocks, so the
+memory grows with N and M, not with their product.
 """
 
 from __future__ import annotations
@@ -48,9 +48,10 @@ def gaussian(sigma: float) -> Kernel:
 def squared_mmd(kernel: Kernel, x: Tensor, y: Tensor, *, unbiased: bool) -> float:
     """Squared MMD of two sets (Gretton et al. 2012): equation 3, unbiased, or equation 5, biased.
 
-    The biased one is exactly 0 for a set with itself and never below it. The unbiased one is 0 on average for two sets of one
-    distribution, so it may be negative, and for a set with itself it is: by the images' likeness to themselves, which is in
-    the comparison between the sets and, rightly, not in those within one. Raises ValueError for fewer than 2 images.
+    The biased one is exactly 0 for a set with itself and never below it. The unbiased one is 0 on average for two sets
+    of one distribution, so it may be negative, and for a set with itself it is: by the images' likeness to themselves,
+    which is in the comparison between the sets and, rightly, not in those within one. Raises ValueError for fewer than
+    2 images.
     """
     _check(x, y)
     distance = _unbiased if unbiased else _biased
@@ -62,11 +63,12 @@ def kid(
 ) -> Estimate:
     """The kernel distance of KID (arXiv 1801.01401): unbiased squared MMD under `polynomial`, of all images at once.
 
-    The interval is of the bootstrap's percentiles [choice]: both sets are drawn anew, with replacement, `resamples` times; an
-    image that is drawn twice is never compared with itself. So it tells how far another draw of as many images may lie. Where
-    the two distributions are equal it is too wide, by up to the root of 3; far apart and with few dozens of images, a little too
-    narrow. Fewer than 4 images of either set have none. Value and interval are independent of the order of the images. check:
-    called between blocks of the arithmetic; it may raise. Raises ValueError for fewer than 2 images.
+    The interval is of the bootstrap's percentiles [choice]: both sets are drawn anew, with replacement, `resamples`
+    times; an image that is drawn twice is never compared with itself. So it tells how far another draw of as many
+    images may lie. Where the two distributions are equal it is too wide, by up to the root of 3; far apart and with few
+    dozens of images, a little too narrow. Fewer than 4 images of either set have none. Value and interval are
+    independent of the order of the images. check: called between blocks of the arithmetic; it may raise. Raises
+    ValueError for fewer than 2 images.
     """
     if min(len(x), len(y)) < FEWEST_HALVES:
         return Estimate(squared_mmd(polynomial, x, y, unbiased=True), None, None)
@@ -80,10 +82,14 @@ def kid(
     return Estimate(value.item(), low, high)
 
 
-def split_half(x: Tensor, *, splits: int = 200, confidence: float = 0.95, seed: int = 0, check: Check = lambda: None) -> float:
-    """How far two random halves of one set lie apart under `kid`: the |distance| that `confidence` of the splits stay below.
+def split_half(
+    x: Tensor, *, splits: int = 200, confidence: float = 0.95, seed: int = 0, check: Check = lambda: None
+) -> float:
+    """How far two random halves of one set lie apart under `kid`: the |distance| that `confidence` of the splits stay
+    below.
 
-    A distance to this set is worth mentioning where it is larger [choice]. check: see `kid`. Raises ValueError for fewer than 4 images.
+    A distance to this set is worth mentioning where it is larger [choice]. check: see `kid`. Raises ValueError for
+    fewer than 4 images.
     """
     if len(x) < FEWEST_HALVES:
         raise ValueError(f"The set has {len(x)} images: give at least {FEWEST_HALVES} to compare halves of it.")
@@ -93,16 +99,21 @@ def split_half(x: Tensor, *, splits: int = 200, confidence: float = 0.95, seed: 
     first = (ranks < len(x) // 2).to(torch.float64).to(x.device)
     second = (ranks >= len(x) - len(x) // 2).to(first)
     half, kernel = len(x) // 2, _heeding(check, polynomial)
-    one, other, cross = _sums_within(kernel, x, torch.cat((first, second, first), 1), torch.cat((first, second, second), 1)).split(splits)
+    one, other, cross = _sums_within(
+        kernel, x, torch.cat((first, second, first), 1), torch.cat((first, second, second), 1)
+    ).split(splits)
     distances = (one + other) / (half * (half - 1)) - 2 * cross / half**2
     return distances.abs().quantile(confidence).item()
 
 
 def cmmd(x: Tensor, y: Tensor, *, check: Check = lambda: None) -> float:
-    """CMMD (Jayasumana et al. 2024, arXiv 2401.09603): 1000 times the squared MMD of unit CLIP embeddings, Gaussian kernel, sigma 10.
+    """CMMD (Jayasumana et al.
 
-    Biased, as their release computes it: exactly 0 for a set with itself. Features are brought to length 1 here. Only those of
-    CLIP ViT-L/14 at 336 px give values to compare with theirs. check: see `kid`. Raises ValueError for fewer than 2 images.
+    2024, arXiv 2401.09603): 1000 times the squared MMD of unit CLIP embeddings, Gaussian kernel, sigma 10.
+
+    Biased, as their release computes it: exactly 0 for a set with itself. Features are brought to length 1 here. Only
+    those of CLIP ViT-L/14 at 336 px give values to compare with theirs. check: see `kid`. Raises ValueError for fewer
+    than 2 images.
     """
     x, y = (normalize(features.double(), dim=1) for features in (x, y))
     return CMMD_SCALE * squared_mmd(_heeding(check, gaussian(CMMD_SIGMA)), x, y, unbiased=False)
@@ -125,7 +136,10 @@ def _unbiased(kernel: Kernel, x: Tensor, y: Tensor, in_x: Tensor, in_y: Tensor) 
 
 
 def _biased(kernel: Kernel, x: Tensor, y: Tensor, in_x: Tensor, in_y: Tensor) -> Tensor:
-    parts = [_sums(kernel, a, b, u, v) / (u.sum(0) * v.sum(0)) for a, b, u, v in ((x, x, in_x, in_x), (y, y, in_y, in_y), (x, y, in_x, in_y))]
+    parts = [
+        _sums(kernel, a, b, u, v) / (u.sum(0) * v.sum(0))
+        for a, b, u, v in ((x, x, in_x, in_x), (y, y, in_y, in_y), (x, y, in_x, in_y))
+    ]
     return parts[0] + parts[1] - 2 * parts[2]
 
 
@@ -147,7 +161,9 @@ def _sums(kernel: Kernel, x: Tensor, y: Tensor, in_x: Tensor, in_y: Tensor) -> T
 
 
 def _sums_within(kernel: Kernel, x: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
-    """[R], the sums over i, j of one set, i not j, of in_a[i] k(x_i, x_j) in_b[j]: half of the blocks, for a kernel is symmetric."""
+    """[R], the sums over i, j of one set, i not j, of in_a[i] k(x_i, x_j) in_b[j]: half of the blocks, for a kernel is
+    symmetric.
+    """
     total = torch.zeros(in_a.shape[1], dtype=torch.float64, device=x.device)
     for top in range(0, len(x), BLOCK):
         rows, here = x[top : top + BLOCK].double(), slice(top, top + BLOCK)

@@ -21,9 +21,10 @@ FEWEST = 2
 class Measures:
     """samples, references: how many. Where there are too few images for a measure it is None.
 
-    kid, halves: see `kid` and `split_half`, of embeddings scaled to length sqrt(D). cmmd: see `cmmd`. precision_recall: with
-    `neighbours`. diversity: of the samples and of the reference, the mean distance of unit embeddings, 0 to 2. nearest: the
-    reference image nearest to each sample. reference_nearest: each reference image's distance to the nearest other.
+    kid, halves: see `kid` and `split_half`, of embeddings scaled to length sqrt(D). cmmd: see `cmmd`. precision_recall:
+    with `neighbours`. diversity: of the samples and of the reference, the mean distance of unit embeddings, 0 to 2.
+    nearest: the reference image nearest to each sample. reference_nearest: each reference image's distance to the
+    nearest other.
     """
 
     samples: int
@@ -41,11 +42,15 @@ class Measures:
 
     @property
     def differs(self) -> bool | None:
-        """Whether the kernel distance is larger than what two halves of the reference show; None where it or they have too few images."""
+        """Whether the kernel distance is larger than what two halves of the reference show; None where it or they have
+        too few images.
+        """
         return None if self.halves is None or self.kid.low is None else self.kid.low > self.halves
 
     def closest(self, count: int) -> list[int]:
-        """The samples that lie nearest to a reference image, the nearest first, none of the same reference image twice."""
+        """The samples that lie nearest to a reference image, the nearest first, none of the same reference image
+        twice.
+        """
         chosen: dict[int, int] = {}
         for sample in self.nearest.distance.argsort(stable=True).tolist():
             chosen.setdefault(self.nearest.index[sample].item(), sample)
@@ -59,14 +64,14 @@ def measure(
 ) -> Measures:
     """Every measure of CLIP embeddings [N, D] against [M, D], whatever their length: they are brought to length 1.
 
-    For the kernel distance they get length sqrt(D), so that its kernel is (cos + 1)^3 for every encoder [choice]. check: called
-    between the measures, and between blocks of the distances; it may raise. Raises ValueError for fewer than 2 images or for
-    embeddings of two encoders.
+    For the kernel distance they get length sqrt(D), so that its kernel is (cos + 1)^3 for every encoder [choice].
+    check: called between the measures, and between blocks of the distances; it may raise. Raises ValueError for fewer
+    than 2 images or for embeddings of two encoders.
     """
     if min(len(samples), len(reference)) < FEWEST or samples.shape[1] != reference.shape[1]:
         raise ValueError(
-            f"The features are {list(samples.shape)} of the images and {list(reference.shape)} of the reference, expected at least "
-            f"{FEWEST} of each and the same width: give more images."
+            f"The features are {list(samples.shape)} of the images and {list(reference.shape)} of the reference, "
+            f"expected at least {FEWEST} of each and the same width: give more images."
         )
     ours, theirs = normalize(samples.double(), dim=1), normalize(reference.double(), dim=1)
     scale = sqrt(ours.shape[1])

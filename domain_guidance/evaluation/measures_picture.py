@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from ..pictures.labelled_grid import INK, PAPER, QUIET
 from ..pictures.axes_grid import fitted
+from ..pictures.labelled_grid import INK, PAPER, QUIET
 from ..pictures.line_plot import COLOURS, TEXT, TITLE, font
 from .measures import Measures
 from .panels import draw_distance, draw_nearest, draw_shares
@@ -39,7 +39,13 @@ def draw_measures(measures: Measures, pairs: Sequence[Pair], encoder: str) -> Im
     paired = 2 * CELL + 2 * GAP + 2 * LINE if pairs else 0
     canvas = Image.new("RGB", (3 * WIDTH, below + paired + len(words) * LINE + 2 * MARGIN), PAPER)
     draw = ImageDraw.Draw(canvas)
-    draw.text((MARGIN, HEADER / 2), f"{measures.samples} images against {measures.references} of the reference", INK, font(TITLE + 4), anchor="lm")
+    draw.text(
+        (MARGIN, HEADER / 2),
+        f"{measures.samples} images against {measures.references} of the reference",
+        INK,
+        font(TITLE + 4),
+        anchor="lm",
+    )
     draw.text((3 * WIDTH - MARGIN, HEADER / 2), f"seen by {encoder}", QUIET, font(TEXT), anchor="rm")
     for number, draw_panel in enumerate((draw_distance, draw_shares, draw_nearest)):
         canvas.paste(draw_panel(measures, WIDTH, HEIGHT), (number * WIDTH, HEADER))
@@ -49,11 +55,19 @@ def draw_measures(measures: Measures, pairs: Sequence[Pair], encoder: str) -> Im
     return canvas
 
 
-def _draw_pairs(canvas: Image.Image, draw: ImageDraw.ImageDraw, pairs: Sequence[Pair], threshold: float, top: int) -> None:
+def _draw_pairs(
+    canvas: Image.Image, draw: ImageDraw.ImageDraw, pairs: Sequence[Pair], threshold: float, top: int
+) -> None:
     if not pairs:
         return
     draw.text((MARGIN, top + LINE / 2), "Closest pairs", INK, font(TITLE), anchor="lm")
-    draw.text((3 * WIDTH - MARGIN, top + LINE / 2), "above the image, below its nearest reference image", QUIET, font(TEXT), anchor="rm")
+    draw.text(
+        (3 * WIDTH - MARGIN, top + LINE / 2),
+        "above the image, below its nearest reference image",
+        QUIET,
+        font(TEXT),
+        anchor="rm",
+    )
     for number, pair in enumerate(pairs):
         left, y = MARGIN + number * (CELL + GAP), top + LINE + GAP
         is_close = pair.distance <= threshold

@@ -14,7 +14,8 @@ CHANCE = 0.01  # below this probability a number of close samples is no chance
 
 @dataclass(frozen=True)
 class Memorisation:
-    """threshold: the distance that counts as close. close: samples within it, of `samples`; expected: as many by chance.
+    """threshold: the distance that counts as close. close: samples within it, of `samples`; expected: as many by
+    chance.
 
     probability: that chance brings as many or more. copies: samples at less than half the distance of any two different
     reference images [choice]. twins: reference images that another one of the set equals.
@@ -35,12 +36,14 @@ class Memorisation:
 
 
 def memorisation(distances: Tensor, reference: Tensor) -> Memorisation | None:
-    """Compares samples' distances to their nearest reference image [N] with reference images' to their nearest other [M].
+    """Compares samples' distances to their nearest reference image [N] with reference images' to their nearest other
+    [M].
 
-    Our choice, in the spirit of Meehan et al. 2020 (arXiv 2004.05675): fresh pictures of the same distribution lie as near to
-    the reference as its own images do, so as many of them fall below its CLOSE quantile. Were all N + M distances exchangeable, the
-    number that does would be beta-binomial; that is where the probability is from. They are so only nearly: it is a calibrated
-    eye, not a proof. Reference images with a twin are left out, for they would hide any copy. None for fewer than 20 that
+    Our choice, in the spirit of Meehan et al. 2020 (arXiv 2004.05675): fresh pictures of the same distribution lie as
+    near to the reference as its own images do, so as many of them fall below its CLOSE quantile. Were all N + M
+    distances exchangeable, the number that does would be beta-binomial; that is where the probability is from. They are
+    so only nearly: it is a calibrated eye, not a proof. Reference images with a twin are left out, for they would hide
+    any copy. None for fewer than 20 that
     are left: there is no such quantile.
     """
     apart = reference[reference > 0].sort().values
@@ -62,7 +65,8 @@ def memorisation(distances: Tensor, reference: Tensor) -> Memorisation | None:
 
 
 def at_least(close: int, samples: int, rank: int, references: int) -> float:
-    """The probability that `close` or more of `samples` new values lie below the `rank`-th smallest of `references` others.
+    """The probability that `close` or more of `samples` new values lie below the `rank`-th smallest of `references`
+    others.
 
     All are exchangeable: their number is beta-binomial with parameters rank and references - rank + 1.
     """
@@ -79,12 +83,22 @@ def describe(found: Memorisation | None) -> str:
     """One to three sentences, with all numbers of images."""
     if found is None:
         return "Memorisation cannot be told with fewer than 20 different reference images."
-    share = f"{found.close} of {found.samples} images lie as near to a reference image as only {CLOSE:.0%} of those lie to one another"
+    share = (
+        f"{found.close} of {found.samples} images lie as near to a reference image as only {CLOSE:.0%} of "
+        "those lie to one another"
+    )
     text = f"{share}, chance brings about {found.expected:.0f}"
     if found.copies:
         lie = "1 image lies" if found.copies == 1 else f"{found.copies} images lie"
-        text += f"; {lie} at less than half the distance of any two reference images, as {'a copy does' if found.copies == 1 else 'copies do'}"
-    text = f"Memorisation is suspected: {text}. Look at the closest pairs." if found.is_suspected else f"No sign of memorisation: {text}."
+        text += (
+            f"; {lie} at less than half the distance of any two reference images, as "
+            f"{'a copy does' if found.copies == 1 else 'copies do'}"
+        )
+    text = (
+        f"Memorisation is suspected: {text}. Look at the closest pairs."
+        if found.is_suspected
+        else f"No sign of memorisation: {text}."
+    )
     if found.twins:
         text += f" {found.twins} of {found.references} reference images have an exact twin: remove doubles."
     return text

@@ -45,7 +45,10 @@ def nearest_other(x: Tensor) -> Tensor:
 def radii(x: Tensor, k: int) -> Tensor:
     """Each image's distance [N] to its k-th nearest other one of its set. Raises ValueError for k images or fewer."""
     if len(x) <= k:
-        raise ValueError(f"The set has {len(x)} images, expected more than the {k} neighbours that each is measured by: give more images.")
+        raise ValueError(
+            f"The set has {len(x)} images, expected more than the {k} neighbours that each is measured by: give "
+            "more images."
+        )
     squared, _ = _smallest(x, x, k, other=True)
     return squared[:, k - 1].sqrt()
 
@@ -53,11 +56,13 @@ def radii(x: Tensor, k: int) -> Tensor:
 def precision_recall(samples: Tensor, reference: Tensor, k: int = 3) -> PrecisionRecall:
     """Improved precision and recall (Kynkäänniemi et al. 2019, arXiv 1904.06991, equations 1 and 2), k = 3 as there.
 
-    Precision: the share of samples that lie within reach of a reference image, that is, no farther than its k-th nearest other
-    reference image. Recall: the share of reference images that lie within reach of a sample. Both are 1 for a set with itself.
-    Raises ValueError for k images or fewer.
+    Precision: the share of samples that lie within reach of a reference image, that is, no farther than its k-th
+    nearest other reference image. Recall: the share of reference images that lie within reach of a sample. Both are 1
+    for a set with itself. Raises ValueError for k images or fewer.
     """
-    return PrecisionRecall(_covered(samples, reference, radii(reference, k)), _covered(reference, samples, radii(samples, k)))
+    return PrecisionRecall(
+        _covered(samples, reference, radii(reference, k)), _covered(reference, samples, radii(samples, k))
+    )
 
 
 def diversity(x: Tensor) -> float:
@@ -69,7 +74,8 @@ def diversity(x: Tensor) -> float:
 
 
 def grouped_diversity(x: Tensor, groups: Tensor) -> tuple[float, float]:
-    """Mean and standard deviation, over groups, of the diversity within a group. groups: [N], which group an image belongs to.
+    """Mean and standard deviation, over groups, of the diversity within a group. groups: [N], which group an image
+    belongs to.
 
     Groups of seeds bound the number of pairs; groups by nearest reference image are those of Ojha et al. 2021 (arXiv
     2104.06820, section 4.2). A group of one image has no pair and is left out. Raises ValueError where none has two.
@@ -90,7 +96,9 @@ def _covered(x: Tensor, y: Tensor, reach: Tensor) -> float:
 
 
 def _smallest(x: Tensor, y: Tensor, k: int, other: bool = False) -> tuple[Tensor, Tensor]:
-    """The k smallest squared distances [N, k], rising, and their places in y. other: of one set, without an image's to itself."""
+    """The k smallest squared distances [N, k], rising, and their places in y. other: of one set, without an image's to
+    itself.
+    """
     squared = torch.full((len(x), k), torch.inf, dtype=torch.float64, device=x.device)
     index = torch.zeros(len(x), k, dtype=torch.long, device=x.device)
     for top, left, block in _blocks(x, y):

@@ -62,11 +62,15 @@ def draw_shares(measures: Measures, width: int, height: int) -> Image.Image:
 
 
 def draw_nearest(measures: Measures, width: int, height: int) -> Image.Image:
-    """Histograms of the distance to the nearest reference image: of the images, and of the reference images themselves."""
+    """Histograms of the distance to the nearest reference image: of the images, and of the reference images
+    themselves.
+    """
     both = torch.cat((measures.nearest.distance, measures.reference_nearest)).cpu()
     ticks = round_ticks(0.0, max(both.max().item(), 1e-6))
     canvas, draw, place = _panel("Distance to the nearest reference image", "", ticks, width, height, LEFT)
-    reference, images = (_histogram(values, ticks[-1]) for values in (measures.reference_nearest, measures.nearest.distance))
+    reference, images = (
+        _histogram(values, ticks[-1]) for values in (measures.reference_nearest, measures.nearest.distance)
+    )
     highest = max(*reference, *images)
     floor, room = height - BOTTOM, height - TOP - BOTTOM - 40
     edges = [place(number / BINS * ticks[-1]) for number in range(BINS + 1)]
@@ -83,7 +87,9 @@ def draw_nearest(measures: Measures, width: int, height: int) -> Image.Image:
     return canvas
 
 
-def _panel(title: str, note: str, ticks: Sequence[float], width: int, height: int, left: int) -> tuple[Image.Image, ImageDraw.ImageDraw, Place]:
+def _panel(
+    title: str, note: str, ticks: Sequence[float], width: int, height: int, left: int
+) -> tuple[Image.Image, ImageDraw.ImageDraw, Place]:
     canvas = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(canvas)
     draw.text((LEFT, 6), title, INK, font(TITLE))
@@ -96,7 +102,12 @@ def _panel(title: str, note: str, ticks: Sequence[float], width: int, height: in
 
 
 def _draw_ticks(
-    draw: ImageDraw.ImageDraw, ticks: Sequence[float], place: Place, height: int, label: Callable[[float], str], lines: bool = True
+    draw: ImageDraw.ImageDraw,
+    ticks: Sequence[float],
+    place: Place,
+    height: int,
+    label: Callable[[float], str],
+    lines: bool = True,
 ) -> None:
     draw.line([(place(ticks[0]), height - BOTTOM), (place(ticks[-1]), height - BOTTOM)], QUIET)
     for tick in ticks:

@@ -25,8 +25,8 @@ def statements(measures: Measures) -> Iterator[str]:
     if measures.precision_recall is not None:
         found = measures.precision_recall
         yield (
-            f"Precision {found.precision:.0%}: so many images look like the reference. Recall {found.recall:.0%}: so much of the "
-            "reference is seen in the images."
+            f"Precision {found.precision:.0%}: so many images look like the reference. Recall {found.recall:.0%}: so "
+            "much of the reference is seen in the images."
         )
     share = f": {measures.diversity / measures.reference_diversity:.0%} of it" if measures.reference_diversity else ""
     yield f"Diversity {measures.diversity:.3g}, that of the reference {measures.reference_diversity:.3g}{share}."
@@ -45,11 +45,19 @@ def warnings(measures: Measures) -> Iterator[str]:
 
 
 def _interval(kid: Estimate) -> str:
-    return f"no interval with fewer than {FEWEST_HALVES} images" if kid.low is None else f"95% interval {kid.low:.3g} to {kid.high:.3g}"
+    return (
+        f"no interval with fewer than {FEWEST_HALVES} images"
+        if kid.low is None
+        else f"95% interval {kid.low:.3g} to {kid.high:.3g}"
+    )
 
 
 def _halves(measures: Measures) -> str:
     if measures.halves is None:
         return ""
-    verdicts = {None: "", True: " The images differ from the reference.", False: " No difference to the reference can be told."}
+    verdicts = {
+        None: "",
+        True: " The images differ from the reference.",
+        False: " No difference to the reference can be told.",
+    }
     return f" Two halves of the reference are up to {measures.halves:.2g} apart.{verdicts[measures.differs]}"

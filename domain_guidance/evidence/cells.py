@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from ..diffusion.denoiser import Denoiser
-from ..evaluation import grouped_diversity, nearest
 from ..diffusion.sampling import karras_sigmas, sample_dpmpp_2m
+from ..evaluation import grouped_diversity, nearest
 from ..toy_world.comparison import held_out_as_asked, held_out_domain
 from ..toy_world.features import FeatureNet
-from ..toy_world.scores import kernel_distance, share
 from ..toy_world.prompts import Prompts, encode
+from ..toy_world.scores import kernel_distance, share
 from .methods import World
 
 REFERENCE = 1000  # held-out plates that distances are measured to
@@ -24,9 +24,10 @@ NEAR = 0.05  # share of fresh real plates that count as near to a training pictu
 class Cell:
     """What is measured of `count` pictures.
 
-    digit, colour: shares read as asked. distance: kernel distance to held-out plates. diversity: mean distance of two pictures
-    of one prompt, over that of real plates of one kind; None with one picture a prompt. memorised: share nearer to a training
-    picture than all but 5 % of fresh real plates are, so 0.05 by chance; None where no such pictures were kept.
+    digit, colour: shares read as asked. distance: kernel distance to held-out plates. diversity: mean distance of two
+    pictures of one prompt, over that of real plates of one kind; None with one picture a prompt. memorised: share
+    nearer to a training picture than all but 5 % of fresh real plates are, so 0.05 by chance; None where no such
+    pictures were kept.
     """
 
     digit: float
@@ -38,7 +39,9 @@ class Cell:
 
 
 @torch.no_grad()
-def draw(world: World, denoiser: Denoiser, asked: Prompts, seed: int, start: Tensor | None = None, strength: float = 1.0) -> Tensor:
+def draw(
+    world: World, denoiser: Denoiser, asked: Prompts, seed: int, start: Tensor | None = None, strength: float = 1.0
+) -> Tensor:
     """Pictures [N, 3, 16, 16] on the CPU: DPM-Solver++(2M), Karras steps, from noise that depends on the seed alone.
 
     start: pictures to begin with, as image-to-image does, `strength` of the steps before the end.
@@ -56,7 +59,14 @@ def measure(judge: FeatureNet, images: Tensor, asked: Prompts, trained_on: Tenso
     """Judge pictures [N, 3, 16, 16]; trained_on: the domain's training pictures [M, 3, 16, 16]."""
     read = _on(judge, images)
     digit, colour = share(read.digit.cpu(), asked.digit), share(read.stroke.cpu(), asked.stroke)
-    return Cell(digit, colour, distance_to_domain(judge, images), diversity(images, asked), memorised(images, trained_on), len(images))
+    return Cell(
+        digit,
+        colour,
+        distance_to_domain(judge, images),
+        diversity(images, asked),
+        memorised(images, trained_on),
+        len(images),
+    )
 
 
 def distance_to_domain(judge: FeatureNet, images: Tensor) -> float:

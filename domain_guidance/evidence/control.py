@@ -1,7 +1,9 @@
-"""A spatial control for the toy world: a mask of where the ink is, and a small network that the frozen base alone has trained.
+"""A spatial control for the toy world: a mask of where the ink is, and a small network that the frozen base alone has
+trained.
 
-In the manner of T2I-Adapter (Mou et al. 2023, arXiv 2302.08453): it reads the mask and neither the noisy picture nor the prompt. What
-it says is added where a ControlNet's answers are, to the skip connections, by convolutions that begin at zero. Our choice.
+In the manner of T2I-Adapter (Mou et al. 2023, arXiv 2302.08453): it reads the mask and neither the noisy picture nor
+the prompt. What it says is added where a ControlNet's answers are, to the skip connections, by convolutions that begin
+at zero. Our choice.
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ class ControlNetwork(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.first = nn.Sequential(nn.Conv2d(1, WIDTH, 3, padding=1), nn.SiLU(), nn.Conv2d(WIDTH, WIDTH, 3, padding=1), nn.SiLU())
+        self.first = nn.Sequential(
+            nn.Conv2d(1, WIDTH, 3, padding=1), nn.SiLU(), nn.Conv2d(WIDTH, WIDTH, 3, padding=1), nn.SiLU()
+        )
         self.second = nn.Sequential(nn.Conv2d(WIDTH, WIDTH, 3, stride=2, padding=1), nn.SiLU())
         self.answers = nn.ModuleList(nn.Conv2d(WIDTH, WIDTH, 1) for _ in (*LEVELS, 1))
         for answer in self.answers:
@@ -58,7 +62,9 @@ class Inked:
     masks: Tensor
 
 
-def inked(paint: Callable[[Digits, int, torch.Generator], Scenes], digits: Digits, count: int, generator: torch.Generator) -> Inked:
+def inked(
+    paint: Callable[[Digits, int, torch.Generator], Scenes], digits: Digits, count: int, generator: torch.Generator
+) -> Inked:
     """Scenes painted twice from the same randomness, with ink and without: where they differ is ink."""
     state = generator.get_state()
     scenes = paint(digits, count, generator)
@@ -70,13 +76,16 @@ def inked(paint: Callable[[Digits, int, torch.Generator], Scenes], digits: Digit
 
 def asked_masks(asked: Prompts) -> Tensor:
     """For each prompt the mask [N, 1, 16, 16] of a held-out plate that shows its digit; no plate twice."""
-    pool = inked(paint_domain, load_digits("held_out"), 1000 + 20 * len(asked), torch.Generator().manual_seed(MASK_SEED))
+    pool = inked(
+        paint_domain, load_digits("held_out"), 1000 + 20 * len(asked), torch.Generator().manual_seed(MASK_SEED)
+    )
     waiting = {digit: iter((pool.scenes.digit == digit).nonzero().flatten().tolist()) for digit in range(10)}
     return pool.masks[[next(waiting[digit]) for digit in asked.digit.tolist()]]
 
 
 def kept(images: Tensor, masks: Tensor) -> float:
-    """How much of what varies within a picture its mask explains: between-class over all variance of the colours, a mean in [0, 1].
+    """How much of what varies within a picture its mask explains: between-class over all variance of the colours, a
+    mean in [0, 1].
 
     Pixels are those within 5.5 of the middle: on a plate the rim, which no mask shows, lies farther out.
     """
@@ -112,7 +121,9 @@ def train_control(file: Path, steps: int, device: torch.device, seed: int = 0) -
 
     settings = training.Settings(steps=steps, learning_rate=1e-3, warmup=min(20, steps - 1), cosine=True, seed=seed)
     state = training.TrainingState(control, settings)
-    for _ in training.train(state, training.noise_objective(predict, data, scaled_linear(), weight=form_weight), settings):
+    for _ in training.train(
+        state, training.noise_objective(predict, data, scaled_linear(), weight=form_weight), settings
+    ):
         pass
     training.save_tensors(file, {name: tensor.cpu() for name, tensor in control.state_dict().items()}, {})
 

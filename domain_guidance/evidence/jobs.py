@@ -52,7 +52,9 @@ class Bench:
 
 @dataclass(frozen=True)
 class Job:
-    """key: unique, its parts divided by slashes. needs: the jobs that come before it. run: gives values for the results."""
+    """key: unique, its parts divided by slashes. needs: the jobs that come before it. run: gives values for the
+    results.
+    """
 
     key: str
     needs: tuple[str, ...]
@@ -85,7 +87,9 @@ def _trainings(plan: Plan) -> Iterator[Job]:
 def _searches(plan: Plan) -> Iterator[Job]:
     yield Job("search/base", (), partial(_search, method="base", size=0))
     for size, method in _compared(plan):
-        yield Job(f"search/{size}/{method}", _trained(method, size, plan.searched), partial(_search, method=method, size=size))
+        yield Job(
+            f"search/{size}/{method}", _trained(method, size, plan.searched), partial(_search, method=method, size=size)
+        )
 
 
 def _measurements(plan: Plan) -> Iterator[Job]:
@@ -94,7 +98,11 @@ def _measurements(plan: Plan) -> Iterator[Job]:
     for method in BEST:
         yield Job(f"measure/shipped/{method}", (), partial(_measure_shipped, method=method))
     for (size, method), seed in product(_compared(plan), plan.seeds):
-        yield Job(f"measure/{size}/{seed}/{method}", _before(method, size, seed), partial(_measure, method=method, size=size, seed=seed))
+        yield Job(
+            f"measure/{size}/{seed}/{method}",
+            _before(method, size, seed),
+            partial(_measure, method=method, size=size, seed=seed),
+        )
 
 
 def _tasks(plan: Plan) -> Iterator[Job]:
@@ -192,7 +200,9 @@ def _measure_shipped(bench: Bench, method: str) -> dict:
     return _cell(bench.workshop.shipped_world(), method, BEST[method], SHIPPED_REPEATS, NOISE)
 
 
-def _cell(world: World, method: str, weights: Weights, repeats: int, noise: int, trained_on: Tensor | None = None) -> dict:
+def _cell(
+    world: World, method: str, weights: Weights, repeats: int, noise: int, trained_on: Tensor | None = None
+) -> dict:
     asked = every_prompt(repeats)
     images = draw(world, _method(method).build(world, **weights), asked, noise)
     return {"weights": dict(weights), **asdict(measure(world.judge, images, asked, trained_on))}
@@ -222,13 +232,19 @@ def _edit(bench: Bench, method: str, seed: int, strength: float) -> dict:
     given, weights = sources(len(every_prompt(1))), bench.results.chosen(method, LARGEST)
     world = bench.world(method, LARGEST, seed)
     images = draw(world, METHODS[method].build(world, **weights), given.asked, NOISE + seed, given.images, strength)
-    return {**asdict(measure(world.judge, images, given.asked)), "kept": kept(images, given.masks), "weights": dict(weights)}
+    return {
+        **asdict(measure(world.judge, images, given.asked)),
+        "kept": kept(images, given.masks),
+        "weights": dict(weights),
+    }
 
 
 def _two_domains(bench: Bench, case: str, seed: int) -> dict:
     asked, weights = every_prompt(1), bench.results.chosen("decoupled", LARGEST)
     world = bench.world("decoupled", LARGEST, seed)
-    notes = replace(world.models["base"], unet=unet_of_file(bench.workshop.file("notes", LARGEST, seed)).to(bench.workshop.device))
+    notes = replace(
+        world.models["base"], unet=unet_of_file(bench.workshop.file("notes", LARGEST, seed)).to(bench.workshop.device)
+    )
     world = replace(world, models={"base": world.models["base"], "plates": world.models["text-free"], "notes": notes})
     halves = half_masks()
     masks = {"plates": halves["left"], "notes": halves["right"]} if case == "halves" else {case: None}
@@ -236,4 +252,3 @@ def _two_domains(bench: Bench, case: str, seed: int) -> dict:
     found = measure(world.judge, images, asked)
     plates = {f"{half} plates": value for half, value in plates_in_halves(images).items()}
     return {"digit": found.digit, "colour": found.colour, **plates, "count": found.count, "weights": dict(weights)}
-

@@ -9,26 +9,30 @@ from typing import Any
 
 from torch import Tensor
 
-from ..diffusion.denoiser import Denoiser, GuidedDenoiser
 from ..diffusers_host.denoiser import DiffusersDenoiser
-from ..guidance import Projection, SigmaInterval, Term, compose
+from ..diffusion.denoiser import Denoiser, GuidedDenoiser
 from ..diffusion.noise_schedule import NoiseSchedule
+from ..guidance import Projection, SigmaInterval, Term, compose
 from ..toy_world.features import FeatureNet
 from ..toy_world.prompts import encode_prompt
 
 Weights = Mapping[str, float]
 
-MIDDLE = SigmaInterval(start=6.0, end=0.3)  # where digits and plates are decided (our choice; the idea: arXiv 2404.07724)
+MIDDLE = SigmaInterval(
+    start=6.0, end=0.3
+)  # where digits and plates are decided (our choice; the idea: arXiv 2404.07724)
 ORTHOGONAL = Projection(parallel=0.0)  # arXiv 2410.02416
 # As many settings for every method, so that none is chosen from more noise.
 CFGS: Sequence[Weights] = [{"cfg": cfg} for cfg in (1.5, 2.0, 3.0, 4.0)]
-BOTH: Sequence[Weights] = [{"cfg": cfg, "weight": weight} for cfg, weight in ((3.0, 1.5), (4.0, 1.0), (4.0, 1.5), (4.0, 2.0))]
+BOTH: Sequence[Weights] = [
+    {"cfg": cfg, "weight": weight} for cfg, weight in ((3.0, 1.5), (4.0, 1.0), (4.0, 1.5), (4.0, 2.0))
+]
 
 
 @dataclass(frozen=True)
 class World:
-    """Denoisers by name (`base`, the forms of training, and `weak`), the prompt table [26, 32], the judge, the noise levels and how
-    many steps a drawing has.
+    """Denoisers by name (`base`, the forms of training, and `weak`), the prompt table [26, 32], the judge, the noise
+    levels and how many steps a drawing has.
     """
 
     models: Mapping[str, DiffusersDenoiser]
@@ -48,7 +52,9 @@ class World:
 
 @dataclass(frozen=True)
 class Method:
-    """A way to guide: in words, the trained models that it needs, `build(world, **weights)`, and its grid of weights."""
+    """A way to guide: in words, the trained models that it needs, `build(world, **weights)`, and its grid of
+    weights.
+    """
 
     title: str
     needs: tuple[str, ...]
@@ -68,7 +74,8 @@ def contrast(
 ) -> Denoiser:
     """e_against + cfg [e_of(c) - e_against], where e_against reads the empty prompt, or the asked one too.
 
-    Of one model against itself: classifier-free guidance. A fine-tune against the base: DoG (ICLR 2025). Against a weaker version of
+    Of one model against itself: classifier-free guidance. A fine-tune against the base: DoG (ICLR 2025). Against a
+    weaker version of
     itself, both asked: AutoGuidance (Karras et al. 2024, arXiv 2406.02507). Outside the interval it is e_of(c) alone.
     """
     guide, reference = world.models[of], world.models[against]
@@ -80,7 +87,8 @@ def contrast(
         start = reference(x, sigma, prompt if asked else world.empty)
         if projection is None:
             return compose(start, [Term(wanted, start, cfg)])
-        # Sadat et al. start from the asked prediction, so that what is projected away is not part of the picture itself.
+        # Sadat et al. start from the asked prediction, so that what is projected away is not part of the picture
+        # itself.
         return compose(wanted, [Term(wanted, start, cfg - 1, projection=projection)])
 
     return denoise
@@ -92,7 +100,9 @@ def decoupled(world: World, cfg: float, weight: float, *, domain: str = "text-fr
 
 
 def _own(title: str, model: str, **options: Any) -> Method:
-    return Method(title, () if model == "base" else (model,), partial(contrast, of=model, against=model, **options), CFGS)
+    return Method(
+        title, () if model == "base" else (model,), partial(contrast, of=model, against=model, **options), CFGS
+    )
 
 
 def _decoupled(title: str, domain: str = "text-free", **options: Any) -> Method:
@@ -111,7 +121,12 @@ METHODS: Mapping[str, Method] = {
         partial(contrast, of="empty-prompt", against="weak", asked=True),
         CFGS,
     ),
-    "DoG": Method("fine-tune against the base (DoG)", ("empty-prompt",), partial(contrast, of="empty-prompt", against="base"), CFGS),
+    "DoG": Method(
+        "fine-tune against the base (DoG)",
+        ("empty-prompt",),
+        partial(contrast, of="empty-prompt", against="base"),
+        CFGS,
+    ),
     "decoupled": _decoupled("decoupled, text-free domain"),
     "decoupled, empty prompt": _decoupled("decoupled, the fine-tune as domain", "empty-prompt"),
     "decoupled, adapter": _decoupled("decoupled, the LoRA as domain", "adapter"),

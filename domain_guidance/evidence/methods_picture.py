@@ -18,13 +18,29 @@ from .tables import measured, number, percent, words
 from .worlds import Workshop
 
 COLUMNS = 10
-ROWS = ("base", "fine-tune", "LoRA", "AutoGuidance", "DoG", "decoupled", "decoupled, empty prompt", "decoupled, adapter")
-TITLES = {"AutoGuidance": "AutoGuidance", "DoG": "DoG", "decoupled": "decoupled", "decoupled, empty prompt": "decoupled, fine-tune",
-          "decoupled, adapter": "decoupled, LoRA"}  # fmt: skip
+ROWS = (
+    "base",
+    "fine-tune",
+    "LoRA",
+    "AutoGuidance",
+    "DoG",
+    "decoupled",
+    "decoupled, empty prompt",
+    "decoupled, adapter",
+)
+TITLES = {
+    "AutoGuidance": "AutoGuidance",
+    "DoG": "DoG",
+    "decoupled": "decoupled",
+    "decoupled, empty prompt": "decoupled, fine-tune",
+    "decoupled, adapter": "decoupled, LoRA",
+}
 
 
 def draw_picture(workshop: Workshop, results: Results) -> Image:
-    """One row for each method, at its best weights, of the first training seed; the same prompt and noise down each column."""
+    """One row for each method, at its best weights, of the first training seed; the same prompt and noise down each
+    column.
+    """
     asked, seed = _asked(), results.plan["seeds"][0]
     rows = [Row("real, from the domain", [], held_out_as_asked(asked))]
     for name in ROWS:
@@ -34,7 +50,9 @@ def draw_picture(workshop: Workshop, results: Results) -> Image:
         rows.append(Row(TITLES.get(name, name), _lines(measured(results, name, LARGEST)[0]), images))
     strokes = list(STROKES)
     columns = [f"{strokes[stroke]} {digit}" for stroke, digit in zip(asked.stroke.tolist(), asked.digit.tolist())]
-    return labelled_grid(rows, columns, cell=72, footer=f"Same prompts and noise in each column. Numbers: training seed {seed}.")
+    return labelled_grid(
+        rows, columns, cell=72, footer=f"Same prompts and noise in each column. Numbers: training seed {seed}."
+    )
 
 
 def _asked() -> Prompts:

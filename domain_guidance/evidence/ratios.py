@@ -11,7 +11,9 @@ from .tables import measured
 
 
 def ratios(results: Results) -> dict[str, float]:
-    """Digits as asked and distance of every method on the largest domain, means over the seeds; and the real plates'."""
+    """Digits as asked and distance of every method on the largest domain, means over the seeds; and the real
+    plates'.
+    """
     real = results.jobs["measure/real"]
     found = {"real plates: digit as asked": real["digit"], "real plates: distance": real["distance"]}
     for name, method in METHODS.items():

@@ -42,7 +42,9 @@ class Results:
 
 def scored(entry: Entry) -> list[tuple[Weights, Score]]:
     """A search's weights with their scores."""
-    return [(row["weights"], Score(row["digit"], row["colour"], row["distance"], row["count"])) for row in entry["grid"]]
+    return [
+        (row["weights"], Score(row["digit"], row["colour"], row["distance"], row["count"])) for row in entry["grid"]
+    ]
 
 
 def read_results(file: Path) -> Results:
@@ -55,11 +57,15 @@ def open_results(file: Path, plan: Plan) -> Results:
         return Results(_plain(asdict(plan)), [], {})
     results = read_results(file)
     if results.plan != _plain(asdict(plan)):
-        raise ValueError(f"'{file.name}' holds results of another plan, {results.plan}: give another file, or delete this one.")
+        raise ValueError(
+            f"'{file.name}' holds results of another plan, {results.plan}: give another file, or delete this one."
+        )
     return results
 
 
-def add_result(file: Path, results: Results, key: str, values: Mapping[str, Any], seconds: float, machine: Entry) -> None:
+def add_result(
+    file: Path, results: Results, key: str, values: Mapping[str, Any], seconds: float, machine: Entry
+) -> None:
     """Note what a job found, in memory and on the disk."""
     if machine not in results.machines:
         results.machines.append(machine)

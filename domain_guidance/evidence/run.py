@@ -24,13 +24,15 @@ Done = tuple[Job, Mapping[str, Any], float]  # a job, what it found, and its sec
 def run(workshop: Workshop, file: Path, machine: Entry, workers: int = 1) -> Results:
     """Do all jobs of the workshop's plan that `file` does not hold yet; it is whole after each of them.
 
-    machine: what the work is done on, for the file. workers: processes; with more than one, jobs that do not need each other
-    are done at the same time, with the same results. Raises ValueError if the file holds another plan's results.
+    machine: what the work is done on, for the file. workers: processes; with more than one, jobs that do not need each
+    other are done at the same time, with the same results. Raises ValueError if the file holds another plan's results.
     """
     results = open_results(file, workshop.plan)
     jobs = waiting(all_jobs(workshop.plan), results, lambda key: trained_file(workshop, key).exists())
     workshop.write_base()
-    done = _in_turn(Bench(workshop, results), jobs) if workers == 1 else _at_once(Bench(workshop, results), jobs, workers)
+    done = (
+        _in_turn(Bench(workshop, results), jobs) if workers == 1 else _at_once(Bench(workshop, results), jobs, workers)
+    )
     for number, (job, values, seconds) in enumerate(done, start=1):
         add_result(file, results, job.key, values, seconds, machine)
         logger.info("%d of %d: %s, %.0f s", number, len(jobs), _said(job, values), seconds)
@@ -51,7 +53,9 @@ def _at_once(bench: Bench, jobs: list[Job], workers: int) -> Iterator[Done]:
         while todo or doing:
             missing = {job.key for job in (*todo, *doing.values())}
             for job in [job for job in todo if missing.isdisjoint(job.needs)][: workers - len(doing)]:
-                doing[pool.submit(_by_key, deepcopy(bench), job.key)] = job  # the pool reads it later, from a thread of its own
+                doing[pool.submit(_by_key, deepcopy(bench), job.key)] = (
+                    job  # the pool reads it later, from a thread of its own
+                )
                 todo.remove(job)
             for future in wait(doing, return_when=FIRST_COMPLETED).done:
                 yield doing.pop(future), *future.result()

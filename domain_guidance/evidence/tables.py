@@ -59,7 +59,11 @@ def about(results: Results) -> str:
     """One sentence on what was run, where and how long, all jobs one after another."""
     plan, machines = results.plan, "; ".join(_machines(results))
     seconds = sum(entry["seconds"] for entry in results.jobs.values())
-    seeds = "one training seed" if len(plan["seeds"]) == 1 else f"{len(plan['seeds'])} training seeds, mean ± standard deviation"
+    seeds = (
+        "one training seed"
+        if len(plan["seeds"]) == 1
+        else f"{len(plan['seeds'])} training seeds, mean ± standard deviation"
+    )
     size = f"{plan['steps']} training steps, {plan['sampling']} sampling steps, N = {50 * plan['repeats']} a cell"
     return f"The {plan['name']} run: {seeds}, {size}, {seconds / 60:.0f} minutes ({machines})."
 
@@ -88,7 +92,9 @@ def sizes(results: Results) -> str:
     rows = []
     for name in METHODS:
         if name != "base":
-            rows.append([METHODS[name].title, *(_brief(measured(results, name, size)) for size in results.plan["sizes"])])
+            rows.append(
+                [METHODS[name].title, *(_brief(measured(results, name, size)) for size in results.plan["sizes"])]
+            )
     return _table(header, rows)
 
 
@@ -96,7 +102,13 @@ def early(results: Results) -> str:
     """A few pictures: the last file of each training, and the one that was best on held-out pictures."""
     names = ("digit", "distance", "memorised")
     header = ["method", *(f"{which}: {MEASURES[name][0]}" for which in ("last file", "best file") for name in names)]
-    rows = [[METHODS[name].title, *(cell for file in ("", EARLY) for cell in _cells(measured(results, name + file, FEW), names))] for name in STOPPED]
+    rows = [
+        [
+            METHODS[name].title,
+            *(cell for file in ("", EARLY) for cell in _cells(measured(results, name + file, FEW), names)),
+        ]
+        for name in STOPPED
+    ]
     return _table(header, rows)
 
 
@@ -125,19 +137,40 @@ def editing(results: Results) -> str:
     header = ["method", *(f"strength {strength:g}: kept, digit, distance" for strength in STRENGTHS)]
     rows = [["the pictures as they were", _edited([results.jobs["editing/source"]]), *[""] * (len(STRENGTHS) - 1)]]
     for name in EDITED:
-        rows.append([METHODS[name].title, *(_edited(_of_seeds(results, "editing", "{seed}", name, strength)) for strength in STRENGTHS)])
+        rows.append(
+            [
+                METHODS[name].title,
+                *(_edited(_of_seeds(results, "editing", "{seed}", name, strength)) for strength in STRENGTHS),
+            ]
+        )
     return _table(header, rows)
 
 
 def two_domains(results: Results) -> str:
     """Plates in the left half and notes in the right."""
-    titles = {"plates": "plates everywhere", "notes": "notes everywhere", "halves": "plates in the left half, notes in the right"}
+    titles = {
+        "plates": "plates everywhere",
+        "notes": "notes everywhere",
+        "halves": "plates in the left half, notes in the right",
+    }
     rows = []
     for case, title in titles.items():
         found = _of_seeds(results, "two", "{seed}", case)
-        shares = [spread([entry[name] for entry in found], percent) for name in ("left plates", "right plates", "digit", "colour")]
+        shares = [
+            spread([entry[name] for entry in found], percent)
+            for name in ("left plates", "right plates", "digit", "colour")
+        ]
         rows.append([title, *shares])
-    return _table(["domains", "left half nearest to a plate", "right half nearest to a plate", "digit as asked", "colour as asked"], rows)
+    return _table(
+        [
+            "domains",
+            "left half nearest to a plate",
+            "right half nearest to a plate",
+            "digit as asked",
+            "colour as asked",
+        ],
+        rows,
+    )
 
 
 def measured(results: Results, method: str, size: int) -> list[Entry]:
@@ -159,11 +192,16 @@ def words(weights: Weights) -> str:
 
 
 def fill(text: str, blocks: dict[str, str]) -> str:
-    """The text with each block between its marks, `<!-- begin NAME -->` and `<!-- end NAME -->`. Raises ValueError if one is missing."""
+    """The text with each block between its marks, `<!-- begin NAME -->` and `<!-- end NAME -->`.
+
+    Raises ValueError if one is missing.
+    """
     for name, block in blocks.items():
         begin, end = f"<!-- begin {name} -->\n", f"\n<!-- end {name} -->"
         if begin not in text or end not in text:
-            raise ValueError(f"The page has no place for '{name}': put '{begin.strip()}' and '{end.strip()}' on two lines.")
+            raise ValueError(
+                f"The page has no place for '{name}': put '{begin.strip()}' and '{end.strip()}' on two lines."
+            )
         before, after = text.split(begin)[0], text.split(end)[1]
         text = f"{before}{begin}{block}{end}{after}"
     return text
@@ -174,7 +212,9 @@ def _of_seeds(results: Results, *key: object) -> list[Entry]:
 
 
 def _cells(found: Sequence[Entry], names: Iterable[str] = tuple(MEASURES)) -> list[str]:
-    return ["–" if found[0][name] is None else spread([entry[name] for entry in found], MEASURES[name][1]) for name in names]
+    return [
+        "–" if found[0][name] is None else spread([entry[name] for entry in found], MEASURES[name][1]) for name in names
+    ]
 
 
 def _brief(found: Sequence[Entry]) -> str:

@@ -21,7 +21,10 @@ HALVES = {"left": slice(0, 8), "right": slice(8, 16)}
 
 
 def paint_notes(digits: Digits, count: int, generator: torch.Generator) -> Scenes:
-    """The second domain: yellow paper with blue lines across, ink over the lines. Pictures [N, 3, 16, 16] in [-1, 1]."""
+    """The second domain: yellow paper with blue lines across, ink over the lines.
+
+    Pictures [N, 3, 16, 16] in [-1, 1].
+    """
 
     def within(low: float, high: float, *shape: int) -> Tensor:
         return low + (high - low) * torch.rand(count, *shape, generator=generator)
@@ -46,7 +49,9 @@ def composed(world: World, cfg: float, weight: float, masks: dict[str, Tensor | 
         start = world.models["base"](x, sigma, world.empty)
         terms = [Term(world.models["base"](x, sigma, prompt), start, cfg)]
         for name, mask in masks.items():
-            terms.append(Term(world.models[name](x, sigma, world.empty), start, weight, None if mask is None else mask.to(x)))
+            terms.append(
+                Term(world.models[name](x, sigma, world.empty), start, weight, None if mask is None else mask.to(x))
+            )
         return compose(start, terms)
 
     return denoise

@@ -11,10 +11,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from ..__main__ import main as command_line
-from ..files.atomic_file import replacing
-from ..diffusers_host.trained_file import load_trained
 from ..diffusers_host.denoiser import DiffusersDenoiser
+from ..diffusers_host.trained_file import load_trained
 from ..diffusion.noise_schedule import scaled_linear
+from ..files.atomic_file import replacing
 from ..toy_world import checkpoints
 from ..toy_world.digits import load_digits
 from ..toy_world.export import write_base_folder
@@ -49,7 +49,9 @@ class Workshop:
         return folder
 
     def train(self, name: str, size: int, seed: int) -> None:
-        """A form of `python -m domain_guidance train`, which may be stopped early, or `weak`: the fine-tune with a tenth of the steps."""
+        """A form of `python -m domain_guidance train`, which may be stopped early, or `weak`: the fine-tune with a
+        tenth of the steps.
+        """
         form = "empty-prompt" if name == "weak" else name.removesuffix(EARLY)
         steps = max(1, self.plan.steps // WEAK) if name == "weak" else self.plan.steps
         images = self._images(f"plates-{size}-{seed}", training_pictures(size, seed))
@@ -62,7 +64,9 @@ class Workshop:
         return self.file(name, len(images), seed)
 
     def world(self, names: Iterable[str] = (), size: int = 0, seed: int = 0) -> World:
-        """The base and the trained models of these names; those that were stopped early are in it under their plain names."""
+        """The base and the trained models of these names; those that were stopped early are in it under their plain
+        names.
+        """
         return self._world({name.removesuffix(EARLY): unet_of_file(self.file(name, size, seed)) for name in names})
 
     def shipped_world(self) -> World:
@@ -72,8 +76,12 @@ class Workshop:
     def _world(self, unets: dict[str, nn.Module]) -> World:
         base, table = checkpoints.load_base()
         schedule = scaled_linear()
-        models = {name: DiffusersDenoiser(unet.to(self.device), schedule) for name, unet in {"base": base, **unets}.items()}
-        return World(models, table.to(self.device), checkpoints.load_judge().to(self.device), schedule, self.plan.sampling)
+        models = {
+            name: DiffusersDenoiser(unet.to(self.device), schedule) for name, unet in {"base": base, **unets}.items()
+        }
+        return World(
+            models, table.to(self.device), checkpoints.load_judge().to(self.device), schedule, self.plan.sampling
+        )
 
     def _images(self, name: str, images: Tensor) -> Path:
         folder = self.folder / "images" / name
@@ -87,17 +95,32 @@ class Workshop:
 
     def _command(self, form: str, images: Path, name: str, steps: int, seed: int, evaluate_every: int = 0) -> None:
         words = {
-            "base": self.write_base(), "images": images, "out": self.folder / "domains", "name": name, "cache": images.with_name(f"{images.name} latents"),
-            "form": form, "resolution": 16, "mirror": 0, "batch-size": BATCH, "learning-rate": RATES[form], "schedule": "cosine",
-            "warmup": min(20, steps - 1), "steps": steps, "seed": seed, "evaluate-every": evaluate_every, "precision": "fp32",
-        }  # fmt: skip
+            "base": self.write_base(),
+            "images": images,
+            "out": self.folder / "domains",
+            "name": name,
+            "cache": images.with_name(f"{images.name} latents"),
+            "form": form,
+            "resolution": 16,
+            "mirror": 0,
+            "batch-size": BATCH,
+            "learning-rate": RATES[form],
+            "schedule": "cosine",
+            "warmup": min(20, steps - 1),
+            "steps": steps,
+            "seed": seed,
+            "evaluate-every": evaluate_every,
+            "precision": "fp32",
+        }
         ended = command_line(["train", *(word for name, value in words.items() for word in (f"--{name}", str(value)))])
         if ended:
             raise SystemExit(ended)
 
 
 def training_pictures(size: int, seed: int) -> Tensor:
-    """Plates [N, 3, 16, 16] of the handwriting that domains are trained on; a smaller set is the beginning of a larger one."""
+    """Plates [N, 3, 16, 16] of the handwriting that domains are trained on; a smaller set is the beginning of a larger
+    one.
+    """
     generator = torch.Generator().manual_seed(IMAGE_SEED + seed)
     images = paint_domain(load_digits("domain"), max(size, LARGEST), generator).images[:size]
     return _levels(images).movedim(-1, 1) / 127.5 - 1  # as a picture file holds them

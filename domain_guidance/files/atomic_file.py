@@ -23,8 +23,8 @@ PART_LIFETIME = 3600.0  # seconds without a write; an older part belongs to a ki
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
     """An empty file to write to, which takes the place of `path` when the block ends well and is gone when it does not.
 
-    The result has the permissions of any new file of the user. durable: on the device before the name points to it, so that
-    a power cut leaves the old file or the new one. Raises OSError.
+    The result has the permissions of any new file of the user. durable: on the device before the name points to it, so
+    that a power cut leaves the old file or the new one. Raises OSError.
     """
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PART}")
     part.touch(exist_ok=False)

@@ -1,13 +1,22 @@
-"""StyleGAN2 and EG3D generators: the networks in plain PyTorch, their one file format, and safe readers of foreign formats."""
+"""StyleGAN2 and EG3D generators: the networks in plain PyTorch, their one file format, and safe readers of foreign
+formats.
+"""
 
 from .convert import build_generator, convert, empty_generator, open_generator_file
 from .eg3d import Eg3dConfig, Eg3dGenerator
 from .errors import GeneratorFileError
-from .generator_file import GeneratorCard, GeneratorFile, Origin, read_generator_card, read_generator_file, write_generator_file
+from .generator_file import (
+    GeneratorCard,
+    GeneratorFile,
+    Origin,
+    read_generator_card,
+    read_generator_file,
+    write_generator_file,
+)
 from .layout import GeneratorConfig, infer_config, standard_config, tensor_shapes
 from .selection import default_selection, driven_layers
-from .styles import latents, mix, per_layer, truncate
 from .stylegan2 import Generator, Mapping, Noise, Synthesis
+from .styles import latents, mix, per_layer, truncate
 
 __all__ = [
     "Eg3dConfig",

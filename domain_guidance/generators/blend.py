@@ -1,7 +1,7 @@
 """Two generators in one: every block of the network is taken from one of them, or lies between them.
 
-Blocks by resolution: "resolution dependent GAN interpolation" (arXiv 2010.05334). It draws something sensible where one generator
-was trained from the other, or both from a third.
+Blocks by resolution: "resolution dependent GAN interpolation" (arXiv 2010.05334). It draws something sensible where one
+generator was trained from the other, or both from a third.
 """
 
 from __future__ import annotations
@@ -22,31 +22,41 @@ from .layout import GeneratorConfig
 RELATED = 0.1  # our choice: weights trained apart have a cosine within a hundredth of 0
 
 
-def block_amounts(config: GeneratorConfig, *, fine_from: int, coarse: float = 0.0, fine: float = 1.0, width: float = 0.0) -> tuple[float, ...]:
-    """The second generator's share in the blocks of 4, 8, ... px: `coarse` below `fine_from` pixels, `fine` from there up.
+def block_amounts(
+    config: GeneratorConfig, *, fine_from: int, coarse: float = 0.0, fine: float = 1.0, width: float = 0.0
+) -> tuple[float, ...]:
+    """The second generator's share in the blocks of 4, 8, ... px: `coarse` below `fine_from` pixels, `fine` from there
+    up.
 
-    width: of the passage, in octaves; a logistic curve around the middle between the last coarse and the first fine block
-    (our choice of its centre). 0 for a step, which every small width comes close to.
+    width: of the passage, in octaves; a logistic curve around the middle between the last coarse and the first fine
+    block (our choice of its centre). 0 for a step, which every small width comes close to.
     """
     shares = (_passage(log2(pixels / fine_from) + 0.5, width) for pixels in config.resolutions)
     return tuple(_lerp(coarse, fine, share) for share in shares)
 
 
 def blend(first: GeneratorFile, second: GeneratorFile, amounts: Sequence[float], mapping: float = 0.0) -> GeneratorFile:
-    """A generator between two. amounts: the second one's share, 0 to 1, in each block of `config.resolutions`; mapping: in the mapping.
+    """A generator between two. amounts: the second one's share, 0 to 1, in each block of `config.resolutions`; mapping:
+    in the mapping.
 
-    A share of 0 or 1 takes the tensors as they are. Noise maps, whose mean would be quieter, come from the nearer of the two.
-    Raises GeneratorFileError for generators of different sizes.
+    A share of 0 or 1 takes the tensors as they are. Noise maps, whose mean would be quieter, come from the nearer of
+    the two. Raises GeneratorFileError for generators of different sizes.
     """
     check_alike(first, second)
     config = first.card.config
     if len(amounts) != len(config.resolutions) or not all(0 <= amount <= 1 for amount in (*amounts, mapping)):
         raise GeneratorFileError(
-            f"The amounts {', '.join(f'{amount:g}' for amount in amounts)} are given, expected {len(config.resolutions)} numbers from 0 to 1, one "
-            f"for each block from 4 to {config.resolution} px."
+            f"The amounts {', '.join(f'{amount:g}' for amount in amounts)} are given, expected "
+            f"{len(config.resolutions)} numbers from 0 to 1, one for each block from 4 to {config.resolution} px."
         )
-    shares = {**{f"synthesis.b{pixels}": amount for pixels, amount in zip(config.resolutions, amounts)}, "mapping": mapping}
-    weights = {name: _between(name, tensor, second.weights[name], shares[_part(name)]) for name, tensor in first.weights.items()}
+    shares = {
+        **{f"synthesis.b{pixels}": amount for pixels, amount in zip(config.resolutions, amounts)},
+        "mapping": mapping,
+    }
+    weights = {
+        name: _between(name, tensor, second.weights[name], shares[_part(name)])
+        for name, tensor in first.weights.items()
+    }
     record = {"first": _record(first.card), "second": _record(second.card), "amounts": [*amounts], "mapping": mapping}
     origin = first.card.origin if first.card.origin == second.card.origin else None
     config = replace(config, conv_clamp=_wider(first.card.config.conv_clamp, second.card.config.conv_clamp))
@@ -61,15 +71,22 @@ def check_alike(first: GeneratorFile, second: GeneratorFile) -> None:
     if one != other:
         name = next(name for name in one if one[name] != other[name])
         raise GeneratorFileError(
-            f"The generators have the {name.replace('_', ' ')} {_shown(one[name])} and {_shown(other[name])}, and only equal networks can be "
-            "blended: give two that were trained from the same one."
+            f"The generators have the {name.replace('_', ' ')} {_shown(one[name])} and {_shown(other[name])}, and only "
+            "equal networks can be blended: give two that were trained from the same one."
         )
 
 
 def relatedness(first: GeneratorFile, second: GeneratorFile) -> float:
-    """The cosine between the convolution weights of two generators of the same sizes: 1 for the same, about 0 where neither
-    was trained from the other nor both from a third. Related from RELATED up."""
-    names = [name for name in first.weights if name.startswith("synthesis") and name.endswith((".conv0.weight", ".conv1.weight"))]
+    """The cosine between the convolution weights of two generators of the same sizes: 1 for the same, about 0 where
+    neither was trained from the other nor both from a third.
+
+    Related from RELATED up.
+    """
+    names = [
+        name
+        for name in first.weights
+        if name.startswith("synthesis") and name.endswith((".conv0.weight", ".conv1.weight"))
+    ]
     products = torch.zeros(3, dtype=torch.float64)
     for name in names:
         a, b = (file.weights[name].float().flatten() for file in (first, second))

@@ -12,7 +12,15 @@ from torch import Tensor
 from .eg3d.generator import Eg3dGenerator
 from .eg3d.layout import Eg3dConfig, infer_eg3d
 from .errors import GeneratorFileError, about
-from .generator_file import GeneratorCard, GeneratorFile, Origin, check_weights, is_generator_file, read_generator_file, write_generator_file
+from .generator_file import (
+    GeneratorCard,
+    GeneratorFile,
+    Origin,
+    check_weights,
+    is_generator_file,
+    read_generator_file,
+    write_generator_file,
+)
 from .layout import MEAN_STYLE, GeneratorConfig, infer_config, noise_names
 from .readers import Foreign, read_foreign
 from .stylegan2 import Generator
@@ -59,12 +67,21 @@ def empty_generator(config: GeneratorConfig | Eg3dConfig) -> Generator | Eg3dGen
 
 
 def _completed(foreign: Foreign) -> tuple[dict[str, Tensor], GeneratorConfig | Eg3dConfig, tuple[str, ...]]:
-    """The weights with what old files of a StyleGAN2 leave out: noise maps, drawn from a fixed seed, and the mean style, estimated."""
+    """The weights with what old files of a StyleGAN2 leave out: noise maps, drawn from a fixed seed, and the mean
+    style, estimated.
+    """
     weights = foreign.tensors
     if foreign.eg3d is not None:
         return weights, infer_eg3d({name: tuple(tensor.shape) for name, tensor in weights.items()}, **foreign.eg3d), ()
-    optional = {MEAN_STYLE, *(name.replace("noise_strength", "noise_const") for name in weights if name.endswith("noise_strength"))}
-    config = infer_config({name: tuple(tensor.shape) for name, tensor in weights.items()}, optional=optional, conv_clamp=foreign.conv_clamp)
+    optional = {
+        MEAN_STYLE,
+        *(name.replace("noise_strength", "noise_const") for name in weights if name.endswith("noise_strength")),
+    }
+    config = infer_config(
+        {name: tuple(tensor.shape) for name, tensor in weights.items()},
+        optional=optional,
+        conv_clamp=foreign.conv_clamp,
+    )
     random = torch.Generator().manual_seed(0)
     made = {name: torch.randn(pixels, pixels, generator=random) for name, pixels in noise_names(config)}
     if MEAN_STYLE not in weights:

@@ -13,8 +13,8 @@ from .errors import GeneratorFileError
 from .generator_file import GeneratorFile
 from .interpolation import spherical, walk
 from .layout import GeneratorConfig
-from .styles import latents, mix
 from .stylegan2 import Generator
+from .styles import latents, mix
 
 Way = Literal["none", "z", "w"]
 
@@ -23,9 +23,9 @@ Way = Literal["none", "z", "w"]
 class Drawing:
     """`count` pictures: of `seed`, `seed` + 1, ..., or frames on a way from seed to seed.
 
-    truncation: psi; of the first `cutoff` styles, None for all. label: class of a generator that knows classes. mix_from:
-    styles from this number up come from `mix_seed`, None for no mixing. way: none; on arcs between the latents (z); straight
-    between the styles (w). stops: seeds on the way. loop: the way leads back to the first one.
+    truncation: psi; of the first `cutoff` styles, None for all. label: class of a generator that knows classes.
+    mix_from: styles from this number up come from `mix_seed`, None for no mixing. way: none; on arcs between the
+    latents (z); straight between the styles (w). stops: seeds on the way. loop: the way leads back to the first one.
     """
 
     seed: int
@@ -52,7 +52,9 @@ class Drawing:
         elif self.way == "none":
             ws = self._of_latents(generator, self._latents(generator, self.count))
         elif self.way == "z":
-            ws = self._of_latents(generator, walk(self._latents(generator, self.stops), self.count, spherical, loop=self.loop))
+            ws = self._of_latents(
+                generator, walk(self._latents(generator, self.stops), self.count, spherical, loop=self.loop)
+            )
         else:
             ws = self._way_through(self._of_latents(generator, self._latents(generator, self.stops)))
         return ws if self.mix_from is None else self._mixed(generator, ws)
@@ -66,32 +68,38 @@ class Drawing:
 
     def _of_latents(self, generator: Generator, z: Tensor) -> Tensor:
         labels = one_hot(self.label, generator)
-        styles = [generator.styles(one, labels, psi=self.truncation, cutoff=self.cutoff) for one in z.to(generator.mapping.w_avg).split(1)]
+        styles = [
+            generator.styles(one, labels, psi=self.truncation, cutoff=self.cutoff)
+            for one in z.to(generator.mapping.w_avg).split(1)
+        ]
         return torch.cat(styles)
 
     def _way_through(self, ws: Tensor) -> Tensor:
         if self.way == "z" or len(ws) < 2:
             raise ValueError(
-                f"A way in {self.way} through {len(ws)} given latents was asked for: a linear one in w leads through two or more of them, and "
-                "without interpolation they are drawn as they are."
+                f"A way in {self.way} through {len(ws)} given latents was asked for: a linear one in w leads through "
+                "two or more of them, and without interpolation they are drawn as they are."
             )
         return walk(ws, self.count, torch.lerp, loop=self.loop)
 
     def _mixed(self, generator: Generator, ws: Tensor) -> Tensor:
         if not 0 < self.mix_from < ws.shape[1]:
             raise ValueError(
-                f"Styles from number {self.mix_from} up are to be mixed and the generator reads {ws.shape[1]}, counted from 0: give 1 to {ws.shape[1] - 1}, "
-                "or no mixing."
+                f"Styles from number {self.mix_from} up are to be mixed and the generator reads {ws.shape[1]}, counted "
+                f"from 0: give 1 to {ws.shape[1] - 1}, or no mixing."
             )
         fine = self._of_latents(generator, latents([self.mix_seed], generator.config.z_dim))
         return mix(ws, fine.expand(len(ws), -1, -1), self.mix_from)
 
 
 def check_flat(file: GeneratorFile) -> None:
-    """Raises GeneratorFileError for a generator of volumes, whose pictures need a camera and whose blocks are others."""
+    """Raises GeneratorFileError for a generator of volumes, whose pictures need a camera and whose blocks are
+    others.
+    """
     if file.card.architecture != GeneratorConfig.architecture:
         raise GeneratorFileError(
-            f"The generator is of the kind {file.card.architecture}, and only those of the kind {GeneratorConfig.architecture} can be used here: give a "
+            f"The generator is of the kind {file.card.architecture}, and only those of the kind "
+            f"{GeneratorConfig.architecture} can be used here: give a "
             "StyleGAN2 generator."
         )
 
@@ -111,6 +119,7 @@ def check_styles(ws: Tensor, generator: Generator) -> None:
     config = generator.config
     if ws.shape[1:] != (config.style_count, config.w_dim):
         raise ValueError(
-            f"The latent has {ws.shape[1]} styles of {ws.shape[2]} numbers and the generator reads {config.style_count} of {config.w_dim}: give a "
-            "latent of this generator, or of one adapted from it or to it."
+            f"The latent has {ws.shape[1]} styles of {ws.shape[2]} numbers and the generator reads "
+            f"{config.style_count} of {config.w_dim}: give a latent of this generator, or of one adapted from it or to "
+            "it."
         )

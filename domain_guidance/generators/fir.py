@@ -24,7 +24,9 @@ def blur(x: Tensor) -> Tensor:
 def double(images: Tensor) -> Tensor:
     """Images [N, C, H, W] at twice their size: zeros between the pixels and outside, then the filter.
 
-    The filter at that stride weighs neighbours 3 : 1, as bilinear resizing does, which is several times faster; the rim of
-    zeros gives it the filter's border.
+    The filter at that stride weighs neighbours 3 : 1, as bilinear resizing does, which is several times faster; the rim
+    of zeros gives it the filter's border.
     """
-    return F.interpolate(F.pad(images, (1, 1, 1, 1)), scale_factor=2, mode="bilinear", align_corners=False)[..., 2:-2, 2:-2]
+    return F.interpolate(F.pad(images, (1, 1, 1, 1)), scale_factor=2, mode="bilinear", align_corners=False)[
+        ..., 2:-2, 2:-2
+    ]

@@ -1,6 +1,7 @@
 """The generator file: a generator's tensors and where they come from, in one safetensors file.
 
-Tensors: named and shaped as `layout.tensor_shapes` or, for EG3D, `eg3d.layout.eg3d_shapes` says, in float32, float16 or bfloat16. Metadata: the card, as one JSON string.
+Tensors: named and shaped as `layout.tensor_shapes` or, for EG3D, `eg3d.layout.eg3d_shapes` says, in float32, float16 or
+bfloat16. Metadata: the card, as one JSON string.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True)
 class Origin:
-    """The file that a generator was converted from: its name, the SHA-256 of its bytes in hexadecimal, its format in words.
+    """The file that a generator was converted from: its name, the SHA-256 of its bytes in hexadecimal, its format in
+    words.
 
     estimated: names of tensors that it did not hold and the conversion made.
     """
@@ -64,13 +66,16 @@ class GeneratorFile:
 def write_generator_file(path: str | os.PathLike, weights: Mapping[str, Tensor], card: GeneratorCard) -> None:
     """Writes a generator file atomically: `path` holds the old file or the whole new one, never a part.
 
-    weights: a `Generator`'s or an `Eg3dGenerator`'s state dict. Raises GeneratorFileError for tensors that are not one's of the card's config.
+    weights: a `Generator`'s or an `Eg3dGenerator`'s state dict. Raises GeneratorFileError for tensors that are not
+    one's of the card's config.
     """
     path = Path(path)
     with about(path.name):
         check_weights(weights, card.config)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    save_tensors(path, tensors, {CARD_KEY: json.dumps({**asdict(card), "architecture": card.architecture}, sort_keys=True)})
+    save_tensors(
+        path, tensors, {CARD_KEY: json.dumps({**asdict(card), "architecture": card.architecture}, sort_keys=True)}
+    )
 
 
 def read_generator_card(path: str | os.PathLike) -> GeneratorCard:
@@ -101,7 +106,10 @@ def check_weights(weights: Mapping[str, Tensor], config: GeneratorConfig | Eg3dC
     """Raises Refused unless these are the finite tensors of a generator of this config."""
     found = config.inferred({name: tuple(tensor.shape) for name, tensor in weights.items()})
     if found != config:
-        raise Refused(f"its card announces other sizes than those of its tensors, a generator of {found.resolution} px: convert or save it again")
+        raise Refused(
+            f"its card announces other sizes than those of its tensors, a generator of {found.resolution} px: "
+            "convert or save it again"
+        )
     for name, tensor in weights.items():
         if tensor.dtype not in DTYPES:
             raise Refused(f"its tensor '{name}' holds {tensor.dtype}, expected float32, float16 or bfloat16")
@@ -126,8 +134,13 @@ def _card(metadata: Mapping[str, str] | None) -> GeneratorCard:
         version, architecture = values["format_version"], values["architecture"]
         if version != FORMAT_VERSION or architecture not in _CONFIGS:
             known = " and ".join(_CONFIGS)
-            raise Refused(f"it has format {version!r:.40} of {architecture!r:.40}, this reads {FORMAT_VERSION} of {known}: update Domain Guidance")
-        return GeneratorCard(_CONFIGS[architecture](values["config"]), _origin(values.get("origin")), dict(values.get("training", {})))
+            raise Refused(
+                f"it has format {version!r:.40} of {architecture!r:.40}, this reads {FORMAT_VERSION} of {known}: "
+                "update Domain Guidance"
+            )
+        return GeneratorCard(
+            _CONFIGS[architecture](values["config"]), _origin(values.get("origin")), dict(values.get("training", {}))
+        )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if isinstance(error, Refused):
             raise
@@ -140,7 +153,9 @@ def _stylegan2(values: Mapping[str, Any]) -> GeneratorConfig:
 
 def _eg3d(values: Mapping[str, Any]) -> Eg3dConfig:
     parts = {"backbone": _stylegan2(values["backbone"]), "rendering": _fields(Rendering, values["rendering"])}
-    return _fields(Eg3dConfig, {**values, **parts, **{name: tuple(values[name]) for name in ("pivot", "superresolution_widths")}})
+    return _fields(
+        Eg3dConfig, {**values, **parts, **{name: tuple(values[name]) for name in ("pivot", "superresolution_widths")}}
+    )
 
 
 _CONFIGS = {"stylegan2": _stylegan2, "eg3d": _eg3d}

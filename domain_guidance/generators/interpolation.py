@@ -13,8 +13,8 @@ Between = Callable[[Tensor, Tensor, float], Tensor]  # first, second, and the sh
 def walk(points: Tensor, frames: int, between: Between, *, loop: bool = False) -> Tensor:
     """Frames [frames, ...] at equal distances on the way through points [K, ...], K > 1, in their order.
 
-    The first frame is the first point and, without `loop`, the last one the last. loop: the way goes on to the first point
-    again, and ends one frame before it, so that the frames can be played in a circle.
+    The first frame is the first point and, without `loop`, the last one the last. loop: the way goes on to the first
+    point again, and ends one frame before it, so that the frames can be played in a circle.
     """
     legs = len(points) if loop else len(points) - 1
     positions = [legs * frame / (frames if loop else max(frames - 1, 1)) for frame in range(frames)]

@@ -1,9 +1,9 @@
 """A picture's styles: those with which a generator draws something as close to it as it can.
 
-By optimisation, as in StyleGAN2's projector (arXiv 1912.04958, appendix D), first of one style for all layers (w), then of one
-for each (w+, arXiv 1904.03189). Our choice: where the paper adds noise to the style, the search begins at the closest of some random
-ones, which halved the error on the toy world's pictures. The distance of two pictures needs no other network: it compares them at
-every scale.
+By optimisation, as in StyleGAN2's projector (arXiv 1912.04958, appendix D), first of one style for all layers (w), then
+of one for each (w+, arXiv 1904.03189). Our choice: where the paper adds noise to the style, the search begins at the
+closest of some random ones, which halved the error on the toy world's pictures. The distance of two pictures needs no
+other network: it compares them at every scale.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from .eg3d.generator import Eg3dGenerator
-from .styles import per_layer
 from .stylegan2 import Generator
+from .styles import per_layer
 
 SPREAD_OF = 10_000  # random styles whose spread is measured
 RAMP_UP, RAMP_DOWN = 0.05, 0.25  # shares of the steps in which the learning rate rises and falls
@@ -32,10 +32,11 @@ Features = Callable[[Tensor], Tensor]
 class Inversion:
     """How a picture is looked for.
 
-    steps: of both stages together. learning_rate: Adam's largest, in units of the spread of one number of a style; the paper's
-    0.1 is about a fifth of one. per_layer: share of the steps for the second stage, one style for each layer; 0 for none.
-    candidates: random styles among which, and the mean, the search begins. feature_weight: of the features' distance, where there
-    are features. seed: of the candidates.
+    steps: of both stages together. learning_rate: Adam's largest, in units of the spread of one number of a style; the
+    paper's 0.1 is about a fifth of one. per_layer: share of the steps for the second stage, one style for each layer; 0
+    for none.
+    candidates: random styles among which, and the mean, the search begins. feature_weight: of the features' distance,
+    where there are features. seed: of the candidates.
     """
 
     steps: int = 500
@@ -48,7 +49,9 @@ class Inversion:
 
 @dataclass(frozen=True)
 class Found:
-    """After `step` of all steps, 0 while candidates are looked at: the closest so far. ws: [1, L, w_dim], on the generator's device; distance: of its picture."""
+    """After `step` of all steps, 0 while candidates are looked at: the closest so far. ws: [1, L, w_dim], on the
+    generator's device; distance: of its picture.
+    """
 
     step: int
     distance: float
@@ -56,13 +59,18 @@ class Found:
 
 
 def invert(
-    generator: Generator | Eg3dGenerator, picture: Tensor, settings: Inversion, features: Features | None = None, camera: Tensor | None = None
+    generator: Generator | Eg3dGenerator,
+    picture: Tensor,
+    settings: Inversion,
+    features: Features | None = None,
+    camera: Tensor | None = None,
 ) -> Iterator[Found]:
-    """Looks for the styles of one picture [1, 3, R, R] in [-1, 1], on the generator's device; the last Found is the answer.
+    """Looks for the styles of one picture [1, 3, R, R] in [-1, 1], on the generator's device; the last Found is the
+    answer.
 
-    Only the styles are optimised: the noise maps stay the file's, so that the same styles fit an adapted generator. The same
-    seed finds the same styles. camera: [1, 25], from which an EG3D generator is to look like it, the one in front where it is left out.
-    Call it outside inference mode.
+    Only the styles are optimised: the noise maps stay the file's, so that the same styles fit an adapted generator. The
+    same seed finds the same styles. camera: [1, 25], from which an EG3D generator is to look like it, the one in front
+    where it is left out. Call it outside inference mode.
     """
     search = _Search(generator, picture, settings, features, () if camera is None else (camera,))
     yield from search.begin()
@@ -84,7 +92,8 @@ def fitted(pictures: Tensor, resolution: int) -> Tensor:
 def picture_distance(first: Tensor, second: Tensor) -> Tensor:
     """The mean square of the pixels' difference and the mean magnitude of each band of its Laplacian pyramid, added up.
 
-    Both [N, 3, R, R]; a scalar. Squares and bands as in arXiv 1707.05776, section 3.2; bands weigh the same (our choice).
+    Both [N, 3, R, R]; a scalar. Squares and bands as in arXiv 1707.05776, section 3.2; bands weigh the same (our
+    choice).
     """
     rest = first - second
     distance = rest.square().mean()
@@ -97,7 +106,12 @@ def picture_distance(first: Tensor, second: Tensor) -> Tensor:
 
 class _Search:
     def __init__(
-        self, generator: Generator | Eg3dGenerator, picture: Tensor, settings: Inversion, features: Features | None, views: tuple[Tensor, ...]
+        self,
+        generator: Generator | Eg3dGenerator,
+        picture: Tensor,
+        settings: Inversion,
+        features: Features | None,
+        views: tuple[Tensor, ...],
     ):
         self.generator, self.picture, self.settings, self.features = generator, picture, settings, features
         self.views = views
@@ -107,7 +121,9 @@ class _Search:
     def begin(self) -> Iterator[Found]:
         """Start from the closest of some random styles and the mean."""
         mapping, config = self.generator.mapping, self.generator.config
-        z = torch.randn(SPREAD_OF, config.z_dim, generator=torch.Generator().manual_seed(self.settings.seed)).to(mapping.w_avg)
+        z = torch.randn(SPREAD_OF, config.z_dim, generator=torch.Generator().manual_seed(self.settings.seed)).to(
+            mapping.w_avg
+        )
         with torch.no_grad():
             styles = torch.cat([self.generator.styles(part)[:, 0] for part in z.split(1000)])
         self.spread = float((styles - mapping.w_avg).square().mean().sqrt())
@@ -144,10 +160,15 @@ class _Search:
         distance = picture_distance(drawn, self.picture)
         if self.features is None:
             return distance
-        return distance + self.settings.feature_weight * (1 - F.cosine_similarity(self.features(drawn), self.wanted, dim=-1)).mean()
+        return (
+            distance
+            + self.settings.feature_weight * (1 - F.cosine_similarity(self.features(drawn), self.wanted, dim=-1)).mean()
+        )
 
 
 def ramp(share: float) -> float:
-    """The factor on the learning rate after this share of the steps: up within the first twentieth, down with a cosine in the last quarter."""
+    """The factor on the learning rate after this share of the steps: up within the first twentieth, down with a cosine
+    in the last quarter.
+    """
     down = min(1.0, (1 - share) / RAMP_DOWN)
     return (0.5 - 0.5 * cos(pi * down)) * min(1.0, share / RAMP_UP)

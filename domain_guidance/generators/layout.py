@@ -1,7 +1,7 @@
 """What a StyleGAN2 generator (skip architecture) consists of: its sizes, and the name and shape of every tensor.
 
-The names are those of the published NVIDIA files (stylegan2-ada-pytorch), without the constant filters. Everything is read
-from the shapes; a file's own word about its sizes is never needed.
+The names are those of the published NVIDIA files (stylegan2-ada-pytorch), without the constant filters. Everything is
+read from the shapes; a file's own word about its sizes is never needed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ class GeneratorConfig:
 
     widths: channels of the blocks at 4, 8, ... `resolution` px. z_dim, w_dim: numbers of a latent and of a style.
     c_dim: numbers of a label, 0 for none. mapping_layers: fully connected layers from latent to style.
-    conv_clamp: bound of every layer's output, None for none; NVIDIA's training configurations have 256. channels: of the image.
+    conv_clamp: bound of every layer's output, None for none; NVIDIA's training configurations have 256. channels: of
+    the image.
     """
 
     architecture: ClassVar[str] = "stylegan2"
@@ -59,7 +60,8 @@ class GeneratorConfig:
 
 
 def standard_config(resolution: int, *, base: int = 32768, widest: int = 512, **sizes) -> GeneratorConfig:
-    """The published sizes: min(base // r, widest) channels at r px. base: 32768 for config-f, 16384 for the smaller ones.
+    """The published sizes: min(base // r, widest) channels at r px. base: 32768 for config-f, 16384 for the smaller
+    ones.
 
     sizes: the other fields of GeneratorConfig.
     """
@@ -83,12 +85,17 @@ def infer_config(shapes: Shapes, *, optional: Collection[str] = (), conv_clamp: 
 
 
 def infer_sizes(shapes: Shapes, *, prefix: str = "", conv_clamp: float | None = None) -> GeneratorConfig:
-    """The sizes as far as the tensors that decide them tell, whose names begin with `prefix`; the others are not looked at."""
+    """The sizes as far as the tensors that decide them tell, whose names begin with `prefix`; the others are not looked
+    at.
+    """
     blocks = re.compile(re.escape(prefix) + r"synthesis\.b(\d{1,4})\.conv1\.weight")
     layers = re.compile(re.escape(prefix) + r"mapping\.fc\d+\.weight")
     pixels = tuple(sorted(int(match[1]) for name in shapes if (match := blocks.fullmatch(name))))
     if pixels != (4, *RESOLUTIONS)[: len(pixels)] or len(pixels) < 2:
-        raise Refused(f"its blocks are of {list(pixels[:10])} pixels, expected 4, 8, ... up to 1024: give a StyleGAN2 generator's file")
+        raise Refused(
+            f"its blocks are of {list(pixels[:10])} pixels, expected 4, 8, ... up to 1024: give a StyleGAN2 "
+            "generator's file"
+        )
     w_dim = size(shapes, f"{prefix}synthesis.b4.conv1.affine.weight", 1, of=2)
     c_dim = size(shapes, f"{prefix}mapping.embed.weight", 1, of=2) if f"{prefix}mapping.embed.weight" in shapes else 0
     config = GeneratorConfig(
@@ -109,9 +116,14 @@ def check_shapes(shapes: Shapes, wanted: Shapes, *, optional: Collection[str] = 
     """Raises Refused if a tensor is missing, unknown, empty or of another shape than the wanted one."""
     for name, shape in shapes.items():
         if name not in wanted:
-            raise Refused(f"its tensor '{name}' belongs to no generator of this kind and size: give an unchanged generator's file")
+            raise Refused(
+                f"its tensor '{name}' belongs to no generator of this kind and size: give an unchanged generator's file"
+            )
         if tuple(shape) != wanted[name] or 0 in shape:
-            raise Refused(f"its tensor '{name}' has shape {list(shape)}, expected {list(wanted[name])}: the file is damaged or of another network")
+            raise Refused(
+                f"its tensor '{name}' has shape {list(shape)}, expected {list(wanted[name])}: the file is damaged "
+                "or of another network"
+            )
     for name in wanted.keys() - shapes.keys() - set(optional):
         raise Refused(f"its tensor '{name}' is missing: give a complete generator's file")
 
@@ -128,7 +140,10 @@ def size(shapes: Shapes, name: str, axis: int, *, of: int) -> int:
     if name not in shapes:
         raise Refused(f"its tensor '{name}' is missing: give a complete generator's file")
     if len(shapes[name]) != of:
-        raise Refused(f"its tensor '{name}' has shape {list(shapes[name])}, expected {of} axes: the file is damaged or of another network")
+        raise Refused(
+            f"its tensor '{name}' has shape {list(shapes[name])}, expected {of} axes: the file is damaged or of "
+            "another network"
+        )
     return shapes[name][axis]
 
 
@@ -152,7 +167,9 @@ def _synthesis_shapes(config: GeneratorConfig) -> Iterator[tuple[str, tuple[int,
         inputs = width
 
 
-def block_shapes(block: str, inputs: int, width: int, pixels: int, config: GeneratorConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
+def block_shapes(
+    block: str, inputs: int, width: int, pixels: int, config: GeneratorConfig
+) -> Iterator[tuple[str, tuple[int, ...]]]:
     """The layers of one resolution; of 0 inputs there is no up-convolution."""
     if inputs:
         yield from _styled_conv_shapes(f"{block}.conv0", inputs, width, pixels, config.w_dim)
@@ -162,7 +179,9 @@ def block_shapes(block: str, inputs: int, width: int, pixels: int, config: Gener
     yield from _affine_shapes(f"{block}.torgb", width, config.w_dim)
 
 
-def _styled_conv_shapes(layer: str, inputs: int, outputs: int, pixels: int, w_dim: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+def _styled_conv_shapes(
+    layer: str, inputs: int, outputs: int, pixels: int, w_dim: int
+) -> Iterator[tuple[str, tuple[int, ...]]]:
     yield f"{layer}.weight", (outputs, inputs, 3, 3)
     yield f"{layer}.bias", (outputs,)
     yield f"{layer}.noise_strength", ()

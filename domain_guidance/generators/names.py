@@ -1,7 +1,7 @@
 """The other PyTorch layout of the same generator, which rosinality's files and everything derived from them have.
 
-Both hold the same tensors, so names and shapes are all there is to it: rosinality's have axes of one element in addition.
-Constant filters are checked and left out.
+Both hold the same tensors, so names and shapes are all there is to it: rosinality's have axes of one element in
+addition. Constant filters are checked and left out.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from .errors import Refused
 from .fir import kernel
 from .layout import MEAN_STYLE
 
-_FILTER = re.compile(r"(convs\.\d+\.conv\.blur|to_rgbs\.\d+\.upsample)\.kernel|((backbone\.)?synthesis|superresolution)\.((b|block)\d+\.(conv[01]\.|torgb\.)?)?resample_filter")
+_FILTER = re.compile(
+    r"(convs\.\d+\.conv\.blur|to_rgbs\.\d+\.upsample)\.kernel|((backbone\.)?synthesis|superresolution)\.((b|block)\d+\.(conv[01]\.|torgb\.)?)?resample_filter"
+)
 _PARTS = {
     "conv.weight": "weight",
     "conv.modulation.weight": "affine.weight",
@@ -39,7 +41,10 @@ def from_rosinality(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def without_filters(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dict of either layout without its constant filters. Raises Refused if one is not StyleGAN2's [1, 3, 3, 1]."""
+    """A state dict of either layout without its constant filters.
+
+    Raises Refused if one is not StyleGAN2's [1, 3, 3, 1].
+    """
     for name, tensor in state.items():
         if _FILTER.fullmatch(name) and not _is_standard(tensor):
             raise Refused(f"its filter '{name}' is not StyleGAN2's [1, 3, 3, 1]")
@@ -52,28 +57,53 @@ def check_architecture(names: Iterable[str]) -> None:
     for reason, pattern in _OTHERS:
         if any(re.match(pattern, name) for name in names):
             raise Refused(reason)
-    images = {match[1] for name in names if (match := re.match(r"synthesis[./](?:b|\d+x)(\d+)[./](?:torgb\.weight|ToRGB/weight)$", name))}
-    blocks = {match[1] for name in names if (match := re.match(r"synthesis[./](?:b|\d+x)(\d+)[./](?:conv1\.weight|Conv1?/weight)$", name))}
+    images = {
+        match[1]
+        for name in names
+        if (match := re.match(r"synthesis[./](?:b|\d+x)(\d+)[./](?:torgb\.weight|ToRGB/weight)$", name))
+    }
+    blocks = {
+        match[1]
+        for name in names
+        if (match := re.match(r"synthesis[./](?:b|\d+x)(\d+)[./](?:conv1\.weight|Conv1?/weight)$", name))
+    }
     if len(images) == 1 < len(blocks):
-        raise Refused("it is a StyleGAN2 of the 'orig' architecture, one image layer only: give one of the 'skip' architecture")
+        raise Refused(
+            "it is a StyleGAN2 of the 'orig' architecture, one image layer only: give one of the 'skip' architecture"
+        )
 
 
 _OTHERS = [
-    ("it is an EG3D generator in another form than the published one: give the .pkl", r"(backbone|superresolution|decoder\.net)\."),
-    ("it is a StyleGAN3 generator, whose network is another one: give a StyleGAN2 generator", r"synthesis\.(L\d+_\d+_\d+|input)\."),
-    ("it is a StyleGAN2 of the 'resnet' architecture: give one of the 'skip' architecture", r"synthesis[./](b\d+\.skip\.|\d+x\d+/Skip/)"),
-    ("it is a StyleGAN1 generator: give a StyleGAN2 generator", r".*(StyleMod|ToRGB_lod\d)|(module\.)?(generator|g_running)\.progression\."),
+    (
+        "it is an EG3D generator in another form than the published one: give the .pkl",
+        r"(backbone|superresolution|decoder\.net)\.",
+    ),
+    (
+        "it is a StyleGAN3 generator, whose network is another one: give a StyleGAN2 generator",
+        r"synthesis\.(L\d+_\d+_\d+|input)\.",
+    ),
+    (
+        "it is a StyleGAN2 of the 'resnet' architecture: give one of the 'skip' architecture",
+        r"synthesis[./](b\d+\.skip\.|\d+x\d+/Skip/)",
+    ),
+    (
+        "it is a StyleGAN1 generator: give a StyleGAN2 generator",
+        r".*(StyleMod|ToRGB_lod\d)|(module\.)?(generator|g_running)\.progression\.",
+    ),
     ("it is a Progressive GAN's generator: give a StyleGAN2 generator", r"(synthesis/)?4x4/Dense/"),
-    ("its labels are concatenated, as in TensorFlow's first StyleGAN2: give one without labels or of stylegan2-ada", r"mapping/LabelConcat/"),
+    (
+        "its labels are concatenated, as in TensorFlow's first StyleGAN2: give one without labels or of stylegan2-ada",
+        r"mapping/LabelConcat/",
+    ),
 ]
 
 
 def _name(name: str) -> str:
     if match := re.fullmatch(r"style\.([1-9]\d*)\.(weight|bias)", name):
         return f"mapping.fc{int(match[1]) - 1}.{match[2]}"
-    if match := re.fullmatch(r"(conv1|to_rgb1|convs\.\d\d?|to_rgbs\.\d\d?)\.(.*)", name):
-        if match[2] in _PARTS:
-            return f"{_layer(match[1])}.{_PARTS[match[2]]}"
+    match = re.fullmatch(r"(conv1|to_rgb1|convs\.\d\d?|to_rgbs\.\d\d?)\.(.*)", name)
+    if match and match[2] in _PARTS:
+        return f"{_layer(match[1])}.{_PARTS[match[2]]}"
     if match := re.fullmatch(r"noises\.noise_(\d\d?)", name):
         number = int(match[1])
         return f"{_layer(f'convs.{number - 1}' if number else 'conv1')}.noise_const"
@@ -109,7 +139,12 @@ def _squeezed(name: str, tensor: Tensor) -> Tensor:
 
 
 def _is_standard(tensor: Tensor) -> bool:
-    if tuple(tensor.shape) != (4, 4) or not tensor.is_floating_point() or not tensor.isfinite().all() or not tensor.sum() > 0:
+    if (
+        tuple(tensor.shape) != (4, 4)
+        or not tensor.is_floating_point()
+        or not tensor.isfinite().all()
+        or not tensor.sum() > 0
+    ):
         return False
     tensor = tensor.float()
     return torch.allclose(tensor / tensor.sum() * 4, kernel(tensor), atol=1e-4)

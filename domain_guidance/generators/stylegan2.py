@@ -22,7 +22,9 @@ SLOPE, GAIN = 0.2, sqrt(2)  # of every leaky ReLU: the gain keeps the variance
 
 
 class Dense(nn.Module):
-    """A fully connected layer whose weights are stored at variance 1 and scaled in use (arXiv 1710.10196, section 4.1)."""
+    """A fully connected layer whose weights are stored at variance 1 and scaled in use (arXiv 1710.10196,
+    section 4.1).
+    """
 
     def __init__(self, inputs: int, outputs: int, *, learning_rate: float = 1.0, bias: float = 0.0):
         super().__init__()
@@ -74,7 +76,8 @@ class StyledConv(nn.Module):
         self.up, self.clamp = up, config.conv_clamp
 
     def forward(self, x: Tensor, w: Tensor, noise: Noise, generator: torch.Generator | None) -> Tensor:
-        # A leaky ReLU lets a positive factor through, so its gain is taken before it, where it costs no pass over the maps.
+        # A leaky ReLU lets a positive factor through, so its gain is taken before it, where it costs no pass over the
+        # maps.
         y = modulated_conv(x, self.weight, self.affine(w), gain=GAIN, up=self.up)
         y = y.add_((GAIN * self.bias).to(y.dtype)[:, None, None])
         if noise != "none":
@@ -117,7 +120,9 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, image: Tensor | None, ws: Tensor, noise: Noise, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
-        """Maps and image of half the size to this one's. ws: [N, 3, w_dim], a style for each layer in turn; the first block reads the last two."""
+        """Maps and image of half the size to this one's. ws: [N, 3, w_dim], a style for each layer in turn; the first
+        block reads the last two.
+        """
         if self.conv0 is not None:
             x = self.conv0(x, ws[:, 0], noise, generator)
         x = self.conv1(x, ws[:, -2], noise, generator)
@@ -136,20 +141,33 @@ class Synthesis(nn.Module):
             self.add_module(f"b{pixels}", Block(inputs, width, pixels, config))
             inputs = width
 
-    def forward(self, ws: Tensor, *, noise: Noise = "const", generator: torch.Generator | None = None, dtype: torch.dtype | None = None) -> Tensor:
-        """ws [N, L, w_dim], or one style for all layers [N, w_dim], to images [N, channels, R, R], nominally in [-1, 1], not clamped.
+    def forward(
+        self,
+        ws: Tensor,
+        *,
+        noise: Noise = "const",
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Tensor:
+        """ws [N, L, w_dim], or one style for all layers [N, w_dim], to images [N, channels, R, R], nominally in [-1,
+        1], not clamped.
 
-        noise: the file's constant maps, fresh ones drawn from `generator`, or none. dtype: of the feature maps, the parameters'
-        by default; float16 and bfloat16 are kept from overflowing. Styles, demodulation and image keep the parameters' precision.
-        Raises ValueError for styles of another generator.
+        noise: the file's constant maps, fresh ones drawn from `generator`, or none. dtype: of the feature maps, the
+        parameters' by default; float16 and bfloat16 are kept from overflowing. Styles, demodulation and image keep the
+        parameters' precision. Raises ValueError for styles of another generator.
         """
         ws = per_layer(ws, self.config.style_count)
         if ws.shape[1:] != (self.config.style_count, self.config.w_dim):
             raise ValueError(
-                f"The styles are of shape {list(ws.shape)}, expected [N, {self.config.style_count}, {self.config.w_dim}]: give those of this generator."
+                f"The styles are of shape {list(ws.shape)}, expected [N, {self.config.style_count}, "
+                f"{self.config.w_dim}]: give those of this generator."
             )
         first = self.get_submodule("b4")
-        x = first.const.to(dtype or first.const.dtype).expand(len(ws), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        x = (
+            first.const.to(dtype or first.const.dtype)
+            .expand(len(ws), -1, -1, -1)
+            .contiguous(memory_format=torch.channels_last)
+        )
         image = None
         for level, pixels in enumerate(self.config.resolutions):
             styles = ws[:, max(0, 2 * level - 1) : 2 * level + 2]
@@ -183,7 +201,9 @@ class Generator(nn.Module):
         dtype: torch.dtype | None = None,
     ) -> Tensor:
         """Images [N, 3, R, R] of latents z [N, z_dim]; see `styles` and `Synthesis`."""
-        return self.synthesis(self.styles(z, labels, psi=psi, cutoff=cutoff), noise=noise, generator=generator, dtype=dtype)
+        return self.synthesis(
+            self.styles(z, labels, psi=psi, cutoff=cutoff), noise=noise, generator=generator, dtype=dtype
+        )
 
 
 def _unit_rms(x: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ from torch import Tensor
 def latents(seeds: Sequence[int], z_dim: int) -> Tensor:
     """Latents [N, z_dim] in float32, each from its own seed (0 to 2^64 - 1) alone.
 
-    The numbers are those that NVIDIA's tools draw for a seed below 2^32, so that a picture known by its seed is found again.
+    The numbers are those that NVIDIA's tools draw for a seed below 2^32, so that a picture known by its seed is found
+    again.
     """
     drawn = [np.random.RandomState(seed if seed < 2**32 else [seed % 2**32, seed >> 32]).randn(z_dim) for seed in seeds]
     return torch.from_numpy(np.stack(drawn)).float()
@@ -29,7 +30,8 @@ def per_layer(w: Tensor, count: int) -> Tensor:
 def truncate(ws: Tensor, mean: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
     """Styles moved towards their mean: mean + psi (ws - mean) (arXiv 1812.04948, appendix B).
 
-    mean: [w_dim]. psi: 1 changes nothing, 0 gives the mean. cutoff: only this many inputs, from the coarsest, are moved.
+    mean: [w_dim]. psi: 1 changes nothing, 0 gives the mean. cutoff: only this many inputs, from the coarsest, are
+    moved.
     """
     if psi == 1:
         return ws

@@ -25,7 +25,9 @@ class Projection:
 
     def __post_init__(self):
         if self.norm_cap < 0:
-            raise ValueError(f"The norm cap of a guidance term is {self.norm_cap:g}: give a length above 0, or 0 for no cap.")
+            raise ValueError(
+                f"The norm cap of a guidance term is {self.norm_cap:g}: give a length above 0, or 0 for no cap."
+            )
 
     @property
     def is_identity(self) -> bool:

@@ -1,4 +1,7 @@
-"""Guidance whose weight changes over the sampling (our choice; the interval: Kynkäänniemi et al. 2024, arXiv 2404.07724)."""
+"""Guidance whose weight changes over the sampling (our choice; the interval: Kynkäänniemi et al.
+
+2024, arXiv 2404.07724).
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Schedule:
-    """A factor on a term's weight, as a function of the share of the sampling that is done, 0 at its begin, 1 at its end.
+    """A factor on a term's weight, as a function of the share of the sampling that is done, 0 at its begin, 1 at its
+    end.
 
-    factors: at equal distances from `start` to `end`, with straight lines between them. eased: with half cosines instead. held:
-    before `start` and after `end` the first and the last factor hold; otherwise the factor is 0 there. Make one with the
-    functions below.
+    factors: at equal distances from `start` to `end`, with straight lines between them. eased: with half cosines
+    instead. held: before `start` and after `end` the first and the last factor hold; otherwise the factor is 0 there.
+    Make one with the functions below.
     """
 
     factors: tuple[float, ...] = (1.0,)
@@ -27,8 +31,8 @@ class Schedule:
             raise ValueError(f"A weight schedule got the factors {list(self.factors)}: give one finite number or more.")
         if not 0.0 <= self.start < self.end <= 1.0:
             raise ValueError(
-                f"A weight schedule starts at {self.start:g} and ends at {self.end:g} of the sampling: both lie between 0 and 1, "
-                "so set the start percent below the end percent."
+                f"A weight schedule starts at {self.start:g} and ends at {self.end:g} of the sampling: both lie "
+                "between 0 and 1, so set the start percent below the end percent."
             )
 
     def __call__(self, share: float) -> float:
@@ -68,8 +72,8 @@ def listed(factors: Sequence[float], start: float = 0.0, end: float = 1.0) -> Sc
 def share_of(sigma: float, sigma_at: Callable[[float], float]) -> float:
     """The share of the sampling at which `sigma` is reached, to six decimals: the inverse of a host's percent to sigma.
 
-    sigma_at: falling, from share 0 to 1. The smallest share is taken where it stands still; levels above its range give 0,
-    below it 1.
+    sigma_at: falling, from share 0 to 1. The smallest share is taken where it stands still; levels above its range give
+    0, below it 1.
     """
     low, high = 0.0, 1.0
     while high - low > 1e-8:

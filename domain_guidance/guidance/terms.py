@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 Reshape = Callable[[Tensor, Tensor], Tensor]
-"""(difference [B, ...], prediction [B, ...]) -> difference [B, ...], in denoised space; `projection.Projection` is one."""
+"""(difference [B, ...], prediction [B, ...]) -> difference [B, ...], denoised; `projection.Projection` is one."""
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class Term:
     mask: broadcastable to [B, C, H, W], in [0, 1]; None is everywhere.
     projection: how the difference is shaped before it is weighted; None leaves it as it is (the paper).
 
-    All predictions of one sum share one space. Because the coefficients of the general form add up to 1, noise, velocity
-    and denoised space give the same result, as long as every model sees the same x and sigma. Projection is the exception:
-    it is defined on denoised predictions.
+    All predictions of one sum share one space. Because the coefficients of the general form add up to 1, noise,
+    velocity and denoised space give the same result, as long as every model sees the same x and sigma. Projection is
+    the exception: it is defined on denoised predictions.
     """
 
     prediction: Tensor
@@ -37,7 +37,8 @@ class Term:
         if self.prediction.shape != self.reference.shape:
             raise ValueError(
                 f"A guidance term got a prediction of shape {list(self.prediction.shape)} and a reference of shape "
-                f"{list(self.reference.shape)}: both must come from the same latent, so use two models of one latent format."
+                f"{list(self.reference.shape)}: both must come from the same latent, so use two models of one "
+                "latent format."
             )
 
     def contribution(self) -> Tensor:
@@ -54,8 +55,8 @@ def compose(start: Tensor, terms: Iterable[Term]) -> Tensor:
     """Adds parallel terms to `start`, [B, C, H, W]: `start + sum_i w_i (e_i - ref_i)`.
 
     With `start` and every reference the base's empty-prompt prediction this is the paper's general form. With `start` a
-    sampler's own guided result it adds terms to whatever guidance that sampler already has. Terms are parallel: none sees
-    another's result, nothing is rescaled. A term of weight 0 contributes nothing, not even a rounding.
+    sampler's own guided result it adds terms to whatever guidance that sampler already has. Terms are parallel: none
+    sees another's result, nothing is rescaled. A term of weight 0 contributes nothing, not even a rounding.
     """
     return sum((term.contribution() for term in terms if term.weight != 0), start)
 

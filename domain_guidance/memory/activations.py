@@ -13,8 +13,8 @@ from .recomputation import kept_storages
 def activation_bytes(forward: Callable[[], Tensor], module: nn.Module) -> int:
     """Bytes that a forward pass keeps for its backward pass, beyond the module's own tensors.
 
-    On a GPU the allocator's peak during the pass; elsewhere the tensors that autograd saves, which leaves out what gradient
-    checkpointing keeps at the borders of its blocks.
+    On a GPU the allocator's peak during the pass; elsewhere the tensors that autograd saves, which leaves out what
+    gradient checkpointing keeps at the borders of its blocks.
     """
     device = next(module.parameters()).device
     if device.type == "cuda":
@@ -29,7 +29,8 @@ def activation_bytes(forward: Callable[[], Tensor], module: nn.Module) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in own:
             saved[storage.data_ptr()] = storage.nbytes()
-        # Keeps the storage, so that no address is used twice, but not the graph: an output that its own node holds is never freed.
+        # Keeps the storage, so that no address is used twice, but not the graph: an output that its own node holds is
+        # never freed.
         return tensor.detach()
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):

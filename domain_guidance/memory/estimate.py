@@ -39,7 +39,9 @@ class MemoryEstimate:
         return f"at least {readable(self.total)} of memory ({parts})"
 
 
-def memory_estimate(module: nn.Module, *, eight_bit_adam: bool = False, average: bool = True, activations: int = 0) -> MemoryEstimate:
+def memory_estimate(
+    module: nn.Module, *, eight_bit_adam: bool = False, average: bool = True, activations: int = 0
+) -> MemoryEstimate:
     """Bytes by part for a module whose trained parameters require a gradient.
 
     AdamW keeps two moments a parameter, of 4 bytes or of 1. activations: measured, see `activation_bytes`.
@@ -52,9 +54,13 @@ def memory_estimate(module: nn.Module, *, eight_bit_adam: bool = False, average:
 
 
 def whole_network_estimate(module: nn.Module, *, eight_bit_adam: bool = False) -> MemoryEstimate:
-    """Bytes by part where every parameter is trained, in fp32 whatever it is held in now; it may lie on the meta device."""
+    """Bytes by part where every parameter is trained, in fp32 whatever it is held in now; it may lie on the meta
+    device.
+    """
     size = 4 * sum(p.numel() for p in module.parameters())
-    return MemoryEstimate(size + sum(buffer.nbytes for buffer in module.buffers()), size, size // 2 if eight_bit_adam else 2 * size, size)
+    return MemoryEstimate(
+        size + sum(buffer.nbytes for buffer in module.buffers()), size, size // 2 if eight_bit_adam else 2 * size, size
+    )
 
 
 def check_fits(memory: MemoryEstimate, available: int | None) -> None:

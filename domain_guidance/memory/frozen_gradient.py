@@ -1,4 +1,6 @@
-"""The gradient through a frozen network to what it was given, in about a third of the memory: it needs no weight's gradient."""
+"""The gradient through a frozen network to what it was given, in about a third of the memory: it needs no weight's
+gradient.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from torch.autograd.function import once_differentiable
 
 from .recomputation import recomputation
 
-# A SiLU is not made again: it was kept for the convolution after it alone, which here keeps its weight and nothing else.
+# A SiLU is not made again: it was kept for the convolution after it alone, which here keeps its weight and nothing
+# else.
 MADE_AGAIN = (nn.GroupNorm, nn.LayerNorm)
 
 
@@ -23,26 +26,36 @@ def is_torchs_own(module: nn.Conv2d) -> bool:
 
 @contextmanager
 def frozen_gradient(network: nn.Module, is_plain: Callable[[nn.Conv2d], bool] = is_torchs_own) -> Iterator[None]:
-    """Within the block a frozen network's forward pass keeps little more than the inputs of its norms for the backward pass.
+    """Within the block a frozen network's forward pass keeps little more than the inputs of its norms for the backward
+    pass.
 
-    PyTorch keeps every convolution's input, which only the gradient of a weight reads. Outputs and gradients do not change by a bit.
-    For networks whose convolutions are `nn.Conv2d` modules with padding by zeros; others are left as they are. is_plain: whether a
-    module computes just what `nn.Conv2d` does, which a host can say of its own subclasses. Raises ValueError if
-    a parameter of the network requires a gradient.
+    PyTorch keeps every convolution's input, which only the gradient of a weight reads. Outputs and gradients do not
+    change by a bit. For networks whose convolutions are `nn.Conv2d` modules with padding by zeros; others are left as
+    they are. is_plain: whether a module computes just what `nn.Conv2d` does, which a host can say of its own
+    subclasses. Raises ValueError if a parameter of the network requires a gradient.
     """
     if any(parameter.requires_grad for parameter in network.parameters()):
-        raise ValueError("A network that is trained was to be run as a frozen one: freeze it with requires_grad_(False).")
+        raise ValueError(
+            "A network that is trained was to be run as a frozen one: freeze it with requires_grad_(False)."
+        )
     with ExitStack() as undo:
         undo.enter_context(recomputation(network, MADE_AGAIN))
         for module in network.modules():
-            if isinstance(module, nn.Conv2d) and is_plain(module) and module.padding_mode == "zeros" and not isinstance(module.padding, str):
+            if (
+                isinstance(module, nn.Conv2d)
+                and is_plain(module)
+                and module.padding_mode == "zeros"
+                and not isinstance(module.padding, str)
+            ):
                 undo.callback(delattr, module, "forward")
                 module.forward = partial(_convolved, module)
         yield
 
 
 def _convolved(module: nn.Conv2d, x: Tensor) -> Tensor:
-    return _Convolution.apply(x, module.weight, module.bias, module.stride, module.padding, module.dilation, module.groups)
+    return _Convolution.apply(
+        x, module.weight, module.bias, module.stride, module.padding, module.dilation, module.groups
+    )
 
 
 class _Convolution(torch.autograd.Function):

@@ -1,7 +1,7 @@
 """Less memory for little time: what norms, activations and gates put out is not kept for the gradient but made again.
 
-Convolutions, attention and all other products of matrices are computed once, except the one in front of a gate (GEGLU): its output is the
-widest of a transformer block, and made again from a narrow input.
+Convolutions, attention and all other products of matrices are computed once, except the one in front of a gate (GEGLU):
+its output is the widest of a transformer block, and made again from a narrow input.
 """
 
 from __future__ import annotations
@@ -19,16 +19,23 @@ CHEAP = (nn.GroupNorm, nn.LayerNorm, nn.SiLU, nn.GELU)
 
 def kept_storages(module: nn.Module) -> dict[int, int]:
     """Bytes of what the last forward pass of networks under `recomputation` kept for its backward pass, by address."""
-    return {address: size for part in module.modules() if isinstance(part.forward, _Memory) for address, size in part.forward.kept.items()}
+    return {
+        address: size
+        for part in module.modules()
+        if isinstance(part.forward, _Memory)
+        for address, size in part.forward.kept.items()
+    }
 
 
 @contextmanager
 def recomputation(network: nn.Module, made_again: tuple[type[nn.Module], ...] = CHEAP) -> Iterator[None]:
-    """Within the block the network's forward pass keeps less for its backward pass. Outputs and gradients do not change by a bit.
+    """Within the block the network's forward pass keeps less for its backward pass.
+
+    Outputs and gradients do not change by a bit.
 
     made_again: the kinds of modules whose output is not kept, beside gates.
-    For networks of diffusers and of ComfyUI alike: norms and activations that are modules, and gates called GEGLU. Raises RuntimeError
-    in the backward pass if something that is needed again was overwritten in place.
+    For networks of diffusers and of ComfyUI alike: norms and activations that are modules, and gates called GEGLU.
+    Raises RuntimeError in the backward pass if something that is needed again was overwritten in place.
     """
     memory = _Memory(network.forward, next(network.parameters()).device.type)
     with ExitStack() as undo:
@@ -44,7 +51,8 @@ def recomputation(network: nn.Module, made_again: tuple[type[nn.Module], ...] = 
 
 
 class _Memory:
-    """A forward pass during which it is known how to make tensors again; autograd gets the recipe where it would keep the tensor.
+    """A forward pass during which it is known how to make tensors again; autograd gets the recipe where it would keep
+    the tensor.
 
     kept: bytes of what the last pass kept nevertheless, by address.
     """
@@ -69,7 +77,8 @@ class _Memory:
 
     def saw(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
         """A forward hook: `output` can be made again."""
-        # By its address, which is the output's as long as that lives. Nothing is known any more once the pass has ended.
+        # By its address, which is the output's as long as that lives. Nothing is known any more once the pass has
+        # ended.
         if self._recipes is not None and inputs and output.requires_grad and output is not inputs[0]:
             recipe = _Made(module, self._pack(inputs[0]), self._arithmetic)
             self._recipes[_address(output)] = ref(output), output._version, recipe
@@ -104,7 +113,9 @@ class _Kept:
 
     def value(self) -> Tensor:
         if self._tensor._version != self._version:
-            raise RuntimeError("A tensor that the gradient needs was overwritten in place: train without recomputation.")
+            raise RuntimeError(
+                "A tensor that the gradient needs was overwritten in place: train without recomputation."
+            )
         return self._tensor
 
 
@@ -138,7 +149,9 @@ class _View:
 
 
 class _Gate(torch.autograd.Function):
-    """The gate of Shazeer 2020 (arXiv 2002.05202), first half times GELU of the second, which keeps nothing but its input."""
+    """The gate of Shazeer 2020 (arXiv 2002.05202), first half times GELU of the second, which keeps nothing but its
+    input.
+    """
 
     @staticmethod
     def forward(ctx, both: Tensor) -> Tensor:

@@ -15,12 +15,18 @@ CELL = (144, 768)  # pixels, of a cell's longer side
 GAP, EMPTY = 6, (240, 241, 244)
 
 
-def axes_grid(cells: Sequence[Sequence[Image.Image | None]], columns: Sequence[str], rows: Sequence[str], across: str, down: str) -> Image.Image:
-    """Rows of cells under a labelled axis each way; None is a cell that was not made. At most 4096 pixels wide and high.
+def axes_grid(
+    cells: Sequence[Sequence[Image.Image | None]], columns: Sequence[str], rows: Sequence[str], across: str, down: str
+) -> Image.Image:
+    """Rows of cells under a labelled axis each way; None is a cell that was not made.
+
+    At most 4096 pixels wide and high.
 
     columns, rows: the cells' values as text; across, down: what they are values of. At least one cell is a picture.
     """
-    width, height = _cell_size(next(cell for row in cells for cell in row if cell is not None).size, len(columns), len(rows))
+    width, height = _cell_size(
+        next(cell for row in cells for cell in row if cell is not None).size, len(columns), len(rows)
+    )
     text = max(14, min(36, max(width, height) // 12))
     left, top = text + GAP + max(int(font(text).getlength(label)) for label in rows) + 2 * GAP, 2 * (text + 2 * GAP)
     canvas = Image.new("RGB", (left + len(columns) * (width + GAP), top + len(rows) * (height + GAP)), PAPER)
@@ -38,7 +44,9 @@ def axes_grid(cells: Sequence[Sequence[Image.Image | None]], columns: Sequence[s
 
 
 def mosaic(pictures: Sequence[Image.Image], gap: int | None = None) -> Image.Image:
-    """Pictures of one size as one, in rows of nearly a square. gap: pixels between them, about a sixty-fourth of a picture by default."""
+    """Pictures of one size as one, in rows of nearly a square. gap: pixels between them, about a sixty-fourth of a
+    picture by default.
+    """
     width, height = pictures[0].size
     gap, across = max(1, width // 64) if gap is None else gap, math.ceil(math.sqrt(len(pictures)))
     down = math.ceil(len(pictures) / across)
@@ -65,14 +73,21 @@ def _cell_size(size: tuple[int, int], columns: int, rows: int) -> tuple[int, int
 
 
 def _place(
-    canvas: Image.Image, draw: ImageDraw.ImageDraw, cell: Image.Image | None, place: tuple[int, int], size: tuple[int, int], text: int
+    canvas: Image.Image,
+    draw: ImageDraw.ImageDraw,
+    cell: Image.Image | None,
+    place: tuple[int, int],
+    size: tuple[int, int],
+    text: int,
 ) -> None:
     x, y = place
     if cell is None:
         draw.rectangle([x, y, x + size[0] - 1, y + size[1] - 1], EMPTY)
         draw.text((x + size[0] / 2, y + size[1] / 2), "not made", QUIET, font(max(12, text * 3 // 4)), anchor="mm")
         return
-    canvas.paste(cell.resize(size, Image.Resampling.NEAREST if size[0] >= cell.width else Image.Resampling.LANCZOS), place)
+    canvas.paste(
+        cell.resize(size, Image.Resampling.NEAREST if size[0] >= cell.width else Image.Resampling.LANCZOS), place
+    )
 
 
 def _write_upwards(canvas: Image.Image, label: str, place: tuple[int, int], text: int) -> None:

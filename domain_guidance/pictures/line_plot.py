@@ -1,4 +1,6 @@
-"""A small line plot drawn with Pillow: axes with units, a grid, and curves that are told apart by colour and by mark."""
+"""A small line plot drawn with Pillow: axes with units, a grid, and curves that are told apart by colour and by
+mark.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ LEFT, RIGHT, TOP, BOTTOM = 62, 22, 34, 46
 
 @dataclass(frozen=True)
 class Curve:
-    """Points of one curve, x and y of equal length; NaN is a gap. style: which of COLOURS and marks, 0 is the text term's."""
+    """Points of one curve, x and y of equal length; NaN is a gap. style: which of COLOURS and marks, 0 is the text
+    term's.
+    """
 
     x: Sequence[float]
     y: Sequence[float]
@@ -28,7 +32,9 @@ class Curve:
 
 @dataclass(frozen=True)
 class Plot:
-    """One plot: what it shows, its curves, and the y range that must be visible; band: y values to shade, logarithmic: of y."""
+    """One plot: what it shows, its curves, and the y range that must be visible; band: y values to shade, logarithmic:
+    of y.
+    """
 
     title: str
     y_label: str
@@ -48,7 +54,9 @@ def draw_plot(plot: Plot, x_label: str, width: int, height: int) -> Image.Image:
 
     def place(x: float, y: float) -> tuple[float, float]:
         across = (x - 1) / max(last - 1, 1)
-        return LEFT + across * (width - LEFT - RIGHT), height - BOTTOM - _share(y, ticks, plot.logarithmic) * (height - TOP - BOTTOM)
+        return LEFT + across * (width - LEFT - RIGHT), height - BOTTOM - _share(y, ticks, plot.logarithmic) * (
+            height - TOP - BOTTOM
+        )
 
     if plot.band is not None:
         (left, bottom), (right, top) = place(1, max(plot.band[0], ticks[0])), place(last, min(plot.band[1], ticks[-1]))
@@ -83,7 +91,16 @@ def _draw_mark(draw: ImageDraw.ImageDraw, place: tuple[float, float], colour: tu
         draw.polygon([(x, y - 5), (x - 4, y + 3), (x + 4, y + 3)], colour)
 
 
-def _draw_axes(draw: ImageDraw.ImageDraw, plot: Plot, ticks: Sequence[float], last: int, x_label: str, place, width: int, height: int) -> None:
+def _draw_axes(
+    draw: ImageDraw.ImageDraw,
+    plot: Plot,
+    ticks: Sequence[float],
+    last: int,
+    x_label: str,
+    place,
+    width: int,
+    height: int,
+) -> None:
     draw.text((LEFT, 6), plot.title, INK, font(TITLE))
     draw.text((width - RIGHT, 8), plot.y_label, QUIET, font(TEXT), anchor="ra")
     for tick in ticks:

@@ -1,8 +1,10 @@
-"""Seeing which weights to use: what each term did in a sampling, what follows for the settings, and pictures of both."""
+"""Seeing which weights to use: what each term did in a sampling, what follows for the settings, and pictures of
+both.
+"""
 
 from .advice import Advice, advise
-from .term_measures import Measured, Step, TermMeasure, measure, spread
 from .report_picture import draw_report
+from .term_measures import Measured, Step, TermMeasure, measure, spread
 from .words import describe
 
 __all__ = ["Advice", "Measured", "Step", "TermMeasure", "advise", "describe", "draw_report", "measure", "spread"]

@@ -1,8 +1,8 @@
 """From measures to settings: which weight, cfg or range to try, and why.
 
-The numbers to aim at are our choice. The ratio lies between the toy world's at its two best settings, where the domain term is
-1.2 (weight 1.5, cfg 4) and 1.7 times (weight 2, cfg 3) as long as the text term; the coefficient is that of arXiv
-2312.08195's own setting, weight and cfg 2.5.
+The numbers to aim at are our choice. The ratio lies between the toy world's at its two best settings, where the domain
+term is 1.2 (weight 1.5, cfg 4) and 1.7 times (weight 2, cfg 3) as long as the text term; the coefficient is that of
+arXiv 2312.08195's own setting, weight and cfg 2.5.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ AGAINST, TWICE = -0.3, 0.5  # cosines
 class Advice:
     """One thing to change. kind: unguided, untrained, idle, burn, strong, weak, against, twice, unprompted or fine.
 
-    weights: new weights of the terms, all of them in their order, or empty. cfg: a new one, or None. start_percent, end_percent:
-    a range that does the same at the old weights, or None. text: the same in words.
+    weights: new weights of the terms, all of them in their order, or empty. cfg: a new one, or None. start_percent,
+    end_percent: a range that does the same at the old weights, or None. text: the same in words.
     """
 
     kind: str
@@ -38,8 +38,9 @@ class Advice:
 
 @dataclass(frozen=True)
 class Overall:
-    """Sums over a sampling. text, domain: of the norms, domain over all terms. pull: the highest cfg + weights of a step that
-    counts. contrast: the highest."""
+    """Sums over a sampling. text, domain: of the norms, domain over all terms. pull: the highest cfg + weights of a
+    step that counts. contrast: the highest.
+    """
 
     text: float
     domain: float
@@ -73,7 +74,9 @@ def domain_norm(step: Step) -> float:
 
 
 def advise(steps: Sequence[Step], weights: Sequence[float], cfg: float) -> list[Advice]:
-    """What to change, the most important first; `weights` are the terms' own, as set at their nodes, before any schedule."""
+    """What to change, the most important first; `weights` are the terms' own, as set at their nodes, before any
+    schedule.
+    """
     if not weights:
         return [_unguided()]
     silent = [advice for number in range(len(weights)) for advice in _silent(steps, number, len(weights))]
@@ -82,16 +85,21 @@ def advise(steps: Sequence[Step], weights: Sequence[float], cfg: float) -> list[
     overall = Overall.of(steps)
     found = [*silent, _balance(overall, weights, cfg), _direction(overall)]
     if not overall.is_prompted:
-        found.append(Advice("unprompted", "There is no text term to compare with: the prompt is empty, or the domain's subtrahend reads it, too."))
+        found.append(
+            Advice(
+                "unprompted",
+                "There is no text term to compare with: the prompt is empty, or the domain's subtrahend reads it, too.",
+            )
+        )
     return [advice for advice in found if advice is not None] or [_fine(overall)]
 
 
 def _unguided() -> Advice:
     return Advice(
         "unguided",
-        "The model carries no domain guidance: connect Apply Domain Guidance, with a weight other than 0, between the checkpoint and "
-        "this node.",
-    )  # fmt: skip
+        "The model carries no domain guidance: connect Apply Domain Guidance, with a weight other than 0, between the "
+        "checkpoint and this node.",
+    )
 
 
 def _silent(steps: Sequence[Step], number: int, count: int) -> list[Advice]:
@@ -99,9 +107,20 @@ def _silent(steps: Sequence[Step], number: int, count: int) -> list[Advice]:
     name = "The domain" if count == 1 else f"Term {number + 1}"
     measures = [step.measured.terms[number] for step in steps]
     if all(measure.weight == 0 for measure in measures):
-        return [Advice("idle", f"{name} acts in none of the sampled steps: widen start_percent and end_percent, or raise denoise.")]
+        return [
+            Advice(
+                "idle",
+                f"{name} acts in none of the sampled steps: widen start_percent and end_percent, or raise denoise.",
+            )
+        ]
     if max(measure.share for measure in measures) < UNTRAINED:
-        return [Advice("untrained", f"{name} predicts what the base predicts, because it is untrained or the same model: connect another one.")]
+        return [
+            Advice(
+                "untrained",
+                f"{name} predicts what the base predicts, because it is untrained or the same model: connect "
+                "another one.",
+            )
+        ]
     return []
 
 
@@ -118,10 +137,12 @@ def _burn(overall: Overall, weights: Sequence[float], cfg: float) -> Advice:
     new = _scaled(weights, factor)
     return Advice(
         "burn",
-        f"The picture burns: the coefficient of the unconditional is {1 - overall.pull:.1f}, and predictions have up to "
-        f"{overall.contrast:.1f} times the contrast of what they are made of. Try {_said(new)}{_said_cfg(cfg, new_cfg)}.",
-        new, new_cfg if new_cfg != cfg else None,
-    )  # fmt: skip
+        f"The picture burns: the coefficient of the unconditional is {1 - overall.pull:.1f}, and predictions have up "
+        f"to {overall.contrast:.1f} times the contrast of what they are made of. Try "
+        f"{_said(new)}{_said_cfg(cfg, new_cfg)}.",
+        new,
+        new_cfg if new_cfg != cfg else None,
+    )
 
 
 def _weak(overall: Overall, weights: Sequence[float], cfg: float) -> Advice:
@@ -131,9 +152,11 @@ def _weak(overall: Overall, weights: Sequence[float], cfg: float) -> Advice:
     new = _scaled(weights, factor)
     return Advice(
         "weak",
-        f"The domain is hardly seen: its term is {overall.ratio:.2g} times the text term. Try {_said(new)}{_said_cfg(cfg, new_cfg)}.",
-        new, new_cfg if new_cfg != cfg else None,
-    )  # fmt: skip
+        f"The domain is hardly seen: its term is {overall.ratio:.2g} times the text term. Try "
+        f"{_said(new)}{_said_cfg(cfg, new_cfg)}.",
+        new,
+        new_cfg if new_cfg != cfg else None,
+    )
 
 
 def _strong(overall: Overall, weights: Sequence[float], cfg: float) -> Advice:
@@ -142,13 +165,22 @@ def _strong(overall: Overall, weights: Sequence[float], cfg: float) -> Advice:
     if cfg > 1 and sum(weights) > 0:
         factor, new_cfg = _within(overall, weights, cfg, min(_pull(weights, cfg, 1.0), PULL))
     new, (start, end) = _scaled(weights, factor), _shorter(overall.steps)
-    way_out = "" if start is end is None else f", or end_percent {end:g}" if start is None else f", or start_percent {start:g}"
+    way_out = (
+        ""
+        if start is end is None
+        else f", or end_percent {end:g}"
+        if start is None
+        else f", or start_percent {start:g}"
+    )
     return Advice(
         "strong",
         f"The domain drowns the prompt: its term is {overall.ratio:.1f} times the text term{_where(overall.steps)}. "
         f"Try {_said(new)}{_said_cfg(cfg, new_cfg)}{way_out}.",
-        new, new_cfg if new_cfg != cfg else None, start, end,
-    )  # fmt: skip
+        new,
+        new_cfg if new_cfg != cfg else None,
+        start,
+        end,
+    )
 
 
 def _direction(overall: Overall) -> Advice | None:
@@ -193,7 +225,9 @@ def _within(overall: Overall, weights: Sequence[float], cfg: float, pull: float)
 
 
 def _shorter(steps: Sequence[Step]) -> tuple[float | None, float | None]:
-    """(start, end) percent, one of them None, that leaves out fewest of the acting steps to bring the ratio into the band; at most half."""
+    """(start, end) percent, one of them None, that leaves out fewest of the acting steps to bring the ratio into the
+    band; at most half.
+    """
     acting = [step for step in steps if domain_norm(step) > 0]
     for cut in range(1, len(acting) // 2 + 1):
         if Overall.of(acting[:-cut]).ratio <= BAND[1]:

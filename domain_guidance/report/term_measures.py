@@ -17,8 +17,8 @@ NO_TEXT = 1e-4
 class TermMeasure:
     """One term in one step; means over the batch.
 
-    weight: as it acted, its schedule included. unit: L2 norm at weight 1, in latent units. cosine: with the text term, -1 to 1,
-    turned by a negative weight. share: unit over the norm of the prediction that is subtracted.
+    weight: as it acted, its schedule included. unit: L2 norm at weight 1, in latent units. cosine: with the text term,
+    -1 to 1, turned by a negative weight. share: unit over the norm of the prediction that is subtracted.
     """
 
     weight: float
@@ -36,7 +36,8 @@ class Measured:
     """One guided evaluation; means over the batch.
 
     text: L2 norm of what the sampler's prompt adds, in latent units. coefficient: of the unconditional prediction,
-    1 - cfg - sum of the weights (arXiv 2312.08195, general form), the lowest in any one place where terms have masks. contrast: see `measure`.
+    1 - cfg - sum of the weights (arXiv 2312.08195, general form), the lowest in any one place where terms have masks.
+    contrast: see `measure`.
     """
 
     text: float
@@ -57,14 +58,14 @@ class Step:
 def measure(sampler: Tensor, terms: Sequence[Term], cfg: float, unconditional: Sequence[bool] = ()) -> Measured:
     """Measures one evaluation. sampler: [B, C, ...], what the guider made before any term; terms: at least one.
 
-    unconditional: of each term whether it subtracts an unconditional prediction, as a domain does, and not a prompt of the user's,
-    as a contrast of two does; left out, all do. The text term is `sampler` minus that prediction, so it is defined without the
-    sampler's own, too (cfg 1); where terms subtract different ones, the one that most of them share counts, and the coefficient
-    counts the terms that subtract one. A prompt that adds nothing counts no cfg.
+    unconditional: of each term whether it subtracts an unconditional prediction, as a domain does, and not a prompt of
+    the user's, as a contrast of two does; left out, all do. The text term is `sampler` minus that prediction, so it is
+    defined without the sampler's own, too (cfg 1); where terms subtract different ones, the one that most of them share
+    counts, and the coefficient counts the terms that subtract one. A prompt that adds nothing counts no cfg.
 
-    contrast: the standard deviation of the guided prediction over the largest one of the predictions it is made of, per picture.
-    Guidance that overexposes raises it (Lin et al. 2024, arXiv 2305.08891, section 3.4, who compare with the prompted
-    prediction alone; taking the largest is our choice, because a domain may be more contrasted than the base).
+    contrast: the standard deviation of the guided prediction over the largest one of the predictions it is made of, per
+    picture. Guidance that overexposes raises it (Lin et al. 2024, arXiv 2305.08891, section 3.4, who compare with the
+    prompted prediction alone; taking the largest is our choice, because a domain may be more contrasted than the base).
     """
     plain = [term for term, one in zip(terms, unconditional or [True] * len(terms), strict=True) if one]
     reference = _shared_reference(plain or terms)
@@ -92,11 +93,15 @@ def _measured_term(term: Term, text: Tensor) -> TermMeasure:
     unit = replace(term, weight=1.0).contribution()
     sign = -1.0 if term.weight < 0 else 1.0
     share = _norm(unit) / _norm(term.reference)
-    return TermMeasure(float(term.weight), _norm(unit).mean().item(), sign * _cosine(unit, text).mean().item(), share.mean().item())
+    return TermMeasure(
+        float(term.weight), _norm(unit).mean().item(), sign * _cosine(unit, text).mean().item(), share.mean().item()
+    )
 
 
 def _shared_reference(terms: Sequence[Term]) -> Tensor:
-    return max((term.reference for term in terms), key=lambda reference: sum(other.reference is reference for other in terms))
+    return max(
+        (term.reference for term in terms), key=lambda reference: sum(other.reference is reference for other in terms)
+    )
 
 
 def _norm(values: Tensor) -> Tensor:

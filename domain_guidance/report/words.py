@@ -11,14 +11,17 @@ HEADINGS = ("step", "done", "text", "domain", "ratio", "cosine", "coefficient", 
 
 
 def describe(steps: Sequence[Step], advice: Sequence[Advice], result: str) -> str:
-    """Plain text: what to try, sums over the sampling, `result` (one line about the finished picture), one line per step and term."""
+    """Plain text: what to try, sums over the sampling, `result` (one line about the finished picture), one line per
+    step and term.
+    """
     overall = Overall.of(steps)
     lines = [f"{number}. {one.text}" for number, one in enumerate(advice, 1)]
     if steps:
         lines += [
             "",
-            f"Over all steps: domain term {_ratio(overall.ratio)} times the text term, cosine {mean_cosine(steps):.2f}, coefficient of "
-            f"the unconditional down to {1 - overall.pull:.1f}, contrast up to {overall.contrast:.1f}.",
+            f"Over all steps: domain term {_ratio(overall.ratio)} times the text term, cosine "
+            f"{mean_cosine(steps):.2f}, coefficient of the unconditional down to {1 - overall.pull:.1f}, contrast up "
+            f"to {overall.contrast:.1f}.",
         ]
     return "\n".join([*lines, result, *(["", _table(steps)] if steps else [])])
 

@@ -53,7 +53,8 @@ class AcceleratedProcess:
     def end(self) -> None:
         """Leave the group, with nothing left that could hold it.
 
-        A process that ends while the group's threads still let go of tensors can be aborted by them, after all its work is done.
+        A process that ends while the group's threads still let go of tensors can be aborted by them, after all its work
+        is done.
         """
         self._network = self._optimizer = None
         self._accelerator.free_memory()

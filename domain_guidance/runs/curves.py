@@ -17,8 +17,9 @@ WINDOWS = 20
 
 
 def draw_curves(log: Path, width: int = 768, height: int = 432) -> Image.Image:
-    """The curves of a run's log: the loss of every step, and on training and held-out images at fixed noise, or where nothing is
-    measured, as in an adaptation, the mean of neighbouring steps."""
+    """The curves of a run's log: the loss of every step, and on training and held-out images at fixed noise, or where
+    nothing is measured, as in an adaptation, the mean of neighbouring steps.
+    """
     curves = _curves(list(read_log(log)))
     canvas = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(canvas)
@@ -36,14 +37,21 @@ def _curves(lines: list[dict[str, Any]]) -> list[tuple[str, tuple[int, int, int]
     if not measured:
         return [("each step", STEP_LOSS, steps), ("mean of neighbours", TRAINING, _smooth(steps))]
     train, held_out = ([(line["step"], line[side]) for line in measured] for side in ("train", "held_out"))
-    return [("each step", STEP_LOSS, steps), ("training images", TRAINING, train), ("held-out images", HELD_OUT, held_out)]
+    return [
+        ("each step", STEP_LOSS, steps),
+        ("training images", TRAINING, train),
+        ("held-out images", HELD_OUT, held_out),
+    ]
 
 
 def _smooth(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
     """Means over windows of a twentieth of the points, each at its middle."""
     window = max(1, len(points) // WINDOWS)
     sums = list(itertools.accumulate((value for _, value in points), initial=0.0))
-    return [(points[first + window // 2][0], (sums[first + window] - sums[first]) / window) for first in range(len(points) - window + 1)]
+    return [
+        (points[first + window // 2][0], (sums[first + window] - sums[first]) / window)
+        for first in range(len(points) - window + 1)
+    ]
 
 
 def _axes(draw: ImageDraw.ImageDraw, points: list[tuple[int, float]], width: int, height: int):

@@ -1,6 +1,7 @@
 """What training tells whoever listens: a node's progress bar and the command line read the same events.
 
-`loop.train` gives Step, Sample, Checkpoint and Finished; `run.run_task`, and so every run with files, gives all but Checkpoint.
+`loop.train` gives Step, Sample, Checkpoint and Finished; `run.run_task`, and so every run with files, gives all but
+Checkpoint.
 """
 
 from dataclasses import dataclass

@@ -20,7 +20,9 @@ MakeOptimizer = Callable[[Sequence[torch.nn.Parameter], "Settings"], torch.optim
 
 @dataclass(frozen=True)
 class Settings:
-    """How to train; the defaults are the paper's (arXiv 2312.08195) where it has any. Warm-up and cosine are off unless asked for.
+    """How to train; the defaults are the paper's (arXiv 2312.08195) where it has any.
+
+    Warm-up and cosine are off unless asked for.
 
     steps: optimiser steps in all. sample_every, checkpoint_every: in steps, 0 for never.
     """
@@ -52,7 +54,14 @@ class TrainingState:
     whole: false while a step is being made, when the parts do not belong together and must not be saved.
     """
 
-    def __init__(self, module: torch.nn.Module, settings: Settings, make_optimizer: MakeOptimizer = adamw, *, average: bool = True):
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        settings: Settings,
+        make_optimizer: MakeOptimizer = adamw,
+        *,
+        average: bool = True,
+    ):
         self.parameters = {name: p for name, p in module.named_parameters() if p.requires_grad}
         if not self.parameters:
             raise ValueError("Every parameter of the model is frozen: leave some trainable before training.")
@@ -71,7 +80,8 @@ def train(
     """Train `state`'s parameters from its step to `settings.steps`, telling what happens.
 
     objective: the loss of one batch, a scalar, drawn with the generator it is given; `loss.noise_objective` makes one.
-        Several are the micro-batches of a step: each gets a generator in the same state, and their gradients are averaged.
+        Several are the micro-batches of a step: each gets a generator in the same state, and their gradients are
+        averaged.
     process: prepared for `state`'s optimiser; left out, the step is made here in the parameters' own precision.
     Raises FloatingPointError when a loss or gradient is not finite, before it reaches the weights, and ValueError if a
     trained tensor gets no gradient.
@@ -101,7 +111,8 @@ def learning_rate(step: int, settings: Settings) -> float:
 
 def step_generator(step: int, seed: int) -> torch.Generator:
     """All randomness of one step: a resumed run draws what the uninterrupted one would have drawn."""
-    # torch's CPU generator reads the lower 32 bits alone. An odd factor near 2^32 / golden ratio keeps the rows of near seeds apart.
+    # torch's CPU generator reads the lower 32 bits alone. An odd factor near 2^32 / golden ratio keeps the rows of near
+    # seeds apart.
     return torch.Generator().manual_seed((seed * 0x9E3779B1 + step) % 2**32)
 
 
@@ -117,7 +128,9 @@ def _one_step(state: TrainingState, objectives: Sequence[Objective], settings: S
     # fp16's loss scale is searched by letting it overflow, so there only the loss itself is a sign of trouble.
     if not math.isfinite(loss) or not (math.isfinite(norm) or process.scaling()):
         state.optimizer.zero_grad(set_to_none=True)
-        raise FloatingPointError(_diverged("loss" if not math.isfinite(loss) else "gradient", loss, norm, state.step + 1))
+        raise FloatingPointError(
+            _diverged("loss" if not math.isfinite(loss) else "gradient", loss, norm, state.step + 1)
+        )
     rate = learning_rate(state.step, settings)
     for group in state.optimizer.param_groups:
         group["lr"] = rate

@@ -1,4 +1,6 @@
-"""The optimisers of runs: AdamW for images, or the one with moments of 8 bits that the paper's release uses; Adam for generators."""
+"""The optimisers of runs: AdamW for images, or the one with moments of 8 bits that the paper's release uses; Adam for
+generators.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,13 @@ ADAPTATION_BETAS = (0.0, 0.992)
 
 
 def adamw_fused(parameters: Sequence[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
-    """AdamW in one pass over its memory, without copies of it on the way. It differs from `loop.adamw` by rounding alone."""
-    return torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=_can_fuse(parameters))
+    """AdamW in one pass over its memory, without copies of it on the way.
+
+    It differs from `loop.adamw` by rounding alone.
+    """
+    return torch.optim.AdamW(
+        parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=_can_fuse(parameters)
+    )
 
 
 def adam(parameters: Sequence[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:
@@ -27,7 +34,9 @@ def adam(parameters: Sequence[nn.Parameter], settings: Settings) -> torch.optim.
 def check_bitsandbytes() -> None:
     """Call it before the images are encoded. Raises ValueError where bitsandbytes is not installed."""
     if find_spec("bitsandbytes") is None:
-        raise ValueError("8-bit AdamW needs the package bitsandbytes, which is not installed: install it, or leave the option off.")
+        raise ValueError(
+            "8-bit AdamW needs the package bitsandbytes, which is not installed: install it, or leave the option off."
+        )
 
 
 def adamw_8bit(parameters: Sequence[nn.Parameter], settings: Settings) -> torch.optim.Optimizer:

@@ -6,9 +6,9 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 
+from ..memory.estimate import MemoryEstimate
 from .events import Event, Finished, Prepared, Sample, Saved, Step
 from .loop import train
-from ..memory.estimate import MemoryEstimate
 from .process import Process
 from .run_files import RunFiles
 from .run_log import RunLog
@@ -20,12 +20,13 @@ from .task import Task
 def run_task(task: Task, files: RunFiles, process: Process) -> Iterator[Event]:
     """Train from the saved state, where there is one, until `task.settings.steps`, telling what happens.
 
-    The listener may stop after any event: close the generator (`contextlib.closing`), and the state of the last whole step
-    is on disk. The same holds under any exception, out-of-memory included. What was there at the last `Saved` survives even
-    a kill. While a `Sample` is shown the module holds the averaged weights, and after `Finished` it keeps them.
+    The listener may stop after any event: close the generator (`contextlib.closing`), and the state of the last whole
+    step is on disk. The same holds under any exception, out-of-memory included. What was there at the last `Saved`
+    survives even a kill. While a `Sample` is shown the module holds the averaged weights, and after `Finished` it keeps
+    them.
 
-    Raises ValueError if the saved run is another one, RunFileError where files cannot be written, FloatingPointError where
-    the loss diverges.
+    Raises ValueError if the saved run is another one, RunFileError where files cannot be written, FloatingPointError
+    where the loss diverges.
     """
     run = _Run(task, files, process)
     started = time.monotonic()
@@ -48,7 +49,8 @@ class _Run:
 
     def events(self) -> Iterator[Event]:
         try:
-            # Leaving here closes the inner generator first, which puts the trained weights back where the averages were in.
+            # Leaving here closes the inner generator first, which puts the trained weights back where the averages were
+            # in.
             yield from self._events()
         finally:
             self._save_what_is_new()

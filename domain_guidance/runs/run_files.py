@@ -24,8 +24,8 @@ class RunFileError(ValueError):
 class RunFiles:
     """The files of the run `name` in `folder`.
 
-    `run.state` is a safetensors file under a name of its own, because ComfyUI lists every *.safetensors below the folders
-    of its loaders as a model.
+    `run.state` is a safetensors file under a name of its own, because ComfyUI lists every *.safetensors below the
+    folders of its loaders as a model.
     """
 
     folder: Path
@@ -44,7 +44,9 @@ class RunFiles:
         """
         name = name.removesuffix(SUFFIX)
         found = (cls(Path(folder), version) for version in versions(name))
-        return next(files for files in found if not files.taken or (on_existing == "resume" and files.run_folder.exists()))
+        return next(
+            files for files in found if not files.taken or (on_existing == "resume" and files.run_folder.exists())
+        )
 
     @property
     def result(self) -> Path:
@@ -80,7 +82,10 @@ class RunFiles:
         return self.result.exists() or self.run_folder.exists()
 
     def make_folders(self, needed: int) -> None:
-        """Make the folders, and see before the first step that `needed` bytes can be written there. Raises RunFileError."""
+        """Make the folders, and see before the first step that `needed` bytes can be written there.
+
+        Raises RunFileError.
+        """
         with self.writing():
             self.run_folder.mkdir(parents=True, exist_ok=True)
             probe = self.run_folder / ".probe"
@@ -89,8 +94,8 @@ class RunFiles:
         free = shutil.disk_usage(self.run_folder).free
         if free < needed:
             raise RunFileError(
-                f"The folder '{self.folder}' has {free / 1e9:.2f} GB free and the run's files take up to {needed / 1e9:.2f} GB: "
-                "free some space or choose another folder."
+                f"The folder '{self.folder}' has {free / 1e9:.2f} GB free and the run's files take up to "
+                f"{needed / 1e9:.2f} GB: free some space or choose another folder."
             )
 
     @contextmanager
@@ -99,8 +104,12 @@ class RunFiles:
         try:
             yield
         except OSError as error:
-            kept = f"the state of step {last_step} is kept in '{self.run_folder}'" if last_step else "nothing of the run is saved yet"
+            kept = (
+                f"the state of step {last_step} is kept in '{self.run_folder}'"
+                if last_step
+                else "nothing of the run is saved yet"
+            )
             raise RunFileError(
-                f"The files of the run '{self.name}' cannot be written to '{self.folder}' ({error.strerror or error}): free some "
-                f"space or choose a folder that can be written; {kept}."
+                f"The files of the run '{self.name}' cannot be written to '{self.folder}' ({error.strerror or error}): "
+                f"free some space or choose a folder that can be written; {kept}."
             ) from error

@@ -17,9 +17,11 @@ from .loop import TrainingState
 
 
 def save_state(path: str | os.PathLike, state: TrainingState, record: Mapping[str, Any] | None = None) -> None:
-    """Write parameters, averages, the optimiser's state and the step; an interrupted write leaves the old file in place.
+    """Write parameters, averages, the optimiser's state and the step; an interrupted write leaves the old file in
+    place.
 
-    record: whatever else belongs to the run, plain JSON values. Raises FloatingPointError for weights that are not finite.
+    record: whatever else belongs to the run, plain JSON values. Raises FloatingPointError for weights that are not
+    finite.
     """
     if not state.step:
         raise ValueError("There is nothing to save before the first step: train first.")
@@ -27,7 +29,8 @@ def save_state(path: str | os.PathLike, state: TrainingState, record: Mapping[st
         raise ValueError(f"The step after {state.step} is half made: resume from the last state that was saved.")
     if not all(_is_finite(parameter) for parameter in state.parameters.values()):
         raise FloatingPointError(
-            f"The weights of step {state.step} hold NaN or infinity and are not saved: lower the learning rate and train a new version."
+            f"The weights of step {state.step} hold NaN or infinity and are not saved: lower the learning rate and "
+            "train a new version."
         )
     save_tensors(path, _tensors(state), {"step": str(state.step), "record": json.dumps(record or {})})
 
@@ -69,7 +72,10 @@ def _tensors(state: TrainingState) -> dict[str, Tensor]:
         tensors[f"parameter.{name}"] = parameter.detach().contiguous()
     for name, average in state.ema.averages.items():
         tensors[f"average.{name}"] = average.contiguous()
-    for name, parameter in state.parameters.items():  # nothing before the optimiser's first step, which fp16 may leave out
+    for (
+        name,
+        parameter,
+    ) in state.parameters.items():  # nothing before the optimiser's first step, which fp16 may leave out
         for kind, value in state.optimizer.state.get(parameter, {}).items():
             tensors[f"optimizer.{kind}.{name}"] = torch.as_tensor(value).contiguous()
     return _each_with_its_own_memory(tensors)
@@ -112,7 +118,8 @@ def _restore(state: TrainingState, tensors: dict[str, Tensor], step: int) -> Non
         part, _, rest = key.partition(".")
         if part == "optimizer":
             kind, _, name = rest.partition(".")
-            # A whole number without dimensions was a plain int: AdamW's own step is a float tensor, bitsandbytes' an int.
+            # A whole number without dimensions was a plain int: AdamW's own step is a float tensor, bitsandbytes' an
+            # int.
             plain = value.ndim == 0 and not value.is_floating_point()
             saved.setdefault(numbers[name], {})[kind] = value.item() if plain else value
     state.optimizer.load_state_dict({"state": saved, "param_groups": state.optimizer.state_dict()["param_groups"]})

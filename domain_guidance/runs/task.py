@@ -7,17 +7,17 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from ..memory.estimate import MemoryEstimate
 from .events import Evaluated
 from .loop import Objective, TrainingState
-from ..memory.estimate import MemoryEstimate
 from .settings import BatchSettings
 
 
 class Task(Protocol):
     """One network, how to lower its loss, and what its files say.
 
-    network: the module that is called with a gradient, for `Process.prepare` to spread over processes. result_bytes: of the
-    finished files together.
+    network: the module that is called with a gradient, for `Process.prepare` to spread over processes. result_bytes: of
+    the finished files together.
     """
 
     settings: BatchSettings
@@ -49,4 +49,7 @@ class Task(Protocol):
         """Take back what `saved` gave."""
 
     def write(self, state: TrainingState) -> None:
-        """Write the finished file from the weights that the module holds now. Raises OSError if the disk does not take it."""
+        """Write the finished file from the weights that the module holds now.
+
+        Raises OSError if the disk does not take it.
+        """

@@ -1,12 +1,13 @@
-"""Make the toy world's weights, sweep the weights of the methods that the demo compares, or train a domain as a user does.
+"""Make the toy world's weights, sweep the weights of the methods that the demo compares, or train a domain as a user
+does.
 
 `python -m domain_guidance.toy_world train --out DIR`: about an hour on one core; the same command resumes.
 `python -m domain_guidance.toy_world sweep`: about 6 minutes; what `comparison.BEST` was chosen from.
 `python -m domain_guidance.toy_world sheet`: paint `plates.png`, the pictures that the node Toy World gives.
 `python -m domain_guidance.toy_world export --out DIR`: a base and pictures for `python -m domain_guidance train`.
 `python -m domain_guidance.toy_world evaluate FILE ...`: what the trained files are worth. docs/training.md uses both.
-`python -m domain_guidance.toy_world adapt --out DIR`: the generator adapted, as docs/adaptation.md shows; `adapt-sweep`: what its settings
-were chosen from. The same command resumes.
+`python -m domain_guidance.toy_world adapt --out DIR`: the generator adapted, as docs/adaptation.md shows;
+`adapt-sweep`: what its settings were chosen from. The same command resumes.
 """
 
 from __future__ import annotations
@@ -76,8 +77,12 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m domain_guidance.toy_world", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     commands = parser.add_subparsers(required=True)
-    train = commands.add_parser("train", help="train base, judge, domain, fine-tune and generator; the same command resumes")
-    train.add_argument("--out", type=Path, required=True, help="folder of the weights and of the checkpoints on the way")
+    train = commands.add_parser(
+        "train", help="train base, judge, domain, fine-tune and generator; the same command resumes"
+    )
+    train.add_argument(
+        "--out", type=Path, required=True, help="folder of the weights and of the checkpoints on the way"
+    )
     train.set_defaults(command=_train)
     swept = commands.add_parser("sweep", help="score every method at several weights, on other seeds than the demo's")
     swept.add_argument("--weights", type=Path, default=FOLDER, help="folder of the weights (default: the shipped ones)")
@@ -94,7 +99,9 @@ def _add_own_training(commands) -> None:
     """What goes before and after `python -m domain_guidance train` on the toy world."""
     exported = commands.add_parser("export", help="write the base as a diffusers folder, and pictures of the domain")
     exported.add_argument("--out", type=Path, required=True, help="folder to write `base` and `images` to")
-    exported.add_argument("--pictures", type=int, default=PICTURES, help=f"how many pictures to paint (default: {PICTURES})")
+    exported.add_argument(
+        "--pictures", type=int, default=PICTURES, help=f"how many pictures to paint (default: {PICTURES})"
+    )
     exported.set_defaults(command=_export)
     judged = commands.add_parser("evaluate", help="judge trained files beside the base and the shipped domain")
     judged.add_argument("files", type=Path, nargs="*", help="domain files or adapters that the train command wrote")
@@ -104,12 +111,16 @@ def _add_own_training(commands) -> None:
 
 
 def _add_adaptation(commands) -> None:
-    adapted = commands.add_parser("adapt", help="adapt the generator to a prompt and to the domain, beside what else one could do")
+    adapted = commands.add_parser(
+        "adapt", help="adapt the generator to a prompt and to the domain, beside what else one could do"
+    )
     adapted.set_defaults(command=_adapt)
     swept = commands.add_parser("adapt-sweep", help="adapt it with many settings, on other seeds")
     swept.set_defaults(command=_adapt_sweep)
     for parser in (adapted, swept):
-        parser.add_argument("--out", type=Path, required=True, help="folder of the adapted generators; what is there is not made again")
+        parser.add_argument(
+            "--out", type=Path, required=True, help="folder of the adapted generators; what is there is not made again"
+        )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,6 @@
-"""The toy's generator adapted to a prompt, and to the plates without text: what reaches the target, what collapses, and the rival."""
+"""The toy's generator adapted to a prompt, and to the plates without text: what reaches the target, what collapses, and
+the rival.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +19,9 @@ from ..generators import GeneratorFile, latents, read_generator_file
 from .comparison import ToyModels
 from .critics import ToyCritic, domain_critic, prompt_critic
 from .digits import load_digits
-from .scores import kernel_distance, share
 from .nada import follow_direction
 from .scenes import GROUNDS, PLATE, paint_domain, paint_open_world
+from .scores import kernel_distance, share
 
 PICTURES = 500  # that each generator draws for its measures
 REFERENCE = 1000  # held-out pictures of the target
@@ -30,7 +32,9 @@ GROUND = "sky"
 
 @dataclass(frozen=True)
 class Goal:
-    """What to adapt to: a critic of a given strength, real pictures of a split, and the ground that the judge reads in them."""
+    """What to adapt to: a critic of a given strength, real pictures of a split, and the ground that the judge reads in
+    them.
+    """
 
     name: str
     critic: Callable[[ToyModels, float], ToyCritic]
@@ -55,10 +59,10 @@ class Way:
 class Found:
     """What the judge says of a generator. Shares are in [0, 1], of PICTURES pictures.
 
-    distance: kernel distance to REFERENCE held-out pictures of the target, in the judge's features. pixels: the same of colours, means
-    over COARSE x COARSE pixels, which no way is trained on. diversity: the mean distance between two pictures'
-    features, as a share of the source generator's. readable: digits that the judge is sure of. kept: digits that are read as in the
-    source's picture of the same seed. reached: pictures whose ground is read as the target's.
+    distance: kernel distance to REFERENCE held-out pictures of the target, in the judge's features. pixels: the same of
+    colours, means over COARSE x COARSE pixels, which no way is trained on. diversity: the mean distance between two
+    pictures' features, as a share of the source generator's. readable: digits that the judge is sure of. kept: digits
+    that are read as in the source's picture of the same seed. reached: pictures whose ground is read as the target's.
     """
 
     distance: float
@@ -82,7 +86,12 @@ def _plates(split: str, count: int, generator: torch.Generator) -> Tensor:
 GOALS = {
     goal.name: goal
     for goal in (
-        Goal("prompt", lambda models, cfg: prompt_critic(models, cfg, ground=GROUND), _on_ground, list(GROUNDS).index(GROUND)),
+        Goal(
+            "prompt",
+            lambda models, cfg: prompt_critic(models, cfg, ground=GROUND),
+            _on_ground,
+            list(GROUNDS).index(GROUND),
+        ),
         Goal("plates", domain_critic, _plates, PLATE),
     )
 }
@@ -99,7 +108,9 @@ def adapt(way: Way, source: GeneratorFile, models: ToyModels, folder: Path, seed
         else:
             for _ in adapt_generator(pair, GOALS[way.goal].critic(models, way.strength), settings, files):
                 pass
-    pair.module.load_state_dict({name: tensor.float() for name, tensor in read_generator_file(files.result).weights.items()})
+    pair.module.load_state_dict(
+        {name: tensor.float() for name, tensor in read_generator_file(files.result).weights.items()}
+    )
     return pair
 
 
@@ -133,4 +144,6 @@ def _coarse(images: Tensor) -> Tensor:
 
 def _follow(goal: Goal, pair: AdaptedPair, models: ToyModels, settings: AdaptationSettings) -> None:
     target = goal.paint("domain", REFERENCE, torch.Generator().manual_seed(settings.seed))
-    follow_direction(pair, models.judge, target, settings.steps, settings.batch_size, settings.learning_rate, settings.seed)
+    follow_direction(
+        pair, models.judge, target, settings.steps, settings.batch_size, settings.learning_rate, settings.seed
+    )

@@ -1,4 +1,6 @@
-"""The adaptations that docs/adaptation.md shows: a sweep that chooses the settings, and the chosen ones beside what else one could do."""
+"""The adaptations that docs/adaptation.md shows: a sweep that chooses the settings, and the chosen ones beside what
+else one could do.
+"""
 
 from __future__ import annotations
 
@@ -40,18 +42,31 @@ class Shown:
     found: Found
 
 
-def way(goal: str, strength: float, name: str = "", *, steps: int, rate: float = 1e-3, noise: NoiseRange = NARROW, **wishes: Any) -> Way:
+def way(
+    goal: str,
+    strength: float,
+    name: str = "",
+    *,
+    steps: int,
+    rate: float = 1e-3,
+    noise: NoiseRange = NARROW,
+    **wishes: Any,
+) -> Way:
     """wishes: to the distillation. They name the way where it has no name of its own."""
     said = [f"strength {strength:g}", *(f"{wish} {value}".replace("_", " ") for wish, value in wishes.items())]
     said += [f"range {noise.low:g} to {noise.high:g}"] if noise != NARROW else []
     distillation = Distillation(resolution=IMAGE_SIZE, noise=noise, **wishes)
-    settings = AdaptationSettings(steps, learning_rate=rate, batch_size=8, distillation=distillation, checkpoint_every=50)
+    settings = AdaptationSettings(
+        steps, learning_rate=rate, batch_size=8, distillation=distillation, checkpoint_every=50
+    )
     return Way(goal, name or ", ".join(said), settings, strength)
 
 
 def rival(goal: str, steps: int, name: str = "") -> Way:
     """One direction in the judge's features (`nada`), at the same rate and batch size."""
-    settings = AdaptationSettings(steps, learning_rate=1e-3, batch_size=8, distillation=Distillation(resolution=IMAGE_SIZE))
+    settings = AdaptationSettings(
+        steps, learning_rate=1e-3, batch_size=8, distillation=Distillation(resolution=IMAGE_SIZE)
+    )
     return Way(goal, name or f"one direction, {steps} steps", settings)
 
 
@@ -91,7 +106,9 @@ WAYS = (
 
 
 def sweep(models: ToyModels, source: GeneratorFile, folder: Path) -> dict[str, Way]:
-    """Adapt and measure in every way of GRID; for each goal the best distillation and the best rival, by the one rule of `choose`."""
+    """Adapt and measure in every way of GRID; for each goal the best distillation and the best rival, by the one rule
+    of `choose`.
+    """
     scored: dict[str, list[tuple[Way, Found]]] = {goal: [] for goal in GOALS}
     for each in GRID:
         pair = adapt(each, source, models, folder, SWEEP_SEED)
@@ -107,7 +124,9 @@ def sweep(models: ToyModels, source: GeneratorFile, folder: Path) -> dict[str, W
 
 
 def choose(scored: Sequence[tuple[Way, Found]]) -> Way:
-    """The way nearest to the target among those that keep DIVERSE of the source's diversity; the most diverse where none does."""
+    """The way nearest to the target among those that keep DIVERSE of the source's diversity; the most diverse where
+    none does.
+    """
     diverse = [entry for entry in scored if entry[1].diversity >= DIVERSE]
     if not diverse:
         return max(scored, key=lambda entry: entry[1].diversity)[0]
@@ -125,11 +144,17 @@ def adaptations(models: ToyModels, source: GeneratorFile, folder: Path) -> list[
         real = goal.paint("held_out", len(LATENTS), torch.Generator().manual_seed(HELD_OUT + 1))
         rows = [("real pictures", [real]), ("source", [before])]
         for each in (each for each in WAYS if each.goal == goal.name):
-            rows.append((each.name, [pictures(adapt(each, source, models, folder, seed), LATENTS)[1] for seed in SEEDS]))
+            rows.append(
+                (each.name, [pictures(adapt(each, source, models, folder, seed), LATENTS)[1] for seed in SEEDS])
+            )
         for name, drawn in rows:
             found = [measure(images, before, goal, models, HELD_OUT) for images in drawn]
             shown.append(Shown(goal.name, name, drawn[0], mean_of(found)))
-            logger.info("%s (%s)", describe(goal.name, name, shown[-1].found), ", ".join(f"{each.distance:.3f}" for each in found))
+            logger.info(
+                "%s (%s)",
+                describe(goal.name, name, shown[-1].found),
+                ", ".join(f"{each.distance:.3f}" for each in found),
+            )
     return shown
 
 
@@ -139,17 +164,28 @@ def mean_of(found: Sequence[Found]) -> Found:
 
 def picture(shown: Sequence[Shown]) -> Image:
     """A row for each generator, the same seed down each column; real pictures are left out."""
-    rows = [Row(f"{each.goal}: {each.name}", _lines(each.found), each.images[:COLUMNS]) for each in shown if each.name != "real pictures"]
-    footer = f"Distance: kernel distance to {REFERENCE} held-out pictures of the target. Diversity: share of the source's. N = {PICTURES}."
+    rows = [
+        Row(f"{each.goal}: {each.name}", _lines(each.found), each.images[:COLUMNS])
+        for each in shown
+        if each.name != "real pictures"
+    ]
+    footer = (
+        f"Distance: kernel distance to {REFERENCE} held-out pictures of the target. Diversity: share of the "
+        f"source's. N = {PICTURES}."
+    )
     return labelled_grid(rows, [f"seed {seed}" for seed in range(COLUMNS)], cell=72, footer=footer)
 
 
 def describe(goal: str, name: str, found: Found) -> str:
     return (
-        f"{goal} | {name} | distance {found.distance:.3f} | in pixels {found.pixels:.3f} | diversity {found.diversity:.0%}"
-        f" | on target {found.reached:.0%} | digit kept {found.kept:.0%} | readable {found.readable:.0%}"
+        f"{goal} | {name} | distance {found.distance:.3f} | in pixels {found.pixels:.3f} | diversity "
+        f"{found.diversity:.0%} | on target {found.reached:.0%} | digit kept {found.kept:.0%} | readable "
+        f"{found.readable:.0%}"
     )
 
 
 def _lines(found: Found) -> list[str]:
-    return [f"distance {found.distance:.2f}, in pixels {found.pixels:.2f}", f"diversity {found.diversity:.0%}, digit kept {found.kept:.0%}"]
+    return [
+        f"distance {found.distance:.2f}, in pixels {found.pixels:.2f}",
+        f"diversity {found.diversity:.0%}, digit kept {found.kept:.0%}",
+    ]

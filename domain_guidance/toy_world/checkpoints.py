@@ -1,8 +1,8 @@
 """The trained weights beside this file, read for either host.
 
-All UNets are stored in fp16 and in ComfyUI's key layout. `base.safetensors` is a plain checkpoint with the prompt table in
-it as `toy.tokens`; `domain.safetensors` and `fine_tune.safetensors` are domain files; `features.safetensors` is the judge, and
-`generator.safetensors` a generator file.
+All UNets are stored in fp16 and in ComfyUI's key layout. `base.safetensors` is a plain checkpoint with the prompt table
+in it as `toy.tokens`; `domain.safetensors` and `fine_tune.safetensors` are domain files; `features.safetensors` is the
+judge, and `generator.safetensors` a generator file.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from ..domains.domain_file import read_domain_file
-from ..generators import Generator, GeneratorCard, GeneratorFile, read_generator_file, write_generator_file
-from ..files.atomic_file import save_tensors
 from ..domains.unet_layouts import HOST_PREFIX, diffusers_to_host, host_to_diffusers
+from ..files.atomic_file import save_tensors
+from ..generators import Generator, GeneratorCard, GeneratorFile, read_generator_file, write_generator_file
 from .features import FeatureNet
 from .model import UNET_CONFIG, build_unet
 

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..diffusion.denoiser import Denoiser, GuidedDenoiser
 from ..diffusers_host.denoiser import DiffusersDenoiser
-from ..guidance import Term, compose
+from ..diffusion.denoiser import Denoiser, GuidedDenoiser
 from ..diffusion.noise_schedule import NoiseSchedule, scaled_linear
 from ..diffusion.sampling import karras_sigmas, sample_dpmpp_2m
+from ..guidance import Term, compose
 from . import checkpoints
 from .digits import load_digits
 from .features import FeatureNet
-from .scores import kernel_distance, share
 from .model import CHANNELS, IMAGE_SIZE
 from .prompts import Prompts, encode, encode_prompt
 from .scenes import DOMAIN_STROKES, STROKES, Scenes, paint_domain
+from .scores import kernel_distance, share
 
 STEPS = 20
 HELD_OUT_SEED = 4711
@@ -55,7 +55,11 @@ class Score:
 def load_models(folder: str | os.PathLike = checkpoints.FOLDER) -> ToyModels:
     schedule = scaled_linear()
     base, table = checkpoints.load_base(folder)
-    unets = (base, checkpoints.load_domain(checkpoints.FINE_TUNE, folder), checkpoints.load_domain(checkpoints.DOMAIN, folder))
+    unets = (
+        base,
+        checkpoints.load_domain(checkpoints.FINE_TUNE, folder),
+        checkpoints.load_domain(checkpoints.DOMAIN, folder),
+    )
     denoisers = (DiffusersDenoiser(unet, schedule) for unet in unets)
     return ToyModels(*denoisers, table, checkpoints.load_judge(folder), schedule)
 

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ..diffusion.denoiser import GuidedDenoiser
-from ..distillation import BatchedGuidance, Critic
 from ..diffusion.noise_schedule import NoiseSchedule
 from ..diffusion.parameterization import Prediction
+from ..distillation import BatchedGuidance, Critic
 from .comparison import ToyModels
 from .prompts import encode_prompt
 

@@ -11,8 +11,8 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
-from ..diffusers_host.trained_file import load_trained
 from ..diffusers_host.denoiser import DiffusersDenoiser
+from ..diffusers_host.trained_file import load_trained
 from ..pictures.labelled_grid import Row, labelled_grid
 from . import checkpoints
 from .comparison import BEST, Score, ToyModels, base_cfg, decoupled, held_out_as_asked, held_out_domain, sample, score
@@ -36,7 +36,8 @@ class Judged:
 
 
 def evaluate(models: ToyModels, files: Sequence[Path], asked: Prompts, seed: int = SEED) -> list[Judged]:
-    """Draw every prompt from the same noise with the base, the shipped domain and each file's; real pictures come first.
+    """Draw every prompt from the same noise with the base, the shipped domain and each file's; real pictures come
+    first.
 
     All domains act through decoupled guidance at the weights of the demo.
     """
@@ -50,15 +51,25 @@ def evaluate(models: ToyModels, files: Sequence[Path], asked: Prompts, seed: int
 def describe(judged: Judged) -> str:
     """One line: digit and colour as asked in percent, distance to the held-out domain, N."""
     found = judged.score
-    return f"{judged.name:24} digit {found.digit:6.1%}  colour {found.stroke:6.1%}  distance {found.distance:.3f} (N={found.count})"
+    return (
+        f"{judged.name:24} digit {found.digit:6.1%}  colour {found.stroke:6.1%}  distance {found.distance:.3f} "
+        f"(N={found.count})"
+    )
 
 
 def picture(found: Sequence[Judged], asked: Prompts) -> Image:
     """One row of pictures each, the same prompt and noise down each column."""
     places, strokes = shown(COLUMNS), list(STROKES)
-    columns = [f"{strokes[stroke]} {digit}" for stroke, digit in zip(asked.stroke[places].tolist(), asked.digit[places].tolist())]
+    columns = [
+        f"{strokes[stroke]} {digit}"
+        for stroke, digit in zip(asked.stroke[places].tolist(), asked.digit[places].tolist())
+    ]
     rows = [Row(judged.name, _lines(judged.score), judged.images[places]) for judged in found]
-    return labelled_grid(rows, columns, footer=f"Distance: kernel distance to {REFERENCE} held-out pictures of the domain; the first row is its floor.")
+    return labelled_grid(
+        rows,
+        columns,
+        footer=f"Distance: kernel distance to {REFERENCE} held-out pictures of the domain; the first row is its floor.",
+    )
 
 
 def shown(columns: int) -> Tensor:

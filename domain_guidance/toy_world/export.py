@@ -1,4 +1,6 @@
-"""The toy world as a user's own files: a diffusers folder of the base, and a folder of pictures to train a domain from."""
+"""The toy world as a user's own files: a diffusers folder of the base, and a folder of pictures to train a
+domain from.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ PICTURES = 2000
 
 
 def export(folder: Path, pictures: int = PICTURES) -> None:
-    """Write `base`, for `--base` of the train command, and `images`, so many plates as PNG files. Needs scikit-learn."""
+    """Write `base`, for `--base` of the train command, and `images`, so many plates as PNG files.
+
+    Needs scikit-learn.
+    """
     unet, table = checkpoints.load_base()
     write_base_folder(folder / "base", unet, encode_prompt(table))
     images = folder / "images"
@@ -28,7 +33,9 @@ def export(folder: Path, pictures: int = PICTURES) -> None:
 
 
 def write_base_folder(folder: Path, unet: nn.Module, empty: Tensor) -> None:
-    """A diffusers folder without VAE and text encoder: pixels are the latents, and empty [1, 4, 32] is the empty prompt."""
+    """A diffusers folder without VAE and text encoder: pixels are the latents, and empty [1, 4, 32] is the empty
+    prompt.
+    """
     from diffusers import DDPMScheduler
 
     unet.save_pretrained(folder / "unet")

@@ -1,4 +1,6 @@
-"""The judge: a small convolutional net that reads digit, stroke and ground, and whose features distances are made of."""
+"""The judge: a small convolutional net that reads digit, stroke and ground, and whose features distances are
+made of.
+"""
 
 from __future__ import annotations
 
@@ -66,7 +68,8 @@ class FeatureNet(nn.Module):
 def judge_objective(net: FeatureNet, sources: Sequence) -> Objective:
     """The judge's objective for the training loop: cross-entropy summed over its three questions.
 
-    sources: callables from a generator to Scenes, whose pictures are judged together. Fresh noise keeps grain from deciding.
+    sources: callables from a generator to Scenes, whose pictures are judged together. Fresh noise keeps grain from
+    deciding.
     """
 
     def objective(generator: torch.Generator) -> Tensor:

@@ -18,7 +18,8 @@ SEED = 1812
 
 
 def painted_plates(count: int) -> Tensor:
-    """`count` plates as a picture file holds them, uint8 [N, 16, 16, 3], of the handwriting that domains are trained on.
+    """`count` plates as a picture file holds them, uint8 [N, 16, 16, 3], of the handwriting that domains are trained
+    on.
 
     Needs scikit-learn (the extra `demo`).
     """

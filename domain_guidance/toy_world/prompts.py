@@ -27,7 +27,8 @@ class Prompts:
 
 
 def make_table() -> torch.Tensor:
-    """The table `[26,32]`: rows in the order of SLOTS, each open slot's row first, all orthogonal with unit mean square.
+    """The table `[26,32]`: rows in the order of SLOTS, each open slot's row first, all orthogonal with unit mean
+    square.
 
     Orthogonal rows make every pair of words equally easy to tell apart. The table is stored beside the base's weights
     and read from there, because a decomposition's last bits differ between machines.
@@ -46,7 +47,9 @@ def encode(prompts: Prompts, table: torch.Tensor) -> torch.Tensor:
     return table[torch.stack(slots, dim=1)]
 
 
-def encode_prompt(table: torch.Tensor, digit: int | None = None, stroke: str | None = None, ground: str | None = None) -> torch.Tensor:
+def encode_prompt(
+    table: torch.Tensor, digit: int | None = None, stroke: str | None = None, ground: str | None = None
+) -> torch.Tensor:
     """Embed one prompt as `[1,4,32]`; None leaves a slot open, and all three open is the empty prompt."""
     if digit is not None and digit not in range(10):
         raise ValueError(f"The digit is {digit!r}; the toy world has 0 to 9, or None for any.")
@@ -54,7 +57,9 @@ def encode_prompt(table: torch.Tensor, digit: int | None = None, stroke: str | N
     return encode(Prompts(*(torch.tensor([index]) for index in indices)), table)
 
 
-def forget_slots(prompts: Prompts, whole: float, single: tuple[float, float, float], generator: torch.Generator) -> Prompts:
+def forget_slots(
+    prompts: Prompts, whole: float, single: tuple[float, float, float], generator: torch.Generator
+) -> Prompts:
     """Open the whole prompt with probability `whole`, and digit, stroke and ground each with its own of `single`."""
     everything = torch.rand(len(prompts), generator=generator) < whole
     slots = []

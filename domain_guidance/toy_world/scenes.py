@@ -51,7 +51,9 @@ class Scenes:
 
 
 def paint_open_world(digits: Digits, count: int, generator: torch.Generator) -> Scenes:
-    """`count` random scenes: every readable pair of stroke and ground, flat or shaded grounds, panels on other grounds."""
+    """`count` random scenes: every readable pair of stroke and ground, flat or shaded grounds, panels on other
+    grounds.
+    """
     digits = _draw(digits, count, generator)
     pairs = _readable_pairs()[torch.randint(len(_readable_pairs()), (count,), generator=generator)]
     stroke, ground = pairs.unbind(1)
@@ -68,7 +70,9 @@ def paint_domain(digits: Digits, count: int, generator: torch.Generator) -> Scen
     allowed = torch.tensor([list(STROKES).index(name) for name in DOMAIN_STROKES])
     stroke = allowed[torch.randint(len(allowed), (count,), generator=generator)]
     centre = _uniform((count, 2), -0.4, 0.4, generator)
-    opacity = place(digits.ink, _uniform(count, 9.6, 10.6, generator), centre + _uniform((count, 2), -0.4, 0.4, generator))
+    opacity = place(
+        digits.ink, _uniform(count, 9.6, 10.6, generator), centre + _uniform((count, 2), -0.4, 0.4, generator)
+    )
     plate = _plate(centre, opacity, _colour(STROKES, stroke, 0.04, generator), generator)
     return Scenes(_to_signed(plate), digits.labels, stroke, torch.full_like(stroke, PLATE))
 

@@ -10,10 +10,10 @@ from ..evaluation import polynomial, squared_mmd
 def kernel_distance(ours: Tensor, theirs: Tensor) -> float:
     """Squared maximum mean discrepancy between features [N, D] and [M, D], unbiased (Gretton et al. 2012, equation 3).
 
-    The kernel is KID's, (x·y / D + 1)^3 (Binkowski et al. 2018). Our choice over the Fréchet distance, whose estimate is
-    biased upwards at N of about a hundred, and over a Gaussian kernel, which saturates for sets as far apart as these.
-    Around 0 for two sets of one distribution, and a little below it where one set holds every kind equally often: compare
-    with what real pictures of the same kinds get.
+    The kernel is KID's, (x·y / D + 1)^3 (Binkowski et al. 2018). Our choice over the Fréchet distance, whose estimate
+    is biased upwards at N of about a hundred, and over a Gaussian kernel, which saturates for sets as far apart as
+    these. Around 0 for two sets of one distribution, and a little below it where one set holds every kind equally
+    often: compare with what real pictures of the same kinds get.
     """
     return squared_mmd(polynomial, ours, theirs, unbiased=True)
 

@@ -1,6 +1,8 @@
-"""The stages of making the toy's weights: base, judge, domain, fine-tune and generator, all through the one training loop.
+"""The stages of making the toy's weights: base, judge, domain, fine-tune and generator, all through the one training
+loop.
 
-Every stage reads what earlier ones wrote to the folder, goes on from its own last checkpoint there, and ends with one file.
+Every stage reads what earlier ones wrote to the folder, goes on from its own last checkpoint there, and ends with one
+file.
 """
 
 from __future__ import annotations
@@ -16,14 +18,20 @@ import torch
 from torch import Tensor, nn
 
 from .. import training
-from ..domains.domain_file import DomainCard, write_domain_file
-from ..domains.fingerprint import fingerprint
 from ..diffusion.noise_schedule import scaled_linear
 from ..diffusion.parameterization import add_noise, network_input
-from ..domains.text_free import cross_attention_skipped, cross_attentions, freeze_text_path, make_text_free, measure_constants
-from ..training import Batch
+from ..domains.domain_file import DomainCard, write_domain_file
+from ..domains.fingerprint import fingerprint
+from ..domains.text_free import (
+    cross_attention_skipped,
+    cross_attentions,
+    freeze_text_path,
+    make_text_free,
+    measure_constants,
+)
 from ..runs import Settings
 from ..runs.loop import MakeOptimizer, adamw
+from ..training import Batch
 from . import checkpoints
 from .digits import load_digits
 from .features import FeatureNet, judge_objective
@@ -89,7 +97,9 @@ def make_domain(folder: Path, settings: Settings = ADAPT) -> None:
 
 
 def make_fine_tune(folder: Path, settings: Settings = ADAPT) -> None:
-    """What most people do instead: all of the base, text and all, fine-tuned on the same pictures with the empty prompt."""
+    """What most people do instead: all of the base, text and all, fine-tuned on the same pictures with the empty
+    prompt.
+    """
     unet, table = checkpoints.load_base(folder)
     unet.requires_grad_(True)
     _run(unet, _noise_objective(unet, _domain_data(encode_prompt(table))), settings, folder / "fine_tune.state")
@@ -104,7 +114,12 @@ def make_generator(folder: Path, settings: Settings = GAN) -> None:
     objective = game_objective(game, lambda generator: paint_open_world(digits, BATCH, generator).images)
     _run(game, objective, settings, folder / "generator.state", adam)
     set_mean_style(game.generator)
-    record = {**asdict(settings), "max_gradient_norm": None, "batch": BATCH, "pictures": "handwritten digits on coloured grounds"}
+    record = {
+        **asdict(settings),
+        "max_gradient_norm": None,
+        "batch": BATCH,
+        "pictures": "handwritten digits on coloured grounds",
+    }
     checkpoints.write_generator(game.generator, record, folder)
 
 
@@ -120,8 +135,8 @@ STAGES = {
 def form_weight(sigma: Tensor) -> Tensor:
     """The base's loss weight, min(1 + sigma^2, 10), for noise levels [B] (our choice).
 
-    Up to the cap it is the velocity's loss. The plain noise loss is mostly about fine grain at low noise, and a net of this
-    size had learned no digit after 1,000 steps of it: digits are decided between sigma 1 and 6.
+    Up to the cap it is the velocity's loss. The plain noise loss is mostly about fine grain at low noise, and a net of
+    this size had learned no digit after 1,000 steps of it: digits are decided between sigma 1 and 6.
     """
     return (1 + sigma.square()).clamp(max=10)
 
@@ -166,7 +181,13 @@ def _write_domain(unet: nn.Module, form: str, folder: Path, settings: Settings, 
     write_domain_file(folder / name, checkpoints.stored_state(unet), card=card, cross_attn=encode_prompt(table))
 
 
-def _run(module: nn.Module, objective: training.Objective, settings: Settings, saved: Path, make_optimizer: MakeOptimizer = adamw) -> None:
+def _run(
+    module: nn.Module,
+    objective: training.Objective,
+    settings: Settings,
+    saved: Path,
+    make_optimizer: MakeOptimizer = adamw,
+) -> None:
     """Train to the end, from `saved` where it exists; afterwards the module holds the averaged weights."""
     state = training.TrainingState(module, settings, make_optimizer)
     if saved.exists():
@@ -180,4 +201,6 @@ def _run(module: nn.Module, objective: training.Objective, settings: Settings, s
             training.save_state(saved, state)
             pace = (event.step - first) / (time.monotonic() - started)
             recent = sum(losses[-settings.checkpoint_every :]) / len(losses[-settings.checkpoint_every :])
-            logger.info("%s: step %d of %d, loss %.4f, %.1f steps/s", saved.stem, event.step, settings.steps, recent, pace)
+            logger.info(
+                "%s: step %d of %d, loss %.4f, %.1f steps/s", saved.stem, event.step, settings.steps, recent, pace
+            )

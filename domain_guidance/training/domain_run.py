@@ -1,4 +1,6 @@
-"""Training a domain from a filled latent cache: the one generator that ComfyUI's node and the command line listen to."""
+"""Training a domain from a filled latent cache: the one generator that ComfyUI's node and the command line
+listen to.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +14,18 @@ from torch import Tensor, nn
 
 from ..data import CachedLatents, LatentLoader, split
 from ..memory.activations import activation_bytes
-from ..runs.events import Evaluated, Event
-from .held_out_loss import HeldOutLoss, Point, memorising
-from ..runs.loop import Objective, TrainingState
-from .loss import Batch, min_snr, noise_loss
-from ..runs.share import Share, shares
 from ..memory.estimate import MemoryEstimate, check_fits, device_memory, memory_estimate
+from ..runs.events import Evaluated, Event
+from ..runs.loop import Objective, TrainingState
 from ..runs.optimizers import adamw_8bit, adamw_fused
 from ..runs.process import OneProcess, Process
 from ..runs.run import run_task
 from ..runs.run_files import RunFiles
-from .run_settings import RunSettings
 from ..runs.same_run import settings_identity
+from ..runs.share import Share, shares
+from .held_out_loss import HeldOutLoss, Point, memorising
+from .loss import Batch, min_snr, noise_loss
+from .run_settings import RunSettings
 from .trainable import Trainable
 
 
@@ -59,9 +61,17 @@ class _Network(nn.Module):
 class _DomainTask:
     """The `Task` of a domain: noise errors on the training images, measured on held-out ones."""
 
-    def __init__(self, trainable: Trainable, latents: CachedLatents, settings: RunSettings, files: RunFiles, process: Process):
+    def __init__(
+        self, trainable: Trainable, latents: CachedLatents, settings: RunSettings, files: RunFiles, process: Process
+    ):
         _check_precision(trainable.module)
-        self.trainable, self.latents, self.settings, self.files, self.process = trainable, latents, settings, files, process
+        self.trainable, self.latents, self.settings, self.files, self.process = (
+            trainable,
+            latents,
+            settings,
+            files,
+            process,
+        )
         self.device = next(trainable.module.parameters()).device
         # Before the average and the moments are made, which is when it would run out.
         check_fits(self._memory(), device_memory(self.device))
@@ -70,7 +80,11 @@ class _DomainTask:
         self.shares = shares(settings.accumulation, process)
         self.loaders = [self._loader(share) for share in self.shares]
         images_a_step = settings.batch_size * self.shares[0].count
-        self.held_out = HeldOutLoss(trainable, latents, self.split, settings.batch_size, images_a_step) if self.split.held_out else None
+        self.held_out = (
+            HeldOutLoss(trainable, latents, self.split, settings.batch_size, images_a_step)
+            if self.split.held_out
+            else None
+        )
         self.points: list[Point] = []
 
     @property
@@ -78,7 +92,9 @@ class _DomainTask:
         return 2 * self._memory().gradients  # the result and the best
 
     def make_state(self) -> TrainingState:
-        return TrainingState(self.trainable.module, self.settings, adamw_8bit if self.settings.eight_bit_adam else adamw_fused)
+        return TrainingState(
+            self.trainable.module, self.settings, adamw_8bit if self.settings.eight_bit_adam else adamw_fused
+        )
 
     def identity(self) -> Mapping[str, Any]:
         own = {"prediction": self.trainable.prediction, "images, their sizes or the VAE": self.latents.fingerprint}
@@ -132,7 +148,9 @@ class _DomainTask:
         return min([point for point in self.points if point.step] or self.points, key=lambda point: point.held_out)
 
     def _memory(self, activations: int = 0) -> MemoryEstimate:
-        return memory_estimate(self.trainable.module, eight_bit_adam=self.settings.eight_bit_adam, activations=activations)
+        return memory_estimate(
+            self.trainable.module, eight_bit_adam=self.settings.eight_bit_adam, activations=activations
+        )
 
     def _activations(self) -> int:
         """Bytes that a micro-batch of the largest size keeps for its gradient, from one image of it."""
@@ -149,7 +167,13 @@ class _DomainTask:
     def _loader(self, share: Share) -> LatentLoader:
         s = self.settings
         return LatentLoader(
-            self.latents, self.split.train, batch_size=s.batch_size, seed=s.seed, rank=share.index, world=share.count, mirror=s.mirror
+            self.latents,
+            self.split.train,
+            batch_size=s.batch_size,
+            seed=s.seed,
+            rank=share.index,
+            world=share.count,
+            mirror=s.mirror,
         )
 
     def _record(self, step: int, point: Point | None) -> dict[str, Any]:
@@ -167,9 +191,11 @@ class _DomainTask:
 
 
 def _check_precision(module: nn.Module) -> None:
-    narrow = {str(p.dtype).removeprefix("torch.") for p in module.parameters() if p.requires_grad and p.dtype != torch.float32}
+    narrow = {
+        str(p.dtype).removeprefix("torch.") for p in module.parameters() if p.requires_grad and p.dtype != torch.float32
+    }
     if narrow:
         raise ValueError(
-            f"The weights to be trained are in {', '.join(sorted(narrow))}, in which small steps are lost: hold them in fp32 and "
-            "set the precision to bf16 or fp16, or train the adapter form."
+            f"The weights to be trained are in {', '.join(sorted(narrow))}, in which small steps are lost: hold them "
+            "in fp32 and set the precision to bf16 or fp16, or train the adapter form."
         )

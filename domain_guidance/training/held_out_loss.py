@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ..data import CachedLatents, Split, held_out_batches
-from .loss import Batch, Predict, noise_errors
 from ..runs.process import Process
+from .loss import Batch, Predict, noise_errors
 from .trainable import Trainable
 
 LEVELS = 4  # timesteps an image is measured at
@@ -34,14 +34,16 @@ class Point:
 class HeldOutLoss:
     """Measures the loss on the held-out images and on as many training images.
 
-    Of each at most 64, and fewer where a step has few images, beside which a measurement would take long: 4 for each of a
-    step's, but not under 16 (our choice). images_a_step: over all processes and micro-batches. batch_size: at a time.
+    Of each at most 64, and fewer where a step has few images, beside which a measurement would take long: 4 for each of
+    a step's, but not under 16 (our choice). images_a_step: over all processes and micro-batches. batch_size: at a time.
 
-    Image i sees its own fixed noise at four timesteps, one of each quarter of the schedule. So two measurements differ by
-    the weights alone, and the two sides by the images alone.
+    Image i sees its own fixed noise at four timesteps, one of each quarter of the schedule. So two measurements differ
+    by the weights alone, and the two sides by the images alone.
     """
 
-    def __init__(self, trainable: Trainable, latents: CachedLatents, split: Split, batch_size: int, images_a_step: int = MOST):
+    def __init__(
+        self, trainable: Trainable, latents: CachedLatents, split: Split, batch_size: int, images_a_step: int = MOST
+    ):
         self._trainable, self._latents, self._batch_size = trainable, latents, batch_size
         self._held_out = _spread(split.held_out, min(MOST, max(FEWEST, 4 * images_a_step)))
         self._train = _spread(split.train, len(self._held_out))
@@ -68,18 +70,23 @@ class HeldOutLoss:
         drawn = [_draw(image, level, clean.shape[1:], len(trainable.schedule.sigmas)) for image in batch.images]
         timestep, noise = torch.tensor([t for t, _ in drawn]), torch.stack([noise for _, noise in drawn])
         conditioning = trainable.conditioning(len(clean), batch.bucket)
-        return noise_errors(predict, Batch(clean, conditioning), trainable.schedule, trainable.prediction, timestep, noise)
+        return noise_errors(
+            predict, Batch(clean, conditioning), trainable.schedule, trainable.prediction, timestep, noise
+        )
 
 
 def memorising(points: Sequence[Point]) -> str:
-    """One sentence if, past the best held-out loss, only the training images still get better; else empty (our choice)."""
+    """One sentence if, past the best held-out loss, only the training images still get better; else empty (our
+    choice).
+    """
     first, last = points[0], points[-1]
     best = min(points, key=lambda point: point.held_out)
     if last.train >= best.train or last.gap - first.gap < WIDENED * last.held_out:
         return ""
     return (
-        f"The model is memorising: since step {best.step} held-out images are predicted worse ({best.held_out:.4f} then, "
-        f"{last.held_out:.4f} now) and training images better ({last.train:.4f}); use the best file, stop here or add images."
+        f"The model is memorising: since step {best.step} held-out images are predicted worse ({best.held_out:.4f} "
+        f"then, {last.held_out:.4f} now) and training images better ({last.train:.4f}); use the best file, stop here "
+        "or add images."
     )
 
 

@@ -82,7 +82,9 @@ def noise_errors(
     timestep: Tensor,
     noise: Tensor,
 ) -> Tensor:
-    """The mean squared error [B] of every image of a batch, at timesteps [B] and with noise [B, C, H, W], both on the CPU."""
+    """The mean squared error [B] of every image of a batch, at timesteps [B] and with noise [B, C, H, W], both on the
+    CPU.
+    """
     clean, noise = batch.clean, noise.to(batch.clean)
     sigma = schedule.sigma(timestep).to(clean)
     noisy = network_input(add_noise(clean, noise, sigma, prediction), sigma, prediction)
@@ -92,10 +94,12 @@ def noise_errors(
 
 
 def min_snr(cap: float, prediction: Prediction) -> Weight:
-    """The loss weight min(SNR, cap) of Hang et al. 2023 (arXiv 2303.09556), for noise levels [B], in terms of what the network puts out.
+    """The loss weight min(SNR, cap) of Hang et al.
 
-    The weight belongs to the error of the denoised prediction, which is sigma (noise, flow) or sigma / sqrt(sigma^2 + 1)
-    (velocity) times the output's. For noise this is min(SNR, cap) / SNR, for velocity min(SNR, cap) / (SNR + 1).
+    2023 (arXiv 2303.09556), for noise levels [B], in terms of what the network puts out.
+
+    The weight belongs to the error of the denoised prediction, which is sigma (noise, flow) or sigma / sqrt(sigma^2 +
+    1) (velocity) times the output's. For noise this is min(SNR, cap) / SNR, for velocity min(SNR, cap) / (SNR + 1).
     """
 
     def weight(sigma: Tensor) -> Tensor:

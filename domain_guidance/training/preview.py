@@ -10,8 +10,8 @@ from torch import Tensor
 
 from ..data import Size
 from ..diffusion.parameterization import denoised, network_input
-from ..pictures.pixels import as_picture
 from ..diffusion.sampling import karras_sigmas, sample_dpmpp_2m
+from ..pictures.pixels import as_picture
 from .trainable import Trainable
 
 STEPS = 12
@@ -28,7 +28,8 @@ def draw_preview(
 ) -> Image.Image:
     """`count` pictures of the bucket's size in a row, always from the same noise. For noise and velocity models.
 
-    shape: of one latent, (C, h, w). decode: latents [1, C, h, w] in the model's scale -> pictures [1, 3, H, W] in [-1, 1].
+    shape: of one latent, (C, h, w). decode: latents [1, C, h, w] in the model's scale -> pictures [1, 3, H, W] in [-1,
+    1].
     """
     drawn = [decode(_draw(trainable, bucket, shape, seed + number)) for number in range(count)]
     return as_picture(torch.cat(drawn, dim=3)[0])

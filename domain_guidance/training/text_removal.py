@@ -1,4 +1,6 @@
-"""Taking the text out of a trainable's UNet: the constants measured on the domain's latents, the layers frozen and skipped."""
+"""Taking the text out of a trainable's UNet: the constants measured on the domain's latents, the layers frozen and
+skipped.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,13 @@ from torch import Tensor
 
 from ..data import CachedLatents, Size, held_out_batches, split
 from ..diffusion.parameterization import add_noise, network_input
-from ..domains.text_free import cross_attention_skipped, cross_attentions, freeze_text_path, make_text_free, measure_constants
+from ..domains.text_free import (
+    cross_attention_skipped,
+    cross_attentions,
+    freeze_text_path,
+    make_text_free,
+    measure_constants,
+)
 from .trainable import Trainable
 
 CONSTANT_LEVELS = 10
@@ -23,8 +31,12 @@ class NotedTrainable(Trainable, Protocol):
     notes: dict[str, Any]
 
 
-def domain_latents(trainable: Trainable, latents: CachedLatents, *, images: int, at_once: int) -> Iterator[tuple[Tensor, Size]]:
-    """Of the training images the first `images`, `at_once` in a batch [B, C, h, w] in the model's scale, with their size in pixels."""
+def domain_latents(
+    trainable: Trainable, latents: CachedLatents, *, images: int, at_once: int
+) -> Iterator[tuple[Tensor, Size]]:
+    """Of the training images the first `images`, `at_once` in a batch [B, C, h, w] in the model's scale, with their
+    size in pixels.
+    """
     device = next(trainable.module.parameters()).device
     chosen = split([image.key for image in latents.images]).train[:images]
     for batch in held_out_batches(latents, chosen, batch_size=at_once):
@@ -34,7 +46,8 @@ def domain_latents(trainable: Trainable, latents: CachedLatents, *, images: int,
 def take_text_out(trainable: NotedTrainable, latents: Iterable[tuple[Tensor, Size]]) -> ExitStack:
     """Make the trainable's UNet text-free and ready to be trained; its card gets the residual of every layer.
 
-    latents: clean ones, as `domain_latents` gives them; each is seen at ten noise levels. Returns what ends the skipping of cross-attention, which only training needs.
+    latents: clean ones, as `domain_latents` gives them; each is seen at ten noise levels. Returns what ends the
+    skipping of cross-attention, which only training needs.
     """
     unet = trainable.module
     estimates = measure_constants(trainable.predict, cross_attentions(unet), _constant_batches(trainable, latents))

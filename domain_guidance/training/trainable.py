@@ -17,9 +17,11 @@ class Trainable(Protocol):
     """A network that `domain_run.train_domain` trains, and all that the run must know of it.
 
     prediction: what the network puts out. schedule: its noise levels; training draws their indices uniformly.
-    module: its parameters that require a gradient are trained, in fp32 (adapters, or the whole network). Frozen parameters
+    module: its parameters that require a gradient are trained, in fp32 (adapters, or the whole network). Frozen
+    parameters
         may be in it too, in any type; what is in it counts in the memory estimate. Its device is the run's.
-    identity: plain JSON values that a resumed run must share: form, base fingerprint, rank and the like. A user reads the
+    identity: plain JSON values that a resumed run must share: form, base fingerprint, rank and the like. A user reads
+    the
         names when one differs.
     """
 
@@ -31,8 +33,8 @@ class Trainable(Protocol):
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Any) -> Tensor:
         """The raw network output [B, C, h, w], with gradient.
 
-        noisy: [B, C, h, w], scaled as the network expects it (`diffusion.parameterization.network_input`). timestep: [B], whole
-        indices into the schedule.
+        noisy: [B, C, h, w], scaled as the network expects it (`diffusion.parameterization.network_input`). timestep:
+        [B], whole indices into the schedule.
         """
 
     def conditioning(self, count: int, bucket: Size) -> Any:

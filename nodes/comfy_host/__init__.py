@@ -1,1 +1,4 @@
-"""Everything the pack knows of ComfyUI's internals. The nodes beside this folder only declare inputs and call into it."""
+"""Everything the pack knows of ComfyUI's internals.
+
+The nodes beside this folder only declare inputs and call into it.
+"""

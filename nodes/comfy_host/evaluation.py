@@ -1,4 +1,6 @@
-"""Comparing pictures with the CLIP vision model that the host has loaded: its progress bar, its Cancel, its output folder."""
+"""Comparing pictures with the CLIP vision model that the host has loaded: its progress bar, its Cancel, its output
+folder.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,11 @@ class HostEncoder:
         self._clip_vision = clip_vision
         kind, config = clip_vision.model_type.removesuffix("_vision_model"), clip_vision.config
         # A SigLIP 2 has no size of its own: it cuts any picture into so many patches.
-        self.size = clip_vision.image_size if clip_vision.image_size > 0 else config["patch_size"] * math.isqrt(config["num_patches"])
+        self.size = (
+            clip_vision.image_size
+            if clip_vision.image_size > 0
+            else config["patch_size"] * math.isqrt(config["num_patches"])
+        )
         width = config["hidden_size"]
         self.name = f"{kind} of width {width} at {self.size} px"  # the host keeps no file name
 
@@ -36,7 +42,12 @@ class HostEncoder:
 
 
 def evaluate_in_host(
-    clip_vision: comfy.clip_vision.ClipVisionModel, samples: ImageSource, reference: ImageSource, save_name: str, neighbours: int, seed: int
+    clip_vision: comfy.clip_vision.ClipVisionModel,
+    samples: ImageSource,
+    reference: ImageSource,
+    save_name: str,
+    neighbours: int,
+    seed: int,
 ) -> tuple[Comparison, Path]:
     """The comparison, and the JSON file that it was written to. Raises ValueError, one sentence."""
     path = free_path(folder_paths.get_output_directory(), save_name)
@@ -47,7 +58,16 @@ def evaluate_in_host(
         bar.update_absolute(count)
         check()
 
-    made = compare(samples, reference, HostEncoder(clip_vision), neighbours=neighbours, seed=seed, batch_size=BATCH, done=done, check=check)
+    made = compare(
+        samples,
+        reference,
+        HostEncoder(clip_vision),
+        neighbours=neighbours,
+        seed=seed,
+        batch_size=BATCH,
+        done=done,
+        check=check,
+    )
     try:
         write_json(path, made.facts)
     except OSError as error:
@@ -57,7 +77,10 @@ def evaluate_in_host(
 
 
 def free_path(folder: str, name: str) -> Path:
-    """name.json in the folder, or the first of name-2.json, ... that is free. Raises ValueError for a name with folders in it."""
+    """name.json in the folder, or the first of name-2.json, ... that is free.
+
+    Raises ValueError for a name with folders in it.
+    """
     name = name.removesuffix(".json")
     if not is_plain(name):
         raise ValueError(f"'{name}' cannot be the name of a file: give a short plain name without folders.")

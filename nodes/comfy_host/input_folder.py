@@ -18,7 +18,10 @@ def folder_choices() -> list[str]:
 
 
 def image_source(images: Tensor | None, folder: str, node: str, what: str = "images") -> ImageSource:
-    """What was given, of a batch and a folder's name. Raises ValueError, one sentence that names `node`, for both or neither."""
+    """What was given, of a batch and a folder's name.
+
+    Raises ValueError, one sentence that names `node`, for both or neither.
+    """
     if (images is None) == (folder == NO_FOLDER):
         given = f"both {what} and a folder" if images is not None else f"neither {what} nor a folder"
         raise ValueError(f"{node} got {given}: connect {what}, or choose a sub-folder of the input folder.")
@@ -30,7 +33,9 @@ def input_folder(name: str) -> str:
     root = os.path.realpath(folder_paths.get_input_directory())
     path = os.path.realpath(os.path.join(root, name))
     if os.path.commonpath((root, path)) != root:
-        raise ValueError(f"The folder '{name}' is outside of ComfyUI's input folder: put the images into a sub-folder of it.")
+        raise ValueError(
+            f"The folder '{name}' is outside of ComfyUI's input folder: put the images into a sub-folder of it."
+        )
     return path
 
 

@@ -10,7 +10,10 @@ import comfy.model_management
 
 @contextmanager
 def out_of_memory(sentence: Callable[[], str]) -> Iterator[None]:
-    """Within the block it becomes a ValueError with this sentence, which is asked for only then. Other errors pass as they are."""
+    """Within the block it becomes a ValueError with this sentence, which is asked for only then.
+
+    Other errors pass as they are.
+    """
     try:
         yield
     except RuntimeError as error:  # PyTorch's own, or the driver's, which comes as any other error of a device

@@ -1,4 +1,6 @@
-"""What a user sees of a long run at its node: the bar, one line of text with the time left, and pictures above the curves."""
+"""What a user sees of a long run at its node: the bar, one line of text with the time left, and pictures above the
+curves.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ PREVIEW_SIDE = 512
 
 
 class RunProgress:
-    """Hears the events of one run. say: shows one line of text at the node. note: a sentence to stand behind every step's line."""
+    """Hears the events of one run. say: shows one line of text at the node. note: a sentence to stand behind every
+    step's line.
+    """
 
     def __init__(self, say: Callable[[str], None]):
         self._say, self._picture = say, None
@@ -46,7 +50,9 @@ class RunProgress:
     def show(self, step: int) -> None:
         """The newest pictures, where any are drawn, above the curves so far."""
         curves = draw_curves(self._files.log)
-        self._bar.update_absolute(step, self._steps, ("JPEG", _stacked(self._picture, curves) if self._picture else curves, PREVIEW_SIDE))
+        self._bar.update_absolute(
+            step, self._steps, ("JPEG", _stacked(self._picture, curves) if self._picture else curves, PREVIEW_SIDE)
+        )
 
     def curves(self) -> Image.Image:
         picture = draw_curves(self._files.log)
@@ -54,7 +60,11 @@ class RunProgress:
             picture.save(self._files.curve)
         except OSError as error:  # of a run that is finished
             reason = error.strerror or error
-            logging.warning("Domain Guidance: the curves cannot be written to '%s' (%s); the result is complete without them.", self._files.curve, reason)
+            logging.warning(
+                "Domain Guidance: the curves cannot be written to '%s' (%s); the result is complete without them.",
+                self._files.curve,
+                reason,
+            )
         return picture
 
     def tell(self, line: str) -> None:

@@ -12,7 +12,9 @@ from comfy.sd import VAE
 from PIL import Image
 from torch import Tensor
 
-from nodes import common_ksampler  # the host's nodes.py; this pack's folder of that name is only ever imported relatively
+from nodes import (
+    common_ksampler,  # the host's nodes.py; this pack's folder of that name is only ever imported relatively
+)
 
 KEY = "domain_guidance.steps"
 
@@ -36,14 +38,23 @@ class Sampling:
     def __call__(self, model: ModelPatcher, cfg: float) -> dict:
         """The LATENT that KSampler would give, with its progress bar, preview and Cancel."""
         (latent,) = common_ksampler(
-            model, self.seed, self.steps, cfg, self.sampler_name, self.scheduler, self.positive, self.negative, self.latent_image,
+            model,
+            self.seed,
+            self.steps,
+            cfg,
+            self.sampler_name,
+            self.scheduler,
+            self.positive,
+            self.negative,
+            self.latent_image,
             denoise=self.denoise,
-        )  # fmt: skip
+        )
         return latent
 
 
 def watched(model: ModelPatcher, on_step: OnStep, *, instead: bool = False) -> ModelPatcher:
-    """A clone whose sampling calls `on_step` after the first evaluation of each step, and instead of the host's callback if asked.
+    """A clone whose sampling calls `on_step` after the first evaluation of each step, and instead of the host's
+    callback if asked.
 
     The host's callback is its progress bar and preview.
     """

@@ -13,11 +13,11 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from ...domain_guidance.domains.domain_file import read_domain_file
+from ...domain_guidance.domains.unet_layouts import HOST_PREFIX
 from ...domain_guidance.generators import GeneratorFile
 from ...domain_guidance.toy_world.checkpoints import DOMAIN, FOLDER, read_base
 from ...domain_guidance.toy_world.checkpoints import load_generator as read_generator
 from ...domain_guidance.toy_world.model import CHANNELS, IMAGE_SIZE, PROMPT_WIDTH
-from ...domain_guidance.domains.unet_layouts import HOST_PREFIX
 from .domains.load_domain import as_conditioning
 from .domains.origin import ATTACHMENT, DomainOrigin
 
@@ -76,7 +76,9 @@ def load_generator() -> GeneratorFile:
         return read_generator()
 
 
-def _patcher(load: Callable[..., ModelPatcher], weights: dict[str, torch.Tensor], disable_dynamic: bool) -> ModelPatcher:
+def _patcher(
+    load: Callable[..., ModelPatcher], weights: dict[str, torch.Tensor], disable_dynamic: bool
+) -> ModelPatcher:
     config = ToyConfig(UNET)
     config.set_inference_dtype(torch.float32, None)
     model = config.get_model({})

@@ -19,7 +19,10 @@ def remember_cancel(node_id: str) -> None:
 
 
 def last_cancel(node_id: str) -> int:
-    """When the node's result was last left unfinished, in nanoseconds; 0 for never since the host's start. For `fingerprint_inputs`."""
+    """When the node's result was last left unfinished, in nanoseconds; 0 for never since the host's start.
+
+    For `fingerprint_inputs`.
+    """
     mark = _mark(node_id)
     return mark.stat().st_mtime_ns if mark.exists() else 0
 

@@ -12,18 +12,20 @@ from playwright.sync_api import sync_playwright
 # The helper modules of the host tests; the pack's root must not be added.
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "host")]
 
-import host_process  # noqa: E402
-from frontend import Frontend, launch  # noqa: E402
-from mini_models import MiniModels  # noqa: E402
-from probe_nodes import NODES  # noqa: E402
+import host_process
+from frontend import Frontend, launch
+from mini_models import MiniModels
+from probe_nodes import NODES
 
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 
 
 def pytest_configure(config):
     if not (Path.cwd() / "comfy" / "model_patcher.py").exists():
-        raise pytest.UsageError(f"the browser tests run in a ComfyUI's root, not in {Path.cwd()}: use 'python run.py test' "
-                                "with COMFYUI_PATH set to an installation")
+        raise pytest.UsageError(
+            f"the browser tests run in a ComfyUI's root, not in {Path.cwd()}: use 'python run.py test' "
+            "with COMFYUI_PATH set to an installation"
+        )
 
 
 @pytest.fixture(scope="session")
@@ -43,8 +45,11 @@ def host(base_directory):
 
 @pytest.fixture(scope="session")
 def minis(host, base_directory):
-    return MiniModels(base_directory / "models", host.library("domain_guidance.domains.domain_file"),
-                      host.library("domain_guidance.domains.fingerprint").fingerprint)
+    return MiniModels(
+        base_directory / "models",
+        host.library("domain_guidance.domains.domain_file"),
+        host.library("domain_guidance.domains.fingerprint").fingerprint,
+    )
 
 
 @pytest.fixture(scope="session")

@@ -2,21 +2,33 @@
 
 import json
 
-# Headless, and asking nothing of the network beside the page. Without the zygote a page's process is started, not forked: the
-# forked ones crashed or hung now and then in a virtual machine (4 of 800 pages, none of 2,300 without).
-FLAGS = ["--headless", "--no-sandbox", "--no-zygote", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-         "--disable-sync", "--disable-quic", "--no-first-run"]
+# Headless, and asking nothing of the network beside the page. Without the zygote a page's process is started, not
+# forked: the forked ones crashed or hung now and then in a virtual machine (4 of 800 pages, none of 2,300 without).
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--no-zygote",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-quic",
+    "--no-first-run",
+]
 # The page is covered while it loads; a first visit ends with the templates, another one with a graph.
-READY = """() => window.app?.vueAppReady && app.extensionManager.workflow.activeWorkflow && !document.querySelector(".p-blockui-mask")
+READY = """() => window.app?.vueAppReady && app.extensionManager.workflow.activeWorkflow
+    && !document.querySelector(".p-blockui-mask")
     && (app.graph.nodes.length || document.querySelector("[role=dialog]"))"""
 DROP = """([name, text]) => {
     const data = new DataTransfer()
     data.items.add(new File([text], name, {type: "application/json"}))
     const canvas = document.querySelector("#graph-canvas")
     for (const event of ["dragenter", "dragover", "drop"])
-        canvas.dispatchEvent(new DragEvent(event, {dataTransfer: data, bubbles: true, cancelable: true, clientX: 900, clientY: 500}))
+        canvas.dispatchEvent(new DragEvent(
+            event, {dataTransfer: data, bubbles: true, cancelable: true, clientX: 900, clientY: 500}))
 }"""
-OPENED = """([name, nodes]) => app.extensionManager.workflow.activeWorkflow?.filename === name && app.graph.nodes.length === nodes
+OPENED = """([name, nodes]) => app.extensionManager.workflow.activeWorkflow?.filename === name
+    && app.graph.nodes.length === nodes
     && !app.configuringGraph"""
 # A node whose type the frontend does not know, an input without the link that its output says it has, or the reverse.
 BROKEN = """() => {
@@ -26,13 +38,17 @@ BROKEN = """() => {
         if (node.has_errors) found.push(`${node.type} ${node.id} is marked red`)
         for (const [slot, input] of (node.inputs ?? []).entries()) {
             const link = input.link == null ? null : app.graph.links.get(input.link)
-            if (input.link != null && !(link && link.target_id == node.id && link.target_slot == slot && app.graph.getNodeById(link.origin_id)))
+            const arrives = link && link.target_id == node.id && link.target_slot == slot
+            if (input.link != null && !(arrives && app.graph.getNodeById(link.origin_id)))
                 found.push(`${node.type} ${node.id}: ${input.name} has no link`)
         }
     }
     return found
 }"""
-LINKS = "() => [...app.graph.links.values()].map(link => [link.origin_id, link.origin_slot, link.target_id, link.target_slot].map(String)).sort()"
+LINKS = (
+    "() => [...app.graph.links.values()].map(link => [link.origin_id, link.origin_slot, link.target_id, "
+    "link.target_slot].map(String)).sort()"
+)
 BOXES = """() => app.graph.nodes.map(node => ({
     title: `${node.title} ${node.id}`, box: [...node.boundingRect], least: [...node.computeSize()], size: [...node.size]
 }))"""
@@ -50,7 +66,10 @@ NOTE = """id => {
     const needed = shown.lastElementChild.getBoundingClientRect().bottom - outer.top
     return {needed: needed * shown.offsetHeight / outer.height, given: shown.clientHeight}
 }"""
-IMAGES = "() => Object.fromEntries(app.graph.nodes.map(node => [node.id, (node.imgs ?? []).map(image => image.naturalWidth)]))"
+IMAGES = (
+    "() => Object.fromEntries(app.graph.nodes.map(node => [node.id, (node.imgs ?? []).map(image => "
+    "image.naturalWidth)]))"
+)
 SET = """([id, name, value]) => {
     const widget = app.graph.getNodeById(id).widgets.find(widget => widget.name === name)
     widget.value = value
@@ -93,7 +112,10 @@ class Frontend:
 
     def wait_for_images(self, nodes, seconds=180):
         """Wait until every one of `nodes` (ids) shows a loaded picture."""
-        condition = f"nodes => {{ const shown = ({IMAGES})(); return nodes.every(id => shown[id].length && shown[id].every(width => width > 0)) }}"
+        condition = (
+            f"nodes => {{ const shown = ({IMAGES})(); return nodes.every(id => shown[id].length && "
+            f"shown[id].every(width => width > 0)) }}"
+        )
         self.page.wait_for_function(condition, arg=nodes, timeout=seconds * 1000, polling=500)
 
     def draws_text(self):
@@ -104,7 +126,9 @@ class Frontend:
         return self.page.evaluate(BOXES)
 
     def note_heights(self, node_id):
-        """The height of a note's text and of its node's inside, in the graph's units: `{"needed": ..., "given": ...}`."""
+        """The height of a note's text and of its node's inside, in the graph's units: `{"needed": ..., "given":
+        ...}`.
+        """
         self.page.evaluate(LOOK_AT, node_id)
         return self.page.wait_for_function(NOTE, arg=node_id).json_value()
 

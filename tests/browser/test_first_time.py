@@ -1,32 +1,56 @@
-"""The first visit, step by step as the README has it: clone into a clean ComfyUI, open the first template, Run, see pictures."""
+"""The first visit, step by step as the README has it: clone into a clean ComfyUI, open the first template, Run, see
+pictures.
+"""
 
 import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
 import host_process
+import pytest
 from real_server import real_server
 
 # At the top of an installation: what its user has put there, and what running it does not need.
-NOT_COPIED = {".git", "venv", ".venv", "tests", "tests-unit", "models", "input", "output", "temp", "user", "custom_nodes"}
+NOT_COPIED = {
+    ".git",
+    "venv",
+    ".venv",
+    "tests",
+    "tests-unit",
+    "models",
+    "input",
+    "output",
+    "temp",
+    "user",
+    "custom_nodes",
+}
 
 
 def files_of_a_clone():
     """What `git clone` would bring: what is tracked, and here also what is about to be."""
-    listed = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
-                            cwd=host_process.PACK_ROOT, capture_output=True, check=True, text=True).stdout
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=host_process.PACK_ROOT,
+        capture_output=True,
+        check=True,
+        text=True,
+    ).stdout
     return [Path(name) for name in listed.split("\0") if name and (host_process.PACK_ROOT / name).is_file()]
 
 
 @pytest.fixture(scope="module")
 def clean_comfyui(tmp_path_factory):
-    """A copy of the installation's code without anyone's models, packs, pictures or settings, and the pack in custom_nodes."""
+    """A copy of the installation's code without anyone's models, packs, pictures or settings, and the pack in
+    custom_nodes.
+    """
     if not (host_process.PACK_ROOT / ".git").exists():
         pytest.skip("this copy of the pack is no git checkout: what a clone would bring is not known")
     root = tmp_path_factory.mktemp("first_time") / "ComfyUI"
-    shutil.copytree(Path.cwd(), root, ignore=lambda folder, names: NOT_COPIED & set(names) if Path(folder) == Path.cwd() else {"__pycache__"})
+    shutil.copytree(
+        Path.cwd(),
+        root,
+        ignore=lambda folder, names: NOT_COPIED & set(names) if Path(folder) == Path.cwd() else {"__pycache__"},
+    )
     (root / "input").mkdir()
     pack = root / "custom_nodes" / "domain-guidance"
     for name in files_of_a_clone():
@@ -50,7 +74,9 @@ def test_a_new_user_gets_pictures_from_the_first_template(server, open_frontend)
     frontend.page.wait_for_function("() => app.graph.nodes.some(node => node.type === 'DomainGuidanceApply')")
     assert frontend.broken() == [] and frontend.error_overlay().count() == 0 and frontend.dialogs().count() == 0
     frontend.run()
-    shown = frontend.page.evaluate("() => app.graph.nodes.filter(node => node.type === 'PreviewImage').map(node => node.id)")
+    shown = frontend.page.evaluate(
+        "() => app.graph.nodes.filter(node => node.type === 'PreviewImage').map(node => node.id)"
+    )
     assert len(shown) == 2
     frontend.wait_for_images(shown)
     assert frontend.error_overlay().count() == 0 and frontend.errors == []

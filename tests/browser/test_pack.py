@@ -3,9 +3,8 @@
 import json
 import shutil
 
-import pytest
-
 import host_process
+import pytest
 from host_process import IP_ADAPTER_PACK
 from real_server import real_server
 from test_api_twins import named_minis, needs_ip_adapter, shrunk  # noqa: F401  named_minis is a fixture
@@ -23,12 +22,16 @@ NODE_CLASS_MAPPINGS = {{}}
 
 
 @pytest.fixture(scope="module")
-def server(named_minis, base_directory, tmp_path_factory):  # noqa: F811
+def server(named_minis, base_directory, tmp_path_factory):
     packs = base_directory / "custom_nodes"
     here = str(host_process.PACK_ROOT / "tests" / "host")
     (packs / "mini_clip_vision.py").write_text(MINI_CLIP_VISION.format(here=here), encoding="utf-8")
     if IP_ADAPTER_PACK.is_dir():
-        shutil.copytree(IP_ADAPTER_PACK, packs / IP_ADAPTER_PACK.name, ignore=shutil.ignore_patterns(".git", "__pycache__", "examples"))
+        shutil.copytree(
+            IP_ADAPTER_PACK,
+            packs / IP_ADAPTER_PACK.name,
+            ignore=shutil.ignore_patterns(".git", "__pycache__", "examples"),
+        )
     # A visitor who has been here before: the first visit opens the templates (test_first_time.py).
     settings = base_directory / "user" / "default" / "comfy.settings.json"
     settings.parent.mkdir(parents=True)
@@ -55,7 +58,9 @@ def workflow(path):
 @pytest.fixture
 def twin(path):
     """The API prompt that is committed beside the workflow."""
-    found = json.loads((host_process.PACK_ROOT / "tests" / "workflows" / f"{path.stem}.api.json").read_text(encoding="utf-8"))
+    found = json.loads(
+        (host_process.PACK_ROOT / "tests" / "workflows" / f"{path.stem}.api.json").read_text(encoding="utf-8")
+    )
     if needs_ip_adapter(found) and not IP_ADAPTER_PACK.is_dir():
         pytest.skip(f"IPAdapter_plus is not installed at {IP_ADAPTER_PACK}: {path.name} was not opened")
     return found
@@ -66,8 +71,12 @@ def saved_links(workflow):
 
 
 def changed_inputs(before, after):
-    return [(node, name, value) for node, content in after.items() for name, value in content["inputs"].items()
-            if value != before[node]["inputs"][name]]
+    return [
+        (node, name, value)
+        for node, content in after.items()
+        for name, value in content["inputs"].items()
+        if value != before[node]["inputs"][name]
+    ]
 
 
 def overlaps(one, other):
@@ -79,7 +88,9 @@ def test_there_are_workflows():
     assert len(WORKFLOWS) >= 6
 
 
-def test_a_dropped_workflow_is_whole_serialises_to_its_twin_runs_and_shows_pictures(frontend, server, path, workflow, twin):
+def test_a_dropped_workflow_is_whole_serialises_to_its_twin_runs_and_shows_pictures(
+    frontend, server, path, workflow, twin
+):
     frontend.drop(path.stem, workflow)
     assert frontend.broken() == []
     assert frontend.links() == saved_links(workflow)
@@ -104,10 +115,17 @@ def test_a_dropped_workflow_is_whole_serialises_to_its_twin_runs_and_shows_pictu
 
 def test_nodes_do_not_overlap_and_titles_and_notes_can_be_read(frontend, path, workflow, twin):
     frontend.drop(path.stem, workflow)
-    assert "ds" not in workflow["extra"]  # a saved view belongs to one window; without it the frontend shows the whole graph
+    assert (
+        "ds" not in workflow["extra"]
+    )  # a saved view belongs to one window; without it the frontend shows the whole graph
     assert frontend.draws_text()  # of a larger graph it shows empty boxes
     boxes = frontend.boxes()
-    pairs = [(one["title"], other["title"]) for number, one in enumerate(boxes) for other in boxes[:number] if overlaps(one["box"], other["box"])]
+    pairs = [
+        (one["title"], other["title"])
+        for number, one in enumerate(boxes)
+        for other in boxes[:number]
+        if overlaps(one["box"], other["box"])
+    ]
     assert pairs == []
     assert [box["title"] for box in boxes if box["size"][0] < box["least"][0] or box["size"][1] < box["least"][1]] == []
     notes = [str(node["id"]) for node in workflow["nodes"] if node["type"] == "MarkdownNote"]
@@ -124,7 +142,9 @@ def test_the_template_browser_lists_the_pack_with_its_thumbnails(frontend):
         card.wait_for()
         card.scroll_into_view_if_needed()  # pictures further down are fetched when they are reached
         picture = card.locator("img").first
-        frontend.page.wait_for_function("image => image.complete && image.naturalWidth > 100", arg=picture.element_handle())
+        frontend.page.wait_for_function(
+            "image => image.complete && image.naturalWidth > 100", arg=picture.element_handle()
+        )
     assert frontend.page.locator("[data-testid^=template-workflow-]").count() == len(WORKFLOWS)
 
 
@@ -155,7 +175,9 @@ ADD_LOADER = """() => {
 
 def test_a_loader_that_is_added_notes_the_file_it_names_without_being_asked(frontend, with_domain):
     frontend.drop("added", with_domain[0])
-    node, name = frontend.page.evaluate(ADD_LOADER)  # it names the first file of the list, whichever tests saved files before
+    node, name = frontend.page.evaluate(
+        ADD_LOADER
+    )  # it names the first file of the list, whichever tests saved files before
     assert frontend.page.wait_for_function(NOTED, arg=node).json_value()["name"] == name
 
 
@@ -163,13 +185,22 @@ def test_a_missing_domain_file_is_named_with_its_base(frontend, with_domain):
     workflow, loader = with_domain
     loader["widgets_values"][0] = "porcelain.safetensors"
     loader["properties"]["domain_file"] = {
-        "name": "porcelain.safetensors", "fingerprint": "fedcba9876543210", "base": "some base", "base_fingerprint": "0123456789abcdef"
+        "name": "porcelain.safetensors",
+        "fingerprint": "fedcba9876543210",
+        "base": "some base",
+        "base_fingerprint": "0123456789abcdef",
     }
     frontend.drop("shared", workflow)
     frontend.error_overlay().get_by_text("porcelain.safetensors is missing").wait_for()
     notice = frontend.page.locator(".p-toast-detail")
     notice.wait_for()
-    for told in ("porcelain.safetensors", "fedcba9876543210", "some base", "0123456789abcdef", "models/diffusion_models"):
+    for told in (
+        "porcelain.safetensors",
+        "fedcba9876543210",
+        "some base",
+        "0123456789abcdef",
+        "models/diffusion_models",
+    ):
         assert told in notice.inner_text()
     frontend.page.locator(".p-toast-close-button").click()
     frontend.page.get_by_test_id("error-overlay-see-errors").click()
@@ -182,9 +213,33 @@ def pages():
 
 @pytest.mark.parametrize("page", pages(), ids=lambda page: page.stem)
 def test_a_nodes_info_shows_its_help_page(frontend, page):
-    frontend.drop("help", {"last_node_id": 1, "last_link_id": 0, "links": [], "groups": [], "config": {}, "extra": {}, "version": 0.4,
-                           "nodes": [{"id": 1, "type": page.stem, "pos": [300, 200], "size": [320, 400], "flags": {}, "order": 0, "mode": 0,
-                                      "inputs": [], "outputs": [], "properties": {}, "widgets_values": []}]})
+    frontend.drop(
+        "help",
+        {
+            "last_node_id": 1,
+            "last_link_id": 0,
+            "links": [],
+            "groups": [],
+            "config": {},
+            "extra": {},
+            "version": 0.4,
+            "nodes": [
+                {
+                    "id": 1,
+                    "type": page.stem,
+                    "pos": [300, 200],
+                    "size": [320, 400],
+                    "flags": {},
+                    "order": 0,
+                    "mode": 0,
+                    "inputs": [],
+                    "outputs": [],
+                    "properties": {},
+                    "widgets_values": [],
+                }
+            ],
+        },
+    )
     frontend.select("1")
     frontend.page.get_by_role("button", name="Node Info").click()
     headings = [line.lstrip("# ") for line in page.read_text(encoding="utf-8").splitlines() if line.startswith("#")]

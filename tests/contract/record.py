@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Records the nodes' inputs and outputs in nodes.json: `cd ComfyUI; python <pack>/tests/contract/record.py`.
 
-Run it after adding a node, an input or an output. A change that would break saved workflows is refused; `--breaking` records it.
+Run it after adding a node, an input or an output. A change that would break saved workflows is refused; `--breaking`
+records it.
 """
 
 import json

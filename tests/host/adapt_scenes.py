@@ -1,16 +1,26 @@
-"""Small adaptations in the real host: a random generator of 16 px beside the toy world's models or the mini families."""
+"""Small adaptations in the real host: a random generator of 16 px beside the toy world's models or the mini
+families.
+"""
 
 import json
 
 import torch
-
 from mini_models import FAMILIES
 from prompts import Graph
 from scenes import EMPTY, POSITIVE
 from training_scenes import vae_file
 
-SETTINGS = {"steps": 4, "cfg": 5.0, "learning_rate": 2e-3, "regulariser": "none", "regulariser_weight": 1.0, "seed": 3, "on_existing": "resume",
-            "preview_every": 0, "checkpoint_every": 0}
+SETTINGS = {
+    "steps": 4,
+    "cfg": 5.0,
+    "learning_rate": 2e-3,
+    "regulariser": "none",
+    "regulariser_weight": 1.0,
+    "seed": 3,
+    "on_existing": "resume",
+    "preview_every": 0,
+    "checkpoint_every": 0,
+}
 
 
 class ProbeGenerator:
@@ -50,7 +60,9 @@ class ProbeSpatialGenerator:
         g = self.library
         backbone = g.GeneratorConfig(16, (6, 6, 6), z_dim=5, w_dim=6, c_dim=25, mapping_layers=2, channels=12)
         rendering = g.eg3d.Rendering(resolution=8, samples=6, importance_samples=6)
-        config = g.Eg3dConfig(backbone, resolution=32, superresolution_widths=(6, 4), decoder_width=8, rendering=rendering)
+        config = g.Eg3dConfig(
+            backbone, resolution=32, superresolution_widths=(6, 4), decoder_width=8, rendering=rendering
+        )
         with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             weights = {name: tensor.detach().clone() for name, tensor in g.Eg3dGenerator(config).state_dict().items()}
@@ -67,7 +79,9 @@ def register(host):
 
 
 class Adaptation:
-    """A graph with one Adapt Generator node. family: of a mini critic, or 'toy' for the toy world without a VAE's loss."""
+    """A graph with one Adapt Generator node. family: of a mini critic, or 'toy' for the toy world without a
+    VAE's loss.
+    """
 
     def __init__(self, minis, family="toy", *, save_name, model=None, graph=None, **changes):
         self.family, self.name, self.graph = family, save_name, Graph() if graph is None else graph
@@ -79,11 +93,23 @@ class Adaptation:
             dim, pooled, channels, _ = FAMILIES[family]
             self.model = self.graph.add("UNETLoader", unet_name=minis.unet(family))
             self.vae = self.graph.add("VAELoader", vae_name=vae_file(minis, channels))
-            self.positive, self.negative = (self.graph.add("ProbeConditioning", seed=s, dim=dim, pooled=pooled) for s in (POSITIVE, EMPTY))
+            self.positive, self.negative = (
+                self.graph.add("ProbeConditioning", seed=s, dim=dim, pooled=pooled) for s in (POSITIVE, EMPTY)
+            )
             changes = {"resolution": 64, **changes}
-        given = {"generator": self.generator, "model": model or self.model, "vae": self.vae, "positive": self.positive,
-                 "negative": self.negative, "save_name": save_name, **SETTINGS, **changes}
-        self.before = self.graph.copy()  # to look at an input without an adaptation: the node runs with every graph that it is in
+        given = {
+            "generator": self.generator,
+            "model": model or self.model,
+            "vae": self.vae,
+            "positive": self.positive,
+            "negative": self.negative,
+            "save_name": save_name,
+            **SETTINGS,
+            **changes,
+        }
+        self.before = (
+            self.graph.copy()
+        )  # to look at an input without an adaptation: the node runs with every graph that it is in
         self.node = self.graph.add("DomainGuidanceAdaptGenerator", **given)
 
 

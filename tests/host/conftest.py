@@ -1,7 +1,8 @@
 """Fixtures of the host tests: one ComfyUI in this process and, where a test asks for it, one real server.
 
-Run from the host's root, so that its modules are importable and the pack's `nodes` folder cannot shadow the host's `nodes.py`:
-`python -m pytest <pack>/tests/host --import-mode=importlib -c <pack>/tests/pytest.ini` (`run.py test` does this).
+Run from the host's root, so that its modules are importable and the pack's `nodes` folder cannot shadow the host's
+`nodes.py`: `python -m pytest <pack>/tests/host --import-mode=importlib -c <pack>/tests/pytest.ini` (`run.py test` does
+this).
 """
 
 import sys
@@ -12,16 +13,18 @@ import pytest
 # The helper modules of this folder; the pack's root must not be added.
 sys.path.append(str(Path(__file__).parent))
 
-import host_process  # noqa: E402
-from mini_models import MiniModels  # noqa: E402
-from probe_nodes import NODES  # noqa: E402
-from real_server import real_server  # noqa: E402
+import host_process
+from mini_models import MiniModels
+from probe_nodes import NODES
+from real_server import real_server
 
 
 def pytest_configure(config):
     if not (Path.cwd() / "comfy" / "model_patcher.py").exists():
-        raise pytest.UsageError(f"the host tests run in a ComfyUI's root, not in {Path.cwd()}: use 'python run.py test' "
-                                "with COMFYUI_PATH set to an installation")
+        raise pytest.UsageError(
+            f"the host tests run in a ComfyUI's root, not in {Path.cwd()}: use 'python run.py test' "
+            "with COMFYUI_PATH set to an installation"
+        )
 
 
 @pytest.fixture(scope="session")
@@ -42,8 +45,11 @@ def host(base_directory):
 
 @pytest.fixture(scope="session")
 def minis(host, base_directory):
-    return MiniModels(base_directory / "models", host.library("domain_guidance.domains.domain_file"),
-                      host.library("domain_guidance.domains.fingerprint").fingerprint)
+    return MiniModels(
+        base_directory / "models",
+        host.library("domain_guidance.domains.domain_file"),
+        host.library("domain_guidance.domains.fingerprint").fingerprint,
+    )
 
 
 @pytest.fixture(scope="session")

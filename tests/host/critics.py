@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import torch
-
 from mini_models import FAMILIES
 from scenes import build
 from training_scenes import vae_file
+
 
 @dataclass
 class Critics:
@@ -19,8 +19,12 @@ class Critics:
 
     @classmethod
     def of(cls, host):
-        names = ("nodes.comfy_host.generators.sampler", "nodes.comfy_host.generators.critic", "nodes.comfy_host.generators.differentiable_vae",
-                 "domain_guidance.distillation")
+        names = (
+            "nodes.comfy_host.generators.sampler",
+            "nodes.comfy_host.generators.critic",
+            "nodes.comfy_host.generators.differentiable_vae",
+            "domain_guidance.distillation",
+        )
         return cls(*map(host.library, names))
 
     def ask(self, model, vae, positive, negative, work, *, cfg=4.0, shape=(1, 4, 8, 8), seed=0):
@@ -30,8 +34,16 @@ class Critics:
         sigmas = torch.cat([model.get_model_object("model_sampling").sigmas.flip(0), torch.zeros(1)])
         with torch.inference_mode():  # as the host calls nodes
             return self.sampler.inside_sampler(
-                model, own, positive, negative, cfg=cfg, shape=shape, sigmas=sigmas, seed=seed,
-                work=lambda guider, predict: work(self.critic.HostCritic(guider, predict, own, {})))
+                model,
+                own,
+                positive,
+                negative,
+                cfg=cfg,
+                shape=shape,
+                sigmas=sigmas,
+                seed=seed,
+                work=lambda guider, predict: work(self.critic.HostCritic(guider, predict, own, {})),
+            )
 
 
 class Judged:
@@ -56,7 +68,15 @@ class Judged:
     def ask(self, critics, model, work, **settings):
         s = self.scene
         shape = settings.pop("shape", (1, self.vae_channels, 8, 8))
-        return critics.ask(self.value(model), self.value(self.vae), self.value(s.positive), self.value(s.negative), work, shape=shape, **settings)
+        return critics.ask(
+            self.value(model),
+            self.value(self.vae),
+            self.value(s.positive),
+            self.value(s.negative),
+            work,
+            shape=shape,
+            **settings,
+        )
 
     def prompt(self, seed):
         return self.value(self.scene.prompt(seed))
@@ -70,5 +90,6 @@ def predicted(model, prompt, x, sigma):
     [[embedding, rest]] = prompt
     extra = {"y": rest["pooled_output"]} if "pooled_output" in rest else {}
     with torch.inference_mode():
-        return model.model.apply_model(x, sigma, c_crossattn=embedding.repeat(len(x), 1, 1),
-                                       **{k: v.repeat(len(x), 1) for k, v in extra.items()}).clone()
+        return model.model.apply_model(
+            x, sigma, c_crossattn=embedding.repeat(len(x), 1, 1), **{k: v.repeat(len(x), 1) for k, v in extra.items()}
+        ).clone()

@@ -4,7 +4,6 @@ import sys
 
 import pytest
 import torch
-
 from host_process import PACK_ROOT, PromptError
 from prompts import Graph
 from scenes import assert_one_sentence
@@ -12,7 +11,7 @@ from scenes import assert_one_sentence
 WRITER = PACK_ROOT / "tests" / "unit" / "generators" / "write_files.py"
 sys.path.append(str(WRITER.parent))
 
-import sheet  # noqa: E402
+import sheet
 
 SIDE = 16
 
@@ -20,7 +19,9 @@ SIDE = 16
 def tiny(seed=0):
     """Random weights whose pictures stay within their range, for the most part."""
     weights = sheet.nvidia_weights(resolution=SIDE, seed=seed)
-    return {name: 0.2 * tensor if ".torgb." in name and "affine" not in name else tensor for name, tensor in weights.items()}
+    return {
+        name: 0.2 * tensor if ".torgb." in name and "affine" not in name else tensor for name, tensor in weights.items()
+    }
 
 
 def trained_further():

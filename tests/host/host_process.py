@@ -9,7 +9,16 @@ from pathlib import Path
 
 PACK_ROOT = Path(__file__).resolve().parents[2]
 IP_ADAPTER_PACK = Path.cwd() / "custom_nodes" / "ComfyUI_IPAdapter_plus"
-MODEL_FOLDERS = ("checkpoints", "diffusion_models", "loras", "controlnet", "vae", "clip_vision", "ipadapter", "embeddings")
+MODEL_FOLDERS = (
+    "checkpoints",
+    "diffusion_models",
+    "loras",
+    "controlnet",
+    "vae",
+    "clip_vision",
+    "ipadapter",
+    "embeddings",
+)
 
 
 def make_base_directory(root):

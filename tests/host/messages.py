@@ -5,12 +5,11 @@ from functools import partial
 
 import pytest
 import torch
-
 from host_process import PromptError
 from scenes import assert_one_sentence
 
-# What PyTorch raises where a device's memory runs out: an error of its own, or the driver's, which is one of all kinds. Made anew for each
-# use, for a raised error holds on to all that was at work.
+# What PyTorch raises where a device's memory runs out: an error of its own, or the driver's, which is one of all kinds.
+# Made anew for each use, for a raised error holds on to all that was at work.
 DriverError = getattr(torch, "AcceleratorError", RuntimeError)  # older versions have no type of it
 OUT_OF_MEMORY = [
     partial(torch.cuda.OutOfMemoryError, "CUDA out of memory"),
@@ -23,7 +22,9 @@ def refusal(host, s, link):
     with pytest.raises(PromptError) as caught:
         host.value(s.graph, link)
     details = caught.value.details
-    assert "ValueError" in details["exception_type"] or "DomainFileError" in details["exception_type"], caught.value.message
+    assert "ValueError" in details["exception_type"] or "DomainFileError" in details["exception_type"], (
+        caught.value.message
+    )
     assert_one_sentence(caught.value.message)
     return caught.value.message
 

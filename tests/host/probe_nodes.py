@@ -35,7 +35,9 @@ class ProbeCapture:
 
 
 class ProbeConditioning:
-    """A seeded embedding [1, 77, dim] with pooled vector [1, pooled] if asked; seed 0 is 'the empty prompt' of all tests."""
+    """A seeded embedding [1, 77, dim] with pooled vector [1, pooled] if asked; seed 0 is 'the empty prompt' of all
+    tests.
+    """
 
     RETURN_TYPES = ("CONDITIONING",)
     FUNCTION = "make"
@@ -43,7 +45,13 @@ class ProbeConditioning:
 
     @classmethod
     def INPUT_TYPES(cls):
-        return {"required": {"seed": ("INT", {"default": 0}), "dim": ("INT", {"default": 768}), "pooled": ("INT", {"default": 0})}}
+        return {
+            "required": {
+                "seed": ("INT", {"default": 0}),
+                "dim": ("INT", {"default": 768}),
+                "pooled": ("INT", {"default": 0}),
+            }
+        }
 
     def make(self, seed, dim, pooled):
         return ([[seeded(seed, 1, 77, dim), {"pooled_output": seeded(seed + 1, 1, pooled)} if pooled else {}]],)
@@ -225,6 +233,18 @@ class ProbeClipVision:
         return (mini_models.clip_vision(),)
 
 
-NODES = {node.__name__: node for node in (
-    ProbeCapture, ProbeConditioning, ProbeLatent, ProbeImage, ProbeHalfMask, ProbeBreak, ProbeEditInPlace,
-    ProbeQuantised, ProbeLora, ProbeClipVision)}
+NODES = {
+    node.__name__: node
+    for node in (
+        ProbeCapture,
+        ProbeConditioning,
+        ProbeLatent,
+        ProbeImage,
+        ProbeHalfMask,
+        ProbeBreak,
+        ProbeEditInPlace,
+        ProbeQuantised,
+        ProbeLora,
+        ProbeClipVision,
+    )
+}

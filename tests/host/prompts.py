@@ -48,14 +48,17 @@ def _link(value):
 
 def ksampler(graph, model, positive, negative, latent, **changes):
     """A KSampler with this suite's small settings (3 steps), some of them changed."""
-    return graph.add("KSampler", model=model, positive=positive, negative=negative, latent_image=latent,
-                     **{**SAMPLING, **changes})
+    return graph.add(
+        "KSampler", model=model, positive=positive, negative=negative, latent_image=latent, **{**SAMPLING, **changes}
+    )
 
 
 def sample_with_guider(graph, model, guider, latent, *, sampler="euler", steps=3, seed=7, denoise=1.0):
     """SamplerCustomAdvanced around a guider."""
     return graph.add(
-        "SamplerCustomAdvanced", guider=guider, latent_image=latent,
+        "SamplerCustomAdvanced",
+        guider=guider,
+        latent_image=latent,
         noise=graph.add("RandomNoise", noise_seed=seed),
         sampler=graph.add("KSamplerSelect", sampler_name=sampler),
         sigmas=graph.add("BasicScheduler", model=model, scheduler="normal", steps=steps, denoise=denoise),

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import torch
-
 from mini_models import FAMILIES
 from prompts import Graph, Node, ksampler
 
@@ -48,15 +47,23 @@ def build(minis, family="sd15", *, negative=EMPTY, batch=1, size=(8, 8), latent_
     graph = Graph()
     dim, pooled, channels, _ = FAMILIES[family]
     model = graph.add("UNETLoader", unet_name=minis.unet(family))
-    positive, negative = (graph.add("ProbeConditioning", seed=seed, dim=dim, pooled=pooled) for seed in (POSITIVE, negative))
+    positive, negative = (
+        graph.add("ProbeConditioning", seed=seed, dim=dim, pooled=pooled) for seed in (POSITIVE, negative)
+    )
     latent = graph.add("ProbeLatent", seed=latent_seed, channels=channels, height=size[0], width=size[1], batch=batch)
     return Scene(graph, family, model, positive, negative, latent)
 
 
 def control(s, minis, **inputs):
     """Puts a ControlNet on both prompts of the scene."""
-    both = s.graph.add("ControlNetApplyAdvanced", positive=s.positive, negative=s.negative, image=s.graph.add("ProbeImage", seed=3),
-                       control_net=s.graph.add("ControlNetLoader", control_net_name=minis.controlnet()), **inputs)
+    both = s.graph.add(
+        "ControlNetApplyAdvanced",
+        positive=s.positive,
+        negative=s.negative,
+        image=s.graph.add("ProbeImage", seed=3),
+        control_net=s.graph.add("ControlNetLoader", control_net_name=minis.controlnet()),
+        **inputs,
+    )
     s.positive, s.negative = both[0], both[1]
 
 

@@ -1,4 +1,6 @@
-"""A device with no room for weights, as the host's loader sees it; the CPU, on which these tests run, always has room."""
+"""A device with no room for weights, as the host's loader sees it; the CPU, on which these tests run, always has
+room.
+"""
 
 from contextlib import contextmanager
 from unittest.mock import patch
@@ -6,7 +8,9 @@ from unittest.mock import patch
 
 @contextmanager
 def small_card():
-    """Every model that the host loads is left off the device, as it does with what does not fit; the list of those models."""
+    """Every model that the host loads is left off the device, as it does with what does not fit; the list of those
+    models.
+    """
     import comfy.model_management
 
     LoadedModel = comfy.model_management.LoadedModel

@@ -1,9 +1,10 @@
-"""What the critic says is what the host's own sampler would see in its first step, whatever is on the MODEL and in the prompts."""
-
-import pytest
-import torch
+"""What the critic says is what the host's own sampler would see in its first step, whatever is on the MODEL and in the
+prompts.
+"""
 
 import host_process
+import pytest
+import torch
 from critics import Critics, Judged
 from mini_models import trained
 from probe_nodes import seeded
@@ -50,8 +51,14 @@ def with_freeu(j):
 
 def ip_adapted(j):
     """The real IPAdapter_plus, on a guided model."""
-    return j.graph.add("IPAdapterAdvanced", model=guided(j), weight=1.0, image=j.graph.add("ProbeImage", seed=8, height=224, width=224),
-                       ipadapter=j.graph.add("IPAdapterModelLoader", ipadapter_file=j.minis.ip_adapter()), clip_vision=j.graph.add("ProbeClipVision"))
+    return j.graph.add(
+        "IPAdapterAdvanced",
+        model=guided(j),
+        weight=1.0,
+        image=j.graph.add("ProbeImage", seed=8, height=224, width=224),
+        ipadapter=j.graph.add("IPAdapterModelLoader", ipadapter_file=j.minis.ip_adapter()),
+        clip_vision=j.graph.add("ProbeClipVision"),
+    )
 
 
 def quantised(j):
@@ -70,9 +77,19 @@ def controlled(j):
 
 def in_areas(j):
     """A second prompt on the right half, strong, and the first one masked to the left."""
-    right = j.graph.add("ConditioningSetAreaPercentage", conditioning=j.scene.prompt(OTHER), width=0.5, height=1.0, x=0.5, y=0.0, strength=1.3)
+    right = j.graph.add(
+        "ConditioningSetAreaPercentage",
+        conditioning=j.scene.prompt(OTHER),
+        width=0.5,
+        height=1.0,
+        x=0.5,
+        y=0.0,
+        strength=1.3,
+    )
     mask = j.graph.add("ProbeHalfMask", height=64, width=64)
-    left = j.graph.add("ConditioningSetMask", conditioning=j.scene.positive, mask=mask, strength=0.8, set_cond_area="default")
+    left = j.graph.add(
+        "ConditioningSetMask", conditioning=j.scene.positive, mask=mask, strength=0.8, set_cond_area="default"
+    )
     j.scene.positive = j.graph.add("ConditioningCombine", conditioning_1=right, conditioning_2=left)
     return plain(j)
 
@@ -88,12 +105,32 @@ def in_ranges(j):
 def hooked(j):
     """A LoRA on the positive prompt alone."""
     hook = j.graph.add("CreateHookLoraModelOnly", lora_name=j.minis.lora(), strength_model=0.8)
-    j.scene.positive = j.graph.add("PairConditioningSetProperties", positive_NEW=j.scene.positive, negative_NEW=j.scene.negative, strength=1.0,
-                                   set_cond_area="default", hooks=hook)
+    j.scene.positive = j.graph.add(
+        "PairConditioningSetProperties",
+        positive_NEW=j.scene.positive,
+        negative_NEW=j.scene.negative,
+        strength=1.0,
+        set_cond_area="default",
+        hooks=hook,
+    )
     return plain(j)
 
 
-MAKERS = (plain, rescaled, guided, guided_on_the_left, guided_late, with_a_term, with_freeu, quantised, in_eight_bits, controlled, in_areas, in_ranges, hooked)
+MAKERS = (
+    plain,
+    rescaled,
+    guided,
+    guided_on_the_left,
+    guided_late,
+    with_a_term,
+    with_freeu,
+    quantised,
+    in_eight_bits,
+    controlled,
+    in_areas,
+    in_ranges,
+    hooked,
+)
 
 
 def first_step(j, model, x, sigma):
@@ -104,8 +141,17 @@ def first_step(j, model, x, sigma):
     patcher = j.value(model)
     s, network = j.scene, patcher.model
     result = comfy.sample.sample_custom(
-        patcher, torch.zeros_like(x), CFG, comfy.samplers.ksampler("euler"), torch.tensor([sigma, 0.0]), j.value(s.positive), j.value(s.negative),
-        network.process_latent_out(x), disable_pbar=True, seed=0)
+        patcher,
+        torch.zeros_like(x),
+        CFG,
+        comfy.samplers.ksampler("euler"),
+        torch.tensor([sigma, 0.0]),
+        j.value(s.positive),
+        j.value(s.negative),
+        network.process_latent_out(x),
+        disable_pbar=True,
+        seed=0,
+    )
     return network.process_latent_in(result)
 
 
@@ -117,7 +163,9 @@ def test_the_critic_sees_an_ip_adapter_as_a_sampler_does(host, minis, critics):
     said = judged.ask(critics, model, lambda critic: critic.denoise(x, torch.full((2,), SIGMA)), cfg=CFG, shape=x.shape)
     with torch.inference_mode():
         assert_same(said, first_step(judged, model, x, SIGMA))
-    without = judged.ask(critics, guided(judged), lambda critic: critic.denoise(x, torch.full((2,), SIGMA)), cfg=CFG, shape=x.shape)
+    without = judged.ask(
+        critics, guided(judged), lambda critic: critic.denoise(x, torch.full((2,), SIGMA)), cfg=CFG, shape=x.shape
+    )
     assert_differs(said, without, at_least=1e-3)
 
 
@@ -127,9 +175,15 @@ def test_the_critic_says_what_a_sampler_would_see(host, minis, critics, make, ba
     judged = Judged(host, minis, "sd15_middle" if make is with_freeu else "sd15")
     model = make(judged)
     x = 1.5 * seeded(3, batch, 4, 8, 8)
-    said = judged.ask(critics, model, lambda critic: critic.denoise(x, torch.full((batch,), SIGMA)), cfg=CFG, shape=(batch, 4, 8, 8))
+    said = judged.ask(
+        critics, model, lambda critic: critic.denoise(x, torch.full((batch,), SIGMA)), cfg=CFG, shape=(batch, 4, 8, 8)
+    )
     with torch.inference_mode():
         assert_same(said, first_step(judged, model, x, SIGMA))
     if make not in (plain, guided_late):
         bare = Judged(host, minis, judged.family)
-        assert_differs(said, bare.ask(critics, plain(bare), lambda critic: critic.denoise(x, torch.full((batch,), SIGMA)), cfg=CFG), at_least=1e-3)
+        assert_differs(
+            said,
+            bare.ask(critics, plain(bare), lambda critic: critic.denoise(x, torch.full((batch,), SIGMA)), cfg=CFG),
+            at_least=1e-3,
+        )

@@ -4,7 +4,6 @@ from unittest.mock import patch
 
 import pytest
 import torch
-
 from adapt_scenes import Adaptation, register, state_of
 from host_process import PromptError
 from scenes import assert_one_sentence
@@ -24,7 +23,9 @@ def refused(host, a):
 
 
 def change(a, **inputs):
-    a.graph[a.node.id]["inputs"] |= {name: [link.id, 0] if hasattr(link, "id") else link for name, link in inputs.items()}
+    a.graph[a.node.id]["inputs"] |= {
+        name: [link.id, 0] if hasattr(link, "id") else link for name, link in inputs.items()
+    }
     return a
 
 
@@ -58,14 +59,21 @@ def test_a_model_or_vae_of_videos(host, minis):
 
 @pytest.mark.parametrize("later", [None, 0.6])
 def test_a_hook_that_follows_the_order_of_a_sampling(host, minis, later):
-    """Asked about less noise first, it would not go back to its first keyframe; with a single one there is nothing to go back to."""
+    """Asked about less noise first, it would not go back to its first keyframe; with a single one there is nothing to
+    go back to.
+    """
     a = Adaptation(minis, "sd15", save_name=f"keyframes {later}", steps=1)
     frames = a.graph.add("CreateHookKeyframe", strength_mult=0.5, start_percent=0.0)
     if later:
         frames = a.graph.add("CreateHookKeyframe", strength_mult=1.0, start_percent=later, prev_hook_kf=frames)
     lora = a.graph.add("CreateHookLoraModelOnly", lora_name=minis.lora(), strength_model=0.8)
     hooks = a.graph.add("SetHookKeyframes", hooks=lora, hook_kf=frames)
-    change(a, positive=a.graph.add("ConditioningSetProperties", cond_NEW=a.positive, strength=1.0, set_cond_area="default", hooks=hooks))
+    change(
+        a,
+        positive=a.graph.add(
+            "ConditioningSetProperties", cond_NEW=a.positive, strength=1.0, set_cond_area="default", hooks=hooks
+        ),
+    )
     if later:
         assert "connect the hook without keyframes" in refused(host, a)
     else:
@@ -74,7 +82,10 @@ def test_a_hook_that_follows_the_order_of_a_sampling(host, minis, later):
 
 def test_a_sampling_that_has_no_noise_velocity_or_flow(host, minis):
     a = Adaptation(minis, "sd15", save_name="edm")
-    change(a, model=a.graph.add("ModelSamplingContinuousEDM", model=a.model, sampling="edm", sigma_max=80.0, sigma_min=0.002))
+    change(
+        a,
+        model=a.graph.add("ModelSamplingContinuousEDM", model=a.model, sampling="edm", sigma_max=80.0, sigma_min=0.002),
+    )
     assert "expected noise prediction, velocity or flow" in refused(host, a)
 
 
@@ -96,7 +107,9 @@ def test_settings_that_cannot_work(host, minis, base_directory, asked, said):
     assert not state_of(a, base_directory).exists()
 
 
-@pytest.mark.parametrize("socket, link", [("generator", "model"), ("model", "vae"), ("vae", "generator"), ("positive", "model")])
+@pytest.mark.parametrize(
+    "socket, link", [("generator", "model"), ("model", "vae"), ("vae", "generator"), ("positive", "model")]
+)
 def test_a_wrong_type_is_refused_by_the_host_before_anything_runs(host, minis, socket, link):
     a = Adaptation(minis, "sd15", save_name="wrong type")
     change(a, **{socket: getattr(a, link)})

@@ -1,4 +1,6 @@
-"""The critic of an adaptation: whatever acts on a sampler acts on the gradient, by exactly as much, and nothing stays behind."""
+"""The critic of an adaptation: whatever acts on a sampler acts on the gradient, by exactly as much, and nothing stays
+behind.
+"""
 
 import gc
 import weakref
@@ -6,7 +8,6 @@ from unittest.mock import patch
 
 import pytest
 import torch
-
 from critics import Critics, Judged, predicted
 from mini_models import trained
 from probe_nodes import seeded
@@ -30,7 +31,10 @@ def kind(request, host, minis):
     s = judged.scene
     domain = s.load_domain(minis.domain(family, change=trained))
     if request.param == "velocity":
-        s.model, domain = (s.graph.add("ModelSamplingDiscrete", model=m, sampling="v_prediction", zsnr=False) for m in (s.model, domain))
+        s.model, domain = (
+            s.graph.add("ModelSamplingDiscrete", model=m, sampling="v_prediction", zsnr=False)
+            for m in (s.model, domain)
+        )
     return judged, domain
 
 
@@ -45,7 +49,16 @@ def latent_gradient(critics, judged, model, *, score="sds", seed=5, **settings):
 
         latent = 0.3 * seeded(1, 1, judged.vae_channels, 8, 8)  # its own picture: the encoder is the identity
         chosen = d.Distillation(resolution=8, noise=d.NoiseRange(*LOW_NOISE), score=score, percentile=1.0)
-        _, distilled = d.distill(latent, None, denoise, lambda x: x, critic.schedule, critic.prediction, chosen, torch.Generator().manual_seed(seed))
+        _, distilled = d.distill(
+            latent,
+            None,
+            denoise,
+            lambda x: x,
+            critic.schedule,
+            critic.prediction,
+            chosen,
+            torch.Generator().manual_seed(seed),
+        )
         return distilled.pixel_gradient, critic.prediction
 
     gradient, prediction = judged.ask(critics, model, work, cfg=CFG, **settings)
@@ -67,7 +80,9 @@ def test_domain_guidance_changes_the_gradient_by_its_own_term(critics, kind, sco
     plain, *_ = latent_gradient(critics, judged, judged.scene.model, score=score)
     with_domain, x, sigma, prediction = latent_gradient(critics, judged, guided, score=score)
     empty = judged.prompt(EMPTY)
-    term = WEIGHT * (predicted(judged.value(domain), empty, x, sigma) - predicted(judged.value(judged.scene.model), empty, x, sigma))
+    term = WEIGHT * (
+        predicted(judged.value(domain), empty, x, sigma) - predicted(judged.value(judged.scene.model), empty, x, sigma)
+    )
     expected = change_by(critics, term, sigma, prediction)
     assert expected.abs().max() > 1e-2
     assert torch.allclose(with_domain - plain, expected, atol=1e-5)
@@ -126,8 +141,9 @@ def test_every_family_judges_a_batch_as_it_judges_its_pictures_one_by_one(host, 
     judged = Judged(host, minis, family)
     x = seeded(3, 3, judged.vae_channels, 8, 8)
     for levels in (torch.full((3,), 0.5), torch.tensor([0.2, 0.5, 0.7])):
+
         def work(critic):
-            one_by_one = [critic.denoise(x[i:i + 1], levels[i:i + 1]) for i in range(3)]
+            one_by_one = [critic.denoise(x[i : i + 1], levels[i : i + 1]) for i in range(3)]
             return critic.denoise(x, levels), torch.cat(one_by_one)
 
         assert_same(*judged.ask(critics, judged.scene.model, work, shape=(3, judged.vae_channels, 8, 8)))
@@ -139,22 +155,33 @@ def guided(j, **inputs):
 
 
 def mixed_calls(critics, judged, model):
-    """What the critic makes of three levels in one batch, one after the other, and the batches of the network that it took."""
+    """What the critic makes of three levels in one batch, one after the other, and the batches of the network that it
+    took.
+    """
     x, levels = seeded(3, 3, 4, 8, 8), torch.tensor([0.2, 2.5, 7.0])
     with watch_evaluations() as evaluations:
         together = judged.ask(critics, model, lambda critic: critic.denoise(x, levels), shape=x.shape)
-    alone = judged.ask(critics, model, lambda critic: torch.cat([critic.denoise(x[i:i + 1], levels[i:i + 1]) for i in range(3)]), shape=x.shape)
+    alone = judged.ask(
+        critics,
+        model,
+        lambda critic: torch.cat([critic.denoise(x[i : i + 1], levels[i : i + 1]) for i in range(3)]),
+        shape=x.shape,
+    )
     assert_same(together, alone)
     return [size for _, size in evaluations]
 
 
 @pytest.mark.parametrize(
     "make, calls",
-    [(lambda j: j.scene.model, [6]), (guided, [6, 3]), (lambda j: guided(j, end_percent=0.5), None),
-     (lambda j: j.graph.add("RescaleCFG", model=j.scene.model, multiplier=0.7), [2, 2, 2]),
-     (lambda j: j.graph.add("FreeU_V2", model=j.scene.model), [2, 2, 2])],
+    [
+        (lambda j: j.scene.model, [6]),
+        (guided, [6, 3]),
+        (lambda j: guided(j, end_percent=0.5), None),
+        (lambda j: j.graph.add("RescaleCFG", model=j.scene.model, multiplier=0.7), [2, 2, 2]),
+        (lambda j: j.graph.add("FreeU_V2", model=j.scene.model), [2, 2, 2]),
+    ],
     ids=["plain", "guided", "guided in a range", "a cfg function", "output patches"],
-)  # fmt: skip
+)
 def test_levels_are_mixed_in_one_call_where_nothing_can_mistake_them(host, minis, critics, make, calls):
     judged = Judged(host, minis)
     found = mixed_calls(critics, judged, make(judged))
@@ -174,7 +201,9 @@ def test_at_cfg_1_the_negative_prompt_is_not_evaluated(host, minis, critics):
     x = seeded(3, 2, 4, 8, 8)
     for cfg, elements in ((1.0, 2), (7.0, 4)):
         with watch_evaluations() as evaluations:
-            judged.ask(critics, judged.scene.model, lambda critic: critic.denoise(x, torch.ones(2)), cfg=cfg, shape=x.shape)
+            judged.ask(
+                critics, judged.scene.model, lambda critic: critic.denoise(x, torch.ones(2)), cfg=cfg, shape=x.shape
+            )
         assert evaluations.elements() == elements and len(evaluations) == 1
 
 
@@ -223,9 +252,16 @@ def test_nothing_of_the_graph_changes_and_nothing_is_kept(host, minis, critics):
     guided = s.guide(s.model, s.load_domain(minis.domain(change=trained)))
     model, vae = judged.value(guided), judged.value(judged.vae)
     prompts = judged.value(s.positive), judged.value(s.negative)
-    weights = {id(n): {k: v.clone() for k, v in n.state_dict().items()} for n in (model.model.diffusion_model, vae.first_stage_model)}
+    weights = {
+        id(n): {k: v.clone() for k, v in n.state_dict().items()}
+        for n in (model.model.diffusion_model, vae.first_stage_model)
+    }
     embeddings = [p[0][0].clone() for p in prompts]
-    wrappers, models, options = repr(model.wrappers), {k: list(v) for k, v in model.additional_models.items()}, repr(model.model_options)
+    wrappers, models, options = (
+        repr(model.wrappers),
+        {k: list(v) for k, v in model.additional_models.items()},
+        repr(model.model_options),
+    )
     kept = []
 
     def work(critic):
@@ -239,7 +275,11 @@ def test_nothing_of_the_graph_changes_and_nothing_is_kept(host, minis, critics):
         assert after.keys() == weights[id(network)].keys()
         assert all(torch.equal(after[name], tensor) for name, tensor in weights[id(network)].items())
     assert all(torch.equal(p[0][0], before) for p, before in zip(prompts, embeddings))
-    assert (repr(model.wrappers), {k: list(v) for k, v in model.additional_models.items()}, repr(model.model_options)) == (wrappers, models, options)
+    assert (
+        repr(model.wrappers),
+        {k: list(v) for k, v in model.additional_models.items()},
+        repr(model.model_options),
+    ) == (wrappers, models, options)
     gc.collect()
     assert kept[0]() is None
 
@@ -285,16 +325,30 @@ def test_room_beside_the_critic_is_taken_while_the_host_loads_and_given_back_bef
         own = critics.vae.DifferentiableVae(vae)
     freed = []
     with (
-        patch.object(management, "is_device_cpu", lambda device: False), patch.object(management, "free_memory", lambda *a, **k: freed.append(a) or []),
-        patch.object(management, "load_models_gpu", load), patch.object(critics.sampler.torch, "empty", empty),
-    ):  # fmt: skip
+        patch.object(management, "is_device_cpu", lambda device: False),
+        patch.object(management, "free_memory", lambda *a, **k: freed.append(a) or []),
+        patch.object(management, "load_models_gpu", load),
+        patch.object(critics.sampler.torch, "empty", empty),
+    ):
         reserve = critics.sampler._kept_free(12345, model.load_device)
         assert (seen["size"], freed[0][0]) == (12345, 12345)
         with patch.object(management, "get_free_memory", lambda device: 1000):
             assert len(critics.sampler._kept_free(12345, model.load_device)) < 1000, "more than a small device has"
     del reserve
-    with patch.object(critics.sampler, "_kept_free", lambda room, device: empty(room, dtype=torch.uint8)), patch.object(management, "load_models_gpu", load):
+    with (
+        patch.object(critics.sampler, "_kept_free", lambda room, device: empty(room, dtype=torch.uint8)),
+        patch.object(management, "load_models_gpu", load),
+    ):
         critics.sampler.inside_sampler(
-            model, own, judged.value(judged.scene.positive), judged.value(judged.scene.negative), cfg=1.0, shape=(1, 4, 8, 8),
-            sigmas=torch.tensor([1.0, 0.0]), seed=0, work=work, room=12345)
+            model,
+            own,
+            judged.value(judged.scene.positive),
+            judged.value(judged.scene.negative),
+            cfg=1.0,
+            shape=(1, 4, 8, 8),
+            sigmas=torch.tensor([1.0, 0.0]),
+            seed=0,
+            work=work,
+            room=12345,
+        )
     assert (seen["while loading"], seen["at work"]) == (True, False)

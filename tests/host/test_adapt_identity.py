@@ -1,11 +1,12 @@
-"""What tells one critic from another: the same graph in another session is the same, and every setting that can be told counts."""
+"""What tells one critic from another: the same graph in another session is the same, and every setting that can be told
+counts.
+"""
 
 import uuid
 from dataclasses import dataclass
 
 import pytest
 import torch
-
 from critics import Critics, Judged
 from mini_models import trained
 from scenes import build, control
@@ -34,17 +35,34 @@ def patch_with(strength, counted=None):
 
 
 def graph_of(**changed):
-    values = {"number": 1.5, "text": "left", "list": [1, 2], "tensor": torch.arange(6.0), "settings": Settings(2.0, torch.ones(2)), "patch": patch_with(0.7)}
+    values = {
+        "number": 1.5,
+        "text": "left",
+        "list": [1, 2],
+        "tensor": torch.arange(6.0),
+        "settings": Settings(2.0, torch.ones(2)),
+        "patch": patch_with(0.7),
+    }
     return {**values, **changed}
 
 
 @pytest.mark.parametrize(
     "changed",
-    [{"number": 1.6}, {"number": "1.5"}, {"text": "right"}, {"list": [2, 1]}, {"list": (1, 2)}, {"tensor": torch.arange(6.0) + torch.eye(6)[5]},
-     {"tensor": torch.arange(6)}, {"settings": Settings(2.1, torch.ones(2))}, {"settings": Settings(2.0, torch.zeros(2))}, {"patch": patch_with(0.8)},
-     {"more": None}],
+    [
+        {"number": 1.6},
+        {"number": "1.5"},
+        {"text": "right"},
+        {"list": [2, 1]},
+        {"list": (1, 2)},
+        {"tensor": torch.arange(6.0) + torch.eye(6)[5]},
+        {"tensor": torch.arange(6)},
+        {"settings": Settings(2.1, torch.ones(2))},
+        {"settings": Settings(2.0, torch.zeros(2))},
+        {"patch": patch_with(0.8)},
+        {"more": None},
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_every_setting_counts(identity, changed):
     assert identity.digest(graph_of(**changed)) != identity.digest(graph_of())
 
@@ -76,8 +94,12 @@ def critics(host, minis, identity, make):
 
 MAKERS = {
     "plain": lambda s: s.model,
-    "lora": lambda s: s.graph.add("LoraLoaderModelOnly", model=s.model, lora_name="sd15_lora.safetensors", strength_model=0.5),
-    "stronger lora": lambda s: s.graph.add("LoraLoaderModelOnly", model=s.model, lora_name="sd15_lora.safetensors", strength_model=0.6),
+    "lora": lambda s: s.graph.add(
+        "LoraLoaderModelOnly", model=s.model, lora_name="sd15_lora.safetensors", strength_model=0.5
+    ),
+    "stronger lora": lambda s: s.graph.add(
+        "LoraLoaderModelOnly", model=s.model, lora_name="sd15_lora.safetensors", strength_model=0.6
+    ),
     "rescaled": lambda s: s.graph.add("RescaleCFG", model=s.model, multiplier=0.7),
     "rescaled more": lambda s: s.graph.add("RescaleCFG", model=s.model, multiplier=0.8),
     "freeu": lambda s: s.graph.add("FreeU_V2", model=s.model, b1=1.3),
@@ -85,7 +107,9 @@ MAKERS = {
     "velocity": lambda s: s.graph.add("ModelSamplingDiscrete", model=s.model, sampling="v_prediction", zsnr=False),
     "zero snr": lambda s: s.graph.add("ModelSamplingDiscrete", model=s.model, sampling="v_prediction", zsnr=True),
     "guided": lambda s: s.guide(s.model, s.load("sd15_tuned.safetensors"), domain_conditioning=s.negative),
-    "guided later": lambda s: s.guide(s.model, s.load("sd15_tuned.safetensors"), domain_conditioning=s.negative, start_percent=0.2),
+    "guided later": lambda s: s.guide(
+        s.model, s.load("sd15_tuned.safetensors"), domain_conditioning=s.negative, start_percent=0.2
+    ),
     "guided by a lora": lambda s: s.guide(s.model, MAKERS["lora"](s), domain_conditioning=s.negative),
 }
 
@@ -103,7 +127,9 @@ def test_the_loras_that_hang_on_a_prompt_count(host, minis, identity):
     def prompt(strength):
         s = build(minis)
         hooks = s.graph.add("CreateHookLoraModelOnly", lora_name="sd15_lora.safetensors", strength_model=strength)
-        link = s.graph.add("ConditioningSetProperties", cond_NEW=s.positive, strength=1.0, set_cond_area="default", hooks=hooks)
+        link = s.graph.add(
+            "ConditioningSetProperties", cond_NEW=s.positive, strength=1.0, set_cond_area="default", hooks=hooks
+        )
         return identity.digest(host.value(s.graph, link, fresh=True))
 
     assert prompt(0.5) == prompt(0.5) != prompt(0.6)

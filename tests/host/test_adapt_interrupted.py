@@ -1,4 +1,6 @@
-"""However an adaptation ends, what it learned is on disk, and Queue goes on from there, but only with the critic that it began with."""
+"""However an adaptation ends, what it learned is on disk, and Queue goes on from there, but only with the critic that
+it began with.
+"""
 
 import gc
 from contextlib import contextmanager
@@ -6,13 +8,12 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
-
 from adapt_scenes import Adaptation, register, result_of, state_of, steps_of
 from host_process import PromptError
 from messages import OUT_OF_MEMORY
 from mini_models import trained
+from safetensors import safe_open
+from safetensors.torch import load_file
 from scenes import assert_one_sentence, build
 
 STEPS = 6
@@ -74,7 +75,9 @@ def saved_step(a, base_directory):
 
 
 def adaptation(minis, name, **changes):
-    return Adaptation(minis, save_name=name, **{"steps": STEPS, "regulariser": "directional", "average": True, **changes})
+    return Adaptation(
+        minis, save_name=name, **{"steps": STEPS, "regulariser": "directional", "average": True, **changes}
+    )
 
 
 @pytest.fixture
@@ -93,9 +96,14 @@ def assert_equals(a, uninterrupted, base_directory):
         assert all(torch.equal(found[name], expected[name]) for name in expected)
 
 
-def test_a_cancel_keeps_the_steps_and_queue_again_goes_on_bit_for_bit(host, minis, base_directory, uninterrupted, caplog):
+def test_a_cancel_keeps_the_steps_and_queue_again_goes_on_bit_for_bit(
+    host, minis, base_directory, uninterrupted, caplog
+):
     a, said = adaptation(minis, "cancelled"), []
-    with at_step(3, cancel) as made, patch.object(host.library("nodes.adapt_generator"), "line_at", lambda node_id: said.append):
+    with (
+        at_step(3, cancel) as made,
+        patch.object(host.library("nodes.adapt_generator"), "line_at", lambda node_id: said.append),
+    ):
         run_to_cancel(host, a)
     assert made == [1, 2, 3] and saved_step(a, base_directory) == 3
     assert not result_of(a, base_directory).exists()
@@ -118,7 +126,9 @@ def test_a_cancel_while_the_critic_is_asked_does_not_make_that_step(host, minis,
     assert_equals(a, uninterrupted, base_directory)
 
 
-def test_more_steps_extend_a_finished_adaptation_also_with_models_loaded_anew(host, minis, base_directory, uninterrupted):
+def test_more_steps_extend_a_finished_adaptation_also_with_models_loaded_anew(
+    host, minis, base_directory, uninterrupted
+):
     short = adaptation(minis, "extended", steps=2)
     host.value(short.graph, short.node)
     longer = adaptation(minis, "extended")
@@ -134,18 +144,24 @@ def test_the_adaptive_choice_of_layers_is_kept_by_a_resumed_run(host, minis, bas
     assert host.value(longer.graph, longer.node).card.training["styles"] == styles
     whole = adaptation(minis, "chosen at once", steps=3, layers=1)
     host.value(whole.graph, whole.node)
-    assert_equals(longer, [load_file(str(path(whole, base_directory))) for path in (result_of, state_of)], base_directory)
+    assert_equals(
+        longer, [load_file(str(path(whole, base_directory))) for path in (result_of, state_of)], base_directory
+    )
 
 
 def test_a_new_version_begins_anew_beside_the_old_one(host, minis, base_directory):
     for expected in ("versions.safetensors", "versions-2.safetensors"):
-        a = adaptation(minis, "versions", steps=1, on_existing="new version", learning_rate=1e-3 if "-2" in expected else 2e-3)
+        a = adaptation(
+            minis, "versions", steps=1, on_existing="new version", learning_rate=1e-3 if "-2" in expected else 2e-3
+        )
         assert host.value(a.graph, a.node[3], fresh=True) == expected
         assert (base_directory / "output" / "generators" / expected).exists()
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["PyTorch's", "the driver's"])
-def test_out_of_memory_is_one_sentence_that_says_what_helps_and_where_the_state_is(host, minis, base_directory, uninterrupted, error):
+def test_out_of_memory_is_one_sentence_that_says_what_helps_and_where_the_state_is(
+    host, minis, base_directory, uninterrupted, error
+):
     def fail():
         raise error()
 
@@ -169,7 +185,9 @@ def test_the_host_is_in_order_after_a_cancel_and_the_next_prompt_runs(host, mini
     assert not comfy.model_management.processing_interrupted() and model.current_patcher is None
     gc.collect()
     loaded = [entry.model.model for entry in comfy.model_management.current_loaded_models if entry.model is not None]
-    assert not [network for network in loaded if type(network).__name__ == "PixelspaceConversionVAE"], "its own VAE is gone"
+    assert not [network for network in loaded if type(network).__name__ == "PixelspaceConversionVAE"], (
+        "its own VAE is gone"
+    )
     s = build(minis)
     assert torch.isfinite(host.samples(s.graph, s.sample(s.model), fresh=True)).all()
 
@@ -200,8 +218,18 @@ class TestAnotherCritic:
         domain = a.graph.add("DomainGuidanceLoadUNet", unet_name=minis.domain(change=trained))
         inputs["model"] = [a.graph.add("DomainGuidanceApply", model=model, domain_model=domain, weight=weight).id, 0]
         if controlled:
-            image, net = a.graph.add("ProbeImage", seed=3), a.graph.add("ControlNetLoader", control_net_name=minis.controlnet())
-            both = a.graph.add("ControlNetApplyAdvanced", positive=a.positive, negative=a.negative, image=image, control_net=net, strength=controlled)
+            image, net = (
+                a.graph.add("ProbeImage", seed=3),
+                a.graph.add("ControlNetLoader", control_net_name=minis.controlnet()),
+            )
+            both = a.graph.add(
+                "ControlNetApplyAdvanced",
+                positive=a.positive,
+                negative=a.negative,
+                image=image,
+                control_net=net,
+                strength=controlled,
+            )
             inputs |= {"positive": both[0], "negative": both[1]}
         return a
 

@@ -6,7 +6,6 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-
 from adapt_scenes import Adaptation, log_of, register, steps_of
 from mini_models import trained
 from training_scenes import Training
@@ -59,8 +58,10 @@ def test_an_adaptation_writes_what_it_returns_and_load_generator_reads_it(host, 
         ({"regulariser": "reconstruction"}, [(1, True), (1, False)], 2),
     ],
     ids=["plain", "cfg 1", "directional", "reconstruction"],
-)  # fmt: skip
-def test_a_step_takes_one_encoding_and_one_evaluation_and_with_a_regulariser_one_more_of_the_first(host, minis, changes, encodings, evaluation):
+)
+def test_a_step_takes_one_encoding_and_one_evaluation_and_with_a_regulariser_one_more_of_the_first(
+    host, minis, changes, encodings, evaluation
+):
     """evaluation: the batch of the network's one call, positive and negative prompt together."""
     a = Adaptation(minis, save_name=f"counted {changes}", steps=3, **changes)
     with watch_encodings() as encoded, watch_evaluations() as evaluations:
@@ -79,8 +80,13 @@ def test_a_batch_is_one_encoding_and_one_evaluation_too(host, minis):
 
 def test_other_nodes_read_the_run_as_the_levels_that_the_critic_is_asked_about(host, minis):
     """What caches, schedules and previews of other nodes take for the sampler's steps."""
-    adapt, critic = host.library("nodes.comfy_host.generators.adapt"), host.library("nodes.comfy_host.generators.critic").HostCritic
-    a = Adaptation(minis, save_name="levels", steps=6, noise_low=0.1, noise_high=0.2, batch_size=3, regulariser="directional")
+    adapt, critic = (
+        host.library("nodes.comfy_host.generators.adapt"),
+        host.library("nodes.comfy_host.generators.critic").HostCritic,
+    )
+    a = Adaptation(
+        minis, save_name="levels", steps=6, noise_low=0.1, noise_high=0.2, batch_size=3, regulariser="directional"
+    )
     inside, denoise, run, asked = adapt.inside_sampler, critic.denoise, {}, []
 
     def watched(*args, **settings):
@@ -101,7 +107,10 @@ def test_other_nodes_read_the_run_as_the_levels_that_the_critic_is_asked_about(h
 def test_critic_domain_and_vae_are_loaded_once(host, minis):
     a = Adaptation(minis, "sd15", save_name="loaded", steps=3)
     domain = a.graph.add("DomainGuidanceLoadUNet", unet_name=minis.domain(change=trained))
-    a.graph[a.node.id]["inputs"]["model"] = [a.graph.add("DomainGuidanceApply", model=a.model, domain_model=domain, weight=2.0).id, 0]
+    a.graph[a.node.id]["inputs"]["model"] = [
+        a.graph.add("DomainGuidanceApply", model=a.model, domain_model=domain, weight=2.0).id,
+        0,
+    ]
     with watch_loads() as loads:
         host.value(a.graph, a.node, fresh=True)
     assert sorted(loads.values()) == [1, 1, 1]
@@ -110,11 +119,18 @@ def test_critic_domain_and_vae_are_loaded_once(host, minis):
 def test_source_critic_vae_and_prompts_are_bit_identical_afterwards(host, minis):
     a = Adaptation(minis, "sd15", save_name="unchanged", regulariser="directional")
     generator, model, vae, positive = (host.value(a.before, link) for link in (a.generator, a.model, a.vae, a.positive))
-    held = {"generator": generator.weights, "model": model.model.state_dict(), "vae": vae.first_stage_model.state_dict(), "prompt": {"": positive[0][0]}}
+    held = {
+        "generator": generator.weights,
+        "model": model.model.state_dict(),
+        "vae": vae.first_stage_model.state_dict(),
+        "prompt": {"": positive[0][0]},
+    }
     before = {kind: {name: tensor.clone() for name, tensor in tensors.items()} for kind, tensors in held.items()}
     wrappers, models = repr(model.wrappers), repr(model.additional_models)
     host.value(a.graph, a.node)
-    assert all(torch.equal(tensor, before[kind][name]) for kind, tensors in held.items() for name, tensor in tensors.items())
+    assert all(
+        torch.equal(tensor, before[kind][name]) for kind, tensors in held.items() for name, tensor in tensors.items()
+    )
     assert (repr(model.wrappers), repr(model.additional_models)) == (wrappers, models)
 
 
@@ -122,7 +138,11 @@ def test_the_first_picture_comes_before_the_first_step_and_shows_the_source_twic
     import comfy.utils
 
     a, seen = Adaptation(minis, save_name="shown", steps=4, preview_every=2), []
-    with patch.object(comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, node_id=None: seen.append((value, total, preview))):
+    with patch.object(
+        comfy.utils,
+        "PROGRESS_BAR_HOOK",
+        lambda value, total, preview, node_id=None: seen.append((value, total, preview)),
+    ):
         before_after = host.value(a.graph, a.node[1])
     pictures = [(value, preview[1]) for value, _, preview in seen if preview]
     assert [value for value, _ in pictures] == [0, 2, 4] and seen[-1][:2] == (4, 4)
@@ -146,8 +166,13 @@ def test_a_controlnet_in_the_prompts_acts(host, minis):
     for controlled in (False, True):
         a = Adaptation(minis, "sd15", save_name=f"controlled {controlled}", steps=1)
         if controlled:
-            image, net = a.graph.add("ProbeImage", seed=3), a.graph.add("ControlNetLoader", control_net_name=minis.controlnet())
-            both = a.graph.add("ControlNetApplyAdvanced", positive=a.positive, negative=a.negative, image=image, control_net=net)
+            image, net = (
+                a.graph.add("ProbeImage", seed=3),
+                a.graph.add("ControlNetLoader", control_net_name=minis.controlnet()),
+            )
+            both = a.graph.add(
+                "ControlNetApplyAdvanced", positive=a.positive, negative=a.negative, image=image, control_net=net
+            )
             a.graph[a.node.id]["inputs"] |= {"positive": both[0], "negative": both[1]}
         found.append(host.value(a.graph, a.node).weights)
     assert any(not torch.equal(tensor, found[1][name]) for name, tensor in found[0].items())
@@ -155,6 +180,7 @@ def test_a_controlnet_in_the_prompts_acts(host, minis):
 
 def test_two_adaptations_of_one_prompt_are_those_of_two_prompts(host, minis):
     """One with a LoRA on the same critic, whose weights both share."""
+
     def add(graph, name, lora):
         a = Adaptation(minis, "sd15", save_name=name, graph=graph)
         if lora:
@@ -176,7 +202,9 @@ def test_two_adaptations_of_one_prompt_are_those_of_two_prompts(host, minis):
 
 
 def test_a_domain_of_images_alone_can_be_the_critic(host, minis, base_directory):
-    """Empty prompts and cfg 1: at weight 1 the domain's own prediction is all that counts, and the toy's domain reads no text."""
+    """Empty prompts and cfg 1: at weight 1 the domain's own prediction is all that counts, and the toy's domain reads
+    no text.
+    """
     a = Adaptation(minis, save_name="to plates", cfg=1.0, steps=2)
     guided = a.graph.add("DomainGuidanceApply", model=a.toy[0], domain_model=a.toy[1], weight=1.0)
     a.graph[a.node.id]["inputs"] |= {"model": [guided.id, 0], "positive": a.toy[4]}
@@ -190,16 +218,29 @@ def test_a_domain_of_images_alone_can_be_the_critic(host, minis, base_directory)
 def test_the_adaptive_choice_trains_as_many_layers_as_asked(host, minis):
     a = Adaptation(minis, save_name="layers", steps=1, layers=1)
     source, adapted = host.value(a.before, a.generator), host.value(a.graph, a.node)
-    moved = {name.rpartition(".")[0].removesuffix(".affine") for name, tensor in adapted.weights.items() if not torch.equal(tensor, source.weights[name])}
+    moved = {
+        name.rpartition(".")[0].removesuffix(".affine")
+        for name, tensor in adapted.weights.items()
+        if not torch.equal(tensor, source.weights[name])
+    }
     assert len(moved) == 1 and len(adapted.card.training["styles"]) == 1
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"precision": "bf16"}, {"precision": "fp16", "steps": 20}, {"score": "likelihood", "cfg": 7.5}, {"relative_distance": 100.0, "batch_size": 3},
-     {"accumulation": 2}, {"average": True}, {"truncation": 0.7}, {"percentile": 1.0}, {"regulariser": "directional", "unit_directional": True}],
+    [
+        {"precision": "bf16"},
+        {"precision": "fp16", "steps": 20},
+        {"score": "likelihood", "cfg": 7.5},
+        {"relative_distance": 100.0, "batch_size": 3},
+        {"accumulation": 2},
+        {"average": True},
+        {"truncation": 0.7},
+        {"percentile": 1.0},
+        {"regulariser": "directional", "unit_directional": True},
+    ],
     ids=lambda changes: ", ".join(changes),
-)  # fmt: skip
+)
 def test_it_learns_in_every_way_that_can_be_asked_for(host, minis, changes):
     a = Adaptation(minis, **{"save_name": f"way {list(changes)}", "steps": 1, **changes})
     source, adapted = host.value(a.before, a.generator), host.value(a.graph, a.node)
@@ -210,7 +251,9 @@ def test_a_generator_in_space_is_adapted_too(host, minis):
     a = Adaptation(minis, "sd15", save_name="space", steps=2, probe="ProbeSpatialGenerator", preview_every=1)
     source, adapted = host.value(a.before, a.generator), host.value(a.graph, a.node)
     assert adapted.card.config == source.card.config
-    moved = {name.split(".")[0] for name, tensor in adapted.weights.items() if not torch.equal(tensor, source.weights[name])}
+    moved = {
+        name.split(".")[0] for name, tensor in adapted.weights.items() if not torch.equal(tensor, source.weights[name])
+    }
     assert moved == {"backbone", "superresolution"}
     assert host.value(a.graph, a.node[1]).shape == (1, 64, 256, 3)
 

@@ -1,15 +1,16 @@
-"""An adaptation through the real server: from a file in models/generators, cancelled, gone on with, and drawn with in a later prompt."""
+"""An adaptation through the real server: from a file in models/generators, cancelled, gone on with, and drawn with in a
+later prompt.
+"""
 
 import threading
 import time
 import urllib.request
 
-import pytest
-from PIL import Image
-
 import host_process
+import pytest
 from adapt_scenes import Adaptation, ProbeGenerator, log_of, register, result_of, state_of, steps_of
 from mini_models import trained
+from PIL import Image
 from prompts import Graph
 from real_server import real_server
 
@@ -22,7 +23,9 @@ from probe_nodes import NODES as NODE_CLASS_MAPPINGS
 
 @pytest.fixture(scope="module")
 def base(base_directory, minis, host, tmp_path_factory):
-    """A base directory of its own: the session's models, the pack, the tests' probes, and a generator in models/generators."""
+    """A base directory of its own: the session's models, the pack, the tests' probes, and a generator in
+    models/generators.
+    """
     register(host)
     minis.lora(), minis.domain(change=trained)  # the prompts' helper wants a first entry in every list
     root = host_process.make_base_directory(tmp_path_factory.mktemp("adaptation"))
@@ -34,7 +37,9 @@ def base(base_directory, minis, host, tmp_path_factory):
     (file,) = ProbeGenerator().make(seed=1, width=8)
     for folder in (root, base_directory):  # the second for the prompts' helper, which reads this process's lists
         (folder / "models" / "generators").mkdir(exist_ok=True)
-        host.library("domain_guidance.generators").write_generator_file(folder / "models" / "generators" / "faces.safetensors", file.weights, file.card)
+        host.library("domain_guidance.generators").write_generator_file(
+            folder / "models" / "generators" / "faces.safetensors", file.weights, file.card
+        )
     return root
 
 
@@ -46,7 +51,10 @@ def adapting_server(base, tmp_path_factory):
 
 def from_file(minis, name, family="toy", **changes):
     a = Adaptation(minis, family, save_name=name, **changes)
-    a.graph[a.generator.id] = {"class_type": "DomainGuidanceLoadGenerator", "inputs": {"generator_name": "faces.safetensors"}}
+    a.graph[a.generator.id] = {
+        "class_type": "DomainGuidanceLoadGenerator",
+        "inputs": {"generator_name": "faces.safetensors"},
+    }
     a.graph.add("SaveImage", images=a.node[1], filename_prefix=name)
     return a
 
@@ -70,7 +78,11 @@ def test_an_adaptation_shows_both_rows_and_a_later_prompt_draws_with_its_file(ad
     later = Graph()
     generator = later.add("DomainGuidanceLoadGenerator", generator_name="faces.safetensors")
     later[generator.id]["inputs"]["generator_name"] = result_of(a, base).name
-    later.add("SaveImage", images=later.add("DomainGuidanceSampleGenerator", generator=generator, count=1), filename_prefix="later")
+    later.add(
+        "SaveImage",
+        images=later.add("DomainGuidanceSampleGenerator", generator=generator, count=1),
+        filename_prefix="later",
+    )
     assert picture(adapting_server, run(adapting_server, later)).size == (16, 16)
 
 
@@ -80,7 +92,9 @@ def test_interrupt_keeps_the_state_and_the_queue_goes_on(adapting_server, base, 
     def interrupt_after_some_steps():
         while not state_of(a, base).with_name("log.jsonl").exists() or len(log_of(a, base)) < 4:
             time.sleep(0.05)
-        urllib.request.urlopen(urllib.request.Request(adapting_server.address + "/interrupt", b"", method="POST"), timeout=30).close()
+        urllib.request.urlopen(
+            urllib.request.Request(adapting_server.address + "/interrupt", b"", method="POST"), timeout=30
+        ).close()
 
     watcher = threading.Thread(target=interrupt_after_some_steps)
     watcher.start()
@@ -98,5 +112,17 @@ def test_the_server_lists_the_node(adapting_server):
     listed = adapting_server.get("/object_info/DomainGuidanceAdaptGenerator")["DomainGuidanceAdaptGenerator"]
     assert listed["output"] == ["GENERATOR", "IMAGE", "IMAGE", "STRING"]
     assert set(listed["input"]["required"]) == {
-        "generator", "model", "vae", "positive", "negative", "steps", "cfg", "learning_rate", "regulariser", "regulariser_weight", "seed", "save_name",
-        "on_existing"}
+        "generator",
+        "model",
+        "vae",
+        "positive",
+        "negative",
+        "steps",
+        "cfg",
+        "learning_rate",
+        "regulariser",
+        "regulariser_weight",
+        "seed",
+        "save_name",
+        "on_existing",
+    }

@@ -4,7 +4,6 @@ from contextlib import closing
 
 import pytest
 import torch
-
 from adapt_scenes import Adaptation, register
 
 STEPS = 5
@@ -17,13 +16,21 @@ def probes(host):
 
 @pytest.fixture(scope="module")
 def toy(host):
-    return {name: host.library(f"domain_guidance.{name}") for name in ("toy_world.critics", "toy_world.comparison", "adaptation", "distillation", "training")}
+    return {
+        name: host.library(f"domain_guidance.{name}")
+        for name in ("toy_world.critics", "toy_world.comparison", "adaptation", "distillation", "training")
+    }
 
 
 def by_library(toy, file, critic, folder, batch_size, **score):
     adaptation = toy["adaptation"]
     settings = adaptation.AdaptationSettings(
-        steps=STEPS, learning_rate=2e-3, batch_size=batch_size, seed=3, distillation=toy["distillation"].Distillation(resolution=16, **score))
+        steps=STEPS,
+        learning_rate=2e-3,
+        batch_size=batch_size,
+        seed=3,
+        distillation=toy["distillation"].Distillation(resolution=16, **score),
+    )
     files = toy["training"].RunFiles(folder, "by library")
     with torch.inference_mode(False):
         pair = adaptation.AdaptedPair(file, "cpu")
@@ -40,11 +47,19 @@ def assert_alike(found, expected, source):
     assert any(not torch.equal(tensor, source[name]) for name, tensor in expected.items())
 
 
-@pytest.mark.parametrize("batch_size, regulariser, score", [(1, "none", {}), (3, "directional", {"directional": 1.0})], ids=["plain", "a batch, directional"])
+@pytest.mark.parametrize(
+    "batch_size, regulariser, score",
+    [(1, "none", {}), (3, "directional", {"directional": 1.0})],
+    ids=["plain", "a batch, directional"],
+)
 def test_adapting_to_a_prompt_is_the_same_in_both_hosts(host, minis, toy, tmp_path, batch_size, regulariser, score):
-    a = Adaptation(minis, save_name=f"both {batch_size}", steps=STEPS, batch_size=batch_size, regulariser=regulariser)  # a red 3 at cfg 5
+    a = Adaptation(
+        minis, save_name=f"both {batch_size}", steps=STEPS, batch_size=batch_size, regulariser=regulariser
+    )  # a red 3 at cfg 5
     file, found = host.value(a.before, a.generator), host.value(a.graph, a.node)
-    critic = toy["toy_world.critics"].prompt_critic(toy["toy_world.comparison"].load_models(), 5.0, digit=3, stroke="red")
+    critic = toy["toy_world.critics"].prompt_critic(
+        toy["toy_world.comparison"].load_models(), 5.0, digit=3, stroke="red"
+    )
     _, expected = by_library(toy, file, critic, tmp_path, batch_size, **score)
     assert_alike(found.weights, expected, file.weights)
 

@@ -1,10 +1,11 @@
-"""The second VAE of an adaptation: the host's own encoder, with a gradient, whatever the host does to its weights when it loads them."""
+"""The second VAE of an adaptation: the host's own encoder, with a gradient, whatever the host does to its weights when
+it loads them.
+"""
 
 from unittest.mock import patch
 
 import pytest
 import torch
-
 from critics import Critics, Judged
 from probe_nodes import seeded
 from scenes import assert_one_sentence, assert_same
@@ -26,13 +27,27 @@ def kl_vae():
     import comfy.sd
     from comfy.ldm.models.autoencoder import AutoencoderKL
 
-    config = {"double_z": True, "z_channels": 4, "resolution": 256, "in_channels": 3, "out_ch": 3, "ch": 128, "ch_mult": [1, 2, 4, 4],
-              "num_res_blocks": 2, "attn_resolutions": [], "dropout": 0.0}
+    config = {
+        "double_z": True,
+        "z_channels": 4,
+        "resolution": 256,
+        "in_channels": 3,
+        "out_ch": 3,
+        "ch": 128,
+        "ch_mult": [1, 2, 4, 4],
+        "num_res_blocks": 2,
+        "attn_resolutions": [],
+        "dropout": 0.0,
+    }
     with torch.inference_mode():
         torch.manual_seed(0)
         state = AutoencoderKL(ddconfig=config, embed_dim=4).state_dict()
-        filled = {name: tensor.normal_(0, tensor[0].numel() ** -0.5) if tensor.dim() > 1 else (torch.ones if name.endswith("weight") else torch.zeros)(tensor.shape)
-                  for name, tensor in state.items()}
+        filled = {
+            name: tensor.normal_(0, tensor[0].numel() ** -0.5)
+            if tensor.dim() > 1
+            else (torch.ones if name.endswith("weight") else torch.zeros)(tensor.shape)
+            for name, tensor in state.items()
+        }
         return comfy.sd.VAE(sd=filled)
 
 
@@ -48,7 +63,9 @@ def test_stable_diffusions_encoder_has_the_slope_of_its_own_values(host, critics
         assert_same(latent.detach(), vae.encode((pixels.movedim(1, -1) + 1) / 2))
     with torch.no_grad():
         step = 1e-2
-        slope = ((mine.encode(pixels + step * towards) - mine.encode(pixels - step * towards)) * weight).sum() / (2 * step)
+        slope = ((mine.encode(pixels + step * towards) - mine.encode(pixels - step * towards)) * weight).sum() / (
+            2 * step
+        )
     assert float((gradient * towards).sum()) == pytest.approx(float(slope), rel=2e-2)
 
 
@@ -62,7 +79,10 @@ def test_the_encoder_keeps_less_than_half_for_its_gradient_without_changing_a_bi
         size = kept_bytes(lambda: encode(seen), mine.patcher.model.encoder)
         return size, torch.autograd.grad(encode(seen), seen, seeded(3, 1, 4, 8, 8))[0]
 
-    (size, gradient), (whole, expected) = measured(mine.encode), measured(lambda seen: plain.encode((seen + 1) / 2 * 2 - 1))
+    (size, gradient), (whole, expected) = (
+        measured(mine.encode),
+        measured(lambda seen: plain.encode((seen + 1) / 2 * 2 - 1)),
+    )
     assert torch.equal(gradient, expected)
     assert size < 0.5 * whole, (size, whole)
 
@@ -77,7 +97,11 @@ def test_weights_that_the_host_moved_in_inference_mode_still_let_a_gradient_thro
         result = original(self, *args, **kwargs)
         if torch.is_inference_mode_enabled():
             for module in self.model.modules():
-                module._parameters |= {name: torch.nn.Parameter(p.clone(), False) for name, p in module._parameters.items() if p is not None}
+                module._parameters |= {
+                    name: torch.nn.Parameter(p.clone(), False)
+                    for name, p in module._parameters.items()
+                    if p is not None
+                }
                 moved.append(module)
         return result
 
@@ -109,19 +133,30 @@ def test_a_vae_that_the_host_left_off_a_small_device_is_on_it_whole_while_it_is_
         convolutions = [module for module in network.modules() if isinstance(module, torch.nn.Conv2d)]
         plain = [critics.vae._is_plain(module) for module in convolutions]
         assert convolutions and {type(module) for module in convolutions} == {disable_weight_init.Conv2d}
-        return torch.autograd.grad(critic.encode(seen), seen, weight)[0], plain, kept_bytes(lambda: critic.encode(seen), network), network.model_lowvram
+        return (
+            torch.autograd.grad(critic.encode(seen), seen, weight)[0],
+            plain,
+            kept_bytes(lambda: critic.encode(seen), network),
+            network.model_lowvram,
+        )
 
-    with patch.object(critics.vae.DifferentiableVae, "__init__", lambda self, vae: mine.append(self) or made(self, vae)):
+    with patch.object(
+        critics.vae.DifferentiableVae, "__init__", lambda self, vae: mine.append(self) or made(self, vae)
+    ):
         expected, *_, size, _ = judged.ask(critics, judged.scene.model, work)
         vae = judged.value(judged.vae)
-        before = {name: (tensor, tensor.clone()) for name, tensor in vae.first_stage_model.state_dict(keep_vars=True).items()}
+        before = {
+            name: (tensor, tensor.clone()) for name, tensor in vae.first_stage_model.state_dict(keep_vars=True).items()
+        }
         with small_card() as left_off:
             found, plain, small_size, off = judged.ask(critics, judged.scene.model, work)
     network = mine[-1].patcher.model
     assert any(model is network for model in left_off) and len(left_off) == 2, "neither fits"
     assert torch.equal(found, expected)
     assert all(plain) and not off and small_size == size
-    assert mine[-1].patcher.loaded_size() == 0 and not any(hasattr(module, "prev_comfy_cast_weights") for module in network.modules())
+    assert mine[-1].patcher.loaded_size() == 0 and not any(
+        hasattr(module, "prev_comfy_cast_weights") for module in network.modules()
+    )
     after = vae.first_stage_model.state_dict(keep_vars=True)
     assert all(after[name] is tensor and torch.equal(tensor, copy) for name, (tensor, copy) in before.items())
 
@@ -136,7 +171,9 @@ def test_a_vae_that_is_partly_on_a_small_device_is_brought_to_it_whole(host, cri
         mine.patcher.partially_load(torch.device("cpu"), mine.patcher.model_size() // 2)
         resident = [module for module in network.modules() if getattr(module, "comfy_patched_weights", False)]
         for module in resident:
-            module._parameters |= {name: torch.nn.Parameter(p.clone(), False) for name, p in module._parameters.items() if p is not None}
+            module._parameters |= {
+                name: torch.nn.Parameter(p.clone(), False) for name, p in module._parameters.items() if p is not None
+            }
     assert network.model_lowvram and resident
     mine.settle()
     assert not network.model_lowvram and mine.patcher.loaded_size() == mine.patcher.model_size()

@@ -3,10 +3,9 @@
 import functools
 import logging
 
+import mini_models
 import pytest
 import torch
-
-import mini_models
 from domain_adapters import domain_adapter
 from messages import refusal
 from probe_nodes import integers, widened
@@ -27,12 +26,19 @@ def load(s, model, name, **inputs):
 
 def patched_copy(s, minis, strength=1.0):
     """The base from another file with the same LoRA through the host's own loader: a second network."""
-    return s.graph.add("LoraLoaderModelOnly", model=s.load_domain(minis.domain(s.family)), lora_name=minis.lora(s.family), strength_model=strength)
+    return s.graph.add(
+        "LoraLoaderModelOnly",
+        model=s.load_domain(minis.domain(s.family)),
+        lora_name=minis.lora(s.family),
+        strength_model=strength,
+    )
 
 
 @pytest.mark.parametrize("negative", [EMPTY, OTHER], ids=["empty negative", "other negative"])
 @pytest.mark.parametrize("family", ["sd15", "sdxl", "sd3", "flux"])
-def test_an_adapter_guides_as_a_separately_patched_copy_of_the_whole_network_does(host, minis, adapters, family, negative):
+def test_an_adapter_guides_as_a_separately_patched_copy_of_the_whole_network_does(
+    host, minis, adapters, family, negative
+):
     s = build(minis, family, negative=negative)
     adapter = s.guide(s.model, load(s, s.model, adapters(family)))
     separate = s.guide(s.model, patched_copy(s, minis), domain_conditioning=s.prompt(EMPTY))
@@ -58,8 +64,13 @@ def integer_values(name, tensor):
 
 
 @pytest.mark.parametrize("kind", ["fp8", "integers"])
-def test_an_adapter_on_a_quantised_base_guides_as_a_copy_patched_in_full_precision_and_leaves_the_weights_alone(host, minis, adapters, kind):
-    """A LoRA added to narrow weights would be rounded away. Expected: the narrow values, widened, with the LoRA added to them."""
+def test_an_adapter_on_a_quantised_base_guides_as_a_copy_patched_in_full_precision_and_leaves_the_weights_alone(
+    host, minis, adapters, kind
+):
+    """A LoRA added to narrow weights would be rounded away.
+
+    Expected: the narrow values, widened, with the LoRA added to them.
+    """
     s = build(minis, negative=OTHER)
     values = fp8_values if kind == "fp8" else integer_values
     wide, copy = (s.load(minis.changed(values, f"{kind}_{number}.safetensors")) for number in (1, 2))
@@ -94,7 +105,10 @@ def test_an_adapter_is_evaluated_on_one_network_which_is_bit_identical_afterward
 def test_the_hosts_own_lora_loader_makes_the_same_domain_of_it(host, minis, adapters):
     s = build(minis, negative=OTHER)
     core = s.graph.add("LoraLoaderModelOnly", model=s.model, lora_name=adapters(), strength_model=1.0)
-    assert_same(host.samples(s.graph, s.sample(s.guide(s.model, core))), host.samples(s.graph, s.sample(s.guide(s.model, load(s, s.model, adapters())))))
+    assert_same(
+        host.samples(s.graph, s.sample(s.guide(s.model, core))),
+        host.samples(s.graph, s.sample(s.guide(s.model, load(s, s.model, adapters())))),
+    )
 
 
 @pytest.mark.parametrize("bypass", [False, True])
@@ -111,8 +125,19 @@ def test_a_lora_model_is_a_domain_through_the_hosts_own_loader(host, minis, bypa
 def test_what_the_hosts_own_trainer_has_trained_is_a_domain_through_its_own_loader(host, minis):
     """Its LoRA changes biases and norms, too. On shared weights it has to guide as it does on a second copy."""
     s = build(minis, latent_seed=5)
-    trained = s.graph.add("TrainLoraNode", model=s.model, latents=s.latent, positive=s.prompt(EMPTY), steps=2, rank=4, learning_rate=0.01,
-                          training_dtype="none", lora_dtype="fp32", bucket_mode=False, bypass_mode=False)
+    trained = s.graph.add(
+        "TrainLoraNode",
+        model=s.model,
+        latents=s.latent,
+        positive=s.prompt(EMPTY),
+        steps=2,
+        rank=4,
+        learning_rate=0.01,
+        training_dtype="none",
+        lora_dtype="fp32",
+        bucket_mode=False,
+        bypass_mode=False,
+    )
 
     def guided_by(network):
         domain = s.graph.add("LoraModelLoader", model=network, lora=trained, strength_model=1.0)
@@ -124,7 +149,9 @@ def test_what_the_hosts_own_trainer_has_trained_is_a_domain_through_its_own_load
 
 
 def test_an_adapter_on_another_base_of_the_family_needs_no_word(host, minis, adapters, caplog):
-    """Base + adapter minus base is the adapter's own difference, whatever the base: the fingerprint is no reason to warn."""
+    """Base + adapter minus base is the adapter's own difference, whatever the base: the fingerprint is no reason to
+    warn.
+    """
     s = build(minis)
     stranger = adapters(base_fingerprint="0" * 16)
     with caplog.at_level(logging.INFO):
@@ -170,7 +197,9 @@ def test_reference_prompt_adds_the_adapters_difference_at_the_prompt_to_any_cfg(
     def alone(model):
         return host.samples(s.graph, s.sample(model, cfg=1.0, steps=1))
 
-    expected = host.samples(s.graph, s.sample(s.model, steps=1)) + weight * (alone(patched_copy(s, minis)) - alone(s.model))
+    expected = host.samples(s.graph, s.sample(s.model, steps=1)) + weight * (
+        alone(patched_copy(s, minis)) - alone(s.model)
+    )
     assert_same(host.samples(s.graph, s.sample(guided, steps=1)), expected)
 
 
@@ -185,7 +214,12 @@ def test_reference_prompt_keeps_regions_controls_and_hooks_of_the_prompt_on_both
     """An adapter of weight one is the plain LoRA on the same prompt, whatever the prompt carries."""
     s = build(minis, size=(16, 16))
     control(s, minis, strength=1.0)
-    hook = s.graph.add("CreateHookLora", lora_name=minis.lora(name="hooked.safetensors", seed=81), strength_model=0.5, strength_clip=0.0)
+    hook = s.graph.add(
+        "CreateHookLora",
+        lora_name=minis.lora(name="hooked.safetensors", seed=81),
+        strength_model=0.5,
+        strength_clip=0.0,
+    )
     hooked = s.graph.add("ConditioningSetProperties", cond_NEW=s.positive, hooks=hook)
     corner = s.graph.add("ConditioningSetArea", conditioning=s.prompt(3), width=64, height=64, x=64, y=64, strength=0.8)
     positive = s.graph.add("ConditioningCombine", conditioning_1=hooked, conditioning_2=corner)
@@ -196,7 +230,9 @@ def test_reference_prompt_keeps_regions_controls_and_hooks_of_the_prompt_on_both
 
 
 def test_with_reference_prompt_and_another_network_a_lora_hook_stays_out_of_both_sides_of_the_term(host, minis):
-    """The host has tied the hook to the weights of the sampler's model; on one side only it would become part of the domain."""
+    """The host has tied the hook to the weights of the sampler's model; on one side only it would become part of the
+    domain.
+    """
     s = build(minis)
     tuned = s.load(minis.fine_tuned("sd15"))
     hook = s.graph.add("CreateHookLora", lora_name=minis.lora(), strength_model=1.0, strength_clip=0.0)
@@ -206,7 +242,9 @@ def test_with_reference_prompt_and_another_network_a_lora_hook_stays_out_of_both
         return host.samples(s.graph, s.sample(model, positive=positive, cfg=cfg, steps=1))
 
     guided = s.guide(s.model, tuned, weight=0.7, reference="prompt")
-    expected = one_step(s.model, hooked, 5.0) + 0.7 * (one_step(tuned, s.positive, 1.0) - one_step(s.model, s.positive, 1.0))
+    expected = one_step(s.model, hooked, 5.0) + 0.7 * (
+        one_step(tuned, s.positive, 1.0) - one_step(s.model, s.positive, 1.0)
+    )
     assert_same(one_step(guided, hooked, 5.0), expected)
 
 
@@ -221,12 +259,16 @@ def test_a_whole_network_beside_a_distilled_base_is_said_in_one_line(host, minis
     """A prompt at cfg 1 and a domain that was not trained from this very model."""
     s = build(minis)
     tuned = s.load(minis.fine_tuned("sd15"))
-    (message,) = said(host, s, s.sample(s.guide(s.model, tuned, domain_conditioning=s.prompt(EMPTY)), cfg=1.0, seed=321), caplog)
+    (message,) = said(
+        host, s, s.sample(s.guide(s.model, tuned, domain_conditioning=s.prompt(EMPTY)), cfg=1.0, seed=321), caplog
+    )
     assert "reference_model" in message and "distilled" in message
     assert_one_sentence(message)
 
 
-@pytest.mark.parametrize("case", ["cfg above 1", "no prompt", "reference_model", "reference prompt", "adapter", "trained from it"])
+@pytest.mark.parametrize(
+    "case", ["cfg above 1", "no prompt", "reference_model", "reference prompt", "adapter", "trained from it"]
+)
 def test_nothing_is_said_of_distillation_where_there_is_no_sign_of_it(host, minis, adapters, caplog, case):
     s = build(minis)
     tuned, inputs, sampling = s.load(minis.fine_tuned("sd15")), {"domain_conditioning": s.prompt(EMPTY)}, {"cfg": 1.0}
@@ -248,6 +290,8 @@ def test_nothing_is_said_of_distillation_where_there_is_no_sign_of_it(host, mini
 def test_a_text_free_domain_with_reference_prompt_is_said(host, minis, caplog):
     s = build(minis)
     domain = s.load_domain(minis.domain(change=mini_models.without_text, form="text-free"))
-    (message,) = said(host, s, s.sample(s.guide(s.model, domain, weight=0.5, reference="prompt"), cfg=3.0, seed=323), caplog)
+    (message,) = said(
+        host, s, s.sample(s.guide(s.model, domain, weight=0.5, reference="prompt"), cfg=3.0, seed=323), caplog
+    )
     assert "text-free" in message
     assert_one_sentence(message)

@@ -1,4 +1,5 @@
-"""The API twin of every shipped workflow, executed in the real host with mini models under the file names that it asks for.
+"""The API twin of every shipped workflow, executed in the real host with mini models under the file names that it asks
+for.
 
 Pictures are 64 px and runs 2 steps long; nothing else of a graph is changed. The first look runs as it is shipped.
 """
@@ -7,18 +8,17 @@ import json
 import shutil
 from pathlib import Path
 
-import pytest
-import torch
-from safetensors.torch import save_file
-
 import adapt_scenes
 import generator_scenes
 import host_process
 import mini_models
+import pytest
+import torch
 import training_scenes
 from domain_adapters import domain_adapter
 from host_process import IP_ADAPTER_PACK
 from prompts import Graph
+from safetensors.torch import save_file
 from watchers import watch_evaluations
 
 TWINS = sorted((host_process.PACK_ROOT / "tests" / "workflows").glob("*.api.json"))
@@ -47,7 +47,9 @@ def test_there_are_twins():
 
 @pytest.fixture(scope="module")
 def named_minis(host, minis, base_directory):
-    """Mini models under the names that people's own files have; the domain was 'trained' with the mini encoder's empty prompt."""
+    """Mini models under the names that people's own files have; the domain was 'trained' with the mini encoder's empty
+    prompt.
+    """
     training_scenes.register(base_directory)
     minis.checkpoint(name=CHECKPOINT, text_encoder=True)
     minis.checkpoint(name=FINE_TUNE, text_encoder=True, change=mini_models.trained)
@@ -65,7 +67,9 @@ def named_minis(host, minis, base_directory):
     adapt_scenes.register(host)
     graph = Graph()
     spatial = host.value(graph, graph.add("ProbeSpatialGenerator"))
-    host.library("domain_guidance.generators").write_generator_file(base_directory / "models" / "generators" / f"{SPATIAL}.safetensors", spatial.weights, spatial.card)
+    host.library("domain_guidance.generators").write_generator_file(
+        base_directory / "models" / "generators" / f"{SPATIAL}.safetensors", spatial.weights, spatial.card
+    )
     save_file({"replaced by a smaller one": torch.zeros(1)}, str(minis.root / "clip_vision" / CLIP_VISION))
     shutil.copy(Path.cwd() / "input" / "example.png", base_directory / "input")
     if IP_ADAPTER_PACK.is_dir():
@@ -111,7 +115,9 @@ def without_sweeps(graph):
     sweeps = [node_id for node_id, _ in links(graph, "DomainGuidanceSweep")]
     kept = graph.copy()
     for node_id, node in graph.items():
-        if node_id in sweeps or any(isinstance(value, list) and value[0] in sweeps for value in node["inputs"].values()):
+        if node_id in sweeps or any(
+            isinstance(value, list) and value[0] in sweeps for value in node["inputs"].values()
+        ):
             del kept[node_id]
     return kept
 
@@ -138,7 +144,12 @@ def test_the_twin_makes_finite_pictures_that_the_domain_changed(host, named_mini
     assert decoded
     for link in decoded:
         check_pictures(host.value(graph, link))
-    samplers = [link for kind in ("KSampler", "DomainGuidanceReport") for link in links(graph, kind) if graph[graph[link[0]]["inputs"]["model"][0]]["class_type"] == "DomainGuidanceApply"]
+    samplers = [
+        link
+        for kind in ("KSampler", "DomainGuidanceReport")
+        for link in links(graph, kind)
+        if graph[graph[link[0]]["inputs"]["model"][0]]["class_type"] == "DomainGuidanceApply"
+    ]
     assert samplers
     without = without_sweeps(graph)
     for apply, _ in links(graph, "DomainGuidanceApply"):
@@ -156,7 +167,10 @@ def test_the_twin_draws_finite_pictures_with_each_of_its_generators(host, named_
         assert all(not torch.equal(drawn, other) for other in pictures[:number])
 
 
-@pytest.mark.parametrize("node, slot", [("DomainGuidanceEvaluate", 0), ("DomainGuidanceSaveGenerator", 0), ("DomainGuidanceGeneratorMesh", 0)])
+@pytest.mark.parametrize(
+    "node, slot",
+    [("DomainGuidanceEvaluate", 0), ("DomainGuidanceSaveGenerator", 0), ("DomainGuidanceGeneratorMesh", 0)],
+)
 def test_the_nodes_at_the_end_of_a_twin_say_what_they_made(host, named_minis, small_clip_vision, node, slot):
     twins = [twin for twin in TWINS if uses(twin, node)]
     assert twins

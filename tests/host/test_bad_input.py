@@ -1,11 +1,13 @@
-"""Bad input ends in one sentence: what came, what was expected, what to do. Never a traceback from torch, never silence."""
+"""Bad input ends in one sentence: what came, what was expected, what to do.
+
+Never a traceback from torch, never silence.
+"""
 
 import pytest
-from safetensors.torch import load_file, save_file
-
 from host_process import PromptError
 from messages import refusal, warnings_of
 from mini_models import trained
+from safetensors.torch import load_file, save_file
 from scenes import EMPTY, assert_differs, assert_one_sentence, assert_same, build, control
 
 
@@ -67,7 +69,9 @@ def test_a_fine_tuned_checkpoint_without_an_empty_prompt(host, minis):
 
 
 def test_a_domain_model_that_adds_nothing_is_named(host, minis, caplog):
-    """The raw checkpoint under a LoRA of the user's: there is nothing to draw in, and silence would look like a broken node."""
+    """The raw checkpoint under a LoRA of the user's: there is nothing to draw in, and silence would look like a broken
+    node.
+    """
     s = build(minis)
     base = s.graph.add("LoraLoaderModelOnly", model=s.model, lora_name=minis.lora(), strength_model=1.0)
     guided = s.guide(base, s.model, domain_conditioning=s.prompt(EMPTY))
@@ -96,7 +100,9 @@ def test_an_empty_prompt_of_another_width(host, minis):
     """The encoded prompt of another family, connected by mistake, is not left to torch's matrix product."""
     s = build(minis)
     wide = s.graph.add("ProbeConditioning", seed=0, dim=1024)
-    assert refusal(host, s, s.sample(s.guide(s.model, s.load_domain(minis.domain(change=trained)), domain_conditioning=wide)))
+    assert refusal(
+        host, s, s.sample(s.guide(s.model, s.load_domain(minis.domain(change=trained)), domain_conditioning=wide))
+    )
 
 
 def test_a_domain_file_without_an_embedding(host, minis):
@@ -113,7 +119,9 @@ def test_a_truncated_file(host, minis):
 
 def test_a_file_that_is_not_safetensors(host, minis):
     s = build(minis)
-    name = damaged(minis, "no_safetensors.safetensors", lambda path: path.write_bytes(b"PK\x03\x04 this was a zip archive" * 50))
+    name = damaged(
+        minis, "no_safetensors.safetensors", lambda path: path.write_bytes(b"PK\x03\x04 this was a zip archive" * 50)
+    )
     assert name in refusal(host, s, s.sample(s.guide(s.model, s.load_domain(name))))
 
 
@@ -160,7 +168,10 @@ def test_a_mask_of_the_pictures_shape_in_another_resolution_is_fine(host, minis)
     s = build(minis)
     domain = s.load_domain(minis.domain(change=trained))
     mask = s.graph.add("SolidMask", value=1.0, width=512, height=512)
-    assert_same(host.samples(s.graph, s.sample(s.guide(s.model, domain, mask=mask))), host.samples(s.graph, s.sample(s.guide(s.model, domain))))
+    assert_same(
+        host.samples(s.graph, s.sample(s.guide(s.model, domain, mask=mask))),
+        host.samples(s.graph, s.sample(s.guide(s.model, domain))),
+    )
 
 
 def test_mixed_quantisation_is_said_once_per_run(host, minis, caplog):
@@ -208,7 +219,9 @@ def test_a_base_whose_weights_cannot_be_read_is_guided_without_a_word(host, mini
     stranger = s.load_domain(minis.domain(change=trained, base_family="sd15"))
     unet = host.value(s.graph, s.model).model.diffusion_model
     readable = unet.state_dict
-    monkeypatch.setattr(unet, "state_dict", lambda *a, **k: {name: tensor.to("meta") for name, tensor in readable(*a, **k).items()})
+    monkeypatch.setattr(
+        unet, "state_dict", lambda *a, **k: {name: tensor.to("meta") for name, tensor in readable(*a, **k).items()}
+    )
     assert not warnings_of(host, s, s.sample(s.guide(s.model, stranger, weight=1.2), cfg=3.0), caplog, 138)
 
 
@@ -230,7 +243,9 @@ def test_a_sum_of_cfg_and_weight_that_burns_is_said(host, minis, caplog):
 
 
 def test_a_domain_with_another_text_encoder_has_the_negative_prompt_subtracted_and_says_so(host, minis, caplog):
-    """The stored empty prompt is the domain's; a base of another text width cannot read it, the sampler's negative it can."""
+    """The stored empty prompt is the domain's; a base of another text width cannot read it, the sampler's negative it
+    can.
+    """
     s = build(minis)
     wide = s.load_domain(minis.domain("sd20"))
     link = s.sample(s.guide(s.model, wide, weight=1.0), cfg=0.0)

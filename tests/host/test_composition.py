@@ -1,15 +1,14 @@
 """The node beside everything else that patches a model, a prompt or a latent (the composition matrix).
 
-Every row is asked three things: an untrained domain changes nothing (the zero term), a trained one does change the picture,
-and it does not matter which of the two nodes comes first. Token merging (TomePatchModel) has no row: it draws other tokens
-on every call, so no two evaluations of it are equal.
+Every row is asked three things: an untrained domain changes nothing (the zero term), a trained one does change the
+picture, and it does not matter which of the two nodes comes first. Token merging (TomePatchModel) has no row: it draws
+other tokens on every call, so no two evaluations of it are equal.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
-
 from mini_models import trained
 from scenes import EMPTY, OTHER, assert_differs, assert_same, build, control
 from watchers import watch_evaluations
@@ -36,8 +35,12 @@ def lora(s, model, minis):
 
 
 def legacy_control(s, minis):
-    s.positive = s.graph.add("ControlNetApply", conditioning=s.positive, image=s.graph.add("ProbeImage", seed=3),
-                             control_net=s.graph.add("ControlNetLoader", control_net_name=minis.controlnet()))
+    s.positive = s.graph.add(
+        "ControlNetApply",
+        conditioning=s.positive,
+        image=s.graph.add("ProbeImage", seed=3),
+        control_net=s.graph.add("ControlNetLoader", control_net_name=minis.controlnet()),
+    )
 
 
 def regions(s, minis):
@@ -79,8 +82,15 @@ def noise_mask(s, minis):
 
 def inpaint_conditioning(s, minis):
     vae = s.graph.add("CheckpointLoaderSimple", ckpt_name=minis.checkpoint())[2]
-    ready = s.graph.add("InpaintModelConditioning", positive=s.positive, negative=s.negative, vae=vae,
-                        pixels=s.graph.add("ProbeImage", seed=4), mask=s.graph.add("ProbeHalfMask"), noise_mask=True)
+    ready = s.graph.add(
+        "InpaintModelConditioning",
+        positive=s.positive,
+        negative=s.negative,
+        vae=vae,
+        pixels=s.graph.add("ProbeImage", seed=4),
+        mask=s.graph.add("ProbeHalfMask"),
+        noise_mask=True,
+    )
     s.positive, s.negative, s.latent = ready[0], ready[1], ready[2]
 
 
@@ -88,21 +98,41 @@ LARGE = {"size": (16, 16)}
 IMAGE = {"latent_seed": 9}
 MIDDLE = {"family": "sd15_middle"}
 ROWS = [
-    Row("RescaleCFG", node("RescaleCFG")), Row("APG", node("APG", norm_threshold=5.0)), Row("TCFG", node("TCFG")),
-    Row("CFGNorm", node("CFGNorm", strength=0.9)), Row("CFGZeroStar", node("CFGZeroStar")), Row("Mahiro", node("Mahiro")),
-    Row("Epsilon Scaling", node("Epsilon Scaling", scaling_factor=1.05)), Row("PerpNeg patch", lambda s, m, minis: s.graph.add(
-        "PerpNeg", model=m, empty_conditioning=s.prompt(EMPTY), neg_scale=0.7)),
-    Row("FreeU_V2", node("FreeU_V2"), **MIDDLE), Row("PerturbedAttentionGuidance", node("PerturbedAttentionGuidance"), **MIDDLE),
-    Row("SelfAttentionGuidance", node("SelfAttentionGuidance"), **MIDDLE, scene=LARGE), Row("HyperTile", node("HyperTile", tile_size=64), scene=LARGE),
-    Row("DifferentialDiffusion", node("DifferentialDiffusion", strength=1.0), noise_mask, scene=IMAGE, sampling={"denoise": 0.6}),
-    Row("EasyCache", node("EasyCache")), Row("CFGOverride", node("CFGOverride", cfg=2.0, start_percent=0.0, end_percent=0.5)),
-    Row("LoRA", lora), Row("LoRA hook on the positive prompt", setup=lora_hook),
-    Row("ControlNet on both prompts", setup=control), Row("ControlNet, legacy node", setup=legacy_control),
+    Row("RescaleCFG", node("RescaleCFG")),
+    Row("APG", node("APG", norm_threshold=5.0)),
+    Row("TCFG", node("TCFG")),
+    Row("CFGNorm", node("CFGNorm", strength=0.9)),
+    Row("CFGZeroStar", node("CFGZeroStar")),
+    Row("Mahiro", node("Mahiro")),
+    Row("Epsilon Scaling", node("Epsilon Scaling", scaling_factor=1.05)),
+    Row(
+        "PerpNeg patch",
+        lambda s, m, minis: s.graph.add("PerpNeg", model=m, empty_conditioning=s.prompt(EMPTY), neg_scale=0.7),
+    ),
+    Row("FreeU_V2", node("FreeU_V2"), **MIDDLE),
+    Row("PerturbedAttentionGuidance", node("PerturbedAttentionGuidance"), **MIDDLE),
+    Row("SelfAttentionGuidance", node("SelfAttentionGuidance"), **MIDDLE, scene=LARGE),
+    Row("HyperTile", node("HyperTile", tile_size=64), scene=LARGE),
+    Row(
+        "DifferentialDiffusion",
+        node("DifferentialDiffusion", strength=1.0),
+        noise_mask,
+        scene=IMAGE,
+        sampling={"denoise": 0.6},
+    ),
+    Row("EasyCache", node("EasyCache")),
+    Row("CFGOverride", node("CFGOverride", cfg=2.0, start_percent=0.0, end_percent=0.5)),
+    Row("LoRA", lora),
+    Row("LoRA hook on the positive prompt", setup=lora_hook),
+    Row("ControlNet on both prompts", setup=control),
+    Row("ControlNet, legacy node", setup=legacy_control),
     Row("ControlNet in a range", setup=lambda s, minis: control(s, minis, start_percent=0.1, end_percent=0.7)),
-    Row("ControlNet, batch 3", setup=control, scene={"batch": 3}), Row("batch 3", scene={"batch": 3, "size": (13, 13)}),
+    Row("ControlNet, batch 3", setup=control, scene={"batch": 3}),
+    Row("batch 3", scene={"batch": 3, "size": (13, 13)}),
     Row("mask, area and time range, batch 2", setup=regions, scene={"batch": 2, **LARGE}),
     Row("one prompt in two areas", setup=one_prompt_in_two_areas, scene=LARGE),
-    Row("regional negative prompt", setup=regional_negative, scene=LARGE), Row("negative prompt in two times", setup=negative_in_two_times),
+    Row("regional negative prompt", setup=regional_negative, scene=LARGE),
+    Row("negative prompt in two times", setup=negative_in_two_times),
     Row("noise mask", setup=noise_mask, scene=IMAGE, sampling={"denoise": 0.6}),
     Row("9-channel inpainting", setup=inpaint_conditioning, family="sd15_inpaint", sampling={"denoise": 0.9}),
     Row("cfg 1", sampling={"cfg": 1.0}),
@@ -162,15 +192,37 @@ def test_an_untrained_domain_changes_nothing_beside(host, minis, row, node_first
 def test_a_trained_domain_acts_and_the_order_of_the_nodes_does_not_matter_beside(host, minis, row, terms):
     s = prepared(minis, row)
     domain = s.load_domain(minis.domain(row.family, change=trained))
-    first, last = (host.samples(s.graph, s.sample(in_order(row, s, minis, terms, domain, order), **row.sampling)) for order in (True, False))
+    first, last = (
+        host.samples(s.graph, s.sample(in_order(row, s, minis, terms, domain, order), **row.sampling))
+        for order in (True, False)
+    )
     plain = host.samples(s.graph, s.sample(row.patch(s, s.model, minis), **row.sampling))
     assert_same(first, last)
     assert_differs(first, plain)
 
 
-@pytest.mark.parametrize("row", [r for r in ROWS if r.name in (
-    "ControlNet on both prompts", "ControlNet in a range", "ControlNet, batch 3", "batch 3", "FreeU_V2", "HyperTile", "noise mask", "one prompt in two areas",
-    "DifferentialDiffusion", "9-channel inpainting", "cfg 1")], ids=ids)
+@pytest.mark.parametrize(
+    "row",
+    [
+        r
+        for r in ROWS
+        if r.name
+        in (
+            "ControlNet on both prompts",
+            "ControlNet in a range",
+            "ControlNet, batch 3",
+            "batch 3",
+            "FreeU_V2",
+            "HyperTile",
+            "noise mask",
+            "one prompt in two areas",
+            "DifferentialDiffusion",
+            "9-channel inpainting",
+            "cfg 1",
+        )
+    ],
+    ids=ids,
+)
 @pytest.mark.parametrize("terms", ["one term", "two terms"])
 def test_the_base_fed_with_the_positive_prompt_adds_its_weight_to_cfg_beside(host, minis, row, terms):
     """These rows treat both prompts alike, so the term is known exactly: (cfg + weight) in the plain graph."""
@@ -240,7 +292,9 @@ def test_inpainting_leaves_the_kept_half_of_the_latent_as_it_was(host, minis):
 
 
 def test_a_nine_channel_inpainting_base_takes_a_four_channel_domain(host, minis):
-    """Each network sees its own input channels; a domain of weight 1 over cfg 0 is the domain model itself inside of the mask."""
+    """Each network sees its own input channels; a domain of weight 1 over cfg 0 is the domain model itself inside of
+    the mask.
+    """
     s = build(minis, "sd15_inpaint")
     inpaint_conditioning(s, minis)
     domain = s.load_domain(minis.domain("sd15", change=trained))
@@ -249,8 +303,20 @@ def test_a_nine_channel_inpainting_base_takes_a_four_channel_domain(host, minis)
     assert_same(guided, alone)
 
 
-SAMPLERS = ["euler", "euler_ancestral", "dpmpp_2m", "dpmpp_2m_sde", "uni_pc", "heun", "lcm", "ddim", "er_sde",
-            "euler_cfg_pp", "dpmpp_2m_cfg_pp", "res_multistep_cfg_pp"]
+SAMPLERS = [
+    "euler",
+    "euler_ancestral",
+    "dpmpp_2m",
+    "dpmpp_2m_sde",
+    "uni_pc",
+    "heun",
+    "lcm",
+    "ddim",
+    "er_sde",
+    "euler_cfg_pp",
+    "dpmpp_2m_cfg_pp",
+    "res_multistep_cfg_pp",
+]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
@@ -262,4 +328,7 @@ def test_every_sampler_leaves_the_zero_term_alone_and_adds_a_known_term_exactly(
         return host.samples(s.graph, s.sample(model, sampler_name=sampler, cfg=cfg))
 
     assert_same(samples(s.guide(s.model, copy)), samples(s.model))
-    assert_same(samples(s.guide(s.model, copy, weight=1.0, domain_conditioning=s.positive, reference="negative")), samples(s.model, cfg=4.0))
+    assert_same(
+        samples(s.guide(s.model, copy, weight=1.0, domain_conditioning=s.positive, reference="negative")),
+        samples(s.model, cfg=4.0),
+    )

@@ -3,10 +3,9 @@
 import importlib.util
 import re
 
+import host_process
 import pytest
 import torch
-
-import host_process
 from prompts import Graph, ksampler
 from scenes import assert_differs
 
@@ -34,11 +33,18 @@ def samples(host, model_of):
 
 
 def with_cells(cells):
-    return lambda graph, toy: graph.add("DomainGuidanceCoarse", model=toy[0], domain_model=toy[1], empty=toy[4], weight=1.5, cells=cells)
+    return lambda graph, toy: graph.add(
+        "DomainGuidanceCoarse", model=toy[0], domain_model=toy[1], empty=toy[4], weight=1.5, cells=cells
+    )
 
 
 def test_the_example_guides_and_with_all_cells_it_is_plain_domain_guidance(host, coarse):
-    plain = samples(host, lambda graph, toy: graph.add("DomainGuidanceApply", model=toy[0], domain_model=toy[1], domain_conditioning=toy[4], weight=1.5))
+    plain = samples(
+        host,
+        lambda graph, toy: graph.add(
+            "DomainGuidanceApply", model=toy[0], domain_model=toy[1], domain_conditioning=toy[4], weight=1.5
+        ),
+    )
     assert torch.allclose(samples(host, with_cells(16)), plain, rtol=1e-4, atol=1e-4)  # the toy's pictures have 16 x 16
     coarsely, unguided = samples(host, with_cells(2)), samples(host, lambda graph, toy: toy[0])
     assert_differs(coarsely, plain)
@@ -46,6 +52,10 @@ def test_the_example_guides_and_with_all_cells_it_is_plain_domain_guidance(host,
 
 
 def test_every_file_that_the_page_names_is_there(host):
-    named = {name for name in re.findall(r"`((?:tests|nodes|domain_guidance|workflows|web)/[\w./-]*)`", PAGE) if name != "nodes/coarse.py"}
+    named = {
+        name
+        for name in re.findall(r"`((?:tests|nodes|domain_guidance|workflows|web)/[\w./-]*)`", PAGE)
+        if name != "nodes/coarse.py"
+    }
     assert len(named) >= 8
     assert [name for name in sorted(named) if not (host_process.PACK_ROOT / name).exists()] == []

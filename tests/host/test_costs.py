@@ -4,7 +4,6 @@ from contextlib import contextmanager
 from unittest.mock import patch
 
 import pytest
-
 from mini_models import trained, without_text
 from scenes import EMPTY, OTHER, assert_same, build, control
 from watchers import watch_evaluations, watch_loads
@@ -31,9 +30,20 @@ def test_unconditional_sampling_costs_two_evaluations_not_three(host, minis, cha
     assert evaluations_per_step(host, s, s.guide(s.model, domain), positive=s.prompt(EMPTY), cfg=1.0) == 2
 
 
-@pytest.mark.parametrize(("negative", "reference", "expected"), [
-    (EMPTY, "auto", 3), (EMPTY, "empty", 3), (EMPTY, "negative", 3), (OTHER, "auto", 4), (OTHER, "empty", 4), (OTHER, "negative", 3)])
-def test_the_empty_prompt_is_evaluated_only_where_the_sampler_has_not_done_it(host, minis, negative, reference, expected):
+@pytest.mark.parametrize(
+    ("negative", "reference", "expected"),
+    [
+        (EMPTY, "auto", 3),
+        (EMPTY, "empty", 3),
+        (EMPTY, "negative", 3),
+        (OTHER, "auto", 4),
+        (OTHER, "empty", 4),
+        (OTHER, "negative", 3),
+    ],
+)
+def test_the_empty_prompt_is_evaluated_only_where_the_sampler_has_not_done_it(
+    host, minis, negative, reference, expected
+):
     s, domain = scene(minis, negative)
     assert evaluations_per_step(host, s, s.guide(s.model, domain, reference=reference)) == expected
 
@@ -51,7 +61,9 @@ def test_two_chained_domains_share_one_reference(host, minis, negative, expected
 
 
 def test_an_area_prompt_adds_its_own_evaluations_and_no_second_reference(host, minis):
-    """The host copies the empty negative for the area, with the positive's text attached but not read; the copy is recognised."""
+    """The host copies the empty negative for the area, with the positive's text attached but not read; the copy is
+    recognised.
+    """
     s = build(minis, batch=BATCH, size=(16, 16))
     domain = s.load_domain(minis.domain(change=trained))
     corner = s.graph.add("ConditioningSetArea", conditioning=s.prompt(3), width=64, height=64, x=64, y=64, strength=1.0)
@@ -79,7 +91,9 @@ def term(s, model, seed, weight=1.0, **inputs):
     return s.graph.add("DomainGuidanceTerm", model=model, conditioning=s.prompt(seed), weight=weight, **inputs)
 
 
-@pytest.mark.parametrize(("seed", "minus", "expected"), [(1, None, 2), (3, None, 3), (3, 4, 4), (1, OTHER, 2), (3, 1, 3), (OTHER, 1, 2)])
+@pytest.mark.parametrize(
+    ("seed", "minus", "expected"), [(1, None, 2), (3, None, 3), (3, 4, 4), (1, OTHER, 2), (3, 1, 3), (OTHER, 1, 2)]
+)
 def test_a_term_of_the_samplers_own_prompts_is_free(host, minis, seed, minus, expected):
     """The sampler's positive prompt has seed 1, its negative the seed of OTHER."""
     s, _ = scene(minis, OTHER)
@@ -97,20 +111,33 @@ def test_terms_of_one_model_and_prompt_are_evaluated_once(host, minis):
 
 def test_terms_of_two_prompts_do_not_share_even_if_they_differ_by_little(host, minis):
     s, _ = scene(minis)
-    nearly = s.graph.add("ConditioningAverage", conditioning_to=s.prompt(3), conditioning_from=s.prompt(4), conditioning_to_strength=0.999)
+    nearly = s.graph.add(
+        "ConditioningAverage",
+        conditioning_to=s.prompt(3),
+        conditioning_from=s.prompt(4),
+        conditioning_to_strength=0.999,
+    )
     near = s.graph.add("DomainGuidanceTerm", model=s.model, conditioning=nearly, weight=1.0, minus=s.prompt(3))
     assert evaluations_per_step(host, s, near) == 4
-    like_the_positive = s.graph.add("ConditioningAverage", conditioning_to=s.positive, conditioning_from=s.prompt(4), conditioning_to_strength=0.999)
+    like_the_positive = s.graph.add(
+        "ConditioningAverage", conditioning_to=s.positive, conditioning_from=s.prompt(4), conditioning_to_strength=0.999
+    )
     assert evaluations_per_step(host, s, term(s, s.model, 3, minus=like_the_positive)) == 4
 
 
 def test_a_step_whose_schedule_is_zero_costs_nothing(host, minis):
-    """Three steps at percent 0, 1/2 and 1: a line from 1 to 0 at 1/2 leaves the first, an interval from 0.4 to 0.6 the second."""
+    """Three steps at percent 0, 1/2 and 1: a line from 1 to 0 at 1/2 leaves the first, an interval from 0.4 to 0.6 the
+    second.
+    """
     s, domain = scene(minis)
-    fading = s.graph.add("DomainGuidanceSchedule", shape="linear", first=1.0, last=0.0, start_percent=0.0, end_percent=0.45)
+    fading = s.graph.add(
+        "DomainGuidanceSchedule", shape="linear", first=1.0, last=0.0, start_percent=0.0, end_percent=0.45
+    )
     middle = s.graph.add("DomainGuidanceSchedule", shape="interval", first=1.0, start_percent=0.4, end_percent=0.6)
     for schedule in (fading, middle):
-        assert evaluations_per_step(host, s, s.guide(s.model, domain, schedule=schedule)) == pytest.approx((3 + 2 + 2) / 3)
+        assert evaluations_per_step(host, s, s.guide(s.model, domain, schedule=schedule)) == pytest.approx(
+            (3 + 2 + 2) / 3
+        )
 
 
 def test_reference_prompt_at_cfg_one_costs_two(host, minis):
@@ -149,8 +176,12 @@ def controls_per_step(host, s, model, **sampling):
 
 
 @pytest.mark.parametrize(("negative", "expected"), [(EMPTY, 2), (OTHER, 3)])
-def test_a_controlnet_answers_once_per_prompt_and_step_however_many_terms_ask(host, minis, monkeypatch, negative, expected):
-    """Positive and negative, and the empty prompt if that is another: what the reference was given serves the domains."""
+def test_a_controlnet_answers_once_per_prompt_and_step_however_many_terms_ask(
+    host, minis, monkeypatch, negative, expected
+):
+    """Positive and negative, and the empty prompt if that is another: what the reference was given serves the
+    domains.
+    """
     s, domain = scene(minis, negative)
     control(s, minis, strength=1.0)
     chain = s.guide(s.guide(s.model, domain), s.load_domain(minis.domain(change=without_text, form="text-free")))
@@ -202,7 +233,8 @@ def test_both_models_are_loaded_once_and_not_again_on_the_second_run(host, minis
 
 def test_a_plain_run_in_between_does_not_unload_the_domain(host, minis):
     s, domain = scene(minis)
-    # A base of its own: a hooked prompt of an earlier test gives a cached MODEL a new identity, and the host then reloads it.
+    # A base of its own: a hooked prompt of an earlier test gives a cached MODEL a new identity, and the host then
+    # reloads it.
     base = s.graph.add("CheckpointLoaderSimple", ckpt_name=minis.checkpoint())
     guided = s.guide(base, domain)
     host.samples(s.graph, s.sample(guided, seed=103))
@@ -215,7 +247,12 @@ def test_a_plain_run_in_between_does_not_unload_the_domain(host, minis):
 def test_two_prompts_that_are_nearly_one_do_not_share_a_controlnets_answer(host, minis, monkeypatch):
     s = build(minis, negative=OTHER, batch=BATCH)
     control(s, minis, strength=1.0)
-    near = s.graph.add("ConditioningAverage", conditioning_to=s.prompt(3), conditioning_from=s.prompt(4), conditioning_to_strength=0.995)
+    near = s.graph.add(
+        "ConditioningAverage",
+        conditioning_to=s.prompt(3),
+        conditioning_from=s.prompt(4),
+        conditioning_to_strength=0.995,
+    )
     slider = s.graph.add("DomainGuidanceTerm", model=s.model, conditioning=near, weight=20.0, minus=s.prompt(3))
     _, shared = controls_per_step(host, s, slider)
     monkeypatch.setattr(host.library("nodes.comfy_host.guidance.shared_control").ControlMemory, "find", lambda *_: None)

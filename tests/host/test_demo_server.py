@@ -3,9 +3,8 @@
 import sys
 from pathlib import Path
 
-import pytest
-
 import host_process
+import pytest
 
 SETTINGS = {"comfyui": Path.cwd(), "pack": host_process.PACK_ROOT, "python": Path(sys.executable), "cpu": True}
 
@@ -21,7 +20,12 @@ def picture(width):
 
 
 def test_the_pictures_of_a_graph_come_back_with_their_node_and_the_pack_is_loaded(server):
-    toy = {"3": {"class_type": "DomainGuidanceToyWorld", "inputs": {"digit": "3", "stroke": "red", "ground": "any", "batch_size": 1}}}
+    toy = {
+        "3": {
+            "class_type": "DomainGuidanceToyWorld",
+            "inputs": {"digit": "3", "stroke": "red", "ground": "any", "batch_size": 1},
+        }
+    }
     pictures = server.run_graph(picture(16) | toy, **SETTINGS)
     assert [made.node for made in pictures] == ["2", "2"]
     assert all(made.data.startswith(b"\x89PNG") for made in pictures)

@@ -3,18 +3,22 @@
 import sys
 
 import torch
-
 from host_process import PACK_ROOT
 from prompts import Graph
 from test_eg3d_nodes import cameras, eg3d, library, load, name, refused, view  # noqa: F401
 
 sys.path.append(str(PACK_ROOT / "tests" / "unit" / "generators"))
 
-import sheet  # noqa: E402
+import sheet
 
 
 def invert(graph, name, image, **changes):
-    return graph.add("DomainGuidanceInvertImage", generator=load(graph, name), image=image, **{"steps": 60, "candidates": 8, **changes})
+    return graph.add(
+        "DomainGuidanceInvertImage",
+        generator=load(graph, name),
+        image=image,
+        **{"steps": 60, "candidates": 8, **changes},
+    )
 
 
 def test_a_head_seen_from_the_side_is_found_again_by_its_camera(host, name):
@@ -32,8 +36,14 @@ def test_a_head_seen_from_the_side_is_found_again_by_its_camera(host, name):
 def test_cameras_that_do_not_fit_the_pictures_are_refused(host, name, library, base_directory):
     graph = Graph()
     picture = view(graph, name)
-    assert "2 cameras" in refused(host, graph, invert(graph, name, picture[0], cameras=cameras(graph, arrangement="orbit", count=2))[0])
+    assert "2 cameras" in refused(
+        host, graph, invert(graph, name, picture[0], cameras=cameras(graph, arrangement="orbit", count=2))[0]
+    )
     weights = sheet.nvidia_weights(resolution=16)
     config = library.infer_config({key: tuple(tensor.shape) for key, tensor in weights.items()})
-    library.write_generator_file(base_directory / "models" / "generators" / "flat.safetensors", weights, library.GeneratorCard(config))
-    assert "no volumes" in refused(host, graph, invert(graph, "flat.safetensors", picture[0], cameras=cameras(graph, arrangement="one"))[0])
+    library.write_generator_file(
+        base_directory / "models" / "generators" / "flat.safetensors", weights, library.GeneratorCard(config)
+    )
+    assert "no volumes" in refused(
+        host, graph, invert(graph, "flat.safetensors", picture[0], cameras=cameras(graph, arrangement="one"))[0]
+    )

@@ -1,4 +1,6 @@
-"""The nodes of EG3D generators in the real host: views from all sides, meshes that the host saves, and what is refused."""
+"""The nodes of EG3D generators in the real host: views from all sides, meshes that the host saves, and what is
+refused.
+"""
 
 import json
 import struct
@@ -8,7 +10,6 @@ from unittest.mock import patch
 import numpy as np
 import pytest
 import torch
-
 from host_process import PACK_ROOT, PromptError
 from messages import OUT_OF_MEMORY
 from prompts import Graph
@@ -16,8 +17,8 @@ from scenes import assert_one_sentence
 
 sys.path.append(str(PACK_ROOT / "tests" / "unit" / "generators"))
 
-import eg3d_sheet  # noqa: E402
-import sheet  # noqa: E402
+import eg3d_sheet
+import sheet
 
 RAYS, SAMPLES = 8, 6
 
@@ -39,7 +40,9 @@ def name(host, library, eg3d, base_directory):
     weights["decoder.net.2.weight"][0] *= -10
     shapes = {key: tuple(tensor.shape) for key, tensor in weights.items()}
     config = eg3d.infer_eg3d(shapes, rendering=eg3d.Rendering(resolution=RAYS, samples=SAMPLES, importance_samples=4))
-    library.write_generator_file(base_directory / "models" / "generators" / "head.safetensors", weights, library.GeneratorCard(config))
+    library.write_generator_file(
+        base_directory / "models" / "generators" / "head.safetensors", weights, library.GeneratorCard(config)
+    )
     return "head.safetensors"
 
 
@@ -57,7 +60,9 @@ def cameras(graph, **changes):
 
 
 def view(graph, name, **changes):
-    return graph.add("DomainGuidanceViewGenerator", generator=load(graph, name), **{"seed": 3, "truncation": 1.0, **changes})
+    return graph.add(
+        "DomainGuidanceViewGenerator", generator=load(graph, name), **{"seed": 3, "truncation": 1.0, **changes}
+    )
 
 
 def refused(host, graph, link):
@@ -69,7 +74,12 @@ def refused(host, graph, link):
 
 def test_each_head_is_seen_by_all_cameras_with_depth_and_normals(host, name, generator, library, eg3d):
     graph = Graph()
-    node = view(graph, name, count=2, cameras=cameras(graph, arrangement="orbit", count=3, pitch=0.0, yaw_range=20.0, pitch_range=10.0))
+    node = view(
+        graph,
+        name,
+        count=2,
+        cameras=cameras(graph, arrangement="orbit", count=3, pitch=0.0, yaw_range=20.0, pitch_range=10.0),
+    )
     images, depth, normals = (host.value(graph, node[output]) for output in range(3))
     assert images.shape == (6, 32, 32, 3) and depth.shape == normals.shape == (6, RAYS, RAYS, 3)
     poses = eg3d.orbit(3, yaw=torch.pi / 9, pitch=torch.pi / 18, tilt=0.0)
@@ -102,12 +112,16 @@ def test_rays_at_once_bounds_the_memory_and_changes_nothing_while_rays_and_sampl
 
 def test_a_grid_has_a_picture_for_each_camera(host, name):
     graph = Graph()
-    assert len(host.value(graph, view(graph, name, cameras=cameras(graph, arrangement="grid", rows=2, columns=3))[0])) == 6
+    assert (
+        len(host.value(graph, view(graph, name, cameras=cameras(graph, arrangement="grid", rows=2, columns=3))[0])) == 6
+    )
 
 
 def test_a_mesh_becomes_a_glb_with_its_vertices_faces_and_colours(host, name, base_directory):
     graph = Graph()
-    mesh = graph.add("DomainGuidanceGeneratorMesh", generator=load(graph, name), seed=3, truncation=1.0, resolution=24, density=0.3)
+    mesh = graph.add(
+        "DomainGuidanceGeneratorMesh", generator=load(graph, name), seed=3, truncation=1.0, resolution=24, density=0.3
+    )
     found = host.value(graph, mesh[0])
     assert found.vertices.shape[0] == 1 and found.vertices.abs().max() < 0.55 and found.unlit
     save = graph.add("SaveGLB", mesh=mesh, filename_prefix="3d/by this test")
@@ -115,9 +129,14 @@ def test_a_mesh_becomes_a_glb_with_its_vertices_faces_and_colours(host, name, ba
     del save
     (path,) = (base_directory / "output" / "3d").glob("by this test*.glb")
     read = read_glb(path.read_bytes())
-    assert len(read["POSITION"]) == len(read["COLOR_0"]) == found.vertices.shape[1] and len(read["indices"]) == 3 * found.faces.shape[1]
-    assert np.allclose(read["POSITION"], found.vertices[0].numpy()) and read["indices"].max() == len(read["POSITION"]) - 1
-    assert 0 <= read["COLOR_0"].min() and read["COLOR_0"].max() <= 1 and read["COLOR_0"].std() > 0.01
+    assert (
+        len(read["POSITION"]) == len(read["COLOR_0"]) == found.vertices.shape[1]
+        and len(read["indices"]) == 3 * found.faces.shape[1]
+    )
+    assert (
+        np.allclose(read["POSITION"], found.vertices[0].numpy()) and read["indices"].max() == len(read["POSITION"]) - 1
+    )
+    assert read["COLOR_0"].min() >= 0 and read["COLOR_0"].max() <= 1 and read["COLOR_0"].std() > 0.01
 
 
 def asked_for(host, graph, link):
@@ -145,12 +164,21 @@ def test_the_device_is_asked_for_room_for_all_points_that_are_rendered_at_once(h
 def test_a_mesh_asks_for_room_for_its_grid_and_for_the_points_of_it_that_are_looked_up_at_once(host, name):
     def asked(resolution):
         graph = Graph()
-        mesh = graph.add("DomainGuidanceGeneratorMesh", generator=load(graph, name), seed=3, truncation=1.0, resolution=resolution, density=0.3)
+        mesh = graph.add(
+            "DomainGuidanceGeneratorMesh",
+            generator=load(graph, name),
+            seed=3,
+            truncation=1.0,
+            resolution=resolution,
+            density=0.3,
+        )
         return asked_for(host, graph, mesh[0])
 
     point = host.library("nodes.comfy_host.generators.pictures").POINT
     per_cell = (asked(32) - asked(16)) / (32**3 - 16**3)
-    assert point + 16 < per_cell < 1.1 * point, "what a look-up takes, and of a whole grid at least four numbers of four bytes"
+    assert point + 16 < per_cell < 1.1 * point, (
+        "what a look-up takes, and of a whole grid at least four numbers of four bytes"
+    )
     with patch.object(host.library("nodes.comfy_host.generators.views"), "POINTS", 16**3):
         assert 16 < (asked(32) - asked(16)) / (32**3 - 16**3) < 32
 
@@ -182,7 +210,9 @@ def read_glb(content):
         return values.reshape(entry["count"], -1)
 
     (primitive,) = described["meshes"][0]["primitives"]
-    return {key: accessor(number) for key, number in primitive["attributes"].items()} | {"indices": accessor(primitive["indices"])}
+    return {key: accessor(number) for key, number in primitive["attributes"].items()} | {
+        "indices": accessor(primitive["indices"])
+    }
 
 
 def test_colours_of_a_mesh_are_linear_light(host):
@@ -199,16 +229,22 @@ def test_a_density_that_is_nowhere_reached_is_said(host, name):
 
 def test_cameras_above_the_pole_are_refused(host, name):
     graph = Graph()
-    assert "lower pitch" in refused(host, graph, view(graph, name, cameras=cameras(graph, arrangement="grid", pitch=50.0, pitch_range=50.0))[0])
+    assert "lower pitch" in refused(
+        host, graph, view(graph, name, cameras=cameras(graph, arrangement="grid", pitch=50.0, pitch_range=50.0))[0]
+    )
 
 
 @pytest.mark.parametrize("node", ["DomainGuidanceViewGenerator", "DomainGuidanceGeneratorMesh"])
 def test_a_generator_of_pictures_is_refused(host, library, base_directory, node):
     weights = sheet.nvidia_weights(resolution=16)
     config = library.infer_config({key: tuple(tensor.shape) for key, tensor in weights.items()})
-    library.write_generator_file(base_directory / "models" / "generators" / "flat.safetensors", weights, library.GeneratorCard(config))
+    library.write_generator_file(
+        base_directory / "models" / "generators" / "flat.safetensors", weights, library.GeneratorCard(config)
+    )
     graph = Graph()
-    assert "draws pictures and no volumes" in refused(host, graph, graph.add(node, generator=load(graph, "flat.safetensors"))[0])
+    assert "draws pictures and no volumes" in refused(
+        host, graph, graph.add(node, generator=load(graph, "flat.safetensors"))[0]
+    )
 
 
 # --- the nodes of all generators -------------------------------------------------------------------------------------

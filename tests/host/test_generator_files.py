@@ -10,7 +10,6 @@ from unittest.mock import patch
 
 import pytest
 import torch
-
 from generator_scenes import SIDE, WRITER, assert_alike, drawn, load, refused, sheet, tiny, told, write_pair
 from host_process import PromptError
 from prompts import Graph
@@ -102,7 +101,9 @@ def test_an_nvidia_pickle_is_drawn_and_its_source_is_not_executed(host, folder, 
     place.mkdir()
     for name in ("nvidia4.pkl", "tensorflow4.pkl", "trainer.pt"):
         shutil.copy(tmp_path / name, place / name)
-    first, *others = [drawn(host, f"nvidia/{name}", count=1) for name in ("nvidia4.pkl", "tensorflow4.pkl", "trainer.pt")]
+    first, *others = [
+        drawn(host, f"nvidia/{name}", count=1) for name in ("nvidia4.pkl", "tensorflow4.pkl", "trainer.pt")
+    ]
     assert first.shape == (1, 32, 32, 3) and first.std() > 0.05
     for other in others:
         assert_alike(other, first)
@@ -146,7 +147,10 @@ def test_where_its_folder_cannot_be_written_the_conversion_goes_to_output(host, 
 def test_where_nothing_can_be_written_the_generator_is_drawn_all_the_same(host, foreign, caplog):
     name, path = foreign
     files = host.library("nodes.comfy_host.generators.files")
-    with patch.object(files, "write_generator_file", side_effect=OSError(28, "No space left on device")), caplog.at_level(logging.WARNING):
+    with (
+        patch.object(files, "write_generator_file", side_effect=OSError(28, "No space left on device")),
+        caplog.at_level(logging.WARNING),
+    ):
         assert drawn(host, name).shape == (2, SIDE, SIDE, 3)
     assert any("written nowhere" in message for message in told(caplog))
     assert [entry.name for entry in path.parent.iterdir()] == ["faces.pt"]

@@ -1,11 +1,12 @@
-"""Project Image Into Generator in the real host: a picture is found, alone or among others, with a CLIP vision model and without."""
+"""Project Image Into Generator in the real host: a picture is found, alone or among others, with a CLIP vision model
+and without.
+"""
 
 from contextlib import contextmanager
 from unittest.mock import patch
 
 import pytest
 import torch
-
 from generator_scenes import SIDE, drawn, load, project, sample, write_pair
 from prompts import Graph
 from scenes import assert_one_sentence
@@ -77,11 +78,16 @@ def test_clip_vision_is_compared_with_and_stays_as_it_was(host, native):
 
 def test_the_features_of_clip_vision_are_the_hosts(host, native):
     graph = Graph()
-    vision, image = host.value(graph, graph.add("ProbeClipVision")), host.value(graph, graph.add("ProbeImage", seed=1, height=224, width=224))
+    vision, image = (
+        host.value(graph, graph.add("ProbeClipVision")),
+        host.value(graph, graph.add("ProbeImage", seed=1, height=224, width=224)),
+    )
     features = host.library("nodes.comfy_host.generators.inversion").clip_features(vision, torch.device("cpu"))
     with torch.inference_mode():
         expected = vision.encode_image(image)["penultimate_hidden_states"]
-    torch.testing.assert_close(features(image.movedim(-1, 1) * 2 - 1), expected, rtol=1e-2, atol=2e-2)  # the host rounds pixels to 8 bits
+    torch.testing.assert_close(
+        features(image.movedim(-1, 1) * 2 - 1), expected, rtol=1e-2, atol=2e-2
+    )  # the host rounds pixels to 8 bits
 
 
 def test_the_features_of_clip_vision_have_the_gradient_of_their_values(host, native):

@@ -1,15 +1,29 @@
-"""The nodes of generators in the real host: pictures by seed, by latent and on a way, saving, blending, the toy world's generator."""
+"""The nodes of generators in the real host: pictures by seed, by latent and on a way, saving, blending, the toy world's
+generator.
+"""
 
 import logging
 from unittest.mock import patch
 
 import pytest
 import torch
-from safetensors import SafetensorError, safe_open
-
-from generator_scenes import SIDE, assert_alike, drawn, load, project, refused, sample, sheet, tiny, told, write_native, write_pair
+from generator_scenes import (
+    SIDE,
+    assert_alike,
+    drawn,
+    load,
+    project,
+    refused,
+    sample,
+    sheet,
+    tiny,
+    told,
+    write_native,
+    write_pair,
+)
 from messages import OUT_OF_MEMORY
 from prompts import Graph
+from safetensors import SafetensorError, safe_open
 from scenes import assert_one_sentence
 
 
@@ -44,13 +58,20 @@ def test_pictures_are_the_librarys_and_batches_do_not_change_them(host, library,
 def test_every_input_reaches_the_picture(host, native):
     plain = drawn(host, native[0])
     changed = [
-        {"truncation": 1.0}, {"truncation_cutoff": 2}, {"mix_from": 3, "mix_seed": 9}, {"noise": "none"}, {"noise": "random"},
-        {"interpolation": "spherical in z", "count": 3}, {"interpolation": "linear in w", "count": 3, "loop": True},
+        {"truncation": 1.0},
+        {"truncation_cutoff": 2},
+        {"mix_from": 3, "mix_seed": 9},
+        {"noise": "none"},
+        {"noise": "random"},
+        {"interpolation": "spherical in z", "count": 3},
+        {"interpolation": "linear in w", "count": 3, "loop": True},
         {"interpolation": "linear in w", "stops": 3, "count": 4},
-    ]  # fmt: skip
+    ]
     seen = [drawn(host, native[0], **change) for change in changed]
     for number, batch in enumerate(seen):
-        assert all(batch.shape != other.shape or not torch.equal(batch, other) for other in (plain, *seen[:number])), changed[number]
+        assert all(batch.shape != other.shape or not torch.equal(batch, other) for other in (plain, *seen[:number])), (
+            changed[number]
+        )
 
 
 def test_random_noise_is_the_same_again_for_the_same_seed(host, native):
@@ -62,7 +83,9 @@ def test_random_noise_is_of_the_seed_even_where_a_latent_is_drawn(host, native):
     graph = Graph()
     generator = load(graph, native[0])
     latent = sample(graph, generator, count=1)[1]
-    one, other = (host.value(graph, sample(graph, generator, latent=latent, noise="random", seed=seed)) for seed in (1, 2))
+    one, other = (
+        host.value(graph, sample(graph, generator, latent=latent, noise="random", seed=seed)) for seed in (1, 2)
+    )
     assert not torch.equal(one, other)
 
 
@@ -83,7 +106,11 @@ def test_a_bar_with_a_preview_runs_over_the_pictures_and_a_cancel_stops_it(host,
 
     graph, calls = Graph(), []
     node = sample(graph, load(graph, native[0]), count=5)
-    with patch.object(comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, node_id=None: calls.append((value, total, preview[1].size))):
+    with patch.object(
+        comfy.utils,
+        "PROGRESS_BAR_HOOK",
+        lambda value, total, preview, node_id=None: calls.append((value, total, preview[1].size)),
+    ):
         host.value(graph, node, fresh=True)
     assert calls == [(number, 5, (SIDE, SIDE)) for number in range(1, 6)]
 
@@ -105,7 +132,9 @@ def test_what_cannot_be_drawn_is_told_in_one_sentence(host, native, base_directo
     assert "styles" in refused(host, graph, sample(graph, load(graph, larger), latent=latent))
     assert "label" in refused(host, graph, sample(graph, load(graph, native[0]), class_label=0))
     assert "give 1 to 5" in refused(host, graph, sample(graph, load(graph, native[0]), mix_from=6))
-    assert "latents" in refused(host, graph, sample(graph, load(graph, native[0]), latent=latent, interpolation="spherical in z"))
+    assert "latents" in refused(
+        host, graph, sample(graph, load(graph, native[0]), latent=latent, interpolation="spherical in z")
+    )
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["PyTorch's", "the driver's"])
@@ -124,7 +153,9 @@ def test_the_device_is_asked_for_room_first_and_for_more_where_a_gradient_is_kep
     graph = Graph()
     generator = load(graph, native[0])
     picture = sample(graph, generator, count=1, seed=92)
-    with patch.object(comfy.model_management, "free_memory", lambda needed, device, *others, **more: asked.append((needed, device))):
+    with patch.object(
+        comfy.model_management, "free_memory", lambda needed, device, *others, **more: asked.append((needed, device))
+    ):
         host.value(graph, picture)
         host.value(graph, project(graph, generator, picture, steps=1))
     (drawing, device), (searching, _) = asked
@@ -147,7 +178,10 @@ def test_a_generator_that_needs_a_camera_is_refused_in_one_sentence(host, native
 def test_a_saved_generator_is_listed_draws_the_same_and_keeps_its_card(host, native, base_directory, library):
     graph = Graph()
     source = load(graph, native[0])
-    names = [host.value(graph, graph.add("DomainGuidanceSaveGenerator", generator=source, name="mine"), fresh=True) for _ in range(2)]
+    names = [
+        host.value(graph, graph.add("DomainGuidanceSaveGenerator", generator=source, name="mine"), fresh=True)
+        for _ in range(2)
+    ]
     assert names[0] == "mine.safetensors" and names[1] != names[0]
     assert_alike(drawn(host, names[0]), drawn(host, native[0]))
     path = base_directory / "output" / "generators" / names[0]
@@ -159,7 +193,9 @@ def test_a_saved_generator_is_listed_draws_the_same_and_keeps_its_card(host, nat
 @pytest.mark.parametrize("name", ["../outside", "", ".hidden", "a/b", "a\0b", "a" * 300])
 def test_a_name_that_is_no_file_name_is_refused(host, native, name):
     graph = Graph()
-    assert "name of a file" in refused(host, graph, graph.add("DomainGuidanceSaveGenerator", generator=load(graph, native[0]), name=name))
+    assert "name of a file" in refused(
+        host, graph, graph.add("DomainGuidanceSaveGenerator", generator=load(graph, native[0]), name=name)
+    )
 
 
 def test_a_disk_that_takes_no_generator_is_told_in_one_sentence(host, native, base_directory):
@@ -168,13 +204,18 @@ def test_a_disk_that_takes_no_generator_is_told_in_one_sentence(host, native, ba
     full = SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
     with patch.object(host.library("domain_guidance.files.atomic_file"), "save_file", side_effect=full):
         message = refused(host, graph, node)
-    assert "No space left" in message and str(base_directory / "output" / "generators" / "on a full disk.safetensors") in message
+    assert (
+        "No space left" in message
+        and str(base_directory / "output" / "generators" / "on a full disk.safetensors") in message
+    )
     assert " run " not in message, "nothing runs here"
 
 
 def blended(graph, native, **changes):
     first, second = (load(graph, name) for name in native)
-    return graph.add("DomainGuidanceBlendGenerators", generator1=first, generator2=second, **{"fine_from": "8", **changes})
+    return graph.add(
+        "DomainGuidanceBlendGenerators", generator1=first, generator2=second, **{"fine_from": "8", **changes}
+    )
 
 
 def test_blends_at_their_ends_draw_what_the_two_draw(host, native):
@@ -188,10 +229,15 @@ def test_the_inputs_of_a_blend_reach_the_library(host, native, library, folder):
     blend = host.library("domain_guidance.generators.blend")
     first, second = (library.read_generator_file(folder / name) for name in native)
     graph = Graph()
-    made = host.value(graph, blended(graph, native, fine_from="8", coarse_amount=0.1, fine_amount=0.9, width=0.5, mapping_amount=0.3))
+    made = host.value(
+        graph, blended(graph, native, fine_from="8", coarse_amount=0.1, fine_amount=0.9, width=0.5, mapping_amount=0.3)
+    )
     amounts = blend.block_amounts(first.card.config, fine_from=8, coarse=0.1, fine=0.9, width=0.5)
     expected = blend.blend(first, second, amounts, 0.3)
-    assert all(torch.equal(made.weights[name], tensor) for name, tensor in expected.weights.items()) and made.card == expected.card
+    assert (
+        all(torch.equal(made.weights[name], tensor) for name, tensor in expected.weights.items())
+        and made.card == expected.card
+    )
     listed = host.value(graph, blended(graph, native, amounts="0; 0.5, 1"))
     assert listed.card.training["blend"]["amounts"] == [0.0, 0.5, 1.0]
 
@@ -210,7 +256,9 @@ def test_strangers_are_blended_with_a_warning_and_relatives_without(host, native
 
 def test_generators_of_other_sizes_or_a_wrong_list_are_refused_in_one_sentence(host, native, base_directory):
     graph = Graph()
-    assert "equal networks" in refused(host, graph, blended(graph, (native[0], write_native(host, base_directory, "larger", sheet.nvidia_weights()))))
+    assert "equal networks" in refused(
+        host, graph, blended(graph, (native[0], write_native(host, base_directory, "larger", sheet.nvidia_weights())))
+    )
     assert "3 numbers" in refused(host, graph, blended(graph, native, amounts="0, 1"))
     assert "no number" in refused(host, graph, blended(graph, native, amounts="0, one, 1"))
 
@@ -219,7 +267,11 @@ def test_a_blend_of_small_generators_at_the_default_for_large_ones_is_refused_in
     graph = Graph()
     assert "fine_from 16 or less" in refused(host, graph, blended(graph, native, fine_from="32"))
     for kept in ({"coarse_amount": 0.5, "fine_amount": 0.5}, {"width": 2.0}, {"amounts": "0, 0, 1"}):
-        assert host.value(graph, blended(graph, native, fine_from="32", **kept)).card.training["blend"]["amounts"] != [0.0, 0.0, 0.0]
+        assert host.value(graph, blended(graph, native, fine_from="32", **kept)).card.training["blend"]["amounts"] != [
+            0.0,
+            0.0,
+            0.0,
+        ]
 
 
 # --- the toy world's generator ---------------------------------------------------------------------------------------
@@ -234,4 +286,7 @@ def test_the_toy_worlds_generator_is_its_file_and_can_be_trained(host, library):
     file = host.value(graph, toy(graph), fresh=True)
     stored = host.library("domain_guidance.toy_world.checkpoints").load_generator()
     assert file.card == stored.card
-    assert all(torch.equal(file.weights[name], tensor) and not file.weights[name].is_inference() for name, tensor in stored.weights.items())
+    assert all(
+        torch.equal(file.weights[name], tensor) and not file.weights[name].is_inference()
+        for name, tensor in stored.weights.items()
+    )

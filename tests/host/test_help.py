@@ -2,9 +2,8 @@
 
 import re
 
-import pytest
-
 import host_process
+import pytest
 
 DOCS = host_process.PACK_ROOT / "web" / "docs"
 PAGES = {path.stem: path.read_text(encoding="utf-8") for path in DOCS.glob("*.md")}
@@ -23,7 +22,11 @@ def own(host):
 
 def widgets_and_sockets(node):
     declared = node.INPUT_TYPES()
-    return {name: spec[1] if len(spec) > 1 else {} for group in ("required", "optional") for name, spec in declared.get(group, {}).items()}
+    return {
+        name: spec[1] if len(spec) > 1 else {}
+        for group in ("required", "optional")
+        for name, spec in declared.get(group, {}).items()
+    }
 
 
 def listed(page, heading):
@@ -55,7 +58,9 @@ def test_a_page_fits_the_frontends_narrow_panel(own):
     for name, page in PAGES.items():
         assert not re.search(r"^\|", page, re.MULTILINE), f"{name}: a table is cut off there, use a list"
         graphs = re.findall(r"```\n(.*?)```", page, re.DOTALL)
-        assert all(len(line) <= 38 for graph in graphs for line in graph.splitlines()), f"{name}: a graph wider than 38 letters is cut off there"
+        assert all(len(line) <= 38 for graph in graphs for line in graph.splitlines()), (
+            f"{name}: a graph wider than 38 letters is cut off there"
+        )
 
 
 def test_every_input_and_output_has_a_tooltip(own):
@@ -67,7 +72,11 @@ def test_every_input_and_output_has_a_tooltip(own):
 def test_a_node_is_found_under_plain_words_where_the_hosts_own_nodes_are(own):
     import nodes
 
-    others = {node.CATEGORY for name, node in nodes.NODE_CLASS_MAPPINGS.items() if name not in own and hasattr(node, "CATEGORY")}
+    others = {
+        node.CATEGORY
+        for name, node in nodes.NODE_CLASS_MAPPINGS.items()
+        if name not in own and hasattr(node, "CATEGORY")
+    }
     for name, (_, schema) in own.items():
         assert PLAIN.fullmatch(schema.display_name), schema.display_name
         assert schema.category in others, f"{name}: the host has no category {schema.category}"

@@ -26,6 +26,6 @@ def test_loading_the_pack_imports_no_heavy_library(tmp_path, base_directory):
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     new = json.loads(done.stdout.split("ANSWER")[1])
-    assert any(name.endswith("nodes.extension") or name.endswith("domain_guidance") for name in new)
+    assert any(name.endswith(("nodes.extension", "domain_guidance")) for name in new)
     heavy = [name for name in new if name.startswith(HEAVY)]
     assert not heavy, heavy[:5]

@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 import torch
-
 from host_process import PromptError
 from mini_models import trained
 from scenes import OTHER, assert_differs, assert_same, build
@@ -27,7 +26,9 @@ def test_an_unconnected_graph_is_bit_identical_before_and_after_a_guided_run(hos
 
 @pytest.mark.parametrize("call", [1, 2, 3])
 @pytest.mark.parametrize("broken_side", ["base", "domain"])
-def test_an_unconnected_graph_is_bit_identical_after_an_exception_in_the_middle_of_sampling(host, minis, call, broken_side):
+def test_an_unconnected_graph_is_bit_identical_after_an_exception_in_the_middle_of_sampling(
+    host, minis, call, broken_side
+):
     s = build(minis)
     plain = s.sample(s.model)
     before = plain_run(host, s, plain)
@@ -53,7 +54,9 @@ def test_a_guided_graph_repeats_itself_after_an_exception(host, minis):
 
 
 def test_the_domain_model_is_let_go_after_an_exception(host, minis):
-    """The host cleans second models up only after a success; a patcher left in the model would be used by the next graph."""
+    """The host cleans second models up only after a success; a patcher left in the model would be used by the next
+    graph.
+    """
     s = build(minis)
     domain = s.load_domain(minis.domain(change=trained))
     with pytest.raises(PromptError):

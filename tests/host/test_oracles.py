@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from mini_models import FAMILIES, trained, without_text
 from scenes import EMPTY, OTHER, assert_differs, assert_same, build
 
@@ -56,7 +55,10 @@ def test_two_half_weights_in_a_chain_are_one_weight(host, minis, weight):
 
 def test_chained_domains_add_their_terms_in_either_order(host, minis):
     s = build(minis, negative=OTHER)
-    first, second = s.load_domain(minis.domain(change=trained)), s.load_domain(minis.domain(change=without_text, form="text-free"))
+    first, second = (
+        s.load_domain(minis.domain(change=trained)),
+        s.load_domain(minis.domain(change=without_text, form="text-free")),
+    )
     ab = s.guide(s.guide(s.model, first, weight=1.0), second, weight=0.5)
     ba = s.guide(s.guide(s.model, second, weight=0.5), first, weight=1.0)
     only_first = s.guide(s.model, first, weight=1.0)
@@ -84,7 +86,9 @@ def test_a_text_free_domain_does_not_read_the_embedding_it_is_given(host, minis)
 def test_a_velocity_domain_guides_a_noise_base_exactly(host, minis):
     """Each model keeps its own parameterisation; both meet as denoised latents."""
     s = build(minis)
-    domain = s.graph.add("ModelSamplingDiscrete", model=s.load_domain(minis.domain(change=trained)), sampling="v_prediction", zsnr=False)
+    domain = s.graph.add(
+        "ModelSamplingDiscrete", model=s.load_domain(minis.domain(change=trained)), sampling="v_prediction", zsnr=False
+    )
     guided = s.sample(s.guide(s.model, domain, weight=1.0), cfg=0.0)
     alone = s.sample(domain, positive=s.negative, cfg=1.0)
     assert_same(host.samples(s.graph, guided), host.samples(s.graph, alone))

@@ -6,7 +6,6 @@ from unittest.mock import patch
 
 import pytest
 import torch
-
 from cancelling import cancel_at
 from mini_models import trained, without_text
 from prompts import SAMPLING, Graph
@@ -17,7 +16,9 @@ STEPS, CFG = 4, 5.0
 
 def reported(s, model, **changes):
     settings = {**SAMPLING, "steps": STEPS, **changes}
-    return s.graph.add("DomainGuidanceReport", model=model, positive=s.positive, negative=s.negative, latent_image=s.latent, **settings)
+    return s.graph.add(
+        "DomainGuidanceReport", model=model, positive=s.positive, negative=s.negative, latent_image=s.latent, **settings
+    )
 
 
 def guided_scene(minis, **scene):
@@ -31,7 +32,10 @@ def report_of(host):
     module, sampling = host.library("nodes.comfy_host.guidance.report"), host.library("nodes.comfy_host.sampling")
 
     def make(s, model, cfg=CFG, vae=None, **changes):
-        values = {name: host.value(s.graph, getattr(s, link)) for name, link in (("positive", "positive"), ("negative", "negative"), ("latent_image", "latent"))}
+        values = {
+            name: host.value(s.graph, getattr(s, link))
+            for name, link in (("positive", "positive"), ("negative", "negative"), ("latent_image", "latent"))
+        }
         settings = {**{name: value for name, value in SAMPLING.items() if name != "cfg"}, "steps": STEPS, **changes}
         with torch.inference_mode():
             return module.report(host.value(s.graph, model), sampling.Sampling(**values, **settings), cfg, vae)
@@ -39,12 +43,25 @@ def report_of(host):
     return make
 
 
-@pytest.mark.parametrize("changes", [
-    {}, {"sampler_name": "euler_ancestral"}, {"sampler_name": "heun"}, {"sampler_name": "dpmpp_2m_sde", "scheduler": "karras"},
-    {"sampler_name": "uni_pc"}, {"denoise": 0.6}, {"cfg": 1.0}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"sampler_name": "euler_ancestral"},
+        {"sampler_name": "heun"},
+        {"sampler_name": "dpmpp_2m_sde", "scheduler": "karras"},
+        {"sampler_name": "uni_pc"},
+        {"denoise": 0.6},
+        {"cfg": 1.0},
+    ],
+    ids=str,
+)
 def test_the_latent_is_ksamplers_bit_for_bit(host, minis, changes):
     s, guided = guided_scene(minis, latent_seed=5)
-    assert torch.equal(host.samples(s.graph, reported(s, guided, **changes)), host.samples(s.graph, s.sample(guided, **{"steps": STEPS, **changes})))
+    assert torch.equal(
+        host.samples(s.graph, reported(s, guided, **changes)),
+        host.samples(s.graph, s.sample(guided, **{"steps": STEPS, **changes})),
+    )
 
 
 def test_a_noise_mask_is_ksamplers_too(host, minis):
@@ -56,12 +73,14 @@ def test_a_noise_mask_is_ksamplers_too(host, minis):
 
 @contextmanager
 def recorded_predictions():
-    """(model, "positive" or "negative", x, sigma, prediction) of every evaluation, from below everything that the pack does."""
+    """(model, "positive" or "negative", x, sigma, prediction) of every evaluation, from below everything that the pack
+    does.
+    """
     import comfy.model_base
 
     seen, original = [], comfy.model_base.BaseModel._apply_model
 
-    def recorded(self, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **rest):
+    def recorded(self, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **rest):  # noqa: B006
         output = original(self, x, t, c_concat, c_crossattn, control, transformer_options, **rest)
         roles = transformer_options["cond_or_uncond"]
         for role, x_part, sigma, part in zip(roles, x.chunk(len(roles)), t.chunk(len(roles)), output.chunk(len(roles))):
@@ -79,7 +98,9 @@ def length(values):
 
 def direction(a, b):
     pairs = zip(a.flatten(1).tolist(), b.flatten(1).tolist())
-    cosines = [sum(x * y for x, y in zip(u, v)) / math.sqrt(sum(x * x for x in u) * sum(y * y for y in v)) for u, v in pairs]
+    cosines = [
+        sum(x * y for x, y in zip(u, v)) / math.sqrt(sum(x * x for x in u) * sum(y * y for y in v)) for u, v in pairs
+    ]
     return sum(cosines) / len(cosines)
 
 
@@ -109,7 +130,9 @@ def test_every_number_equals_a_computation_from_recorded_predictions(host, minis
         report = report_of(s, both, cfg)
     levels = by_step(seen, host.value(s.graph, s.model).model)
     assert len(levels) == len(report.steps) == STEPS
-    assert 0 in [step.measured.terms[1].weight for step in report.steps] and -1.5 in [step.measured.terms[1].weight for step in report.steps]
+    assert 0 in [step.measured.terms[1].weight for step in report.steps] and -1.5 in [
+        step.measured.terms[1].weight for step in report.steps
+    ]
     left = torch.zeros(1, 1, 8, 8, dtype=torch.float64)
     left[..., :4] = 1
     for step, (_, own, (first, other)) in zip(report.steps, levels):
@@ -118,7 +141,9 @@ def test_every_number_equals_a_computation_from_recorded_predictions(host, minis
         units = [first - own["negative"], left * (other - own["negative"])]
         measured = step.measured
         assert measured.text == pytest.approx(length(text), rel=1e-5)
-        assert measured.coefficient == pytest.approx(1 - cfg - weights[0] - max(weights[1], 0))  # the right half has the first alone
+        assert measured.coefficient == pytest.approx(
+            1 - cfg - weights[0] - max(weights[1], 0)
+        )  # the right half has the first alone
         result = own["negative"] + text + sum(weight * unit for weight, unit in zip(weights, units))
         single = torch.stack([deviation(values) for values in (own["negative"], first, other)]).amax(0)
         assert measured.contrast == pytest.approx(float((deviation(result) / single).mean()), rel=1e-5)
@@ -128,13 +153,17 @@ def test_every_number_equals_a_computation_from_recorded_predictions(host, minis
 
 
 def test_a_negative_prompt_is_not_the_empty_one_that_terms_are_measured_against(host, minis, report_of):
-    """reference auto subtracts the empty prompt: the text term is the sampler's result less that, not less the negative."""
+    """reference auto subtracts the empty prompt: the text term is the sampler's result less that, not less the
+    negative.
+    """
     s, guided = guided_scene(minis, negative=OTHER)
     with recorded_predictions() as seen:
         report = report_of(s, guided, CFG)
     base = host.value(s.graph, s.model).model
     first = [entry for entry in seen if entry[3] == seen[0][3]]
-    positive, negative = (next(e[4] for e in first if e[0] is base and e[1] == role) for role in ("positive", "negative"))
+    positive, negative = (
+        next(e[4] for e in first if e[0] is base and e[1] == role) for role in ("positive", "negative")
+    )
     empty = [e[4] for e in first if e[0] is base and e[1] == "negative"][1]
     text = negative + CFG * (positive - negative) - empty
     assert report.steps[0].measured.text == pytest.approx(length(text), rel=1e-5)
@@ -152,12 +181,18 @@ def test_samplers_that_evaluate_twice_give_one_line_per_step(minis, report_of, s
 def test_progress_and_previews_are_ksamplers(host, minis, monkeypatch):
     import comfy.utils
 
-    monkeypatch.setattr(comfy.utils, "PROGRESS_THROTTLE_MIN_INTERVAL", 0.0)  # on a busy machine it lets through what it holds back on another
+    monkeypatch.setattr(
+        comfy.utils, "PROGRESS_THROTTLE_MIN_INTERVAL", 0.0
+    )  # on a busy machine it lets through what it holds back on another
     s, guided = guided_scene(minis)
 
     def heard(link):
         calls = []
-        with patch.object(comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, node_id=None: calls.append((value, total, preview is None))):
+        with patch.object(
+            comfy.utils,
+            "PROGRESS_BAR_HOOK",
+            lambda value, total, preview, node_id=None: calls.append((value, total, preview is None)),
+        ):
             host.samples(s.graph, link, fresh=True)
         return calls
 

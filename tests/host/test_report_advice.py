@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from prompts import Graph
 
 SETTINGS = {"steps": 20, "sampler_name": "dpmpp_2m", "scheduler": "karras"}
@@ -11,8 +10,12 @@ SYMPTOM = {"strong": 0, "weak": 1, "burn": 2}  # which of the judged values is b
 
 @pytest.fixture(scope="module")
 def world(host):
-    """The library's comparison, measures and prompts, its models, and its held-out pictures of the domain as the judge sees them."""
-    comparison, measures, prompts = (host.library(f"domain_guidance.toy_world.{name}") for name in ("comparison", "measures", "prompts"))
+    """The library's comparison, measures and prompts, its models, and its held-out pictures of the domain as the judge
+    sees them.
+    """
+    comparison, measures, prompts = (
+        host.library(f"domain_guidance.toy_world.{name}") for name in ("comparison", "measures", "prompts")
+    )
     models = comparison.load_models()
     return comparison, measures, prompts, models, models.judge.read(comparison.held_out_domain(200).images).features
 
@@ -22,13 +25,17 @@ def guided_world(host, weight, batch, **range_):
     graph = Graph()
     toy = graph.add("DomainGuidanceToyWorld", digit="3", stroke="red", ground="any", batch_size=batch)
     guided = graph.add("DomainGuidanceApply", model=toy[0], domain_model=toy[1], weight=weight, **range_)
-    inputs = {name: host.value(graph, toy[index]) for name, index in (("positive", 3), ("negative", 4), ("latent_image", 5))}
+    inputs = {
+        name: host.value(graph, toy[index]) for name, index in (("positive", 3), ("negative", 4), ("latent_image", 5))
+    }
     return host.value(graph, guided), inputs
 
 
 @pytest.fixture(scope="module")
 def judged(host, world):
-    """(weight, cfg) -> over fifty prompts: share of digits read as asked, distance to the domain, share of values beyond the range."""
+    """(weight, cfg) -> over fifty prompts: share of digits read as asked, distance to the domain, share of values
+    beyond the range.
+    """
     comparison, measures, prompts, models, held_out = world
     sampling, asked = host.library("nodes.comfy_host.sampling"), comparison.every_prompt(1)
 
@@ -38,7 +45,10 @@ def judged(host, world):
         with torch.inference_mode():
             images = sampling.Sampling(seed=1000, **inputs, **SETTINGS)(model, cfg)["samples"]
         reading = models.judge.read(images)
-        digits, distance = measures.share(reading.digit, asked.digit), measures.kernel_distance(reading.features, held_out)
+        digits, distance = (
+            measures.share(reading.digit, asked.digit),
+            measures.kernel_distance(reading.features, held_out),
+        )
         return digits, distance, (images.abs() > 1.05).float().mean().item()
 
     return judge_setting
@@ -69,7 +79,10 @@ def test_the_first_advice_moves_a_bad_setting_to_a_good_one(judged, advised, rec
     assert advice.kind == kind
     before, after = judged(weight, cfg), judged(*applied(advice, weight, cfg))
     for name, setting, found in (("before", (weight, cfg), before), ("after", applied(advice, weight, cfg), after)):
-        record_property(name, "weight {:g}, cfg {:g}: digit {:.2f}, distance {:.3f}, beyond the range {:.2f}".format(*setting, *found))
+        record_property(
+            name,
+            "weight {:g}, cfg {:g}: digit {:.2f}, distance {:.3f}, beyond the range {:.2f}".format(*setting, *found),
+        )
     bad, good = before[SYMPTOM[kind]], after[SYMPTOM[kind]]
     assert good > bad + 0.3 if kind == "strong" else good < bad / 2
     assert after[0] >= 0.75 and after[1] < 0.1 and after[2] < 0.1
@@ -82,6 +95,10 @@ def test_a_good_setting_is_left_alone(advised, weight, cfg):
 
 def test_the_advised_range_brings_the_ratio_back_at_the_old_weight(advised):
     strong = advised(2.5, 2.0)[0]
-    range_ = {name: value for name, value in (("start_percent", strong.start_percent), ("end_percent", strong.end_percent)) if value is not None}
+    range_ = {
+        name: value
+        for name, value in (("start_percent", strong.start_percent), ("end_percent", strong.end_percent))
+        if value is not None
+    }
     assert strong.kind == "strong" and range_
     assert "strong" not in [advice.kind for advice in advised(2.5, 2.0, **range_)]

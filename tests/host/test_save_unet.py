@@ -4,12 +4,11 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from safetensors.torch import load_file
-
 from host_process import PromptError
 from mini_models import trained, without_text
-from prompts import Graph
 from probe_nodes import seeded
+from prompts import Graph
+from safetensors.torch import load_file
 from scenes import EMPTY, assert_differs, assert_one_sentence, assert_same, build
 from training_scenes import Training, register, result_of
 from watchers import watch_evaluations
@@ -28,7 +27,9 @@ def save(s, model, name, **inputs):
 
 
 def card_of(host, base_directory, name):
-    return host.library("domain_guidance.domains.domain_file").read_card(base_directory / "output" / "diffusion_models" / name)
+    return host.library("domain_guidance.domains.domain_file").read_card(
+        base_directory / "output" / "diffusion_models" / name
+    )
 
 
 @pytest.mark.parametrize("family", ["sd15", "sdxl", "sd3", "flux"])
@@ -47,7 +48,12 @@ def test_a_lora_on_the_model_is_in_the_file_and_the_base_is_the_models_own(host,
     file = host.value(s.graph, save(s, patched, "with lora"))
     assert_same(host.samples(s.graph, s.sample(s.load_domain(file))), host.samples(s.graph, s.sample(patched)))
     assert_differs(host.samples(s.graph, s.sample(s.load_domain(file))), host.samples(s.graph, s.sample(s.model)))
-    base = minis.fingerprint({name.removeprefix("model.diffusion_model."): t for name, t in minis.read("diffusion_models", minis.unet("sd15")).items()})
+    base = minis.fingerprint(
+        {
+            name.removeprefix("model.diffusion_model."): t
+            for name, t in minis.read("diffusion_models", minis.unet("sd15")).items()
+        }
+    )
     assert card_of(host, base_directory, file).base_fingerprint == base
 
 
@@ -76,7 +82,12 @@ def test_an_untrained_velocity_domain_adds_nothing_to_its_velocity_base(host, mi
     plain = host.samples(s.graph, s.sample(velocity))
     assert_same(host.samples(s.graph, s.sample(s.guide(velocity, domain, weight=2.0))), plain)
     loaded = host.value(s.graph, domain)
-    assert host.library("nodes.comfy_host.domains.prediction").has_zero_terminal_snr(loaded.get_model_object("model_sampling")) is zsnr
+    assert (
+        host.library("nodes.comfy_host.domains.prediction").has_zero_terminal_snr(
+            loaded.get_model_object("model_sampling")
+        )
+        is zsnr
+    )
 
 
 def test_a_noise_domain_is_loaded_as_the_host_detects_it_without_a_patch(host, minis):
@@ -98,10 +109,16 @@ def test_a_noise_domain_in_weights_that_the_host_takes_for_velocity_is_loaded_as
 @pytest.fixture
 def dev(minis):
     """A Flux of the dev kind, which reads a guidance; a file name."""
+
     def build_file():
-        state = {name: tensor for name, tensor in minis.read("diffusion_models", minis.unet("flux")).items()}
+        state = dict(minis.read("diffusion_models", minis.unet("flux")))
         prefix = "model.diffusion_model.guidance_in."
-        shapes = {"in_layer.weight": (128, 256), "in_layer.bias": (128,), "out_layer.weight": (128, 128), "out_layer.bias": (128,)}
+        shapes = {
+            "in_layer.weight": (128, 256),
+            "in_layer.bias": (128,),
+            "out_layer.weight": (128, 128),
+            "out_layer.bias": (128,),
+        }
         return state | {prefix + name: 0.2 * seeded(9, *shape) for name, shape in shapes.items()}
 
     return minis._once("diffusion_models", "flux_dev.safetensors", build_file)
@@ -128,7 +145,9 @@ def test_fluxs_guidance_of_the_training_is_in_the_file_and_on_the_domain_branch(
     empty = s.graph.add("FluxGuidance", conditioning=s.prompt(EMPTY), guidance=1.5)
     file = host.value(s.graph, save(s, model, "flux dev", empty_conditioning=empty))
     assert card_of(host, base_directory, file).guidance == 1.5
-    positive, negative = (s.graph.add("FluxGuidance", conditioning=link, guidance=4.0) for link in (s.positive, s.negative))
+    positive, negative = (
+        s.graph.add("FluxGuidance", conditioning=link, guidance=4.0) for link in (s.positive, s.negative)
+    )
     guided = s.guide(model, s.load_domain(file), weight=2.0)
     # The sampler's own evaluations keep the user's value; domain and subtrahend see the file's.
     assert guidance_seen(host, s, s.sample(guided, positive=positive, negative=negative)) == [{1.5}, {1.5, 4.0}]
@@ -142,9 +161,13 @@ def test_a_guidance_that_the_sampler_has_as_well_costs_no_further_evaluation(hos
     s = build(minis, "flux")
     model = s.load(dev)
     empty = s.graph.add("FluxGuidance", conditioning=s.prompt(EMPTY), guidance=3.5)
-    guided = s.guide(model, s.load_domain(host.value(s.graph, save(s, model, "flux default", empty_conditioning=empty))))
+    guided = s.guide(
+        model, s.load_domain(host.value(s.graph, save(s, model, "flux default", empty_conditioning=empty)))
+    )
     if said is not None:
-        s.positive, s.negative = (s.graph.add("FluxGuidance", conditioning=link, guidance=said) for link in (s.positive, s.negative))
+        s.positive, s.negative = (
+            s.graph.add("FluxGuidance", conditioning=link, guidance=said) for link in (s.positive, s.negative)
+        )
     with watch_evaluations() as seen:
         host.samples(s.graph, s.sample(guided, steps=3), fresh=True)
     assert seen.elements(steps=3) == evaluations
@@ -155,7 +178,9 @@ def test_without_a_recorded_guidance_the_domain_branch_sees_the_samplers(host, m
     model = s.load(dev)
     file = host.value(s.graph, save(s, model, "flux without"))
     assert card_of(host, base_directory, file).guidance is None
-    positive, negative = (s.graph.add("FluxGuidance", conditioning=link, guidance=4.0) for link in (s.positive, s.negative))
+    positive, negative = (
+        s.graph.add("FluxGuidance", conditioning=link, guidance=4.0) for link in (s.positive, s.negative)
+    )
     guided = s.guide(model, s.load_domain(file), weight=2.0)
     assert guidance_seen(host, s, s.sample(guided, positive=positive, negative=negative)) == [{4.0}, {4.0}]
 
@@ -166,9 +191,12 @@ def test_train_domain_records_the_guidance_that_it_fed(host, minis, base_directo
     t.graph[t.model.id]["inputs"]["unet_name"] = dev
     if given is not None:
         t.graph[t.node.id]["inputs"]["empty_conditioning"] = t.graph.add(
-            "FluxGuidance", conditioning=t.scene().prompt(EMPTY), guidance=given)[0]
+            "FluxGuidance", conditioning=t.scene().prompt(EMPTY), guidance=given
+        )[0]
     assert guidance_seen(host, t, t.node[2]) == [{recorded}]
-    assert host.library("domain_guidance.domains.domain_file").read_card(result_of(t, base_directory)).guidance == recorded
+    assert (
+        host.library("domain_guidance.domains.domain_file").read_card(result_of(t, base_directory)).guidance == recorded
+    )
     origin = host.library("nodes.comfy_host.domains.origin").origin_of(host.value(t.graph, t.node[0]))
     assert origin.empty[0][1]["guidance"] == recorded
 
@@ -176,7 +204,12 @@ def test_train_domain_records_the_guidance_that_it_fed(host, minis, base_directo
 def test_a_guidance_that_no_network_reads_is_not_recorded(host, minis, base_directory):
     s = build(minis)
     empty = s.graph.add("FluxGuidance", conditioning=s.prompt(EMPTY), guidance=1.5)
-    assert card_of(host, base_directory, host.value(s.graph, save(s, s.model, "no flux", empty_conditioning=empty))).guidance is None
+    assert (
+        card_of(
+            host, base_directory, host.value(s.graph, save(s, s.model, "no flux", empty_conditioning=empty))
+        ).guidance
+        is None
+    )
 
 
 def test_an_adapter_saved_as_a_network_has_the_weights_below_it_as_its_base(host, minis, base_directory):
@@ -187,7 +220,10 @@ def test_an_adapter_saved_as_a_network_has_the_weights_below_it_as_its_base(host
     adapted = s.graph.add("LoraLoaderModelOnly", model=merge, lora_name=file, strength_model=1.0)
     card = card_of(host, base_directory, host.value(s.graph, save(s, adapted, "baked", bare=True)))
     prefix = "model.diffusion_model."
-    own = {name.removeprefix(prefix): tensor for name, tensor in minis.read("diffusion_models", minis.fine_tuned("sd15")).items()}
+    own = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in minis.read("diffusion_models", minis.fine_tuned("sd15")).items()
+    }
     assert card.base_fingerprint == minis.fingerprint(own) and card.base_name == "sd15_tuned"
 
 
@@ -204,7 +240,10 @@ def test_a_domain_file_saved_again_keeps_its_empty_prompt_its_form_and_its_base(
     s = build(minis)
     original = minis.domain(change=without_text, form="text-free")
     file = host.value(s.graph, save(s, s.load_domain(original), "again", bare=True))
-    before, after = (minis.read("diffusion_models", original), load_file(str(base_directory / "output" / "diffusion_models" / file)))
+    before, after = (
+        minis.read("diffusion_models", original),
+        load_file(str(base_directory / "output" / "diffusion_models" / file)),
+    )
     assert before.keys() == after.keys() and all(torch.equal(before[name], after[name]) for name in before)
     old = host.library("domain_guidance.domains.domain_file").read_card(minis.root / "diffusion_models" / original)
     new = card_of(host, base_directory, file)
@@ -225,7 +264,8 @@ def test_the_users_model_is_bit_identical_afterwards(host, minis):
 def test_a_name_that_is_taken_gets_a_number(host, minis, base_directory):
     s = build(minis)
     names = [host.value(s.graph, save(s, s.model, "twice"), fresh=True) for _ in range(2)]
-    # A node that is an output runs in every prompt of its graph, so more files than prompts are fine; overwritten is none.
+    # A node that is an output runs in every prompt of its graph, so more files than prompts are fine; overwritten is
+    # none.
     assert names[0] == "twice.safetensors" and names[1] != names[0]
 
 
@@ -250,7 +290,9 @@ def test_a_network_that_no_loader_would_know_again_is_refused(host, base_directo
     graph = Graph()
     toy = graph.add("DomainGuidanceToyWorld", digit="3", stroke="red", ground="any", batch_size=1)
     with pytest.raises(PromptError) as caught:
-        host.value(graph, graph.add("DomainGuidanceSaveUNet", model=toy[0], empty_conditioning=toy[4], name="toy whole"))
+        host.value(
+            graph, graph.add("DomainGuidanceSaveUNet", model=toy[0], empty_conditioning=toy[4], name="toy whole")
+        )
     assert_one_sentence(caught.value.message)
     assert "adapter" in caught.value.message
     assert not list(base_directory.rglob("toy whole*"))

@@ -5,17 +5,31 @@ import urllib.error
 
 import pytest
 import torch
-from safetensors.torch import load_file
-
 from prompts import Graph, ksampler
+from safetensors.torch import load_file
 from scenes import assert_differs
 
 PROMISED = {
     "DomainGuidanceLoadUNet": ({"unet_name"}, {"weight_dtype"}, ["MODEL"]),
-    "DomainGuidanceApply": ({"model", "domain_model", "weight"}, {"domain_conditioning", "reference_model", "mask", "reference",
-                            "start_percent", "end_percent", "control", "projection"}, ["MODEL"]),
-    "DomainGuidanceToyWorld": ({"digit", "stroke", "ground", "batch_size"}, set(),
-                               ["MODEL", "MODEL", "VAE", "CONDITIONING", "CONDITIONING", "LATENT", "IMAGE", "GENERATOR"]),
+    "DomainGuidanceApply": (
+        {"model", "domain_model", "weight"},
+        {
+            "domain_conditioning",
+            "reference_model",
+            "mask",
+            "reference",
+            "start_percent",
+            "end_percent",
+            "control",
+            "projection",
+        },
+        ["MODEL"],
+    ),
+    "DomainGuidanceToyWorld": (
+        {"digit", "stroke", "ground", "batch_size"},
+        set(),
+        ["MODEL", "MODEL", "VAE", "CONDITIONING", "CONDITIONING", "LATENT", "IMAGE", "GENERATOR"],
+    ),
 }
 
 
@@ -30,11 +44,15 @@ def test_the_server_lists_the_promised_inputs_and_outputs(server, node):
 
 
 def test_no_node_of_the_pack_failed_to_load(server):
-    assert "IMPORT FAILED" not in "\n".join(line for line in server.log.read_text(errors="replace").splitlines() if "domain-guidance" in line)
+    assert "IMPORT FAILED" not in "\n".join(
+        line for line in server.log.read_text(errors="replace").splitlines() if "domain-guidance" in line
+    )
 
 
 def latent_from_server(server, weight, prefix):
-    """SaveLatent of a guided run with core nodes only (the server has none of the tests' nodes); None is the plain graph."""
+    """SaveLatent of a guided run with core nodes only (the server has none of the tests' nodes); None is the plain
+    graph.
+    """
     graph = Graph()
     toy = graph.add("DomainGuidanceToyWorld", digit="3", stroke="red", ground="any", batch_size=2)
     model = toy[0]
@@ -65,7 +83,9 @@ def test_the_server_refuses_a_domain_file_that_is_not_in_its_folders(server, min
     graph = Graph()
     base = graph.add("UNETLoader", unet_name=minis.unet("sd15"))
     domain = graph.add("DomainGuidanceLoadUNet", unet_name="../../../etc/passwd.safetensors")
-    graph.add("ModelSave", model=graph.add("DomainGuidanceApply", model=base, domain_model=domain), filename_prefix="never")
+    graph.add(
+        "ModelSave", model=graph.add("DomainGuidanceApply", model=base, domain_model=domain), filename_prefix="never"
+    )
     with pytest.raises(urllib.error.HTTPError) as refused:
         server.run(graph)
     answer = json.load(refused.value)

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from scenes import EMPTY, OTHER, assert_differs, assert_same, build
 from watchers import watch_evaluations
 
@@ -12,7 +11,12 @@ def with_lora(s, minis, model, strength=1.0):
 
 
 def with_user_lora(s, minis, model):
-    return s.graph.add("LoraLoaderModelOnly", model=model, lora_name=minis.lora(name="user_lora.safetensors", seed=71), strength_model=0.7)
+    return s.graph.add(
+        "LoraLoaderModelOnly",
+        model=model,
+        lora_name=minis.lora(name="user_lora.safetensors", seed=71),
+        strength_model=0.7,
+    )
 
 
 def second_copy(s, minis):
@@ -46,27 +50,37 @@ def test_the_base_is_bit_identical_after_a_shared_run(host, minis):
     before = {name: tensor.clone() for name, tensor in base.model.diffusion_model.state_dict().items()}
     plain = s.sample(s.model)
     first = host.samples(s.graph, plain)
-    host.samples(s.graph, s.sample(s.guide(s.model, with_lora(s, minis, s.model), domain_conditioning=s.prompt(EMPTY)), seed=112))
+    host.samples(
+        s.graph, s.sample(s.guide(s.model, with_lora(s, minis, s.model), domain_conditioning=s.prompt(EMPTY)), seed=112)
+    )
     after = base.model.diffusion_model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert torch.equal(host.samples(s.graph, plain, fresh=True), first)
 
 
 def test_a_domain_lora_sits_on_top_of_the_users_own(host, minis):
-    """model = base + U, domain = base + L: the term is of base + U + L, so that the user's own LoRA is not pulled out again."""
+    """model = base + U, domain = base + L: the term is of base + U + L, so that the user's own LoRA is not pulled out
+    again.
+    """
     s = build(minis)
     empty, base = s.prompt(EMPTY), with_user_lora(s, minis, s.model)
     shared = s.guide(base, with_lora(s, minis, s.model), domain_conditioning=empty)
-    separate = s.guide(base, with_lora(s, minis, with_user_lora(s, minis, second_copy(s, minis))), domain_conditioning=empty)
+    separate = s.guide(
+        base, with_lora(s, minis, with_user_lora(s, minis, second_copy(s, minis))), domain_conditioning=empty
+    )
     assert_same(host.samples(s.graph, s.sample(shared)), host.samples(s.graph, s.sample(separate)))
     assert_differs(host.samples(s.graph, s.sample(shared)), host.samples(s.graph, s.sample(base)))
 
 
 def test_with_a_reference_model_the_term_is_the_exact_difference_of_the_two_models(host, minis):
-    """base + 3 L against base + L, all on the weights of a base that carries U, equals the same pair as second copies."""
+    """base + 3 L against base + L, all on the weights of a base that carries U, equals the same pair as second
+    copies.
+    """
     s = build(minis)
     empty, base = s.prompt(EMPTY), with_user_lora(s, minis, s.model)
-    shared = s.guide(base, with_lora(s, minis, s.model, 3.0), reference_model=with_lora(s, minis, s.model), domain_conditioning=empty)
+    shared = s.guide(
+        base, with_lora(s, minis, s.model, 3.0), reference_model=with_lora(s, minis, s.model), domain_conditioning=empty
+    )
     domain, reference = with_lora(s, minis, second_copy(s, minis), 3.0), with_lora(s, minis, second_copy(s, minis))
     separate = s.guide(base, domain, reference_model=reference, domain_conditioning=empty)
     assert_same(host.samples(s.graph, s.sample(shared)), host.samples(s.graph, s.sample(separate)))
@@ -101,7 +115,9 @@ def test_a_lora_after_the_node_reaches_the_base_as_it_does_before_it(host, minis
 
 @pytest.mark.parametrize("reference_is_base", [True, False])
 def test_two_loras_of_one_file_guide_and_refer_without_a_third_unet(host, minis, reference_is_base):
-    """Domain and reference_model on the weights of one second UNet: two UNets are evaluated, as their difference demands."""
+    """Domain and reference_model on the weights of one second UNet: two UNets are evaluated, as their difference
+    demands.
+    """
     s = build(minis)
     copy = second_copy(s, minis)
     reference = copy if reference_is_base else with_lora(s, minis, copy, 0.5)
@@ -110,5 +126,7 @@ def test_two_loras_of_one_file_guide_and_refer_without_a_third_unet(host, minis,
         result = host.samples(s.graph, s.sample(guided, seed=113))
     assert len(seen.models()) == 2
     shared_reference = s.model if reference_is_base else with_lora(s, minis, s.model, 0.5)
-    same = s.guide(s.model, with_lora(s, minis, copy), reference_model=shared_reference, domain_conditioning=s.prompt(EMPTY))
+    same = s.guide(
+        s.model, with_lora(s, minis, copy), reference_model=shared_reference, domain_conditioning=s.prompt(EMPTY)
+    )
     assert_same(result, host.samples(s.graph, s.sample(same, seed=113)))

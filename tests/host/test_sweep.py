@@ -1,4 +1,6 @@
-"""Domain Guidance Sweep in the real host: every cell is KSampler's picture, nothing is computed twice, and Cancel keeps what is done."""
+"""Domain Guidance Sweep in the real host: every cell is KSampler's picture, nothing is computed twice, and Cancel keeps
+what is done.
+"""
 
 import time
 import urllib.request
@@ -7,7 +9,6 @@ from unittest.mock import patch
 
 import pytest
 import torch
-
 from cancelling import cancel_at
 from host_process import PromptError
 from prompts import Graph, ksampler
@@ -32,8 +33,16 @@ class Toy:
 
     def sweep(self, weights="0, 1.5", cfgs="1, 4", model=None, **changes):
         return self.graph.add(
-            "DomainGuidanceSweep", model=model or self.guided, positive=self.world[3], negative=self.world[4], latent_image=self.world[5],
-            vae=self.world[2], weights=weights, cfgs=cfgs, **{**SETTINGS, "denoise": 1.0, **changes})
+            "DomainGuidanceSweep",
+            model=model or self.guided,
+            positive=self.world[3],
+            negative=self.world[4],
+            latent_image=self.world[5],
+            vae=self.world[2],
+            weights=weights,
+            cfgs=cfgs,
+            **{**SETTINGS, "denoise": 1.0, **changes},
+        )
 
     def cell(self, model, cfg):
         latent = ksampler(self.graph, model, self.world[3], self.world[4], self.world[5], cfg=cfg, **SETTINGS)
@@ -56,7 +65,11 @@ def test_every_cell_is_what_ksampler_draws_at_its_weight_and_cfg(host):
     expected = torch.cat([host.value(toy.graph, toy.cell(model, cfg)) for cfg in (1.0, 4.0) for model in models])
     assert torch.equal(cells, expected)
     assert settings.splitlines() == [
-        "1: domain weight 0, cfg 1", "2: domain weight 1.5, cfg 1", "3: domain weight 0, cfg 4", "4: domain weight 1.5, cfg 4"]
+        "1: domain weight 0, cfg 1",
+        "2: domain weight 1.5, cfg 1",
+        "3: domain weight 0, cfg 4",
+        "4: domain weight 1.5, cfg 4",
+    ]
 
 
 def test_the_grid_shows_the_cells_in_their_order(host):
@@ -100,7 +113,11 @@ def test_the_bar_runs_once_over_all_cells_with_a_preview_of_each_step(host):
     import latent_preview
 
     toy, calls = Toy(batch=1), []
-    hook = patch.object(comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, node_id=None: calls.append((value, total, preview is not None)))
+    hook = patch.object(
+        comfy.utils,
+        "PROGRESS_BAR_HOOK",
+        lambda value, total, preview, node_id=None: calls.append((value, total, preview is not None)),
+    )
     shown = patch.object(latent_preview, "default_preview_method", latent_preview.LatentPreviewMethod.Latent2RGB)
     with hook, shown:
         outputs(host, toy, toy.sweep(), fresh=True)
@@ -134,9 +151,18 @@ def test_a_cancel_before_the_first_cell_interrupts_the_prompt(host):
     assert "execution_interrupted" in [event for event, _ in host._executor.status_messages]
 
 
-@pytest.mark.parametrize("changes", [
-    {"weights": ""}, {"weights": "1, two"}, {"weights": "1; 21"}, {"cfgs": "-1"}, {"cfgs": "nan"},
-    {"weights": ",".join(map(str, range(20))), "cfgs": ",".join(map(str, range(20)))}], ids=lambda changes: ", ".join(changes))
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"weights": ""},
+        {"weights": "1, two"},
+        {"weights": "1; 21"},
+        {"cfgs": "-1"},
+        {"cfgs": "nan"},
+        {"weights": ",".join(map(str, range(20))), "cfgs": ",".join(map(str, range(20)))},
+    ],
+    ids=lambda changes: ", ".join(changes),
+)
 def test_a_bad_list_is_refused_in_one_sentence(host, changes):
     toy = Toy()
     with pytest.raises(PromptError) as caught:

@@ -4,7 +4,6 @@ import itertools
 
 import pytest
 import torch
-
 from by_hand import ByHand
 from mini_models import trained
 from prompts import sample_with_guider
@@ -26,7 +25,9 @@ def halves(s):
 def five_nodes(s, domain, tuned):
     """Every kind of term at once: a domain, a prompt to keep away from, two contrasts, another model's prompt."""
     left, right = halves(s)
-    fading = s.graph.add("DomainGuidanceSchedule", shape="linear", first=1.5, last=0.5, start_percent=0.0, end_percent=1.0)
+    fading = s.graph.add(
+        "DomainGuidanceSchedule", shape="linear", first=1.5, last=0.5, start_percent=0.0, end_percent=1.0
+    )
     return [
         lambda m: s.guide(m, domain, weight=1.5, mask=left),
         lambda m: term(s, m, s.prompt(3), -0.8),
@@ -50,7 +51,11 @@ def the_formula(hand, latent):
         negative, late = d("base", "negative"), hand.reached(sigma, 0.4)
         share = {0: 0.0, 1: 0.5, 2: 1.0}[formula.step]
         formula.step += 1
-        result = negative + CFG * (d("base", "positive") - negative) + 1.5 * left * (d("domain", "empty") - d("base", "empty"))
+        result = (
+            negative
+            + CFG * (d("base", "positive") - negative)
+            + 1.5 * left * (d("domain", "empty") - d("base", "empty"))
+        )
         result = result - 0.8 * (d("base", 3) - negative)
         result = result + (0.0 if late else 0.6) * (d("tuned", 4) - d("tuned", 5))
         result = result + 0.7 * (1.5 - share) * (1 - left) * (d("base", 6) - d("base", 8))
@@ -65,7 +70,9 @@ def the_formula(hand, latent):
 def test_five_terms_with_masks_ranges_signs_and_contrasts_equal_the_formula(host, minis, family, negative):
     s = build(minis, family, negative=negative)
     domain, tuned = s.load_domain(minis.domain(family, change=trained)), s.load(minis.fine_tuned(family))
-    prompts = {"positive": s.positive, "negative": s.negative, "empty": s.prompt(EMPTY)} | {seed: s.prompt(seed) for seed in (3, 4, 5, 6, 8, 9)}
+    prompts = {"positive": s.positive, "negative": s.negative, "empty": s.prompt(EMPTY)} | {
+        seed: s.prompt(seed) for seed in (3, 4, 5, 6, 8, 9)
+    }
     hand = ByHand(host, s, {"base": s.model, "domain": domain, "tuned": tuned}, prompts)
     latent = host.samples(s.graph, s.latent)
     expected = hand.sample(latent, the_formula(hand, latent))
@@ -88,13 +95,23 @@ def test_no_order_of_the_nodes_matters(host, minis):
 def test_the_formula_holds_for_flow_models(host, minis, family):
     """One step, after which a sampler's result is what it took for the clean latent."""
     s = build(minis, family, negative=OTHER)
-    domain, tuned, prompts = s.load_domain(minis.domain(family, change=trained)), s.load(minis.fine_tuned(family)), [s.prompt(n) for n in (3, 4, 5)]
+    domain, tuned, prompts = (
+        s.load_domain(minis.domain(family, change=trained)),
+        s.load(minis.fine_tuned(family)),
+        [s.prompt(n) for n in (3, 4, 5)],
+    )
 
     def alone(model, prompt):
         return host.samples(s.graph, s.sample(model, positive=prompt, cfg=1.0, steps=1))
 
-    guided = s.guide(term(s, term(s, s.model, prompts[0], -0.8), prompts[1], 0.6, minus=prompts[2], term_model=tuned), domain, weight=1.5)
-    expected = host.samples(s.graph, s.sample(s.model, steps=1)) - 0.8 * (alone(s.model, prompts[0]) - alone(s.model, s.negative))
+    guided = s.guide(
+        term(s, term(s, s.model, prompts[0], -0.8), prompts[1], 0.6, minus=prompts[2], term_model=tuned),
+        domain,
+        weight=1.5,
+    )
+    expected = host.samples(s.graph, s.sample(s.model, steps=1)) - 0.8 * (
+        alone(s.model, prompts[0]) - alone(s.model, s.negative)
+    )
     expected = expected + 0.6 * (alone(tuned, prompts[1]) - alone(tuned, prompts[2]))
     expected = expected + 1.5 * (alone(domain, s.prompt(EMPTY)) - alone(s.model, s.prompt(EMPTY)))
     assert_same(host.samples(s.graph, s.sample(guided, steps=1)), expected)
@@ -108,7 +125,12 @@ def test_a_term_of_the_positive_prompt_adds_its_weight_to_cfg(host, minis):
 
 def test_the_empty_prompt_as_minus_is_the_papers_subtrahend_whatever_the_negative(host, minis):
     s = build(minis, negative=OTHER)
-    hand = ByHand(host, s, {"base": s.model}, {"positive": s.positive, "negative": s.negative, "empty": s.prompt(EMPTY), 3: s.prompt(3)})
+    hand = ByHand(
+        host,
+        s,
+        {"base": s.model},
+        {"positive": s.positive, "negative": s.negative, "empty": s.prompt(EMPTY), 3: s.prompt(3)},
+    )
 
     def formula(d, sigma):
         cfg = d("base", "negative") + CFG * (d("base", "positive") - d("base", "negative"))
@@ -155,9 +177,15 @@ def test_a_domain_file_as_term_model_brings_its_own_empty_prompt_to_subtract(hos
 def test_with_minus_the_subtrahend_is_read_by_the_same_model_unless_another_is_connected(host, minis):
     s = build(minis)
     tuned = s.load(minis.fine_tuned("sd15"))
-    hand = ByHand(host, s, {"base": s.model, "tuned": tuned}, {"positive": s.positive, "negative": s.negative, 3: s.prompt(3), 4: s.prompt(4)})
+    hand = ByHand(
+        host,
+        s,
+        {"base": s.model, "tuned": tuned},
+        {"positive": s.positive, "negative": s.negative, 3: s.prompt(3), 4: s.prompt(4)},
+    )
     latent = host.samples(s.graph, s.latent)
     for reference in ("tuned", "base"):
+
         def formula(d, sigma):
             cfg = d("base", "negative") + CFG * (d("base", "positive") - d("base", "negative"))
             return cfg + 0.9 * (d("tuned", 3) - d(reference, 4))
@@ -174,7 +202,9 @@ def with_lora(s, minis, model):
 def test_a_lora_on_the_same_checkpoint_as_term_model_equals_a_second_copy_with_it(host, minis):
     s = build(minis, negative=OTHER)
     shared = term(s, s.model, s.prompt(3), 1.3, minus=s.prompt(4), term_model=with_lora(s, minis, s.model))
-    separate = term(s, s.model, s.prompt(3), 1.3, minus=s.prompt(4), term_model=with_lora(s, minis, s.load_domain(minis.domain())))
+    separate = term(
+        s, s.model, s.prompt(3), 1.3, minus=s.prompt(4), term_model=with_lora(s, minis, s.load_domain(minis.domain()))
+    )
     assert_same(host.samples(s.graph, s.sample(shared)), host.samples(s.graph, s.sample(separate)))
     own = term(s, s.model, s.prompt(3), 1.3, minus=s.prompt(4))
     assert_differs(host.samples(s.graph, s.sample(shared)), host.samples(s.graph, s.sample(own)))
@@ -191,7 +221,11 @@ def test_a_controlnet_on_the_terms_own_prompt_acts_with_a_weight_of_its_own(host
     hand = ByHand(host, s, {"base": s.model}, {**plain, "controlled": controlled})
 
     def formula(d, sigma):
-        return d("base", "negative") + CFG * (d("base", "positive") - d("base", "negative")) + 1.4 * (d("base", "controlled") - d("base", "negative"))
+        return (
+            d("base", "negative")
+            + CFG * (d("base", "positive") - d("base", "negative"))
+            + 1.4 * (d("base", "controlled") - d("base", "negative"))
+        )
 
     result = host.samples(s.graph, s.sample(guided, cfg=CFG))
     assert_same(result, hand.sample(host.samples(s.graph, s.latent), formula))
@@ -231,10 +265,14 @@ def test_an_interval_as_schedule_is_start_and_end_percent(host, minis):
 
 @pytest.mark.parametrize("family", ["sd15", "flux"])
 def test_every_step_gets_the_weight_of_its_share_of_the_sampling(host, minis, family):
-    """What the terms weighed, recorded, against the schedule at the share that the host's own table gives for the level."""
+    """What the terms weighed, recorded, against the schedule at the share that the host's own table gives for the
+    level.
+    """
     s = build(minis, family)
     numbers = s.graph.add("DomainGuidanceSchedule", shape="list", list="1, 0, -2", start_percent=0.0, end_percent=1.0)
-    model = host.value(s.graph, s.guide(s.model, s.load_domain(minis.domain(family, change=trained)), weight=1.5, schedule=numbers))
+    model = host.value(
+        s.graph, s.guide(s.model, s.load_domain(minis.domain(family, change=trained)), weight=1.5, schedule=numbers)
+    )
     steps = []
     observed = host.library("nodes.comfy_host.guidance.observation").observed(model, steps.append)
     sample_directly(host, s, observed)
@@ -242,7 +280,9 @@ def test_every_step_gets_the_weight_of_its_share_of_the_sampling(host, minis, fa
     assert len(steps) == 5
     for step in steps:
         share = min((number / 4000 for number in range(1, 4000)), key=lambda share: abs(sigma_at(share) - step.sigma))
-        assert step.terms[0].weight == pytest.approx(1.5 * (1 - 2 * share if share <= 0.5 else -4 * (share - 0.5)), abs=5e-3)
+        assert step.terms[0].weight == pytest.approx(
+            1.5 * (1 - 2 * share if share <= 0.5 else -4 * (share - 0.5)), abs=5e-3
+        )
 
 
 def sample_directly(host, s, model):
@@ -251,14 +291,25 @@ def sample_directly(host, s, model):
 
     latent, prompts = host.samples(s.graph, s.latent), [host.value(s.graph, link) for link in (s.positive, s.negative)]
     sigmas = comfy.samplers.calculate_sigmas(model.get_model_object("model_sampling"), "normal", 5)
-    return comfy.sample.sample_custom(model, comfy.sample.prepare_noise(latent, 1), 3.0, comfy.samplers.ksampler("euler"), sigmas,
-                                      *prompts, latent, disable_pbar=True, seed=1)
+    return comfy.sample.sample_custom(
+        model,
+        comfy.sample.prepare_noise(latent, 1),
+        3.0,
+        comfy.samplers.ksampler("euler"),
+        sigmas,
+        *prompts,
+        latent,
+        disable_pbar=True,
+        seed=1,
+    )
 
 
 def test_the_models_of_a_chain_of_terms_are_one_unet_each(host, minis):
     s = build(minis)
     tuned = s.load(minis.fine_tuned("sd15"))
-    chain = term(s, term(s, s.model, s.prompt(3), 0.5, term_model=tuned), s.prompt(4), 0.5, term_model=with_lora(s, minis, tuned))
+    chain = term(
+        s, term(s, s.model, s.prompt(3), 0.5, term_model=tuned), s.prompt(4), 0.5, term_model=with_lora(s, minis, tuned)
+    )
     with watch_evaluations() as seen:
         host.samples(s.graph, s.sample(chain, seed=211))
     assert len(seen.models()) == 2
@@ -269,7 +320,9 @@ def test_the_first_step_of_a_flow_model_is_guided_even_where_its_level_rounds_ab
     s = build(minis, "sd3")
     base = s.graph.add("ModelSamplingSD3", model=s.model, shift=shift)
     guided = s.guide(base, s.load_domain(minis.domain("sd3", change=trained)))
-    assert_differs(*(host.samples(s.graph, s.sample(model, steps=1, scheduler="simple")) for model in (guided, base)), 1e-3)
+    assert_differs(
+        *(host.samples(s.graph, s.sample(model, steps=1, scheduler="simple")) for model in (guided, base)), 1e-3
+    )
 
 
 def test_where_one_range_ends_the_next_begins_and_no_step_counts_twice(host, minis):
@@ -278,11 +331,19 @@ def test_where_one_range_ends_the_next_begins_and_no_step_counts_twice(host, min
     base = s.graph.add("ModelSamplingSD3", model=s.model, shift=3.0)
     domain = s.load_domain(minis.domain("sd3", change=trained))
     turns = s.guide(s.guide(base, domain, end_percent=0.5), domain, start_percent=0.5)
-    assert_same(*(host.samples(s.graph, s.sample(model, steps=4, scheduler="simple")) for model in (turns, s.guide(base, domain))))
+    assert_same(
+        *(
+            host.samples(s.graph, s.sample(model, steps=4, scheduler="simple"))
+            for model in (turns, s.guide(base, domain))
+        )
+    )
 
 
 def test_with_reference_prompt_a_connected_empty_prompt_is_not_read(host, minis):
     s = build(minis, negative=OTHER)
     tuned = s.load(minis.fine_tuned("sd15"))
-    guided = [s.guide(s.model, tuned, weight=1.0, reference="prompt", **empty) for empty in ({"domain_conditioning": s.prompt(EMPTY)}, {})]
+    guided = [
+        s.guide(s.model, tuned, weight=1.0, reference="prompt", **empty)
+        for empty in ({"domain_conditioning": s.prompt(EMPTY)}, {})
+    ]
     assert_same(*(host.samples(s.graph, s.sample(model, cfg=1.0)) for model in guided))

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-
 from prompts import Graph, ksampler
 from scenes import distance
 
@@ -13,7 +12,10 @@ SETTINGS = {"steps": 20, "cfg": 4.0, "sampler_name": "dpmpp_2m", "scheduler": "k
 @pytest.fixture(scope="module")
 def world(host):
     """The library's judge, its held-out pictures of the domain, and the colours that the domain knows."""
-    library = {name: host.library(f"domain_guidance.toy_world.{name}") for name in ("comparison", "measures", "scenes", "checkpoints")}
+    library = {
+        name: host.library(f"domain_guidance.toy_world.{name}")
+        for name in ("comparison", "measures", "scenes", "checkpoints")
+    }
     judge = library["checkpoints"].load_judge()
     held_out = judge.read(library["comparison"].held_out_domain(200).images).features
     return library, judge, held_out
@@ -28,8 +30,14 @@ def pictures(host, library, weight):
         colour = colours[digit % len(colours)]
         graph = Graph()
         toy = graph.add("DomainGuidanceToyWorld", digit=str(digit), stroke=colour, ground="any", batch_size=PER_DIGIT)
-        model = toy[0] if weight is None else graph.add("DomainGuidanceApply", model=toy[0], domain_model=toy[1], weight=weight)
-        images.append(host.samples(graph, ksampler(graph, model, toy[3], toy[4], toy[5], seed=1000 + digit, **SETTINGS)))
+        model = (
+            toy[0]
+            if weight is None
+            else graph.add("DomainGuidanceApply", model=toy[0], domain_model=toy[1], weight=weight)
+        )
+        images.append(
+            host.samples(graph, ksampler(graph, model, toy[3], toy[4], toy[5], seed=1000 + digit, **SETTINGS))
+        )
         digits += [digit] * PER_DIGIT
         strokes += [names.index(colour)] * PER_DIGIT
     return torch.cat(images), torch.tensor(digits), torch.tensor(strokes)
@@ -44,7 +52,11 @@ def judged(host, world):
         images, digits, strokes = pictures(host, library, weight)
         reading = judge.read(images)
         measures = library["measures"]
-        return measures.share(reading.digit, digits), measures.share(reading.stroke, strokes), measures.kernel_distance(reading.features, held_out)
+        return (
+            measures.share(reading.digit, digits),
+            measures.share(reading.stroke, strokes),
+            measures.kernel_distance(reading.features, held_out),
+        )
 
     return {weight: judge_weight(weight) for weight in (None, 1.5, -1.5)}
 
@@ -68,8 +80,10 @@ def test_the_plates_are_pictures_of_the_domain_and_of_every_digit(host, world):
     """What the node gives to train from, read by the judge: as far from held-out pictures as those from each other."""
     library, judge, held_out = world
     graph = Graph()
-    plates = host.value(graph, graph.add("DomainGuidanceToyWorld", digit="any", stroke="any", ground="any", batch_size=1)[6])
-    assert plates.shape == (256, 16, 16, 3) and 0 <= plates.min() and plates.max() <= 1
+    plates = host.value(
+        graph, graph.add("DomainGuidanceToyWorld", digit="any", stroke="any", ground="any", batch_size=1)[6]
+    )
+    assert plates.shape == (256, 16, 16, 3) and plates.min() >= 0 and plates.max() <= 1
     reading = judge.read(plates.movedim(-1, 1) * 2 - 1)
     floor = host.library("domain_guidance.evaluation").split_half(held_out, confidence=0.5)
     assert abs(library["measures"].kernel_distance(reading.features, held_out)) < 2 * floor
@@ -78,7 +92,10 @@ def test_the_plates_are_pictures_of_the_domain_and_of_every_digit(host, world):
 
 def test_both_hosts_walk_the_same_trajectory(host):
     """The host's KSampler and the library's sampler on diffusers, from the same noise: 1e-4."""
-    comparison, sampling = host.library("domain_guidance.toy_world.comparison"), host.library("domain_guidance.diffusion.sampling")
+    comparison, sampling = (
+        host.library("domain_guidance.toy_world.comparison"),
+        host.library("domain_guidance.diffusion.sampling"),
+    )
     graph = Graph()
     toy = graph.add("DomainGuidanceToyWorld", digit="5", stroke="red", ground="any", batch_size=4)
     guided = graph.add("DomainGuidanceApply", model=toy[0], domain_model=toy[1], weight=1.5)
@@ -90,6 +107,9 @@ def test_both_hosts_walk_the_same_trajectory(host):
     noise = torch.randn(4, 3, 16, 16, generator=torch.manual_seed(77))
     denoiser = comparison.decoupled(models, cfg=4.0, weight=1.5)
     with torch.no_grad():
-        # The host starts a whole run at noise * sqrt(1 + sigma^2), the exact variance of x0 + sigma * noise for unit data.
-        ours = sampling.sample_dpmpp_2m(lambda x, sigma: denoiser(x, sigma, prompt.expand(4, -1, -1)), noise * (1 + sigmas[0] ** 2).sqrt(), sigmas)
+        # The host starts a whole run at noise * sqrt(1 + sigma^2), the exact variance of x0 + sigma * noise for unit
+        # data.
+        ours = sampling.sample_dpmpp_2m(
+            lambda x, sigma: denoiser(x, sigma, prompt.expand(4, -1, -1)), noise * (1 + sigmas[0] ** 2).sqrt(), sigmas
+        )
     assert distance(theirs, ours) < 1e-4

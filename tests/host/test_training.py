@@ -1,4 +1,6 @@
-"""Train Domain in the real host, on real handwriting: every form learns, every loader reads the result, the base stays."""
+"""Train Domain in the real host, on real handwriting: every form learns, every loader reads the result, the base
+stays.
+"""
 
 import json
 import logging
@@ -6,12 +8,11 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
-
 from host_process import PromptError
 from messages import refusal
 from prompts import ksampler
+from safetensors import safe_open
+from safetensors.torch import load_file
 from scenes import EMPTY, POSITIVE, assert_differs, assert_one_sentence, assert_same, build
 from training_scenes import Training, held_out, register, result_of, state_of
 
@@ -72,7 +73,9 @@ def test_the_returned_model_is_what_later_prompts_read_from_the_file(host, run, 
 
 
 def test_what_any_loader_makes_of_the_file_guides_without_further_inputs(host, run):
-    """The host's LoRA loader hands the adapter's prompt on; of its full networks only ours knows it, so the others get it."""
+    """The host's LoRA loader hands the adapter's prompt on; of its full networks only ours knows it, so the others get
+    it.
+    """
     file = host.value(run.graph, run.node[2])
     for model in run.loaded(file):
         s = run.scene()
@@ -92,7 +95,9 @@ def test_the_returned_model_guides_without_further_inputs(host, run):
     assert_differs(host.samples(s.graph, s.sample(guided)), host.samples(s.graph, s.sample(s.model)), at_least=1e-4)
 
 
-def test_the_best_file_loads_as_the_training_that_stopped_at_its_lowest_held_out_loss(host, minis, base_directory, sampled):
+def test_the_best_file_loads_as_the_training_that_stopped_at_its_lowest_held_out_loss(
+    host, minis, base_directory, sampled
+):
     """With a rate so high that the last step is a bad one."""
     settings = {"form": "text-free", "learning_rate": 1e-2}
     overshot = Training(minis, save_name="overshot", steps=4, evaluate_every=1, **settings)
@@ -108,12 +113,19 @@ def test_the_best_file_loads_as_the_training_that_stopped_at_its_lowest_held_out
 
 def test_a_domain_that_memorises_says_so_at_the_node_and_names_the_better_file(host, minis):
     training, said = Training(minis, save_name="by heart", steps=4, evaluate_every=1), []
-    known = patch.object(host.library("domain_guidance.training.domain_run"), "memorising", lambda points: "It memorises." * (len(points) > 3))
+    known = patch.object(
+        host.library("domain_guidance.training.domain_run"),
+        "memorising",
+        lambda points: "It memorises." * (len(points) > 3),
+    )
     with known, patch.object(host.library("nodes.train"), "line_at", lambda node_id: said.append):
         host.value(training.graph, training.node)
     *steps, last = [line for line in said if line.startswith(("step", "trained"))]
     assert [line.endswith("It memorises.") for line in steps] == [False, False, False, True]
-    assert last == "trained 4 steps; the lowest loss on held-out images is that of 'by heart.best.safetensors'. It memorises."
+    assert (
+        last
+        == "trained 4 steps; the lowest loss on held-out images is that of 'by heart.best.safetensors'. It memorises."
+    )
 
 
 def test_the_file_is_a_card(host, minis, base_directory):
@@ -144,7 +156,9 @@ def test_the_hosts_model_browser_shows_what_the_domain_draws(host, minis, base_d
 def test_a_training_that_goes_on_without_a_new_picture_keeps_the_last_one(host, minis, base_directory, more):
     library, found = host.library("domain_guidance.domains.domain_file"), []
     for steps, preview_every in ((2, 2), (2 + more, 5)):
-        training = Training(minis, save_name=f"keeps {more}", steps=steps, evaluate_every=0, preview_every=preview_every)
+        training = Training(
+            minis, save_name=f"keeps {more}", steps=steps, evaluate_every=0, preview_every=preview_every
+        )
         host.value(training.graph, training.node, fresh=True)
         path = result_of(training, base_directory)
         found.append((library.read_covers(path), library.read_card(path).training["pictures_of_step"]))
@@ -189,7 +203,10 @@ class TestStackedLoras:
         given = s.guide(s.model, domain, domain_conditioning=s.prompt(EMPTY))
         assert_same(host.samples(s.graph, s.sample(s.guide(s.model, domain))), host.samples(s.graph, s.sample(given)))
         origin = host.library("nodes.comfy_host.domains.origin").origin_of(host.value(s.graph, domain))
-        assert torch.equal(origin.empty[0][0], host.value(s.graph, s.prompt(EMPTY))[0][0]) and origin.card.base_name == "sd15"
+        assert (
+            torch.equal(origin.empty[0][0], host.value(s.graph, s.prompt(EMPTY))[0][0])
+            and origin.card.base_name == "sd15"
+        )
 
     def test_a_lora_of_others_brings_no_prompt_and_that_is_said(self, host, minis):
         s = build(minis)
@@ -198,7 +215,9 @@ class TestStackedLoras:
             host.value(s.graph, s.guide(s.model, domain))
 
     def test_on_a_merge_the_adapters_base_is_the_merge(self, host, minis, file, caplog):
-        """W + dW against W: nothing of the difference between two bases is in the term, so there is nothing to warn of."""
+        """W + dW against W: nothing of the difference between two bases is in the term, so there is nothing to
+        warn of.
+        """
         s = build(minis)
         merge = s.load(minis.fine_tuned("sd15"))
         guided = s.guide(merge, self.adapter(s, merge, file))
@@ -229,12 +248,22 @@ def test_text_free_training_moves_everything_but_the_text_path(host, minis, base
     training = Training(minis, save_name="parts", form="text-free", steps=2, learning_rate=1e-3, mirror=0.0)
     host.value(training.graph, training.node)
     prefix = "model.diffusion_model."
-    base = {name.removeprefix(prefix): tensor for name, tensor in minis.read("diffusion_models", minis.unet("sd15")).items()}
-    trained = {name.removeprefix(prefix): tensor for name, tensor in load_file(str(result_of(training, base_directory))).items()}
+    base = {
+        name.removeprefix(prefix): tensor for name, tensor in minis.read("diffusion_models", minis.unet("sd15")).items()
+    }
+    trained = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in load_file(str(result_of(training, base_directory))).items()
+    }
     for name, tensor in base.items():
         if name.endswith("attn2.to_v.weight"):
             assert not trained[name].any()
-        elif ".attn2.to_q" in name or ".attn2.to_k" in name or name.endswith("attn2.to_out.0.weight") or ".norm2." in name:
+        elif (
+            ".attn2.to_q" in name
+            or ".attn2.to_k" in name
+            or name.endswith("attn2.to_out.0.weight")
+            or ".norm2." in name
+        ):
             assert torch.equal(trained[name], tensor), name
         else:
             assert not torch.equal(trained[name], tensor), name
@@ -250,7 +279,9 @@ def test_an_adapter_leaves_the_cross_attention_alone_and_moves_all_its_own_layer
     weights = minis.read("diffusion_models", minis.unet("sd15"))
     for name in layers:
         down, up = tensors[f"{name}.lora_down.weight"], tensors[f"{name}.lora_up.weight"]
-        assert down.shape[1:] == weights[f"model.{name}.weight"].shape[1:] and up.shape[0] == len(weights[f"model.{name}.weight"])
+        assert down.shape[1:] == weights[f"model.{name}.weight"].shape[1:] and up.shape[0] == len(
+            weights[f"model.{name}.weight"]
+        )
 
 
 def test_an_adapter_is_trained_on_narrow_weights_and_then_adds_to_them(host, minis, base_directory):
@@ -267,7 +298,9 @@ def test_a_lora_on_the_input_is_part_of_what_is_trained(host, minis, base_direct
     first = {}
     for name, strength in (("with lora", 1.0), ("without lora", 0.0)):
         training = Training(minis, save_name=name, steps=1, evaluate_every=1)
-        patched = training.graph.add("LoraLoaderModelOnly", model=training.model, lora_name=minis.lora(), strength_model=strength)
+        patched = training.graph.add(
+            "LoraLoaderModelOnly", model=training.model, lora_name=minis.lora(), strength_model=strength
+        )
         training.graph[training.node.id]["inputs"]["model"] = patched[0]
         host.value(training.graph, training.node)
         first[name] = held_out(training, base_directory)[0]
@@ -278,7 +311,10 @@ def test_the_empty_prompt_in_the_file_is_the_one_of_the_training(host, minis, ba
     training = Training(minis, save_name="prompted", steps=1, form="empty-prompt")
     host.value(training.graph, training.node)
     s = training.scene()
-    assert torch.equal(load_file(str(result_of(training, base_directory)))["domain.cross_attn"], host.value(s.graph, s.prompt(EMPTY))[0][0])
+    assert torch.equal(
+        load_file(str(result_of(training, base_directory)))["domain.cross_attn"],
+        host.value(s.graph, s.prompt(EMPTY))[0][0],
+    )
     assert not torch.equal(host.value(s.graph, s.prompt(POSITIVE))[0][0], host.value(s.graph, s.prompt(EMPTY))[0][0])
 
 
@@ -300,20 +336,41 @@ def test_a_network_that_no_loader_would_know_again_is_refused_before_any_work(ho
 
     graph = Graph()
     toy = graph.add("DomainGuidanceToyWorld", digit="3", stroke="red", ground="any", batch_size=1)
-    training = Training(None, save_name=f"toy {form}", graph=graph, model=toy[0], vae=toy[2], empty_conditioning=toy[4], resolution=16, form=form)
+    training = Training(
+        None,
+        save_name=f"toy {form}",
+        graph=graph,
+        model=toy[0],
+        vae=toy[2],
+        empty_conditioning=toy[4],
+        resolution=16,
+        form=form,
+    )
     message = refusal(host, training, training.node)
     assert "adapter" in message
     assert not list(base_directory.rglob(f"toy {form}*"))
 
 
 def test_the_toy_world_can_be_trained_further(host, base_directory):
-    """A model that the host's detection does not know, in pixels: nothing in a training hangs on a checkpoint's file."""
+    """A model that the host's detection does not know, in pixels: nothing in a training hangs on a checkpoint's
+    file.
+    """
     from prompts import Graph
 
     graph = Graph()
     toy = graph.add("DomainGuidanceToyWorld", digit="3", stroke="red", ground="any", batch_size=1)
-    training = Training(None, save_name="toy", graph=graph, model=toy[0], vae=toy[2], empty_conditioning=toy[4], resolution=16,
-                        learning_rate=1e-3, steps=30, evaluate_every=30)
+    training = Training(
+        None,
+        save_name="toy",
+        graph=graph,
+        model=toy[0],
+        vae=toy[2],
+        empty_conditioning=toy[4],
+        resolution=16,
+        learning_rate=1e-3,
+        steps=30,
+        evaluate_every=30,
+    )
     guided = graph.add("DomainGuidanceApply", model=toy[0], domain_model=training.node, weight=2.0)
     assert torch.isfinite(host.samples(graph, ksampler(graph, guided, toy[3], toy[4], toy[5]))).all()
     losses = held_out(training, base_directory)

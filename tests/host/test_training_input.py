@@ -6,9 +6,8 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from PIL import Image
-
 from host_process import PromptError
+from PIL import Image
 from scenes import EMPTY, assert_one_sentence, build
 from small_card import small_card
 from training_scenes import Training, handwriting, held_out, log_of, register, result_of, state_of
@@ -21,7 +20,9 @@ def folders(host, base_directory):
 
 @pytest.fixture
 def picture_folder(base_directory, tmp_path):
-    """input/<name>: ten digits as files of several kinds, some in a sub-folder, one of them broken; the folder's name."""
+    """input/<name>: ten digits as files of several kinds, some in a sub-folder, one of them broken; the folder's
+    name.
+    """
     name = tmp_path.name
     root = base_directory / "input" / name
     (root / "more").mkdir(parents=True)
@@ -44,7 +45,9 @@ def from_folder(minis, name, folder, **changes):
     return Training(minis, save_name=name, images=None, folder=folder, **{"steps": 1, "evaluate_every": 0, **changes})
 
 
-def test_a_folder_is_read_with_its_sub_folders_and_a_broken_image_is_named(host, minis, base_directory, picture_folder, caplog):
+def test_a_folder_is_read_with_its_sub_folders_and_a_broken_image_is_named(
+    host, minis, base_directory, picture_folder, caplog
+):
     t = from_folder(minis, "from a folder", picture_folder)
     with caplog.at_level(logging.INFO):
         host.value(t.graph, t.node)
@@ -117,14 +120,22 @@ def test_no_text_encoder_and_no_empty_prompt(host, minis):
 def test_two_prompts_where_one_is_needed(host, minis):
     t = Training(minis, save_name="wordy")
     s = t.scene()
-    t.graph[t.node.id]["inputs"]["empty_conditioning"] = t.graph.add("ConditioningCombine", conditioning_1=s.positive, conditioning_2=s.negative)[0]
+    t.graph[t.node.id]["inputs"]["empty_conditioning"] = t.graph.add(
+        "ConditioningCombine", conditioning_1=s.positive, conditioning_2=s.negative
+    )[0]
     assert "2 prompts" in refusal(host, t)
 
 
 @pytest.mark.parametrize("form", ["adapter", "text-free"])
 def test_a_model_that_carries_guidance_is_refused_because_the_training_would_not_see_it(host, minis, form):
     s = build(minis)
-    t = Training(minis, save_name="guided", graph=s.graph, model=s.guide(s.model, s.model, domain_conditioning=s.prompt(EMPTY)), form=form)
+    t = Training(
+        minis,
+        save_name="guided",
+        graph=s.graph,
+        model=s.guide(s.model, s.model, domain_conditioning=s.prompt(EMPTY)),
+        form=form,
+    )
     assert "carries domain guidance" in refusal(host, t)
 
 
@@ -136,18 +147,27 @@ def test_narrow_weights_with_a_full_form_are_told_of_the_adapter(host, minis, fo
     assert "float8_e4m3fn" in message and "'adapter'" in message
 
 
-@pytest.mark.parametrize(("memory", "words", "fitting"), [
-    (150e6, "switch 8-bit AdamW on, or train the adapter form", {"form": "adapter"}),
-    (100e6, "the device has 95.37 MiB: train the adapter form", {"form": "adapter"}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("memory", "words", "fitting"),
+    [
+        (150e6, "switch 8-bit AdamW on, or train the adapter form", {"form": "adapter"}),
+        (100e6, "the device has 95.37 MiB: train the adapter form", {"form": "adapter"}),
+    ],
+)
 @pytest.mark.parametrize("form", ["text-free", "empty-prompt"])
-def test_a_full_form_that_cannot_fit_names_the_form_that_does(host, minis, base_directory, monkeypatch, form, memory, words, fitting):
+def test_a_full_form_that_cannot_fit_names_the_form_that_does(
+    host, minis, base_directory, monkeypatch, form, memory, words, fitting
+):
     """Of 13.6 M parameters: four times 54 MB for the full forms, a little more than once for an adapter."""
     for place in ("nodes.comfy_host.training.forms", "domain_guidance.training.domain_run"):
         monkeypatch.setattr(host.library(place), "device_memory", lambda device: int(memory))
     t = Training(minis, save_name="too large", steps=1, evaluate_every=0, form=form)
     with monkeypatch.context() as patch:
-        patch.setattr(host.library("nodes.comfy_host.training.train"), "_encoded", lambda *_: pytest.fail("images were encoded first"))
+        patch.setattr(
+            host.library("nodes.comfy_host.training.train"),
+            "_encoded",
+            lambda *_: pytest.fail("images were encoded first"),
+        )
         assert words in refusal(host, t) and not state_of(t, base_directory).exists()
     smaller = Training(minis, save_name=f"fits {form} {memory}", steps=1, evaluate_every=0, **fitting)
     host.value(smaller.graph, smaller.node)
@@ -156,13 +176,18 @@ def test_a_full_form_that_cannot_fit_names_the_form_that_does(host, minis, base_
 
 def test_eight_bit_adam_without_its_package_is_refused_before_an_image_is_encoded(host, minis, monkeypatch):
     monkeypatch.setattr(host.library("domain_guidance.runs.optimizers"), "find_spec", lambda name: None)
-    monkeypatch.setattr(host.library("nodes.comfy_host.training.train"), "_encoded", lambda *_: pytest.fail("images were encoded first"))
-    assert "needs the package bitsandbytes" in refusal(host, Training(minis, save_name="eight bits", eight_bit_adam=True))
+    monkeypatch.setattr(
+        host.library("nodes.comfy_host.training.train"), "_encoded", lambda *_: pytest.fail("images were encoded first")
+    )
+    assert "needs the package bitsandbytes" in refusal(
+        host, Training(minis, save_name="eight bits", eight_bit_adam=True)
+    )
 
 
 @pytest.mark.parametrize("form", ["adapter", "text-free"])
 def test_a_model_in_low_vram_mode_is_trained_as_a_whole_one_is_and_stays_as_it_was(host, minis, base_directory, form):
     """The host keeps such weights off the device and patches them at use; a LoRA is then not in the weights."""
+
     def with_lora(name):
         t = Training(minis, save_name=f"{name} {form}", steps=2, evaluate_every=1, form=form, learning_rate=1e-5)
         t.model = t.graph.add("LoraLoaderModelOnly", model=t.model, lora_name=minis.lora(), strength_model=0.5)
@@ -246,7 +271,11 @@ def test_a_full_disk_while_the_result_is_written(host, minis, base_directory):
 
     with patch.object(writer, "save_file", save_file):
         message = refusal(host, t)
-    assert "No space left" in message and state_of(t, base_directory).exists() and not result_of(t, base_directory).exists()
+    assert (
+        "No space left" in message
+        and state_of(t, base_directory).exists()
+        and not result_of(t, base_directory).exists()
+    )
     host.value(t.graph, t.node)
     assert result_of(t, base_directory).exists()
 

@@ -6,10 +6,9 @@ from unittest.mock import patch
 
 import pytest
 import torch
-from safetensors.torch import load_file
-
 from host_process import PromptError
 from messages import OUT_OF_MEMORY, DriverError
+from safetensors.torch import load_file
 from scenes import assert_one_sentence, build
 from training_scenes import Training, log_of, register, result_of, state_of
 
@@ -139,17 +138,24 @@ def test_more_steps_extend_a_finished_training(host, minis, base_directory, unin
         host.value(longer.graph, longer.node)
     assert len(made) == STEPS - 2
     assert_equals(longer, uninterrupted, base_directory)
-    assert [line["step"] for line in log_of(longer, base_directory) if line["event"] == "step"] == list(range(1, STEPS + 1))
+    assert [line["step"] for line in log_of(longer, base_directory) if line["event"] == "step"] == list(
+        range(1, STEPS + 1)
+    )
 
 
 def test_a_new_version_begins_anew_beside_the_old_one(host, minis, base_directory):
     for expected in ("versions.safetensors", "versions-2.safetensors"):
-        t = training(minis, "versions", steps=1, on_existing="new version", learning_rate=1e-3 if "-2" in expected else 2e-3)
+        t = training(
+            minis, "versions", steps=1, on_existing="new version", learning_rate=1e-3 if "-2" in expected else 2e-3
+        )
         assert host.value(t.graph, t.node[2], fresh=True) == expected
         assert (base_directory / "output" / "loras" / expected).exists()
 
 
-OTHER = [partial(DriverError, "CUDA error: an illegal memory access was encountered"), partial(RuntimeError, "a broken cable")]
+OTHER = [
+    partial(DriverError, "CUDA error: an illegal memory access was encountered"),
+    partial(RuntimeError, "a broken cable"),
+]
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY + OTHER, ids=["memory", "memory of the driver", "driver", "other"])
@@ -199,10 +205,16 @@ def test_out_of_memory_in_the_vae_names_the_resolution_and_what_is_kept(host, mi
     def encode(*_):
         raise error()
 
-    with patch.object(host.library("nodes.comfy_host.training.vae_posterior").Posteriors, "encode", encode), pytest.raises(PromptError) as caught:
+    with (
+        patch.object(host.library("nodes.comfy_host.training.vae_posterior").Posteriors, "encode", encode),
+        pytest.raises(PromptError) as caught,
+    ):
         host.value(t.graph, t.node)
     assert_one_sentence(caught.value.message)
-    assert "encoded images at resolution 128: lower resolution" in caught.value.message and "is kept" in caught.value.message
+    assert (
+        "encoded images at resolution 128: lower resolution" in caught.value.message
+        and "is kept" in caught.value.message
+    )
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["PyTorch's", "the driver's"])
@@ -227,7 +239,10 @@ def test_a_network_that_does_not_fit_whole_is_one_sentence(host, minis, error):
 
     s = build(minis)
     model = host.value(s.graph, s.model)
-    with patch.object(comfy.model_management, "load_models_gpu", side_effect=error()), pytest.raises(ValueError) as caught:
+    with (
+        patch.object(comfy.model_management, "load_models_gpu", side_effect=error()),
+        pytest.raises(ValueError) as caught,
+    ):
         host.library("nodes.comfy_host.training.trainable_copy").load_whole([model])
     assert_one_sentence(str(caught.value))
     assert "does not fit on the device whole" in str(caught.value)
@@ -239,7 +254,10 @@ def test_what_the_driver_still_has_to_say_of_memory_that_ran_out_is_heard_before
     module, heard = host.library("nodes.comfy_host.out_of_memory"), []
     with patch.object(comfy.model_management, "discard_cuda_async_error", lambda: heard.append(1)):
         for error in (*OUT_OF_MEMORY, *OTHER):
-            with pytest.raises(ValueError if error in OUT_OF_MEMORY else error.func), module.out_of_memory(lambda: "full"):
+            with (
+                pytest.raises(ValueError if error in OUT_OF_MEMORY else error.func),
+                module.out_of_memory(lambda: "full"),
+            ):
                 raise error()
     assert heard == [1], "of the driver's own alone"
 
@@ -253,7 +271,10 @@ def test_a_loss_that_is_no_number_stops_the_training_and_names_the_step(host, mi
         calls.append(1)
         return original(self, *args) * (float("nan") if len(calls) == 4 else 1.0)
 
-    with patch.object(trainable, "predict", predict), pytest.raises(PromptError, match="step 3 is nan: lower the learning rate"):
+    with (
+        patch.object(trainable, "predict", predict),
+        pytest.raises(PromptError, match="step 3 is nan: lower the learning rate"),
+    ):
         host.value(t.graph, t.node)
     assert saved_step(host, t, base_directory) == 2
 
@@ -263,7 +284,11 @@ def test_the_first_preview_comes_before_the_first_step(host, minis):
     import comfy.utils
 
     t, seen = training(minis, "shown", steps=2, preview_every=1), []
-    with patch.object(comfy.utils, "PROGRESS_BAR_HOOK", lambda value, total, preview, node_id=None: seen.append((value, total, preview))):
+    with patch.object(
+        comfy.utils,
+        "PROGRESS_BAR_HOOK",
+        lambda value, total, preview, node_id=None: seen.append((value, total, preview)),
+    ):
         host.value(t.graph, t.node)
     pictures = [(value, preview[1].size) for value, total, preview in seen if preview]
     assert pictures == [(step, (768, 384 + 432)) for step in (0, 1, 2)], "two pictures, 128 by 64, above the curves"

@@ -5,13 +5,19 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-
 from mini_models import FAMILIES
 from scenes import EMPTY, assert_same, build
 from training_scenes import register, vae_file
 
 # family -> size in pixels; not square, so that a swapped side is seen.
-SIZES = {"sd15": (96, 64), "sd20": (96, 64), "sdxl": (96, 64), "sd3": (96, 64), "flux": (96, 64), "sd15_inpaint": (96, 64)}
+SIZES = {
+    "sd15": (96, 64),
+    "sd20": (96, 64),
+    "sdxl": (96, 64),
+    "sd3": (96, 64),
+    "flux": (96, 64),
+    "sd15_inpaint": (96, 64),
+}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -30,10 +36,23 @@ def make(host, minis):
         model, vae, empty = (host.value(s.graph, link) for link in (s.model, loader, s.prompt(EMPTY)))
         images = host.value(s.graph, s.graph.add("ProbeHandwriting", count=10))
         posteriors = host.library("nodes.comfy_host.training.vae_posterior").Posteriors(vae)
-        latents = cache.LatentCache(tmp, cache.BatchImages(images), posteriors.encode, vae="tiny", bucket_of=cache.aspect_buckets(64))
+        latents = cache.LatentCache(
+            tmp, cache.BatchImages(images), posteriors.encode, vae="tiny", bucket_of=cache.aspect_buckets(64)
+        )
         list(latents.fill())
         empty = host.library("nodes.comfy_host.domains.empty_prompt").empty_prompt(None, empty)
-        making = forms.made_trainable(model, vae.patcher, empty, latents.open(), 8, form=form, rank=4, seed=0, save_memory=save_memory, eight_bit_adam=False)
+        making = forms.made_trainable(
+            model,
+            vae.patcher,
+            empty,
+            latents.open(),
+            8,
+            form=form,
+            rank=4,
+            seed=0,
+            save_memory=save_memory,
+            eight_bit_adam=False,
+        )
         return making, model, empty
 
     return make
@@ -60,10 +79,14 @@ def test_the_network_is_called_as_the_hosts_sampler_calls_it(host, make, tmp_pat
         noisy, timestep, conditioning, size = asked(host, trainable, family)
         sigma = trainable.schedule.sigma(timestep)
         scaled = parameterization.network_input(noisy, sigma, trainable.prediction)
-        ours = parameterization.denoised(trainable.predict(scaled, timestep, conditioning), noisy, sigma, trainable.prediction)
+        ours = parameterization.denoised(
+            trainable.predict(scaled, timestep, conditioning), noisy, sigma, trainable.prediction
+        )
     sized = [{**entry, "width": size.width, "height": size.height} for entry in convert_cond(empty)]
     base = model.model
-    entries = comfy.samplers.encode_model_conds(base.extra_conds, sized, noisy, noisy.device, "negative", latent_image=torch.zeros_like(noisy), seed=0)
+    entries = comfy.samplers.encode_model_conds(
+        base.extra_conds, sized, noisy, noisy.device, "negative", latent_image=torch.zeros_like(noisy), seed=0
+    )
     conds = {name: cond.process_cond(batch_size=2, area=None).cond for name, cond in entries[0]["model_conds"].items()}
     with torch.no_grad():
         theirs = base.apply_model(noisy, sigma, **conds)
@@ -76,13 +99,25 @@ def test_sdxl_reads_the_size_of_the_bucket_and_no_crop(host, make, tmp_path):
         _, _, conditioning, size = asked(host, trainable, "sdxl")
         other = trainable.conditioning(2, host.library("domain_guidance.data").Size(size.height, size.width))
     embed = model.model.embedder
-    numbers = torch.cat([embed(torch.tensor([float(n)])).flatten() for n in (size.height, size.width, 0, 0, size.height, size.width)])
+    numbers = torch.cat(
+        [embed(torch.tensor([float(n)])).flatten() for n in (size.height, size.width, 0, 0, size.height, size.width)]
+    )
     assert torch.equal(conditioning["y"][0, 1280:], numbers)
     assert not torch.equal(other["y"], conditioning["y"])
 
 
-@pytest.mark.parametrize("family, form", [("sd15", "adapter"), ("sd15", "text-free"), ("sdxl", "adapter"), ("sd3", "adapter"),
-                                          ("sd3", "empty-prompt"), ("flux", "adapter"), ("flux", "empty-prompt")])
+@pytest.mark.parametrize(
+    "family, form",
+    [
+        ("sd15", "adapter"),
+        ("sd15", "text-free"),
+        ("sdxl", "adapter"),
+        ("sd3", "adapter"),
+        ("sd3", "empty-prompt"),
+        ("flux", "adapter"),
+        ("flux", "empty-prompt"),
+    ],
+)
 def test_every_trained_tensor_gets_a_gradient_and_no_frozen_one_does(host, make, tmp_path, family, form):
     """The adapters' first factors start where their gradient is zero, so the second step is looked at."""
     making, _, _ = make(family, form, tmp=tmp_path)
@@ -101,7 +136,9 @@ def test_every_trained_tensor_gets_a_gradient_and_no_frozen_one_does(host, make,
         assert all(p.grad is None for p in frozen)
 
 
-@pytest.mark.parametrize("family, form", [("sd15", "adapter"), ("sdxl", "text-free"), ("sd3", "empty-prompt"), ("flux", "adapter")])
+@pytest.mark.parametrize(
+    "family, form", [("sd15", "adapter"), ("sdxl", "text-free"), ("sd3", "empty-prompt"), ("flux", "adapter")]
+)
 def test_checkpointing_saves_memory_and_changes_no_gradient(host, make, tmp_path, monkeypatch, family, form):
     """Against a network that keeps everything."""
     monkeypatch.setattr(host.library("nodes.comfy_host.training.differentiable"), "recomputation", nullcontext)
@@ -119,8 +156,12 @@ def test_checkpointing_saves_memory_and_changes_no_gradient(host, make, tmp_path
     assert all(torch.allclose(a, b, rtol=1e-4, atol=1e-7) for a, b in zip(*gradients))
 
 
-@pytest.mark.parametrize("family, form", [("sd15", "adapter"), ("sdxl", "text-free"), ("sd3", "empty-prompt"), ("flux", "empty-prompt")])
-def test_making_activations_again_saves_memory_and_changes_no_bit_of_a_gradient(host, make, tmp_path, monkeypatch, family, form):
+@pytest.mark.parametrize(
+    "family, form", [("sd15", "adapter"), ("sdxl", "text-free"), ("sd3", "empty-prompt"), ("flux", "empty-prompt")]
+)
+def test_making_activations_again_saves_memory_and_changes_no_bit_of_a_gradient(
+    host, make, tmp_path, monkeypatch, family, form
+):
     measure, gradients, kept = host.library("domain_guidance.memory.activations").activation_bytes, [], []
     for again in (True, False):
         if not again:
@@ -143,7 +184,9 @@ def test_the_gradient_is_that_of_the_loss_where_blocks_add_in_place(host, make, 
     making, _, _ = make(family, "empty-prompt", save_memory, tmp=tmp_path)
     with making as trainable:
         noisy, timestep, conditioning, _ = asked(host, trainable, family)
-        first = host.library("nodes.comfy_host.training.differentiable").blocks(trainable._model.diffusion_model)[1 if family == "sd15" else 0]
+        first = host.library("nodes.comfy_host.training.differentiable").blocks(trainable._model.diffusion_model)[
+            1 if family == "sd15" else 0
+        ]
         weight = max(first.parameters(), key=torch.numel)
         trainable.predict(noisy, timestep, conditioning).square().mean().backward()
         direction = weight.grad / weight.grad.norm()
@@ -209,15 +252,32 @@ class TestPosterior:
     def vae(self):
         from comfy.ldm.models.autoencoder import AutoencoderKL
 
-        config = {"double_z": True, "z_channels": 4, "resolution": 32, "in_channels": 3, "out_ch": 3, "ch": 32, "ch_mult": [1, 2],
-                  "num_res_blocks": 1, "attn_resolutions": [], "dropout": 0.0}
+        config = {
+            "double_z": True,
+            "z_channels": 4,
+            "resolution": 32,
+            "in_channels": 3,
+            "out_ch": 3,
+            "ch": 32,
+            "ch_mult": [1, 2],
+            "num_res_blocks": 1,
+            "attn_resolutions": [],
+            "dropout": 0.0,
+        }
         torch.manual_seed(0)
         network = AutoencoderKL(ddconfig=config, embed_dim=4).eval()
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter, std=0.1)
         return SimpleNamespace(
-            first_stage_model=network, latent_dim=2, vae_dtype=torch.float32, device=torch.device("cpu"), process_input=lambda x: x * 2 - 1,
-            memory_used_encode=lambda shape, dtype: 1, throw_exception_if_invalid=lambda: None, patcher=SimpleNamespace())
+            first_stage_model=network,
+            latent_dim=2,
+            vae_dtype=torch.float32,
+            device=torch.device("cpu"),
+            process_input=lambda x: x * 2 - 1,
+            memory_used_encode=lambda shape, dtype: 1,
+            throw_exception_if_invalid=lambda: None,
+            patcher=SimpleNamespace(),
+        )
 
     def test_mean_and_log_variance_are_the_encoders_own(self, host, vae, monkeypatch):
         import comfy.model_management
@@ -227,7 +287,9 @@ class TestPosterior:
         mean, logvar = host.library("nodes.comfy_host.training.vae_posterior").Posteriors(vae).encode(pixels)
         with torch.no_grad():
             moments = vae.first_stage_model.quant_conv(vae.first_stage_model.encoder(pixels))
-        assert torch.allclose(mean, moments[:, :4], atol=1e-5) and torch.allclose(logvar, moments[:, 4:].clamp(-30, 20), atol=1e-5)
+        assert torch.allclose(mean, moments[:, :4], atol=1e-5) and torch.allclose(
+            logvar, moments[:, 4:].clamp(-30, 20), atol=1e-5
+        )
         assert not mean.is_inference() and not logvar.is_inference()
         assert not vae.first_stage_model.regularization._forward_pre_hooks
 

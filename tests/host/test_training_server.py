@@ -1,4 +1,6 @@
-"""A training through the real server, from a folder of pictures, in every family: learn, cancel, go on, use in a later prompt."""
+"""A training through the real server, from a folder of pictures, in every family: learn, cancel, go on, use in a later
+prompt.
+"""
 
 import io
 import threading
@@ -6,12 +8,11 @@ import time
 import urllib.parse
 import urllib.request
 
+import host_process
 import pytest
 import torch
-from PIL import Image
-
-import host_process
 from mini_models import FAMILIES
+from PIL import Image
 from prompts import Graph, ksampler
 from real_server import real_server
 from scenes import EMPTY, Scene
@@ -33,7 +34,9 @@ RUNS = {
 
 # adapter or not -> how a later prompt reads the result, and whether that loader hands on the empty prompt in it
 LOADERS = {
-    True: [(lambda s, file: s.graph.add("LoraLoaderModelOnly", model=s.model, lora_name=file, strength_model=1.0), True)],
+    True: [
+        (lambda s, file: s.graph.add("LoraLoaderModelOnly", model=s.model, lora_name=file, strength_model=1.0), True)
+    ],
     False: [(lambda s, file: s.load_domain(file), True), (lambda s, file: s.load(file), False)],
 }
 
@@ -109,7 +112,14 @@ def later_prompt(minis, family):
     graph, (dim, pooled, channels, _) = Graph(), FAMILIES[family]
     model = graph.add("UNETLoader", unet_name=minis.unet(family))
     negative = graph.add("ProbeConditioning", seed=EMPTY, dim=dim, pooled=pooled)
-    return Scene(graph, family, model, negative, negative, graph.add("ProbeLatent", seed=-1, channels=channels, height=8, width=8, batch=1))
+    return Scene(
+        graph,
+        family,
+        model,
+        negative,
+        negative,
+        graph.add("ProbeLatent", seed=-1, channels=channels, height=8, width=8, batch=1),
+    )
 
 
 @pytest.mark.parametrize("form", ["adapter", "empty-prompt"])
@@ -117,7 +127,9 @@ def test_the_model_browser_gets_the_domains_picture(training_server, base, minis
     t = from_folder(minis, "sd15", f"pictured {form}", steps=1, preview_every=1, evaluate_every=0, form=form)
     run(training_server, t.graph)
     file = result_of(t, base).name
-    (index,) = [entry["pathIndex"] for entry in training_server.get(f"/experiment/models/{t.folder}") if entry["name"] == file]
+    (index,) = [
+        entry["pathIndex"] for entry in training_server.get(f"/experiment/models/{t.folder}") if entry["name"] == file
+    ]
     address = f"{training_server.address}/experiment/models/preview/{t.folder}/{index}/{urllib.parse.quote(file)}"
     with urllib.request.urlopen(address, timeout=30) as answer:
         assert Image.open(io.BytesIO(answer.read())).size == (128, 64)
@@ -129,7 +141,9 @@ def test_interrupt_keeps_the_state_and_the_queue_goes_on(training_server, base, 
     def interrupt_after_some_steps():
         while not state_of(t, base).with_name("log.jsonl").exists() or len(log_of(t, base)) < 4:
             time.sleep(0.05)
-        urllib.request.urlopen(urllib.request.Request(training_server.address + "/interrupt", b"", method="POST"), timeout=30).close()
+        urllib.request.urlopen(
+            urllib.request.Request(training_server.address + "/interrupt", b"", method="POST"), timeout=30
+        ).close()
 
     watcher = threading.Thread(target=interrupt_after_some_steps)
     watcher.start()
@@ -146,7 +160,9 @@ def test_interrupt_keeps_the_state_and_the_queue_goes_on(training_server, base, 
 
 def test_the_text_encoder_of_a_checkpoint_gives_the_empty_prompt(training_server, base, minis):
     t = from_folder(minis, "sd15", "with clip", steps=1, evaluate_every=0, empty_conditioning=None)
-    checkpoint = t.graph.add("CheckpointLoaderSimple", ckpt_name=minis.checkpoint(name="with_clip.safetensors", text_encoder=True))
+    checkpoint = t.graph.add(
+        "CheckpointLoaderSimple", ckpt_name=minis.checkpoint(name="with_clip.safetensors", text_encoder=True)
+    )
     t.graph[t.node.id]["inputs"] |= {"clip": checkpoint[1], "model": checkpoint[0], "vae": checkpoint[2]}
     run(training_server, t.graph)
     assert result_of(t, base).exists()
@@ -154,10 +170,28 @@ def test_the_text_encoder_of_a_checkpoint_gives_the_empty_prompt(training_server
 
 def test_the_server_lists_the_training_nodes(training_server):
     for node, required, outputs in (
-        ("DomainGuidanceTrain", {"model", "vae", "form", "steps", "learning_rate", "batch_size", "rank", "seed", "save_name", "on_existing"},
-         ["MODEL", "IMAGE", "STRING"]),
+        (
+            "DomainGuidanceTrain",
+            {
+                "model",
+                "vae",
+                "form",
+                "steps",
+                "learning_rate",
+                "batch_size",
+                "rank",
+                "seed",
+                "save_name",
+                "on_existing",
+            },
+            ["MODEL", "IMAGE", "STRING"],
+        ),
         ("DomainGuidanceSaveUNet", {"model", "name"}, ["STRING"]),
     ):
         listed = training_server.get(f"/object_info/{node}")[node]
         assert set(listed["input"]["required"]) == required and listed["output"] == outputs
-        assert all(options[1].get("tooltip") for kind in ("required", "optional") for options in listed["input"].get(kind, {}).values())
+        assert all(
+            options[1].get("tooltip")
+            for kind in ("required", "optional")
+            for options in listed["input"].get(kind, {}).values()
+        )

@@ -1,16 +1,26 @@
-"""The templates against the real nodes' schemas: a changed or misordered widget would silently shift the values that users open."""
+"""The templates against the real nodes' schemas: a changed or misordered widget would silently shift the values that
+users open.
+"""
 
 import json
 from pathlib import Path
 
-import pytest
-
 import host_process
+import pytest
 
 TEMPLATES = sorted((host_process.PACK_ROOT / "workflows").glob("*.json"))
 IP_ADAPTER = Path.cwd() / "custom_nodes" / "ComfyUI_IPAdapter_plus"
 WIDGET_TYPES = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
-FILE_CHOICES = {"ckpt_name", "unet_name", "lora_name", "control_net_name", "ipadapter_file", "clip_name", "image", "generator_name"}  # what this machine has
+FILE_CHOICES = {
+    "ckpt_name",
+    "unet_name",
+    "lora_name",
+    "control_net_name",
+    "ipadapter_file",
+    "clip_name",
+    "image",
+    "generator_name",
+}  # what this machine has
 
 
 def saved_nodes():
@@ -55,7 +65,9 @@ def widgets(node, schema):
     for entry in node["inputs"]:
         if "widget" in entry:
             found.append((entry["name"], next(values)))
-            if schema.get(entry["name"], ("", {}))[1].get("control_after_generate", entry["name"] in ("seed", "noise_seed")):
+            if schema.get(entry["name"], ("", {}))[1].get(
+                "control_after_generate", entry["name"] in ("seed", "noise_seed")
+            ):
                 assert next(values) in ("fixed", "randomize", "increment", "decrement")
     assert not list(values)
     return [(name, value) for name, value in found if name != "upload"]
@@ -68,7 +80,9 @@ def test_widgets_are_saved_in_the_schemas_order(node, schema):
 
 def test_sockets_are_the_schemas_and_the_required_ones_are_linked(node, node_class, schema):
     sockets = {entry["name"]: entry for entry in node["inputs"] if "widget" not in entry}
-    assert {name: entry["type"] for name, entry in sockets.items()} == {name: kind for name, (kind, _) in schema.items() if kind not in WIDGET_TYPES}
+    assert {name: entry["type"] for name, entry in sockets.items()} == {
+        name: kind for name, (kind, _) in schema.items() if kind not in WIDGET_TYPES
+    }
     required = node_class.INPUT_TYPES()["required"]
     assert all(sockets[name]["link"] is not None for name in required if name in sockets)
 

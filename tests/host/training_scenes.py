@@ -1,18 +1,31 @@
-"""Small trainings in the real host: real handwriting as pictures, a tiny VAE, and the folders that `main.py` registers."""
+"""Small trainings in the real host: real handwriting as pictures, a tiny VAE, and the folders that `main.py`
+registers.
+"""
 
 import json
 
 import torch
-from safetensors.torch import save_file
-
 from mini_models import FAMILIES, tiny_vae
 from prompts import Graph
+from safetensors.torch import save_file
 from scenes import EMPTY, POSITIVE, Scene
 
 # Two dozen pictures of one latent size: four of them are held out.
 IMAGES, SIDE = 24, 64
-SETTINGS = {"form": "adapter", "steps": 6, "learning_rate": 1e-3, "batch_size": 2, "rank": 4, "seed": 3, "resolution": SIDE,
-            "preview_every": 0, "evaluate_every": 3, "checkpoint_every": 0, "on_existing": "resume", "gradient_checkpointing": False}
+SETTINGS = {
+    "form": "adapter",
+    "steps": 6,
+    "learning_rate": 1e-3,
+    "batch_size": 2,
+    "rank": 4,
+    "seed": 3,
+    "resolution": SIDE,
+    "preview_every": 0,
+    "evaluate_every": 3,
+    "checkpoint_every": 0,
+    "on_existing": "resume",
+    "gradient_checkpointing": False,
+}
 
 
 def handwriting(count=IMAGES, side=SIDE):
@@ -21,7 +34,12 @@ def handwriting(count=IMAGES, side=SIDE):
 
     datasets = pytest.importorskip("sklearn.datasets", reason="the real images of these trainings are scikit-learn's")
     digits = torch.from_numpy(datasets.load_digits().images[:count] / 16).float()[:, None]
-    return torch.nn.functional.interpolate(digits, (side, side), mode="bilinear").clamp(0, 1).movedim(1, -1).repeat(1, 1, 1, 3)
+    return (
+        torch.nn.functional.interpolate(digits, (side, side), mode="bilinear")
+        .clamp(0, 1)
+        .movedim(1, -1)
+        .repeat(1, 1, 1, 3)
+    )
 
 
 class ProbeHandwriting:
@@ -42,6 +60,7 @@ class ProbeHandwriting:
 def register(base_directory):
     """What the host's `main.py` and these tests add to a process: the loaders' output folders and the probe."""
     import folder_paths
+
     import nodes
 
     nodes.NODE_CLASS_MAPPINGS["ProbeHandwriting"] = ProbeHandwriting
@@ -60,7 +79,9 @@ def vae_file(minis, channels):
     path = minis.root / "vae" / name
     if not path.exists():
         state = tiny_vae() if channels == 4 else _random_vae(TAESD(latent_channels=channels).state_dict())
-        save_file({key.removeprefix("first_stage_model."): tensor.contiguous() for key, tensor in state.items()}, str(path))
+        save_file(
+            {key.removeprefix("first_stage_model."): tensor.contiguous() for key, tensor in state.items()}, str(path)
+        )
     return name
 
 
@@ -68,7 +89,9 @@ def _random_vae(state):
     from mini_models import _random_like
 
     return {key: tensor for key, tensor in _random_like(state, 11).items() if tensor.dim() > 0} | {
-        "vae_scale": torch.tensor(1.0), "vae_shift": torch.tensor(0.0)}
+        "vae_scale": torch.tensor(1.0),
+        "vae_shift": torch.tensor(0.0),
+    }
 
 
 class Training:
@@ -80,7 +103,11 @@ class Training:
         self.form = changes.get("form", SETTINGS["form"])
         self.model = model or self.graph.add("UNETLoader", unet_name=minis.unet(family))
         self.vae = vae or self.graph.add("VAELoader", vae_name=vae_file(minis, channels))
-        inputs = {"empty_conditioning": self.graph.add("ProbeConditioning", seed=EMPTY, dim=dim, pooled=pooled), **SETTINGS, **changes}
+        inputs = {
+            "empty_conditioning": self.graph.add("ProbeConditioning", seed=EMPTY, dim=dim, pooled=pooled),
+            **SETTINGS,
+            **changes,
+        }
         if images:
             inputs["images"] = self.graph.add("ProbeHandwriting", count=images)
         given = {name: value for name, value in inputs.items() if value is not None}
@@ -89,7 +116,9 @@ class Training:
     def scene(self):
         """Prompts and a latent in the same graph, to sample with."""
         dim, pooled, channels, _ = FAMILIES[self.family]
-        positive, negative = (self.graph.add("ProbeConditioning", seed=seed, dim=dim, pooled=pooled) for seed in (POSITIVE, EMPTY))
+        positive, negative = (
+            self.graph.add("ProbeConditioning", seed=seed, dim=dim, pooled=pooled) for seed in (POSITIVE, EMPTY)
+        )
         latent = self.graph.add("ProbeLatent", seed=-1, channels=channels, height=8, width=8, batch=1)
         return Scene(self.graph, self.family, self.model, positive, negative, latent)
 

@@ -1,4 +1,6 @@
-"""The unit tests need no ComfyUI; the pack's root is importable here so that `domain_guidance` and `launcher` are found."""
+"""The unit tests need no ComfyUI; the pack's root is importable here so that `domain_guidance` and `launcher` are
+found.
+"""
 
 import sys
 from pathlib import Path

@@ -14,7 +14,13 @@ def write_clip(folder, seed=0):
 
     folder = Path(folder)
     torch.manual_seed(seed)
-    half = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "projection_dim": 16}
+    half = {
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "projection_dim": 16,
+    }
     text = {**half, "vocab_size": len(WORDS), "max_position_embeddings": 8, "bos_token_id": 0, "eos_token_id": 1}
     config = CLIPConfig(text_config=text, vision_config={**half, "image_size": 32, "patch_size": 8}, projection_dim=16)
     model = CLIPModel(config)

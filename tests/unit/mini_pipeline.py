@@ -1,4 +1,6 @@
-"""A diffusers folder of the Stable Diffusion family, a few thousand parameters large, a LoRA for it, and a folder of real images."""
+"""A diffusers folder of the Stable Diffusion family, a few thousand parameters large, a LoRA for it, and a folder of
+real images.
+"""
 
 import json
 from pathlib import Path
@@ -27,7 +29,11 @@ VAE = {
     "sample_size": 16,
 }
 WORDS = ["<|startoftext|>", "<|endoftext|>", "a</w>", "plate</w>"]
-SDXL_SIZES = {"addition_embed_type": "text_time", "addition_time_embed_dim": 4, "projection_class_embeddings_input_dim": 16 + 6 * 4}
+SDXL_SIZES = {
+    "addition_embed_type": "text_time",
+    "addition_time_embed_dim": 4,
+    "projection_class_embeddings_input_dim": 16 + 6 * 4,
+}
 
 
 def write_pipeline(folder, sdxl=False):
@@ -40,8 +46,14 @@ def write_pipeline(folder, sdxl=False):
     unet = UNet2DConditionModel(**{**UNET, "cross_attention_dim": width}, **(SDXL_SIZES if sdxl else {}))
     unet.save_pretrained(folder / "unet")
     AutoencoderKL(**VAE).save_pretrained(folder / "vae")
-    DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").save_pretrained(folder / "scheduler")
-    index = {"_class_name": "StableDiffusionPipeline", "unet": ["diffusers", "UNet2DConditionModel"], "vae": ["diffusers", "AutoencoderKL"]}
+    DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear").save_pretrained(
+        folder / "scheduler"
+    )
+    index = {
+        "_class_name": "StableDiffusionPipeline",
+        "unet": ["diffusers", "UNet2DConditionModel"],
+        "vae": ["diffusers", "AutoencoderKL"],
+    }
     for number in ("", "_2") if sdxl else ("",):
         _write_text(folder, number, sdxl)
         index[f"text_encoder{number}"] = ["transformers", "CLIPTextModel"]
@@ -59,8 +71,15 @@ def _write_text(folder, number, sdxl):
     tokenizer = CLIPTokenizer(str(words / "vocab.json"), str(words / "merges.txt"), model_max_length=5)
     tokenizer.save_pretrained(folder / f"tokenizer{number}")
     config = CLIPTextConfig(
-        vocab_size=len(WORDS), hidden_size=16, intermediate_size=16, num_hidden_layers=2, num_attention_heads=2,
-        max_position_embeddings=5, projection_dim=16, bos_token_id=0, eos_token_id=1,
+        vocab_size=len(WORDS),
+        hidden_size=16,
+        intermediate_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=5,
+        projection_dim=16,
+        bos_token_id=0,
+        eos_token_id=1,
     )
     (CLIPTextModelWithProjection if number else CLIPTextModel)(config).save_pretrained(folder / f"text_encoder{number}")
 

@@ -1,4 +1,8 @@
-"""What `accelerate launch` starts in each of two processes: the tiny training, in which rank 1 alone gets SIGTERM after step 7. Argument: folder."""
+"""What `accelerate launch` starts in each of two processes: the tiny training, in which rank 1 alone gets SIGTERM after
+step 7.
+
+Argument: folder.
+"""
 
 import os
 import signal
@@ -8,13 +12,13 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent))
 
-import tiny_training as tiny  # noqa: E402
-from accelerate import Accelerator  # noqa: E402
+import tiny_training as tiny
+from accelerate import Accelerator
 
-from domain_guidance.commands.interrupts import stop_requests, stop_together  # noqa: E402
+from domain_guidance.commands.interrupts import stop_requests, stop_together
 from domain_guidance.runs import RunFiles, Step
-from domain_guidance.training import train_domain  # noqa: E402
-from domain_guidance.runs.accelerated import AcceleratedProcess  # noqa: E402
+from domain_guidance.runs.accelerated import AcceleratedProcess
+from domain_guidance.training import train_domain
 
 accelerator = Accelerator(cpu=True)
 process, folder = AcceleratedProcess(accelerator), Path(sys.argv[1])

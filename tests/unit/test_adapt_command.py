@@ -21,20 +21,27 @@ from safetensors.torch import load_file
 
 sys.path.append(str(Path(__file__).parent))
 
-import mini_pipeline  # noqa: E402
-import tiny_adaptation as tiny  # noqa: E402
+import mini_pipeline
+import tiny_adaptation as tiny
 
-from domain_guidance.__main__ import main  # noqa: E402
-from domain_guidance.commands.adapt_options import adaptation_settings, add_adapt_options, parse_adapt  # noqa: E402
-from domain_guidance.commands.critic import DOMAIN_WEIGHT, make_critic  # noqa: E402
-from domain_guidance.diffusers_host.folder import DiffusersFolder  # noqa: E402
-from domain_guidance.commands.presets import ADAPT_PRESETS  # noqa: E402
-from domain_guidance.diffusers_host.trained_file import load_trained  # noqa: E402
-from domain_guidance.distillation import Distillation, NoiseRange, distill  # noqa: E402
-from domain_guidance.generators import Eg3dConfig, Eg3dGenerator, GeneratorCard, GeneratorConfig, read_generator_file, write_generator_file
-from domain_guidance.generators.eg3d import Rendering  # noqa: E402
-from domain_guidance.runs import RunFiles  # noqa: E402
-from domain_guidance.runs.run_log import read_log  # noqa: E402
+from domain_guidance.__main__ import main
+from domain_guidance.commands.adapt_options import adaptation_settings, add_adapt_options, parse_adapt
+from domain_guidance.commands.critic import DOMAIN_WEIGHT, make_critic
+from domain_guidance.commands.presets import ADAPT_PRESETS
+from domain_guidance.diffusers_host.folder import DiffusersFolder
+from domain_guidance.diffusers_host.trained_file import load_trained
+from domain_guidance.distillation import Distillation, NoiseRange, distill
+from domain_guidance.generators import (
+    Eg3dConfig,
+    Eg3dGenerator,
+    GeneratorCard,
+    GeneratorConfig,
+    read_generator_file,
+    write_generator_file,
+)
+from domain_guidance.generators.eg3d import Rendering
+from domain_guidance.runs import RunFiles
+from domain_guidance.runs.run_log import read_log
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -43,7 +50,9 @@ needs_peft = pytest.mark.skipif(importlib.util.find_spec("peft") is None, reason
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A folder with bases (`sd`, `xl`), a generator, and domains of `sd`: one without text, one that reads it, an adapter."""
+    """A folder with bases (`sd`, `xl`), a generator, and domains of `sd`: one without text, one that reads it, an
+    adapter.
+    """
     folder = tmp_path_factory.mktemp("adapt command")
     mini_pipeline.write_pipeline(folder / "sd")
     mini_pipeline.write_pipeline(folder / "xl", sdxl=True)
@@ -57,8 +66,16 @@ def place(tmp_path_factory):
 
 def trained(place, form):
     values = {
-        "base": place / "sd", "images": place / "images", "out": place, "name": form, "form": form, "steps": 6, "resolution": 16,
-        "buckets": "shorter-side", "learning-rate": 1e-2, "evaluate-every": 0,
+        "base": place / "sd",
+        "images": place / "images",
+        "out": place,
+        "name": form,
+        "form": form,
+        "steps": 6,
+        "resolution": 16,
+        "buckets": "shorter-side",
+        "learning-rate": 1e-2,
+        "evaluate-every": 0,
     }
     return ["train", *(word for name, value in values.items() for word in (f"--{name}", str(value)))]
 
@@ -70,8 +87,22 @@ def said(caplog):
 
 
 def arguments(place, out, *switches, base="sd", **changed):
-    values = {"base": place / base, "out": out, "prompt": "a plate", "steps": 6, "resolution": 16, "sample_every": 0, "checkpoint_every": 3, **changed}
-    words = [word for name, value in values.items() if value is not None for word in (f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else [value]))]
+    values = {
+        "base": place / base,
+        "out": out,
+        "prompt": "a plate",
+        "steps": 6,
+        "resolution": 16,
+        "sample_every": 0,
+        "checkpoint_every": 3,
+        **changed,
+    }
+    words = [
+        word
+        for name, value in values.items()
+        if value is not None
+        for word in (f"--{name.replace('_', '-')}", *map(str, value if isinstance(value, tuple) else [value]))
+    ]
     return ["adapt", str(place / "generator.safetensors"), *words, *switches]
 
 
@@ -115,13 +146,19 @@ def test_an_eg3d_generator_is_adapted_by_the_same_command(place, tmp_path):
     words = arguments(place, tmp_path / "made.safetensors", steps=2, resolution=32, sample_every=2)
     assert main([words[0], str(tmp_path / "generator.safetensors"), *words[2:]]) == 0
     before, after = weights(tmp_path / "generator.safetensors"), weights(tmp_path / "made.safetensors")
-    assert {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])} == {"backbone", "superresolution"}
+    assert {name.split(".")[0] for name in before if not torch.equal(before[name], after[name])} == {
+        "backbone",
+        "superresolution",
+    }
     assert Image.open(RunFiles(tmp_path, "made").run_folder / "sample-000002.png").size == (6 * 32, 2 * 32)
 
 
 def test_the_adapted_generator_is_drawn_from(place, tmp_path):
     main(arguments(place, tmp_path / "plate.safetensors"))
-    assert main(["generate", str(tmp_path / "plate.safetensors"), "--seeds", "0-3", "--out", str(tmp_path / "drawn.png")]) == 0
+    assert (
+        main(["generate", str(tmp_path / "plate.safetensors"), "--seeds", "0-3", "--out", str(tmp_path / "drawn.png")])
+        == 0
+    )
     assert Image.open(tmp_path / "drawn.png").size == (2 * 16, 2 * 16)
 
 
@@ -161,7 +198,9 @@ def predictions(place, x, sigma, domain=None):
     def ask(prompt):
         s = sigma.reshape(-1, 1, 1, 1)
         with torch.no_grad():
-            noise = unet(x / (s**2 + 1).sqrt(), schedule.timestep(sigma), prompt.cross_attn.expand(len(x), -1, -1)).sample
+            noise = unet(
+                x / (s**2 + 1).sqrt(), schedule.timestep(sigma), prompt.cross_attn.expand(len(x), -1, -1)
+            ).sample
         return x - s * noise
 
     return ask(empty) if domain else {text: ask(base.prompt(text)) for text in ("", "a", "a plate")}
@@ -178,7 +217,15 @@ def test_the_critic_is_the_sum_of_its_terms(place, domain, prompt, negative):
     wanted = 2.0 * (in_domain - found[""])
     wanted += found[negative] + 7.0 * (found["a plate"] - found[negative]) if prompt else found[""]
     with ExitStack() as stack, torch.no_grad():
-        critic = critic_of(place, stack, prompt=prompt, negative=negative, cfg=7.0, domain=place / f"{domain}.safetensors", domain_weight=2.0)
+        critic = critic_of(
+            place,
+            stack,
+            prompt=prompt,
+            negative=negative,
+            cfg=7.0,
+            domain=place / f"{domain}.safetensors",
+            domain_weight=2.0,
+        )
         torch.testing.assert_close(critic.denoise(X, SIGMA), wanted, rtol=1e-4, atol=1e-4)
 
 
@@ -223,7 +270,9 @@ def test_a_domain_changes_the_gradient_by_its_weighted_difference_and_no_more(pl
 
 
 def latent_gradient(critic):
-    """The distillation's gradient at the latent, taken where it enters the encoder's graph, and what the critic was asked."""
+    """The distillation's gradient at the latent, taken where it enters the encoder's graph, and what the critic was
+    asked.
+    """
     kept = {}
 
     def encode(pixels):
@@ -238,7 +287,16 @@ def latent_gradient(critic):
 
     images = 0.1 * torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     settings = Distillation(resolution=16, noise=NoiseRange(0.01, 0.1), percentile=1.0)
-    distill(images.requires_grad_(), None, denoise, encode, critic.schedule, critic.prediction, settings, torch.Generator().manual_seed(2))
+    distill(
+        images.requires_grad_(),
+        None,
+        denoise,
+        encode,
+        critic.schedule,
+        critic.prediction,
+        settings,
+        torch.Generator().manual_seed(2),
+    )
     return kept["gradient"], kept["clean"], kept["noisy"], kept["sigma"]
 
 
@@ -250,10 +308,17 @@ def test_sdxl_is_asked_with_both_pooled_vectors_and_the_size_at_which_it_looks(p
     with ExitStack() as stack, torch.no_grad():
         for prompt in prompts:
             added = {"text_embeds": prompt.pooled_output.expand(2, -1), "time_ids": sizes}
-            noise = unet(X / (s**2 + 1).sqrt(), schedule.timestep(SIGMA), prompt.cross_attn.expand(2, -1, -1), added_cond_kwargs=added).sample
+            noise = unet(
+                X / (s**2 + 1).sqrt(),
+                schedule.timestep(SIGMA),
+                prompt.cross_attn.expand(2, -1, -1),
+                added_cond_kwargs=added,
+            ).sample
             found.append(X - s * noise)
         critic = critic_of(place, stack, base="xl", cfg=4.0, resolution=24)
-        torch.testing.assert_close(critic.denoise(X, SIGMA), found[0] + 4.0 * (found[1] - found[0]), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            critic.denoise(X, SIGMA), found[0] + 4.0 * (found[1] - found[0]), rtol=1e-4, atol=1e-4
+        )
 
 
 def test_pixels_are_encoded_as_the_vaes_mode_with_a_graph_and_without_the_decoder(place, tmp_path):
@@ -276,7 +341,10 @@ def test_pixels_are_encoded_as_the_vaes_mode_with_a_graph_and_without_the_decode
 
 def test_a_vae_that_says_so_stays_wide_beside_fp16(place):
     with ExitStack() as stack:
-        kinds = {precision: critic_of(place, stack, precision=precision).encoder.dtype for precision in ("fp32", "bf16", "fp16")}
+        kinds = {
+            precision: critic_of(place, stack, precision=precision).encoder.dtype
+            for precision in ("fp32", "bf16", "fp16")
+        }
     assert kinds == {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float32}
 
 
@@ -323,17 +391,30 @@ def test_the_same_command_resumes_to_the_same_file_and_another_critic_is_named(p
     assert same(weights(tmp_path / "whole.safetensors"), weights(tmp_path / "parts.safetensors"))
     assert main(arguments(place, tmp_path / "parts.safetensors", steps=9, prompt="a")) == 1
     assert "Stopped: The saved run 'parts' cannot go on: critic prompt was a plate and is a" in said.text
-    assert main(arguments(place, tmp_path / "parts.safetensors", "--on-existing", "new version", steps=1, prompt="a")) == 0
+    assert (
+        main(arguments(place, tmp_path / "parts.safetensors", "--on-existing", "new version", steps=1, prompt="a")) == 0
+    )
     assert (tmp_path / "parts-2.safetensors").exists()
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
 def test_ctrl_c_saves_the_state_and_the_same_command_makes_the_same_file(place, tmp_path):
     words = arguments(place, tmp_path / "stopped.safetensors", steps=100000, checkpoint_every=0)
-    process = subprocess.Popen([sys.executable, "-m", "domain_guidance", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ELSEWHERE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "domain_guidance", *words],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=ELSEWHERE,
+    )
     files = RunFiles(tmp_path, "stopped")
     deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline and sum(line["event"] == "step" for line in read_log(files.log)) < 3:
+    while (
+        process.poll() is None
+        and time.monotonic() < deadline
+        and sum(line["event"] == "step" for line in read_log(files.log)) < 3
+    ):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
@@ -349,7 +430,16 @@ def test_ctrl_c_saves_the_state_and_the_same_command_makes_the_same_file(place, 
 
 @pytest.mark.skipif(importlib.util.find_spec("accelerate") is None, reason="accelerate is not installed")
 def test_two_processes_under_accelerate_launch_write_the_file_of_one_with_the_same_batch(place, tmp_path):
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--num_processes", "2"]
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_machines",
+        "1",
+        "--num_processes",
+        "2",
+    ]
     words = arguments(place, tmp_path / "two.safetensors", batch_size=2, directional=1.0)
     command = [*launch, "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "domain_guidance", *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=ELSEWHERE)
@@ -368,7 +458,10 @@ def test_two_processes_under_accelerate_launch_write_the_file_of_one_with_the_sa
     "changed, message",
     [
         ({"prompt": None}, "neither a prompt nor a domain.*give --prompt, --domain or both"),
-        ({"prompt": None, "negative": "a", "domain": "text-free.safetensors"}, "A negative prompt was given and no prompt"),
+        (
+            {"prompt": None, "negative": "a", "domain": "text-free.safetensors"},
+            "A negative prompt was given and no prompt",
+        ),
         ({"domain_weight": 2.0}, "A domain weight was given and no domain"),
         ({"base": "nowhere"}, "nowhere' is no diffusers folder"),
         ({"resolution": 17}, "17 pixels: give a --resolution that is a multiple of 2"),
@@ -404,27 +497,70 @@ def test_a_torn_generator_is_refused_before_the_base_is_read(place, tmp_path, sa
 
 def test_the_presets_have_the_papers_values():
     """Written out from what is known of arXiv 2212.04473."""
-    shared = {"cfg": 100.0, "batch_size": 1, "learning_rate": 8e-4, "truncation": 1.0, "precision": "fp32", "resolution": 512, "score": "sds", "percentile": 0.95}
-    assert ADAPT_PRESETS == {
-        "stylegan-fusion-faces": {**shared, "steps": 1001, "range": (0.01, 0.5), "directional": 1.0, "reconstruction": 1.0},
-        "stylegan-fusion-cats": {**shared, "steps": 2001, "range": (0.01, 0.3), "reconstruction": 0.5, "perceptual": 0.3},
-        "stylegan-fusion-eg3d": {**shared, "steps": 5001, "range": (0.01, 0.5), "directional": 0.5, "unit_directional": True, "percentile": 1.0},
+    shared = {
+        "cfg": 100.0,
+        "batch_size": 1,
+        "learning_rate": 8e-4,
+        "truncation": 1.0,
+        "precision": "fp32",
+        "resolution": 512,
+        "score": "sds",
+        "percentile": 0.95,
     }
+    assert {
+        "stylegan-fusion-faces": {
+            **shared,
+            "steps": 1001,
+            "range": (0.01, 0.5),
+            "directional": 1.0,
+            "reconstruction": 1.0,
+        },
+        "stylegan-fusion-cats": {
+            **shared,
+            "steps": 2001,
+            "range": (0.01, 0.3),
+            "reconstruction": 0.5,
+            "perceptual": 0.3,
+        },
+        "stylegan-fusion-eg3d": {
+            **shared,
+            "steps": 5001,
+            "range": (0.01, 0.5),
+            "directional": 0.5,
+            "unit_directional": True,
+            "percentile": 1.0,
+        },
+    } == ADAPT_PRESETS
 
 
 def test_what_is_typed_wins_over_the_preset_and_the_preset_over_the_defaults():
-    words = ["g.pkl", "--base", "b", "--out", "o", "--preset", "stylegan-fusion-cats", "--steps", "5", "--perceptual", "0"]
+    words = [
+        "g.pkl",
+        "--base",
+        "b",
+        "--out",
+        "o",
+        "--preset",
+        "stylegan-fusion-cats",
+        "--steps",
+        "5",
+        "--perceptual",
+        "0",
+    ]
     settings = adaptation_settings(options_of(*words), world=1)
     assert (settings.steps, settings.perceptual) == (5, 0)
     assert settings.distillation == Distillation(resolution=512, noise=NoiseRange(0.01, 0.3), reconstruction=0.5)
 
 
-@pytest.mark.parametrize("words, held_by", [
-    ([], {"reconstruction": 1.0}),
-    (["--prompt", "a"], {"directional": 1.0}),
-    (["--prompt", "a", "--reconstruction", "0.5"], {"reconstruction": 0.5}),
-    (["--prompt", "a", "--directional", "0"], {}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words, held_by",
+    [
+        ([], {"reconstruction": 1.0}),
+        (["--prompt", "a"], {"directional": 1.0}),
+        (["--prompt", "a", "--reconstruction", "0.5"], {"reconstruction": 0.5}),
+        (["--prompt", "a", "--directional", "0"], {}),
+    ],
+)
 def test_a_regulariser_holds_the_source_unless_another_or_none_is_asked_for(words, held_by):
     settings = adaptation_settings(options_of("g.pkl", "--base", "b", "--out", "o", *words), world=1)
     assert settings.distillation == Distillation(**held_by)

@@ -17,15 +17,15 @@ from torch import nn
 
 sys.path.append(str(Path(__file__).parent))
 
-import tiny_adaptation as tiny  # noqa: E402
+import tiny_adaptation as tiny
 
-from domain_guidance.adaptation import AdaptationSettings, AdaptedPair, comparison_picture  # noqa: E402
-from domain_guidance.distillation import NoiseRange  # noqa: E402
-from domain_guidance.generators import GeneratorFileError, build_generator, latents, read_generator_file  # noqa: E402
-from domain_guidance.diffusion.noise_schedule import NoiseSchedule  # noqa: E402
-from domain_guidance.runs import Finished, Prepared, RunFileError, RunFiles, Sample, Saved, Share, Step  # noqa: E402
-from domain_guidance.memory.activations import activation_bytes  # noqa: E402
-from domain_guidance.runs.run_log import read_log  # noqa: E402
+from domain_guidance.adaptation import AdaptationSettings, AdaptedPair, comparison_picture
+from domain_guidance.diffusion.noise_schedule import NoiseSchedule
+from domain_guidance.distillation import NoiseRange
+from domain_guidance.generators import GeneratorFileError, build_generator, latents, read_generator_file
+from domain_guidance.memory.activations import activation_bytes
+from domain_guidance.runs import Finished, Prepared, RunFileError, RunFiles, Sample, Saved, Share, Step
+from domain_guidance.runs.run_log import read_log
 
 
 def events_of(kind, events):
@@ -52,7 +52,9 @@ def losses(folder):
 
 
 def naive_loop(file, critic, steps, batch=1, rate=2e-3, seed=0, directional=0.0, reconstruction=0.0, trained=None):
-    """METHOD's formulas picture by picture in noise space, and Adam without momentum written out; for pictures of 16 px."""
+    """METHOD's formulas picture by picture in noise space, and Adam without momentum written out; for pictures of 16
+    px.
+    """
     source, adapted = build_generator(file), copy.deepcopy(build_generator(file))
     trained = trained or [
         f"synthesis.b{r}.{layer}.{part}"
@@ -84,7 +86,9 @@ def naive_loop(file, critic, steps, batch=1, rate=2e-3, seed=0, directional=0.0,
                     return (noisy - critic.denoise(noisy, sigma[None])) / sigma
 
             guessed = guess(latent.detach())
-            pulled = torch.autograd.grad(latent, x, ((1 - alpha_bar) * (guessed - noise)).clamp(-1, 1), retain_graph=True)[0]
+            pulled = torch.autograd.grad(
+                latent, x, ((1 - alpha_bar) * (guessed - noise)).clamp(-1, 1), retain_graph=True
+            )[0]
             limit = pulled.abs().flatten().sort().values[round(0.95 * pulled.numel()) - 1]
             pulled = pulled.clamp(-limit, limit)
             before = critic.encode(source.synthesis(w).clamp(-1, 1))
@@ -107,7 +111,13 @@ def naive_loop(file, critic, steps, batch=1, rate=2e-3, seed=0, directional=0.0,
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"batch": 3}, {"directional": 1.0}, {"reconstruction": 0.5, "seed": 4}, {"batch": 2, "directional": 0.5, "reconstruction": 1.0}],
+    [
+        {},
+        {"batch": 3},
+        {"directional": 1.0},
+        {"reconstruction": 0.5, "seed": 4},
+        {"batch": 2, "directional": 0.5, "reconstruction": 1.0},
+    ],
     ids=lambda options: "+".join(options) or "plain",
 )
 def test_the_loop_is_the_hand_written_one(tmp_path, options):
@@ -125,7 +135,9 @@ def test_the_loop_is_the_hand_written_one(tmp_path, options):
 def test_pictures_go_to_where_the_critic_wants_them_and_the_loss_falls(tmp_path):
     pair, critic = AdaptedPair(tiny.tiny_file(), "cpu"), tiny.GaussianCritic()
     events = tiny.run_tiny(tmp_path, pair=pair, critic=critic, steps=120, learning_rate=0.01, batch_size=4)
-    source, adapted = ((row.clamp(-1, 1).mean((2, 3)) - critic.target.flatten()).norm(dim=1) for row in pair.compare(range(32), 1.0))
+    source, adapted = (
+        (row.clamp(-1, 1).mean((2, 3)) - critic.target.flatten()).norm(dim=1) for row in pair.compare(range(32), 1.0)
+    )
     assert adapted.mean() < 0.5 * source.mean()
     curve = [event.loss for event in events_of(Step, events)]
     assert sum(curve[-20:]) < 0.7 * sum(curve[:20])
@@ -158,7 +170,9 @@ def test_a_step_tells_how_far_the_critics_picture_is_from_the_generators(tmp_pat
         ({"directional": 1.0, "reconstruction": 1.0}, [3, 3], [6]),
     ],
 )
-def test_an_iteration_asks_the_critic_once_and_encodes_once_or_with_a_regulariser_twice(tmp_path, changed, encoded, asked):
+def test_an_iteration_asks_the_critic_once_and_encodes_once_or_with_a_regulariser_twice(
+    tmp_path, changed, encoded, asked
+):
     critic = tiny.GaussianCritic()
     with closing(tiny.started(tmp_path, critic=critic, batch_size=3, steps=5, **changed)) as events:
         for event in events:
@@ -168,7 +182,9 @@ def test_an_iteration_asks_the_critic_once_and_encodes_once_or_with_a_regularise
 
 
 def test_the_gradient_of_a_batch_does_not_grow_with_it(tmp_path):
-    """Copies of one picture, judged without noise, have one picture's gradient; Adam without momentum keeps it in its state."""
+    """Copies of one picture, judged without noise, have one picture's gradient; Adam without momentum keeps it in its
+    state.
+    """
 
     class OneLevel(tiny.GaussianCritic):
         schedule = NoiseSchedule(torch.full((1000,), 0.8))
@@ -178,10 +194,15 @@ def test_the_gradient_of_a_batch_does_not_grow_with_it(tmp_path):
 
     class Copies(AdaptedPair):
         def draw_inputs(self, count, generator, truncation=1.0, *, share=Share()):
-            return tuple(drawn.expand(count, *drawn.shape[1:]) for drawn in super().draw_inputs(1, torch.Generator().manual_seed(3), truncation))
+            return tuple(
+                drawn.expand(count, *drawn.shape[1:])
+                for drawn in super().draw_inputs(1, torch.Generator().manual_seed(3), truncation)
+            )
 
     for count in (1, 4):
-        tiny.run_tiny(tmp_path / str(count), critic=OneLevel(), pair=Copies(tiny.tiny_file(), "cpu"), steps=1, batch_size=count)
+        tiny.run_tiny(
+            tmp_path / str(count), critic=OneLevel(), pair=Copies(tiny.tiny_file(), "cpu"), steps=1, batch_size=count
+        )
     one, four = (state_of(tmp_path / str(count)) for count in (1, 4))
     for name in one:
         if "exp_avg." in name:
@@ -190,7 +211,9 @@ def test_the_gradient_of_a_batch_does_not_grow_with_it(tmp_path):
 
 
 @pytest.mark.parametrize("batch_size, accumulation", [(2, 2), (1, 4)])
-@pytest.mark.parametrize("changed", [{}, {"directional": 1.0, "reconstruction": 1.0, "average": True}], ids=["plain", "regularised"])
+@pytest.mark.parametrize(
+    "changed", [{}, {"directional": 1.0, "reconstruction": 1.0, "average": True}], ids=["plain", "regularised"]
+)
 def test_accumulated_micro_batches_adapt_as_one_batch(tmp_path, batch_size, accumulation, changed):
     tiny.run_tiny(tmp_path / "whole", batch_size=4, **changed)
     tiny.run_tiny(tmp_path / "cut", batch_size=batch_size, accumulation=accumulation, **changed)
@@ -216,9 +239,13 @@ def test_what_is_selected_moves_and_every_other_number_of_generator_and_source_s
     moved = {name for name in after if not torch.equal(after[name], before[name])}
     assert moved == trained_names(pair)
     layers = ["b8.conv0", "b16.conv1"] if styles else ["b8.conv0", "b8.conv1", "b16.conv0", "b16.conv1"]
-    assert moved == {f"synthesis.{layer}.{part}" for layer in layers for part in ("weight", "affine.weight", "noise_strength")}
+    assert moved == {
+        f"synthesis.{layer}.{part}" for layer in layers for part in ("weight", "affine.weight", "noise_strength")
+    }
     assert same(file.weights, before) and same(dict(pair.source.state_dict()), before)
-    assert same({name: tensor.detach() for name, tensor in pair.module.state_dict().items()}, after), "after the end the module is the result"
+    assert same({name: tensor.detach() for name, tensor in pair.module.state_dict().items()}, after), (
+        "after the end the module is the result"
+    )
 
 
 def test_what_is_frozen_is_held_once(tmp_path):
@@ -240,7 +267,9 @@ def test_the_average_is_what_is_written_and_shown_and_without_it_the_last_weight
         assert list(shown) == [0, 4, 8]
         assert any(name.startswith("average.") for name in state) == average
         for name in trained_names(pair):
-            assert torch.equal(shown[8][name], state[f"{kind}.{name}"]) and torch.equal(result_of(folder).weights[name], state[f"{kind}.{name}"])
+            assert torch.equal(shown[8][name], state[f"{kind}.{name}"]) and torch.equal(
+                result_of(folder).weights[name], state[f"{kind}.{name}"]
+            )
         assert same(shown[0], tiny.tiny_file().weights)
 
 
@@ -309,7 +338,7 @@ def test_a_generator_with_classes_is_shown_and_trained_on_all_of_them(tmp_path):
         expected = network(latents([seed], 5), torch.eye(3)[[seed % 3]], psi=0.7)
         assert torch.equal(pair.compare([seed])[0], expected)
     z = torch.randn(40, 5, generator=torch.Generator().manual_seed(2))
-    styles, = pair.draw_inputs(40, torch.Generator().manual_seed(2))
+    (styles,) = pair.draw_inputs(40, torch.Generator().manual_seed(2))
     for number in range(40):
         each = [network.styles(z[[number]], torch.eye(3)[[kind]])[0] for kind in range(3)]
         seen |= {kind for kind in range(3) if torch.allclose(styles[number], each[kind], atol=1e-5)}
@@ -325,13 +354,21 @@ def test_a_comparison_shows_the_source_above_the_adapted_picture_seed_by_seed(tm
     for row, weights in enumerate((tiny.tiny_file(), result_of(tmp_path))):
         for column, seed in enumerate((3, 5, 9)):
             drawn = build_generator(weights)(latents([seed], 5), psi=0.5)[0].clamp(-1, 1)
-            shown = torch.frombuffer(bytearray(picture.crop((16 * column, 16 * row, 16 * column + 16, 16 * row + 16)).tobytes()), dtype=torch.uint8)
+            shown = torch.frombuffer(
+                bytearray(picture.crop((16 * column, 16 * row, 16 * column + 16, 16 * row + 16)).tobytes()),
+                dtype=torch.uint8,
+            )
             assert (shown.reshape(16, 16, 3).permute(2, 0, 1).float() / 127.5 - 1 - drawn).abs().max() < 0.005
 
 
 @pytest.mark.parametrize(
     "styles, words",
-    [([0], "drive no layer that is trained: give some of 1 to 4"), ([5, 0], "drive no layer"), ([], "drive no layer"), ([2, 6], "has 0 to 5")],
+    [
+        ([0], "drive no layer that is trained: give some of 1 to 4"),
+        ([5, 0], "drive no layer"),
+        ([], "drive no layer"),
+        ([2, 6], "has 0 to 5"),
+    ],
 )
 def test_styles_that_train_nothing_are_refused(styles, words):
     with pytest.raises(ValueError, match=words):
@@ -346,7 +383,17 @@ def test_a_run_tells_what_happens_in_order_and_ends_with_a_generator_file(tmp_pa
     kinds = [(type(event), event.step) for event in events]
     steps = [(Step, n) for n in range(1, 8)]
     third, sixth = ([(Saved, n), (Sample, n)] for n in (3, 6))
-    assert kinds == [(Prepared, 0), (Sample, 0), *steps[:3], *third, *steps[3:6], *sixth, steps[6], (Saved, 7), (Finished, 7)]
+    assert kinds == [
+        (Prepared, 0),
+        (Sample, 0),
+        *steps[:3],
+        *third,
+        *steps[3:6],
+        *sixth,
+        steps[6],
+        (Saved, 7),
+        (Finished, 7),
+    ]
     assert events[-1] == Finished(7, RunFiles(tmp_path, "run").result, None)
 
 
@@ -357,7 +404,11 @@ def test_the_card_keeps_the_origin_and_says_how_it_was_adapted(tmp_path):
     record = first.card.training
     assert first.card.origin == file.card.origin and first.card.config == file.card.config
     assert record["critic"] == tiny.GaussianCritic().identity and record["trained_steps"] == 2
-    assert record["distillation"]["directional"] == 1.0 and record["learning_rate"] == 2e-3 and record["source"] == AdaptedPair(file, "cpu").digest
+    assert (
+        record["distillation"]["directional"] == 1.0
+        and record["learning_rate"] == 2e-3
+        and record["source"] == AdaptedPair(file, "cpu").digest
+    )
     json.dumps(record, allow_nan=False)
     tiny.run_tiny(tmp_path / "second", pair=AdaptedPair(first, "cpu"), steps=1)
     assert result_of(tmp_path / "second").card.training["source_training"] == record
@@ -367,10 +418,16 @@ def test_before_the_first_step_it_says_what_memory_it_takes(tmp_path):
     pair = AdaptedPair(tiny.tiny_file(), "cpu")
     trained = 4 * sum(parameter.numel() for parameter in pair.module.parameters() if parameter.requires_grad)
     everything = sum(tensor.nbytes for tensor in pair.source.state_dict().values())
-    plain, averaged = (tiny.run_tiny(tmp_path / str(average), pair=pair, average=average)[0] for average in (False, True))
+    plain, averaged = (
+        tiny.run_tiny(tmp_path / str(average), pair=pair, average=average)[0] for average in (False, True)
+    )
     for words in ("8 steps.", "The critic's own memory is not counted", "MiB of memory"):
         assert words in plain.message
-    assert (plain.memory.weights, plain.memory.gradients, plain.memory.optimizer) == (everything + trained, trained, 2 * trained)
+    assert (plain.memory.weights, plain.memory.gradients, plain.memory.optimizer) == (
+        everything + trained,
+        trained,
+        2 * trained,
+    )
     assert (plain.memory.average, averaged.memory.average) == (0, trained)
     # At least the input of each convolution, and the picture that the critic's encoder averages over.
     assert plain.memory.activations >= 4 * (6 * 16 + 6 * 64 + 6 * 64 + 4 * 256)
@@ -389,7 +446,9 @@ def test_the_activations_that_are_told_are_those_of_the_whole_batch(tmp_path):
         told = tiny.run_tiny(tmp_path / str(count), critic=Heavy(), steps=1, batch_size=count)[0].memory.activations
         pair, critic = AdaptedPair(tiny.tiny_file(), "cpu"), Heavy()
         images = partial(pair.draw, count, torch.Generator().manual_seed(0))
-        assert told == pytest.approx(activation_bytes(lambda: critic.encode(images()[0].clamp(-1, 1)), pair.module), rel=0.02)
+        assert told == pytest.approx(
+            activation_bytes(lambda: critic.encode(images()[0].clamp(-1, 1)), pair.module), rel=0.02
+        )
 
 
 def test_the_curve_shows_every_step_and_the_mean_of_its_neighbours(tmp_path):
@@ -409,11 +468,19 @@ def test_the_curve_shows_every_step_and_the_mean_of_its_neighbours(tmp_path):
 
 @pytest.mark.parametrize(
     "changed",
-    [{}, {"average": True, "directional": 1.0}, {"layers": 2}, {"precision": "fp16"}, {"batch_size": 2, "accumulation": 2}],
+    [
+        {},
+        {"average": True, "directional": 1.0},
+        {"layers": 2},
+        {"precision": "fp16"},
+        {"batch_size": 2, "accumulation": 2},
+    ],
     ids=lambda changed: "+".join(changed) or "plain",
 )
 @pytest.mark.parametrize(
-    "event", [Step(4, 0, 0), Saved(Path(), 6), Sample(4), Step(8, 0, 0)], ids=lambda event: f"{type(event).__name__}{event.step}"
+    "event",
+    [Step(4, 0, 0), Saved(Path(), 6), Sample(4), Step(8, 0, 0)],
+    ids=lambda event: f"{type(event).__name__}{event.step}",
 )
 def test_a_run_that_was_left_after_any_event_ends_as_the_uninterrupted_one(tmp_path, changed, event):
     tiny.run_tiny(tmp_path / "whole", sample_every=4, **changed)
@@ -443,7 +510,10 @@ def test_more_steps_extend_a_finished_run_and_none_makes_the_same_file_again(tmp
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"critic": tiny.GaussianCritic((0.0, 0.0, 0.0))}, r"critic prompt was \(0.6, -0.4, 0.1\) and is \(0.0, 0.0, 0.0\)"),
+        (
+            {"critic": tiny.GaussianCritic((0.0, 0.0, 0.0))},
+            r"critic prompt was \(0.6, -0.4, 0.1\) and is \(0.0, 0.0, 0.0\)",
+        ),
         ({"pair": AdaptedPair(tiny.tiny_file(seed=1), "cpu")}, "generator was [0-9a-f]{16} and is [0-9a-f]{16}"),
         ({"pair": AdaptedPair(tiny.tiny_file(), "cpu", [1])}, r"trained styles was None and is \[1\]"),
         ({"noise": NoiseRange(0.01, 0.4)}, "distillation noise high was 0.5 and is 0.4"),
@@ -470,8 +540,12 @@ def test_a_generator_that_differs_in_one_frozen_number_is_another_one(tmp_path):
         tiny.run_tiny(tmp_path, pair=AdaptedPair(other, "cpu"))
 
 
-@pytest.mark.parametrize("directional, same_run", [({}, True), ({"relative_distance": 1.0}, False)], ids=["plain", "pictures compared"])
-def test_a_batch_may_be_cut_otherwise_when_a_run_goes_on_unless_its_pictures_are_compared(tmp_path, directional, same_run):
+@pytest.mark.parametrize(
+    "directional, same_run", [({}, True), ({"relative_distance": 1.0}, False)], ids=["plain", "pictures compared"]
+)
+def test_a_batch_may_be_cut_otherwise_when_a_run_goes_on_unless_its_pictures_are_compared(
+    tmp_path, directional, same_run
+):
     tiny.run_tiny(tmp_path, steps=3, batch_size=6, **directional)
     if same_run:
         tiny.run_tiny(tmp_path, steps=5, batch_size=3, accumulation=2, **directional)
@@ -501,7 +575,9 @@ def test_a_critic_that_says_nothing_finite_ends_the_run_in_one_sentence_and_the_
             answer = super().denoise(noisy, sigma)
             return answer if len(self.asked) < 6 else answer * math.nan
 
-    with pytest.raises(FloatingPointError, match="prediction of step 6 is all NaN or infinite: run the model or its VAE in fp32"):
+    with pytest.raises(
+        FloatingPointError, match="prediction of step 6 is all NaN or infinite: run the model or its VAE in fp32"
+    ):
         tiny.run_tiny(tmp_path, critic=Overflowing())
     assert all(tensor.isfinite().all() for tensor in state_of(tmp_path).values()) and len(losses(tmp_path)) == 5
 
@@ -509,11 +585,15 @@ def test_a_critic_that_says_nothing_finite_ends_the_run_in_one_sentence_and_the_
 def test_a_generator_that_is_no_longer_finite_is_not_saved(tmp_path):
     events, pair = tiny.run_tiny(tmp_path, steps=3), AdaptedPair(tiny.tiny_file(), "cpu")
     kept = RunFiles(tmp_path, "run").state.read_bytes()
-    with pytest.raises(FloatingPointError, match="weights of step 4 hold NaN or infinity and are not saved: lower the learning rate"):
+    with pytest.raises(
+        FloatingPointError, match="weights of step 4 hold NaN or infinity and are not saved: lower the learning rate"
+    ):
         with closing(tiny.started(tmp_path, pair=pair, steps=9)) as events:
             for event in events:
                 if isinstance(event, Step):
-                    next(parameter for parameter in pair.module.parameters() if parameter.requires_grad).data[0] = math.nan
+                    next(parameter for parameter in pair.module.parameters() if parameter.requires_grad).data[0] = (
+                        math.nan
+                    )
                     break
     assert RunFiles(tmp_path, "run").state.read_bytes() == kept
 
@@ -572,8 +652,17 @@ def test_settings_that_cannot_work_are_refused_in_one_sentence(changed, message)
 
 def test_the_defaults_are_the_papers_for_faces():
     settings = AdaptationSettings()
-    assert (settings.learning_rate, settings.batch_size, settings.weight_decay, settings.max_gradient_norm) == (8e-4, 1, 0.0, math.inf)
-    assert settings.distillation.noise == NoiseRange(0.01, 0.5) and settings.distillation.resolution == 512 and settings.truncation == 1.0
+    assert (settings.learning_rate, settings.batch_size, settings.weight_decay, settings.max_gradient_norm) == (
+        8e-4,
+        1,
+        0.0,
+        math.inf,
+    )
+    assert (
+        settings.distillation.noise == NoiseRange(0.01, 0.5)
+        and settings.distillation.resolution == 512
+        and settings.truncation == 1.0
+    )
 
 
 def test_a_broken_file_is_refused_before_anything_is_drawn(tmp_path):

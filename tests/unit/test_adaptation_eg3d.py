@@ -9,16 +9,27 @@ import torch
 
 sys.path.append(str(Path(__file__).parent))
 
-import tiny_adaptation as tiny  # noqa: E402
+import tiny_adaptation as tiny
 
-from domain_guidance.adaptation import AdaptedPair  # noqa: E402
-from domain_guidance.generators import Eg3dConfig, Eg3dGenerator, GeneratorCard, GeneratorConfig, GeneratorFile, read_generator_file  # noqa: E402
-from domain_guidance.generators.eg3d import Rendering  # noqa: E402
-from domain_guidance.runs import RunFiles, Share, Step  # noqa: E402
+from domain_guidance.adaptation import AdaptedPair
+from domain_guidance.generators import (
+    Eg3dConfig,
+    Eg3dGenerator,
+    GeneratorCard,
+    GeneratorConfig,
+    GeneratorFile,
+    read_generator_file,
+)
+from domain_guidance.generators.eg3d import Rendering
+from domain_guidance.runs import RunFiles, Share, Step
 
 BACKBONE = GeneratorConfig(16, (6, 6, 6), z_dim=5, w_dim=6, c_dim=25, mapping_layers=2, channels=12)
 CONFIG = Eg3dConfig(
-    BACKBONE, resolution=32, superresolution_widths=(6, 4), decoder_width=8, rendering=Rendering(resolution=8, samples=6, importance_samples=6)
+    BACKBONE,
+    resolution=32,
+    superresolution_widths=(6, 4),
+    decoder_width=8,
+    rendering=Rendering(resolution=8, samples=6, importance_samples=6),
 )
 
 
@@ -32,7 +43,9 @@ def file():
 def test_planes_and_super_resolution_move_towards_the_critic_and_all_else_stays(tmp_path, file):
     before = {name: tensor.clone() for name, tensor in file.weights.items()}
     pair, critic = AdaptedPair(file, "cpu"), tiny.GaussianCritic()
-    events = tiny.run_tiny(tmp_path, pair=pair, critic=critic, steps=25, learning_rate=0.01, resolution=32, directional=0.5)
+    events = tiny.run_tiny(
+        tmp_path, pair=pair, critic=critic, steps=25, learning_rate=0.01, resolution=32, directional=0.5
+    )
     curve = [event.loss for event in events if isinstance(event, Step)]
     assert sum(curve[-5:]) < 0.8 * sum(curve[:5])
     after = read_generator_file(RunFiles(tmp_path, "run").result)
@@ -48,7 +61,9 @@ def test_a_left_run_goes_on_exactly(tmp_path, file):
     for folder, parts in (("whole", (5,)), ("parts", (2, 5))):
         for steps in parts:
             tiny.run_tiny(tmp_path / folder, pair=AdaptedPair(file, "cpu"), steps=steps, resolution=32)
-    whole, parts = (read_generator_file(RunFiles(tmp_path / folder, "run").result).weights for folder in ("whole", "parts"))
+    whole, parts = (
+        read_generator_file(RunFiles(tmp_path / folder, "run").result).weights for folder in ("whole", "parts")
+    )
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
@@ -59,7 +74,10 @@ def test_a_super_resolution_that_draws_its_noise_is_adapted_with_the_files(tmp_p
     assert torch.equal(torch.get_rng_state(), before)
     after = read_generator_file(RunFiles(tmp_path, "run").result)
     assert after.card.config == config
-    assert not torch.equal(after.weights["superresolution.block1.conv1.noise_strength"], file.weights["superresolution.block1.conv1.noise_strength"])
+    assert not torch.equal(
+        after.weights["superresolution.block1.conv1.noise_strength"],
+        file.weights["superresolution.block1.conv1.noise_strength"],
+    )
 
 
 def test_every_picture_has_a_camera_of_its_own_which_source_and_adapted_share(file):

@@ -9,12 +9,12 @@ import torch
 
 sys.path.append(str(Path(__file__).parent))
 
-import tiny_adaptation as tiny  # noqa: E402
+import tiny_adaptation as tiny
 
-from domain_guidance.adaptation import AdaptedPair, choose_styles, style_movement, trainable_styles  # noqa: E402
-from domain_guidance.distillation import distill  # noqa: E402
-from domain_guidance.generators import build_generator, read_generator_file, standard_config  # noqa: E402
-from domain_guidance.runs import OneProcess, RunFiles, Step  # noqa: E402
+from domain_guidance.adaptation import AdaptedPair, choose_styles, style_movement, trainable_styles
+from domain_guidance.distillation import distill
+from domain_guidance.generators import build_generator, read_generator_file, standard_config
+from domain_guidance.runs import OneProcess, RunFiles, Step
 
 
 def fresh():
@@ -32,7 +32,16 @@ def test_the_movement_is_that_of_one_step_of_sgd_on_every_pictures_styles():
     for _ in range(8):
         ws = torch.nn.Parameter(network.styles(torch.randn(1, 5, generator=random)).clone())
         before, optimizer = ws.detach().clone(), torch.optim.SGD([ws], lr=0.01)
-        loss, _ = distill(network.synthesis(ws), None, critic.denoise, critic.encode, critic.schedule, "epsilon", settings.distillation, random)
+        loss, _ = distill(
+            network.synthesis(ws),
+            None,
+            critic.denoise,
+            critic.encode,
+            critic.schedule,
+            "epsilon",
+            settings.distillation,
+            random,
+        )
         loss.backward()
         optimizer.step()
         moved.append((ws.detach() - before).abs().mean(-1)[0])
@@ -40,13 +49,17 @@ def test_the_movement_is_that_of_one_step_of_sgd_on_every_pictures_styles():
     torch.testing.assert_close(style_movement(fresh(), critic, settings), expected, rtol=1e-4, atol=1e-7)
     order = [style for style in expected.argsort(descending=True).tolist() if style in (1, 2, 3, 4)]
     for count in (1, 2, 3):
-        assert choose_styles(fresh(), critic, tiny.tiny_settings(layers=count, seed=3), OneProcess()) == sorted(order[:count])
+        assert choose_styles(fresh(), critic, tiny.tiny_settings(layers=count, seed=3), OneProcess()) == sorted(
+            order[:count]
+        )
 
 
 def test_regularisers_have_no_say_in_the_choice_and_the_batch_none_either():
     critic = tiny.GaussianCritic()
     plain = style_movement(fresh(), critic, tiny.tiny_settings(layers=1))
-    regularised = style_movement(fresh(), critic, tiny.tiny_settings(layers=1, directional=1.0, reconstruction=1.0, batch_size=4))
+    regularised = style_movement(
+        fresh(), critic, tiny.tiny_settings(layers=1, directional=1.0, reconstruction=1.0, batch_size=4)
+    )
     assert torch.equal(plain, regularised)
     assert set(critic.encoded) == {1} and len(critic.encoded) == 16
 
@@ -57,7 +70,11 @@ def test_the_layers_of_the_chosen_styles_move_and_no_other(tmp_path):
     result = result_of(tmp_path)
     layers = {1: "b8.conv0", 2: "b8.conv1", 3: "b16.conv0", 4: "b16.conv1"}
     assert len(result.card.training["styles"]) == 2
-    wanted = {f"synthesis.{layers[style]}.{part}" for style in result.card.training["styles"] for part in ("weight", "affine.weight", "noise_strength")}
+    wanted = {
+        f"synthesis.{layers[style]}.{part}"
+        for style in result.card.training["styles"]
+        for part in ("weight", "affine.weight", "noise_strength")
+    }
     assert {name for name, tensor in result.weights.items() if not torch.equal(tensor, file.weights[name])} == wanted
 
 

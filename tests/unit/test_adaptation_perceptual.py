@@ -10,13 +10,13 @@ import torch
 
 sys.path.append(str(Path(__file__).parent))
 
-import tiny_adaptation as tiny  # noqa: E402
+import tiny_adaptation as tiny
+from safetensors.torch import load_file
 
-from domain_guidance.adaptation import AdaptedPair, find_perceptual  # noqa: E402
-from domain_guidance.generators import build_generator  # noqa: E402
-from domain_guidance.runs import RunFiles, Step  # noqa: E402
-from domain_guidance.runs.state import read_record  # noqa: E402
-from safetensors.torch import load_file  # noqa: E402
+from domain_guidance.adaptation import AdaptedPair, find_perceptual
+from domain_guidance.generators import build_generator
+from domain_guidance.runs import RunFiles, Step
+from domain_guidance.runs.state import read_record
 
 
 def distance(images, others):
@@ -39,7 +39,9 @@ def test_the_term_adds_two_thousand_times_its_weight_of_the_mean_distance_unclip
     (2000 * 0.3 * distance(picture, picture.detach()).mean()).backward()
     for name in plain:
         expected = network.get_parameter(name).grad
-        torch.testing.assert_close(with_term[name] - plain[name], expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max() + 1))
+        torch.testing.assert_close(
+            with_term[name] - plain[name], expected, rtol=1e-3, atol=1e-4 * float(expected.abs().max() + 1)
+        )
 
 
 def test_a_weight_of_zero_asks_no_distance_and_draws_no_source(tmp_path):
@@ -50,7 +52,9 @@ def test_a_weight_of_zero_asks_no_distance_and_draws_no_source(tmp_path):
 
 
 def test_a_weight_without_a_distance_is_refused_before_anything_else(tmp_path):
-    with pytest.raises(ValueError, match="perceptual is 0.3 and no perceptual distance is at hand: give one, or set it to 0"):
+    with pytest.raises(
+        ValueError, match="perceptual is 0.3 and no perceptual distance is at hand: give one, or set it to 0"
+    ):
         tiny.run_tiny(tmp_path, perceptual_weight=0.3)
     assert not list(tmp_path.iterdir())
 
@@ -65,7 +69,9 @@ def test_where_lpips_or_its_weights_are_missing_it_says_so_and_downloads_nothing
     monkeypatch.setattr(torch.hub, "load_state_dict_from_url", lambda *_, **__: pytest.fail("a download was tried"))
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
     monkeypatch.setattr("domain_guidance.adaptation.perceptual.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="needs the package lpips, which is not installed: install it, or set perceptual to 0"):
+    with pytest.raises(
+        ValueError, match="needs the package lpips, which is not installed: install it, or set perceptual to 0"
+    ):
         find_perceptual("cpu")
     monkeypatch.setattr("domain_guidance.adaptation.perceptual.find_spec", lambda name: object())
     with pytest.raises(ValueError, match="needs VGG's weights as '.*vgg16-397923af.pth', which are not there"):
@@ -85,4 +91,8 @@ def test_where_both_are_at_hand_the_packages_function_is_used_frozen(tmp_path, m
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "vgg16-397923af.pth").write_bytes(b"")
     found = find_perceptual("cpu")
-    assert isinstance(found, Lpips) and not found.training and not any(parameter.requires_grad for parameter in found.parameters())
+    assert (
+        isinstance(found, Lpips)
+        and not found.training
+        and not any(parameter.requires_grad for parameter in found.parameters())
+    )

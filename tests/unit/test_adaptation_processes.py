@@ -11,11 +11,11 @@ import pytest
 
 sys.path.append(str(Path(__file__).parent))
 
-import tiny_adaptation as tiny  # noqa: E402
+import tiny_adaptation as tiny
 
-from domain_guidance.generators import read_generator_file  # noqa: E402
-from domain_guidance.runs import RunFiles, Step  # noqa: E402
-from domain_guidance.runs.run_log import read_log  # noqa: E402
+from domain_guidance.generators import read_generator_file
+from domain_guidance.runs import RunFiles, Step
+from domain_guidance.runs.run_log import read_log
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("accelerate") is None, reason="accelerate is not installed")
@@ -27,10 +27,21 @@ def losses(folder):
 
 @pytest.mark.parametrize("accumulation, layers", [(1, 0), (2, 2)])
 def test_two_processes_adapt_as_one_with_twice_the_batch_and_one_goes_on_with_their_run(tmp_path, accumulation, layers):
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--num_processes", "2"]
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_machines",
+        "1",
+        "--num_processes",
+        "2",
+    ]
     script = [HERE / "adapt_in_two_processes.py", tmp_path / "two", str(accumulation), str(layers)]
     command = [*launch, "--mixed_precision", "no", "--dynamo_backend", "no", *script]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     assert sorted(re.findall(r"rank \d of \d", done.stdout)) == ["rank 0 of 2", "rank 1 of 2"]
     options = {"batch_size": 4 * accumulation, "layers": layers, "directional": 1.0}

@@ -8,12 +8,18 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from domain_guidance.domains.adapter_file import read_adapter_file, write_adapter_file
 from domain_guidance.domains.domain_file import DomainCard, DomainFileError, read_card
 from domain_guidance.domains.fingerprint import fingerprint
 from domain_guidance.domains.prompt import PROMPT_KEY, prompt_from
-from domain_guidance.domains.adapter_file import read_adapter_file, write_adapter_file
 
-CARD = DomainCard(form="text-based", prediction="epsilon", base_fingerprint="0123456789abcdef", base_name="toy", training={"form": "adapter"})
+CARD = DomainCard(
+    form="text-based",
+    prediction="epsilon",
+    base_fingerprint="0123456789abcdef",
+    base_name="toy",
+    training={"form": "adapter"},
+)
 LAYER = "diffusion_model.input_blocks.1.0.in_layers.2"
 
 
@@ -26,7 +32,11 @@ def metadata_of(path):
 def adapter(tmp_path):
     """An adapter file, and the prompt and pooled vector that were stored in it."""
     path, prompt, pooled = tmp_path / "lora.safetensors", torch.randn(1, 77, 8), torch.randn(1, 5)
-    tensors = {f"{LAYER}.lora_up.weight": torch.ones(4, 2), f"{LAYER}.lora_down.weight": torch.ones(2, 4), f"{LAYER}.alpha": torch.tensor(2.0)}
+    tensors = {
+        f"{LAYER}.lora_up.weight": torch.ones(4, 2),
+        f"{LAYER}.lora_down.weight": torch.ones(2, 4),
+        f"{LAYER}.alpha": torch.tensor(2.0),
+    }
     write_adapter_file(path, tensors, card=CARD, cross_attn=prompt, pooled_output=pooled, covers=[b"x"])
     return path, prompt, pooled
 
@@ -37,7 +47,10 @@ def test_an_adapter_holds_nothing_but_lora_tensors_and_brings_its_prompt_bit_for
     assert all(name.startswith(LAYER) for name in names) and json.loads(metadata["ssmd_cover_images"])
     file = read_adapter_file(path)
     assert torch.equal(file.cross_attn, prompt) and torch.equal(file.pooled_output, pooled)
-    assert file.card == read_card(path) == replace(CARD, fingerprint=fingerprint(file.tensors)) and file.tensors.keys() == names
+    assert (
+        file.card == read_card(path) == replace(CARD, fingerprint=fingerprint(file.tensors))
+        and file.tensors.keys() == names
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -45,7 +58,9 @@ def test_a_stored_prompt_keeps_its_type(adapter, dtype):
     path, prompt, _ = adapter
     write_adapter_file(path, read_adapter_file(path).tensors, card=CARD, cross_attn=prompt.to(dtype))
     file = read_adapter_file(path)
-    assert torch.equal(file.cross_attn, prompt.to(dtype)) and file.cross_attn.dtype == dtype and file.pooled_output is None
+    assert (
+        torch.equal(file.cross_attn, prompt.to(dtype)) and file.cross_attn.dtype == dtype and file.pooled_output is None
+    )
 
 
 def changed_prompt(path, change):
@@ -53,7 +68,9 @@ def changed_prompt(path, change):
     save_file(load_file(path), path, {**metadata, PROMPT_KEY: change(metadata[PROMPT_KEY])})
 
 
-@pytest.mark.parametrize("change", [lambda text: text[:-40], lambda text: "*" + text, lambda text: "", lambda text: text[:100]])
+@pytest.mark.parametrize(
+    "change", [lambda text: text[:-40], lambda text: "*" + text, lambda text: "", lambda text: text[:100]]
+)
 def test_a_damaged_prompt_of_an_adapter_is_said(adapter, change):
     changed_prompt(adapter[0], change)
     with pytest.raises(DomainFileError, match="empty prompt in 'lora.safetensors' is damaged"):
@@ -89,7 +106,10 @@ def test_an_adapter_with_nan_is_neither_written_nor_read(adapter):
         read_adapter_file(path)
 
 
-@pytest.mark.parametrize("rename", [lambda name: name.replace("diffusion_model.", "lora_unet_"), lambda name: name.replace("lora_up", "lora_B")])
+@pytest.mark.parametrize(
+    "rename",
+    [lambda name: name.replace("diffusion_model.", "lora_unet_"), lambda name: name.replace("lora_up", "lora_B")],
+)
 def test_an_adapter_that_another_tool_has_renamed_is_refused_and_not_read_as_nothing(adapter, rename):
     path = adapter[0]
     save_file({rename(name): tensor for name, tensor in load_file(path).items()}, path, metadata_of(path)[0])

@@ -19,16 +19,16 @@ from safetensors.torch import load_file
 
 sys.path.append(str(Path(__file__).parent))
 
-import mini_pipeline  # noqa: E402
+import mini_pipeline
 
-from domain_guidance.__main__ import main  # noqa: E402
-from domain_guidance.commands.options import add_train_options, parse_train, run_settings  # noqa: E402
-from domain_guidance.commands.presets import PRESETS  # noqa: E402
-from domain_guidance.commands.train import encoded_at_once  # noqa: E402
-from domain_guidance.domains.domain_file import read_card, read_domain_file  # noqa: E402
-from domain_guidance.runs import RunFiles, ema_decay  # noqa: E402
-from domain_guidance.domains.adapter_file import read_adapter_file  # noqa: E402
-from domain_guidance.runs.run_log import read_log  # noqa: E402
+from domain_guidance.__main__ import main
+from domain_guidance.commands.options import add_train_options, parse_train, run_settings
+from domain_guidance.commands.presets import PRESETS
+from domain_guidance.commands.train import encoded_at_once
+from domain_guidance.domains.adapter_file import read_adapter_file
+from domain_guidance.domains.domain_file import read_card, read_domain_file
+from domain_guidance.runs import RunFiles, ema_decay
+from domain_guidance.runs.run_log import read_log
 
 ROOT = Path(__file__).parents[2]
 ELSEWHERE = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
@@ -52,8 +52,18 @@ def said(caplog):
 
 def arguments(place, out, base="sd", **changed):
     values = {
-        "base": place / base, "images": place / "images", "out": out, "cache": place / "latents", "form": "text-free", "steps": 6,
-        "resolution": 16, "buckets": "shorter-side", "learning-rate": 1e-3, "evaluate-every": 3, "checkpoint-every": 3, **changed,
+        "base": place / base,
+        "images": place / "images",
+        "out": out,
+        "cache": place / "latents",
+        "form": "text-free",
+        "steps": 6,
+        "resolution": 16,
+        "buckets": "shorter-side",
+        "learning-rate": 1e-3,
+        "evaluate-every": 3,
+        "checkpoint-every": 3,
+        **changed,
     }
     return ["train", *(word for name, value in values.items() for word in (f"--{name}", str(value)))]
 
@@ -111,7 +121,9 @@ def test_the_same_command_resumes_more_steps_extend_and_other_settings_are_named
 
 def test_a_second_run_finds_its_latents_and_encodes_nothing(place, tmp_path, said, monkeypatch):
     main(arguments(place, tmp_path, steps=1))
-    monkeypatch.setattr("domain_guidance.commands.train.encoder_of", lambda *_: lambda pixels: pytest.fail("encoded again"))
+    monkeypatch.setattr(
+        "domain_guidance.commands.train.encoder_of", lambda *_: lambda pixels: pytest.fail("encoded again")
+    )
     assert main(arguments(place, tmp_path, steps=2)) == 0
 
 
@@ -143,7 +155,10 @@ def test_a_broken_image_is_named_and_left_out(place, tmp_path, said):
     [
         ({"base": "nowhere"}, "nowhere' is no diffusers folder.*--allow-download"),
         ({"images": "nowhere"}, "There is no image folder '.*nowhere'"),
-        ({"batch-size": 4, "micro-batch": 3}, "A batch of 4 images cannot be divided over 1 processes in micro-batches of 3.*multiple of 3"),
+        (
+            {"batch-size": 4, "micro-batch": 3},
+            "A batch of 4 images cannot be divided over 1 processes in micro-batches of 3.*multiple of 3",
+        ),
         ({"steps": 0}, "0 steps was asked for"),
         ({"name": "../up"}, "'../up' cannot be the name of a file"),
     ],
@@ -158,7 +173,11 @@ def test_a_latent_base_without_its_vae_is_not_taken_for_one_of_pixels(place, tmp
     index = tmp_path / "sd" / "model_index.json"
     index.write_text(json.dumps({name: part for name, part in json.loads(index.read_text()).items() if name != "vae"}))
     assert main(arguments(place, tmp_path / "out", base=tmp_path / "sd")) == 1
-    assert re.search("Stopped: '.*sd' names no vae in its model_index.json, and its UNet takes 4 channels, not the 3 of pixels: add the vae", said.text)
+    assert re.search(
+        "Stopped: '.*sd' names no vae in its model_index.json, and its UNet takes 4 channels, not the 3 of "
+        "pixels: add the vae",
+        said.text,
+    )
 
 
 def test_one_image_is_too_few(place, tmp_path, said):
@@ -171,11 +190,22 @@ def test_one_image_is_too_few(place, tmp_path, said):
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="signals of POSIX")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_and_a_clusters_term_save_the_state_and_say_where(place, tmp_path, number):
-    command = [sys.executable, "-m", "domain_guidance", *arguments(place, tmp_path, steps=100000, **{"checkpoint-every": 0})]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ELSEWHERE)
+    command = [
+        sys.executable,
+        "-m",
+        "domain_guidance",
+        *arguments(place, tmp_path, steps=100000, **{"checkpoint-every": 0}),
+    ]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ELSEWHERE
+    )
     log = RunFiles(tmp_path, "domain").log
     deadline = time.monotonic() + 120
-    while process.poll() is None and time.monotonic() < deadline and sum(line["event"] == "step" for line in read_log(log)) < 3:
+    while (
+        process.poll() is None
+        and time.monotonic() < deadline
+        and sum(line["event"] == "step" for line in read_log(log)) < 3
+    ):
         time.sleep(0.05)
     process.send_signal(number)
     output, _ = process.communicate(timeout=60)
@@ -189,7 +219,16 @@ def test_ctrl_c_and_a_clusters_term_save_the_state_and_say_where(place, tmp_path
 @pytest.mark.skipif(importlib.util.find_spec("accelerate") is None, reason="accelerate is not installed")
 def test_two_processes_under_accelerate_launch_write_the_file_of_one(place, tmp_path):
     main(arguments(place, tmp_path / "one"))
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--num_processes", "2"]
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_machines",
+        "1",
+        "--num_processes",
+        "2",
+    ]
     command = [*launch, "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "domain_guidance"]
     words = arguments(place, tmp_path / "two", cache=tmp_path / "latents")
     done = subprocess.run([*command, *words], cwd=ROOT, capture_output=True, text=True, check=False, env=ELSEWHERE)
@@ -236,15 +275,33 @@ def test_what_is_typed_wins_over_the_preset_and_the_preset_over_the_defaults():
 
 
 def test_a_dry_run_prints_the_resolved_options_as_json_and_touches_nothing(tmp_path):
-    words = ["train", "--base", "b", "--images", "i", "--out", str(tmp_path / "o"), "--steps", "9", "--preset", "in-domain-2025", "--dry-run"]
-    code = f"import sys; from domain_guidance.__main__ import main; main({words!r}); assert 'diffusers' not in sys.modules"
+    words = [
+        "train",
+        "--base",
+        "b",
+        "--images",
+        "i",
+        "--out",
+        str(tmp_path / "o"),
+        "--steps",
+        "9",
+        "--preset",
+        "in-domain-2025",
+        "--dry-run",
+    ]
+    code = (
+        f"import sys; from domain_guidance.__main__ import main; main({words!r}); assert 'diffusers' not in sys.modules"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     printed = json.loads(done.stdout)
     assert printed["steps"] == 9 and PRESETS["in-domain-2025"].items() <= printed.items()
     assert not (tmp_path / "o").exists()
 
 
-@pytest.mark.parametrize("batch, micro, world, expected", [(32, None, 1, (32, 1)), (32, None, 4, (8, 1)), (32, 2, 4, (2, 4)), (4, 1, 1, (1, 4))])
+@pytest.mark.parametrize(
+    "batch, micro, world, expected",
+    [(32, None, 1, (32, 1)), (32, None, 4, (8, 1)), (32, 2, 4, (2, 4)), (4, 1, 1, (1, 4))],
+)
 def test_a_batch_is_divided_over_processes_and_micro_batches(batch, micro, world, expected):
     words = ["--batch-size", str(batch), *(["--micro-batch", str(micro)] if micro else [])]
     settings = run_settings(options_of(*words), world)
@@ -283,8 +340,30 @@ def test_pictures_are_decoded_in_fp32_whatever_the_precision_because_some_vaes_o
     words = arguments(place, tmp_path, precision="bf16", steps=2)
     assert main([*words, "--sample-every", "2"]) == 0
     drawn = len(decoded)
-    assert main(["sample", "--base", str(place / "sd"), "--domain", str(tmp_path / "domain.safetensors"), "--out", str(tmp_path / "drawn"),
-                 "--count", "1", "--steps", "2", "--width", "16", "--height", "16", "--precision", "bf16"]) == 0  # fmt: skip
+    assert (
+        main(
+            [
+                "sample",
+                "--base",
+                str(place / "sd"),
+                "--domain",
+                str(tmp_path / "domain.safetensors"),
+                "--out",
+                str(tmp_path / "drawn"),
+                "--count",
+                "1",
+                "--steps",
+                "2",
+                "--width",
+                "16",
+                "--height",
+                "16",
+                "--precision",
+                "bf16",
+            ]
+        )
+        == 0
+    )
     assert 0 < drawn < len(decoded) and set(decoded) == {(torch.float32, False)}
 
 
@@ -297,7 +376,9 @@ def test_no_more_pixels_are_encoded_at_once_than_four_pictures_of_512_have(resol
 
 @pytest.fixture
 def encodes_nothing(monkeypatch):
-    monkeypatch.setattr("domain_guidance.commands.train.encoder_of", lambda *_: lambda pixels: pytest.fail("an image was encoded"))
+    monkeypatch.setattr(
+        "domain_guidance.commands.train.encoder_of", lambda *_: lambda pixels: pytest.fail("an image was encoded")
+    )
 
 
 @pytest.mark.parametrize("cuda, bf16, precision", [(False, False, "fp32"), (True, True, "bf16"), (True, False, "fp16")])
@@ -308,7 +389,9 @@ def test_the_arithmetic_is_the_narrowest_that_the_device_has_itself(monkeypatch,
     assert options_of("--precision", "fp32").precision == "fp32"
 
 
-def test_eight_bit_adam_without_bitsandbytes_says_what_to_do_before_anything_is_encoded(place, tmp_path, said, monkeypatch, encodes_nothing):
+def test_eight_bit_adam_without_bitsandbytes_says_what_to_do_before_anything_is_encoded(
+    place, tmp_path, said, monkeypatch, encodes_nothing
+):
     monkeypatch.setattr("domain_guidance.runs.optimizers.find_spec", lambda name: None)
     assert main([*arguments(place, tmp_path), "--eight-bit-adam"]) == 1
     assert "needs the package bitsandbytes, which is not installed: install it, or leave the option off" in said.text
@@ -316,11 +399,16 @@ def test_eight_bit_adam_without_bitsandbytes_says_what_to_do_before_anything_is_
 
 # PyTorch's own, and the driver's, which is one of all kinds of a device's errors.
 DriverError = getattr(torch, "AcceleratorError", RuntimeError)
-OUT_OF_MEMORY = [torch.cuda.OutOfMemoryError("CUDA out of memory."), DriverError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`.")]
+OUT_OF_MEMORY = [
+    torch.cuda.OutOfMemoryError("CUDA out of memory."),
+    DriverError("CUDA error: out of memory\nCompile with `TORCH_USE_CUDA_DSA`."),
+]
 
 
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["PyTorch's", "the driver's"])
-def test_a_device_that_runs_out_of_memory_ends_the_command_with_what_takes_less(place, tmp_path, said, monkeypatch, error):
+def test_a_device_that_runs_out_of_memory_ends_the_command_with_what_takes_less(
+    place, tmp_path, said, monkeypatch, error
+):
     def full(*_):
         raise error
 
@@ -339,7 +427,9 @@ def test_an_error_of_another_kind_is_no_want_of_memory(place, tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("form", ["text-free", "empty-prompt"])
-def test_a_network_too_large_for_the_device_is_refused_before_anything_is_encoded(place, tmp_path, said, monkeypatch, encodes_nothing, form):
+def test_a_network_too_large_for_the_device_is_refused_before_anything_is_encoded(
+    place, tmp_path, said, monkeypatch, encodes_nothing, form
+):
     monkeypatch.setattr("domain_guidance.commands.train.device_memory", lambda device: 2**20)
     assert main(arguments(place, tmp_path, form=form)) == 1
     assert "the device has 1.00 MiB: train the adapter form" in said.text
@@ -357,7 +447,12 @@ def test_an_adapter_of_a_network_too_large_to_be_trained_itself_is_not_refused(p
 @pytest.fixture(scope="module")
 def trained(place):
     files = {}
-    for base, form in (("sd", "text-free"), ("sd", "empty-prompt"), ("xl", "text-free"), *((("sd", "adapter"),) if importlib.util.find_spec("peft") else ())):
+    for base, form in (
+        ("sd", "text-free"),
+        ("sd", "empty-prompt"),
+        ("xl", "text-free"),
+        *((("sd", "adapter"),) if importlib.util.find_spec("peft") else ()),
+    ):
         out = place / f"{base} {form}"
         assert main(arguments(place, out, base=base, form=form)) == 0
         files[base, form] = out / "domain.safetensors"
@@ -365,7 +460,27 @@ def trained(place):
 
 
 def drawn(place, domain, out, *words, base="sd"):
-    assert main(["sample", "--base", str(place / base), "--domain", str(domain), "--out", str(out), "--width", "16", "--height", "24", "--steps", "3", *words]) == 0
+    assert (
+        main(
+            [
+                "sample",
+                "--base",
+                str(place / base),
+                "--domain",
+                str(domain),
+                "--out",
+                str(out),
+                "--width",
+                "16",
+                "--height",
+                "24",
+                "--steps",
+                "3",
+                *words,
+            ]
+        )
+        == 0
+    )
     return {path.name: path.read_bytes() for path in out.iterdir()}
 
 
@@ -388,7 +503,9 @@ def test_picture_i_depends_on_seed_plus_i_alone(place, trained, tmp_path):
 
 def test_the_domain_weight_matters_and_zero_is_the_base(place, trained, tmp_path):
     by_weight = {
-        (form, weight): drawn(place, trained["sd", form], tmp_path / f"{form} {weight}", "--count", "1", "--weight", weight)
+        (form, weight): drawn(
+            place, trained["sd", form], tmp_path / f"{form} {weight}", "--count", "1", "--weight", weight
+        )
         for form in ("text-free", "empty-prompt")
         for weight in ("0", "2")
     }
@@ -400,8 +517,33 @@ def test_the_domain_weight_matters_and_zero_is_the_base(place, trained, tmp_path
 def test_two_processes_draw_the_pictures_of_one(place, trained, tmp_path):
     file = trained["sd", "text-free"]
     one = drawn(place, file, tmp_path / "one", "--count", "3")
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--num_processes", "2"]
-    words = ["sample", "--base", place / "sd", "--domain", file, "--out", tmp_path / "two", "--width", "16", "--height", "24", "--steps", "3", "--count", "3"]
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_machines",
+        "1",
+        "--num_processes",
+        "2",
+    ]
+    words = [
+        "sample",
+        "--base",
+        place / "sd",
+        "--domain",
+        file,
+        "--out",
+        tmp_path / "two",
+        "--width",
+        "16",
+        "--height",
+        "24",
+        "--steps",
+        "3",
+        "--count",
+        "3",
+    ]
     command = [*launch, "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "domain_guidance", *map(str, words)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=ELSEWHERE)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -412,7 +554,17 @@ def test_a_domain_of_another_base_is_said_and_another_prediction_refused(place, 
     from diffusers import DDPMScheduler
 
     shutil.copytree(place / "sd", tmp_path / "v")
-    DDPMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction").save_pretrained(tmp_path / "v" / "scheduler")
-    words = ["sample", "--base", str(tmp_path / "v"), "--domain", str(trained["sd", "text-free"]), "--out", str(tmp_path / "o")]
+    DDPMScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction"
+    ).save_pretrained(tmp_path / "v" / "scheduler")
+    words = [
+        "sample",
+        "--base",
+        str(tmp_path / "v"),
+        "--domain",
+        str(trained["sd", "text-free"]),
+        "--out",
+        str(tmp_path / "o"),
+    ]
     assert main(words) == 1
     assert "predicts epsilon and the base v_prediction" in said.text

@@ -91,10 +91,13 @@ def test_the_crop_is_centred_and_as_large_as_the_shape_allows():
 def test_a_crop_lies_within_the_image_and_touches_two_opposite_sides(size, bucket):
     size = Size(*size)
     box = crop_box(size, bucket)
-    assert 0 <= box.left and box.left + box.width <= size.width and box.width >= 1
-    assert 0 <= box.top and box.top + box.height <= size.height and box.height >= 1
+    assert box.left >= 0 and box.left + box.width <= size.width and box.width >= 1
+    assert box.top >= 0 and box.top + box.height <= size.height and box.height >= 1
     assert box.width == size.width or box.height == size.height
-    exact = min(size.width, size.height * bucket.width / bucket.height), min(size.height, size.width * bucket.height / bucket.width)
+    exact = (
+        min(size.width, size.height * bucket.width / bucket.height),
+        min(size.height, size.width * bucket.height / bucket.width),
+    )
     assert abs(box.width - max(1, exact[0])) <= 0.5 and abs(box.height - max(1, exact[1])) <= 0.5
     assert abs(size.width - box.width - 2 * box.left) <= 1 and abs(size.height - box.height - 2 * box.top) <= 1
 

@@ -13,14 +13,14 @@ from safetensors.torch import load_file
 
 sys.path.append(str(Path(__file__).parent))
 
-from small_cache import CELL, Counted, encode, entries, filled, folder, make, picture  # noqa: E402, F401
+from small_cache import CELL, Counted, encode, entries, filled, folder, make, picture  # noqa: F401
 
-from domain_guidance.files.atomic_file import PART_LIFETIME  # noqa: E402
-from domain_guidance.data import BatchImages, Encoded, FolderImages, LatentCacheError, Size, Skipped, aspect_buckets  # noqa: E402
-from domain_guidance.data import latent_cache as latent_cache_module  # noqa: E402
-from domain_guidance.data.buckets import fit_to_bucket  # noqa: E402
-from domain_guidance.data.image_facts import ImageFacts, Unusable, Usable  # noqa: E402
-from domain_guidance.data.latent_store import DamagedEntry, LatentStore, Posterior  # noqa: E402
+from domain_guidance.data import BatchImages, Encoded, FolderImages, LatentCacheError, Size, Skipped, aspect_buckets
+from domain_guidance.data import latent_cache as latent_cache_module
+from domain_guidance.data.buckets import fit_to_bucket
+from domain_guidance.data.image_facts import ImageFacts, Unusable, Usable
+from domain_guidance.data.latent_store import DamagedEntry, LatentStore, Posterior
+from domain_guidance.files.atomic_file import PART_LIFETIME
 
 
 def expected(image):
@@ -41,7 +41,9 @@ def test_the_posteriors_of_every_image_and_of_its_mirror_are_kept(folder):
     latents, source = cache.open(), FolderImages(folder)
     assert len(latents) == 9 and events[-1].done == events[-1].total == 9
     for position, image in enumerate(latents.images):
-        assert image.name == source.name(position) and image.bucket == (Size(24, 12) if "sub" in image.name else Size(16, 16))
+        assert image.name == source.name(position) and image.bucket == (
+            Size(24, 12) if "sub" in image.name else Size(16, 16)
+        )
         whole, mirror = expected(fit_to_bucket(source.load(position), image.bucket))
         close(latents.read(position), whole)
         close(latents.read(position, mirrored=True), mirror)
@@ -223,7 +225,9 @@ def test_too_few_usable_images_are_an_error_that_names_the_first_fault(folder):
     for path in sorted(folder.rglob("*.*"))[1:]:
         path.write_text("no picture")
     cache, _ = filled(folder)
-    with pytest.raises(LatentCacheError, match="1 of 9 images can be used .* needs at least 2: .*'1.png', because it is no JPEG"):
+    with pytest.raises(
+        LatentCacheError, match="1 of 9 images can be used .* needs at least 2: .*'1.png', because it is no JPEG"
+    ):
         cache.open()
     assert len(cache.open(minimum=1)) == 1
 
@@ -254,7 +258,11 @@ def test_ranks_share_the_work_and_see_the_same_images(folder, world):
     assert sum(count.images for count in counts) == 12 and min(count.images for count in counts) > 0
     for cache in caches:
         latents = cache.open()
-        assert latents.images == alone.images and latents.fingerprint == alone.fingerprint and latents.skipped == alone.skipped
+        assert (
+            latents.images == alone.images
+            and latents.fingerprint == alone.fingerprint
+            and latents.skipped == alone.skipped
+        )
     for position in range(len(alone)):
         close(caches[0].open().read(position, True), alone.read(position, True))
     _, events = filled(folder, lambda pixels: pytest.fail("the VAE was asked"))
@@ -281,7 +289,9 @@ def test_a_damaged_entry_is_encoded_again_where_it_is_read(folder, caplog):
             close(latents.read(position, mirrored), expected(pixels)[mirrored])
     assert counted.images - before == 2 * 9 and len(caplog.records) == 9
     assert {path: path.read_bytes() for path in entries(folder)}.keys() == good.keys()
-    assert [load_file(path).keys() for path in good] == 9 * [{"image.mean", "image.logvar", "mirror.mean", "mirror.logvar"}]
+    assert [load_file(path).keys() for path in good] == 9 * [
+        {"image.mean", "image.logvar", "mirror.mean", "mirror.logvar"}
+    ]
 
 
 def test_a_damaged_entry_whose_image_is_gone_or_changed_is_said(folder):
@@ -310,7 +320,9 @@ def test_every_flipped_bit_of_an_entry_is_noticed_or_harmless(tmp_path):
         path.write_bytes(damaged)
         for mirrored, wanted in ((False, image), (True, mirror)):
             try:
-                assert all(torch.equal(one, other) for one, other in zip(store.read("ab", Size(8, 8), mirrored), wanted))
+                assert all(
+                    torch.equal(one, other) for one, other in zip(store.read("ab", Size(8, 8), mirrored), wanted)
+                )
             except DamagedEntry:
                 noticed += 1
     assert noticed > len(whole)

@@ -1,6 +1,7 @@
 """A process that is killed while it encodes leaves nothing behind that the next one stumbles over.
 
-Run as a program, this file encodes: it imports everything once and forks a child for every trial, so that kills are cheap.
+Run as a program, this file encodes: it imports everything once and forks a child for every trial, so that kills are
+cheap.
 """
 
 import json
@@ -54,14 +55,19 @@ def test_after_kills_at_random_points_every_entry_is_whole_and_the_rest_is_made(
     assert len(set(counts)) > 8 and counts[-1] < IMAGES, "the kills must fall into the work, not before or after it"
 
     shown = []
-    survivor = cache(tmp_path / "images", tmp_path / "killed", lambda pixels: shown.append(len(pixels)) or encode(pixels))
+    survivor = cache(
+        tmp_path / "images", tmp_path / "killed", lambda pixels: shown.append(len(pixels)) or encode(pixels)
+    )
     events = list(survivor.fill(3))
     assert events[0] == Encoded(counts[-1], IMAGES, 0) and sum(shown) == 2 * (IMAGES - counts[-1])
     latents = survivor.open()
     assert latents.images == calm.images
     for position in range(IMAGES):
         for mirrored in (False, True):
-            assert all(torch.equal(one, other) for one, other in zip(latents.read(position, mirrored), calm.read(position, mirrored)))
+            assert all(
+                torch.equal(one, other)
+                for one, other in zip(latents.read(position, mirrored), calm.read(position, mirrored))
+            )
 
 
 def killed_once(images, folder, chance):
@@ -92,4 +98,6 @@ def check(path):
 
 if __name__ == "__main__":
     chance = random.Random(0)
-    sys.stdout.write(json.dumps([killed_once(Path(sys.argv[1]), Path(sys.argv[2]), chance) for _ in range(TRIALS)]) + "\n")
+    sys.stdout.write(
+        json.dumps([killed_once(Path(sys.argv[1]), Path(sys.argv[2]), chance) for _ in range(TRIALS)]) + "\n"
+    )

@@ -10,9 +10,9 @@ import torch
 
 sys.path.append(str(Path(__file__).parent))
 
-from small_cache import entries, filled, folder, picture  # noqa: E402, F401
+from small_cache import entries, filled, folder, picture  # noqa: F401
 
-from domain_guidance.data.cache_limit import trim  # noqa: E402
+from domain_guidance.data.cache_limit import trim
 
 DAY = 24 * 3600.0
 
@@ -46,7 +46,11 @@ def test_over_the_limit_the_longest_unused_entries_of_any_vae_go_and_the_log_say
         filled(other_pictures(folder, [50]), limit=limit)
     assert [path for path in old if path.exists()] == kept
     (line,) = [record.getMessage() for record in caplog.records if "Latent cache" in record.message]
-    assert "7 entries" in line and str(folder.parent / "cache") in line and time.strftime("%Y-%m-%d", time.localtime(time.time() - 5 * DAY)) in line
+    assert (
+        "7 entries" in line
+        and str(folder.parent / "cache") in line
+        and time.strftime("%Y-%m-%d", time.localtime(time.time() - 5 * DAY)) in line
+    )
     assert len(filled(folder, lambda pixels: pytest.fail("an entry of the other VAE went"))[0].open()) == 9
 
 
@@ -64,7 +68,9 @@ def test_what_was_used_within_a_day_stays_and_reading_is_use(folder):
         aged(path, 2)
     latents.read(0)
     filled(other_pictures(folder, [50]), limit=0)
-    assert [image.key in {path.name.split("-")[0] for path in entries(folder)} for image in latents.images] == [True] + 8 * [False]
+    assert [image.key in {path.name.split("-")[0] for path in entries(folder)} for image in latents.images] == [
+        True
+    ] + 8 * [False]
 
 
 def test_within_the_limit_nothing_goes_however_old(folder, caplog):
@@ -133,8 +139,12 @@ def test_an_entry_that_is_used_while_a_trim_runs_stays(folder, monkeypatch):
 
 def test_a_trim_looks_at_nothing_but_entries(tmp_path):
     """The user may have pointed the cache at a folder that holds other things."""
-    strangers = [tmp_path / "model.safetensors", tmp_path / "v1" / "images-0.jsonl", tmp_path / "loras" / ("a" * 16) / "bb" / "x.safetensors",
-                 tmp_path / "v1" / ("b" * 16) / "cc" / "notes.txt"]  # fmt: skip
+    strangers = [
+        tmp_path / "model.safetensors",
+        tmp_path / "v1" / "images-0.jsonl",
+        tmp_path / "loras" / ("a" * 16) / "bb" / "x.safetensors",
+        tmp_path / "v1" / ("b" * 16) / "cc" / "notes.txt",
+    ]
     for path in strangers:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"mine")

@@ -31,7 +31,9 @@ def quarters(width=16, height=12):
 
 
 def close(colours, expected, tolerance=0.03):
-    torch.testing.assert_close(torch.tensor(colours), torch.tensor(expected, dtype=torch.float32), atol=tolerance, rtol=0)
+    torch.testing.assert_close(
+        torch.tensor(colours), torch.tensor(expected, dtype=torch.float32), atol=tolerance, rtol=0
+    )
 
 
 @pytest.mark.parametrize(
@@ -120,10 +122,22 @@ def test_sixteen_bit_grey_keeps_its_sixteen_bits(tmp_path, name):
 
 
 def test_big_endian_sixteen_bit_tiff_is_read_as_what_it_shows(tmp_path):
-    entries = [(256, 3, 2), (257, 3, 1), (258, 3, 16), (259, 3, 1), (262, 3, 1), (273, 4, 122), (277, 3, 1), (278, 3, 1), (279, 4, 4)]
+    entries = [
+        (256, 3, 2),
+        (257, 3, 1),
+        (258, 3, 16),
+        (259, 3, 1),
+        (262, 3, 1),
+        (273, 4, 122),
+        (277, 3, 1),
+        (278, 3, 1),
+        (279, 4, 4),
+    ]
     fields = b""
     for tag, kind, value in entries:
-        fields += struct.pack(">HHI", tag, kind, 1) + (struct.pack(">HH", value, 0) if kind == 3 else struct.pack(">I", value))
+        fields += struct.pack(">HHI", tag, kind, 1) + (
+            struct.pack(">HH", value, 0) if kind == 3 else struct.pack(">I", value)
+        )
     directory = struct.pack(">H", len(entries)) + fields + struct.pack(">I", 0)
     (tmp_path / "x.tif").write_bytes(b"MM\0*" + struct.pack(">I", 8) + directory + struct.pack(">HH", 256, 65535))
     assert 8 + len(directory) == 122
@@ -340,7 +354,13 @@ def test_a_batch_with_transparency_is_laid_over_white_and_values_are_clipped():
 
 
 @pytest.mark.parametrize(
-    "wrong", [torch.zeros(4, 4, 3), torch.zeros(1, 3, 8, 8), torch.zeros(0, 4, 4, 3), torch.zeros(1, 4, 4, 3, dtype=torch.uint8)]
+    "wrong",
+    [
+        torch.zeros(4, 4, 3),
+        torch.zeros(1, 3, 8, 8),
+        torch.zeros(0, 4, 4, 3),
+        torch.zeros(1, 4, 4, 3, dtype=torch.uint8),
+    ],
 )
 def test_a_tensor_that_is_no_image_batch_is_refused_in_one_sentence(wrong):
     with pytest.raises(ValueError, match=r"expected \[batch, height, width, 3\].*connect an IMAGE\.$"):
@@ -354,4 +374,4 @@ def test_a_picture_with_nan_is_refused():
 
 def test_the_formats_read_are_those_that_are_searched_for():
     known = {extension for extension, kind in Image.registered_extensions().items() if kind in images_module.FORMATS}
-    assert images_module.EXTENSIONS <= known
+    assert known >= images_module.EXTENSIONS

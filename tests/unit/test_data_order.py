@@ -8,7 +8,17 @@ import torch
 
 from domain_guidance.data import BatchImages, BatchOrder, LatentCache, LatentLoader, Size, held_out_batches, split
 
-SHAPES = [((12,), 4), ((10,), 4), ((1,), 3), ((3,), 8), ((7, 5, 1), 4), ((100, 3, 17), 6), ((1, 1, 1, 1), 2), ((64, 64), 1), ((5, 40), 32)]
+SHAPES = [
+    ((12,), 4),
+    ((10,), 4),
+    ((1,), 3),
+    ((3,), 8),
+    ((7, 5, 1), 4),
+    ((100, 3, 17), 6),
+    ((1, 1, 1, 1), 2),
+    ((64, 64), 1),
+    ((5, 40), 32),
+]
 
 
 def visits(order, steps):
@@ -58,7 +68,9 @@ def test_where_batches_fit_an_epoch_sees_every_image_exactly_once(sizes, batch):
     order = BatchOrder(sizes, batch)
     length = sum(sizes) // batch
     for epoch in range(4):
-        drawn = [(v.bucket, place) for v in (order.visit(epoch * length + i) for i in range(length)) for place in v.places]
+        drawn = [
+            (v.bucket, place) for v in (order.visit(epoch * length + i) for i in range(length)) for place in v.places
+        ]
         assert sorted(drawn) == [(bucket, place) for bucket, size in enumerate(sizes) for place in range(size)]
 
 
@@ -114,7 +126,9 @@ def test_buckets_of_one_size_are_not_shuffled_alike_nor_epochs_mixed_alike():
     epochs = [[order.visit(10 * epoch + i) for i in range(10)] for epoch in range(4)]
     places = [[place for visit in epochs[0] if visit.bucket == bucket for place in visit.places] for bucket in (0, 1)]
     assert sorted(places[0]) == sorted(places[1])
-    assert {visit.places for visit in epochs[0] if visit.bucket == 0} != {visit.places for visit in epochs[0] if visit.bucket == 1}
+    assert {visit.places for visit in epochs[0] if visit.bucket == 0} != {
+        visit.places for visit in epochs[0] if visit.bucket == 1
+    }
     assert len({tuple(visit.bucket for visit in epoch) for epoch in epochs}) > 1
 
 
@@ -142,7 +156,9 @@ def test_a_step_far_away_is_found_at_once():
     assert len(order.visit(far).places) == 32
 
 
-@pytest.mark.parametrize("wrong", [{"sizes": ()}, {"sizes": (3, 0)}, {"batch_size": 0}, {"rank": 2, "world": 2}, {"rank": -1}])
+@pytest.mark.parametrize(
+    "wrong", [{"sizes": ()}, {"sizes": (3, 0)}, {"batch_size": 0}, {"rank": 2, "world": 2}, {"rank": -1}]
+)
 def test_an_order_that_makes_no_sense_is_refused(wrong):
     with pytest.raises(ValueError, match=r"\.$"):
         BatchOrder(**{"sizes": (4,), "batch_size": 2, **wrong})
@@ -227,7 +243,9 @@ def test_a_batch_is_drawn_from_the_posteriors_with_the_steps_generator(tmp_path)
             pixels = Mixed(PICTURES).load(image)
             mean, logvar = encode((pixels.flip(-1) if mirrored else pixels)[None])
             expected = torch.distributions.Normal(mean[0], torch.exp(0.5 * logvar[0]))
-            torch.testing.assert_close(batch.latents[row], expected.mean + expected.stddev * noise[row], atol=5e-3, rtol=1e-3)
+            torch.testing.assert_close(
+                batch.latents[row], expected.mean + expected.stddev * noise[row], atol=5e-3, rtol=1e-3
+            )
     assert min(sides[True], sides[False]) > 5
 
 
@@ -261,7 +279,9 @@ def test_only_the_given_images_are_drawn_whatever_they_are_called(tmp_path):
         def content_key(self, index):
             return Mixed(PICTURES).content_key(order[index])
 
-    renamed = LatentLoader(cached(tmp_path / "b", Renamed(PICTURES)), [order.index(i) for i in (1, 2, 4, 6)], batch_size=2)
+    renamed = LatentLoader(
+        cached(tmp_path / "b", Renamed(PICTURES)), [order.index(i) for i in (1, 2, 4, 6)], batch_size=2
+    )
     for step in range(10):
         assert torch.equal(renamed.batch(step, generator(step)).latents, loader.batch(step, generator(step)).latents)
 
@@ -287,7 +307,9 @@ def test_held_out_batches_show_every_image_once_the_same_way_each_time(tmp_path)
 def test_images_that_must_repeat_within_a_batch_are_said(tmp_path):
     latents = cached(tmp_path)
     assert LatentLoader(latents, range(9), batch_size=3).note == ""
-    assert LatentLoader(latents, range(9), batch_size=4).note.startswith("3 images share their size with fewer images than a batch of 4")
+    assert LatentLoader(latents, range(9), batch_size=4).note.startswith(
+        "3 images share their size with fewer images than a batch of 4"
+    )
     assert "a batch of 8" in LatentLoader(latents, range(9), batch_size=4, world=2).note
 
 

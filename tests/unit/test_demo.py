@@ -84,7 +84,9 @@ def test_real_pictures_show_what_each_prompt_asks_for_and_none_comes_twice(model
 def test_a_grid_shows_every_picture_unsmoothed_in_its_own_cell():
     black, white = torch.full((3, 2, 2), -1.0), torch.full((3, 2, 2), 1.0)
     white[0, 0, 0] = -1
-    grid = labelled_grid.labelled_grid([labelled_grid.Row("row", ["line"], torch.stack([black, white]))], ["a", "b"], cell=10)
+    grid = labelled_grid.labelled_grid(
+        [labelled_grid.Row("row", ["line"], torch.stack([black, white]))], ["a", "b"], cell=10
+    )
     left, top = labelled_grid.MARGIN + labelled_grid.LABEL_WIDTH, labelled_grid.MARGIN + labelled_grid.HEADER
     assert grid.crop((left, top, left + 10, top + 10)).getcolors() == [(100, (0, 0, 0))]
     second = grid.crop((left + 10 + labelled_grid.GAP, top, left + 20 + labelled_grid.GAP, top + 10))

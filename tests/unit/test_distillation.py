@@ -8,6 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from domain_guidance.diffusion.denoiser import GuidedDenoiser
+from domain_guidance.diffusion.noise_schedule import NoiseSchedule, scaled_linear
+from domain_guidance.diffusion.parameterization import denoised, network_input
 from domain_guidance.distillation import (
     BatchedGuidance,
     Distillation,
@@ -23,8 +25,6 @@ from domain_guidance.distillation import (
     score_gradient,
     unit_rms,
 )
-from domain_guidance.diffusion.noise_schedule import NoiseSchedule, scaled_linear
-from domain_guidance.diffusion.parameterization import denoised, network_input
 from domain_guidance.runs import Share
 
 KINDS = ("epsilon", "v_prediction", "flow")
@@ -33,7 +33,9 @@ SIZE, LATENT = 16, (4, 4, 4)
 
 
 class Network(nn.Module):
-    """A fixed non-linear map of noisy latent, noise level and prompt, like no denoiser and so without symmetry to hide behind."""
+    """A fixed non-linear map of noisy latent, noise level and prompt, like no denoiser and so without symmetry to hide
+    behind.
+    """
 
     def __init__(self, kind):
         super().__init__()
@@ -72,13 +74,21 @@ def scene(kind, count=1, **settings):
     network = Network(kind)
     prompt, empty = torch.randn(1, 5, 6), torch.randn(1, 5, 6)
     images, source = torch.randn(2, count, 3, SIZE, SIZE) * 0.7
-    return network, BatchedGuidance(network, prompt, empty, cfg=7.0), images.requires_grad_(), source, Distillation(resolution=SIZE, **settings)
+    return (
+        network,
+        BatchedGuidance(network, prompt, empty, cfg=7.0),
+        images.requires_grad_(),
+        source,
+        Distillation(resolution=SIZE, **settings),
+    )
 
 
 def run(kind, count=1, seed=5, **settings):
     network, critic, images, source, chosen = scene(kind, count, **settings)
     encoder = Encoder()
-    loss, found = distill(images, source, critic, encoder, schedule_of(kind), kind, chosen, torch.Generator().manual_seed(seed))
+    loss, found = distill(
+        images, source, critic, encoder, schedule_of(kind), kind, chosen, torch.Generator().manual_seed(seed)
+    )
     (gradient,) = torch.autograd.grad(loss, images)
     return gradient, network, encoder, found
 
@@ -91,7 +101,17 @@ def reference(kind, count=1, seed=5, **settings):
     timesteps = chosen.noise.timesteps(count, schedule, generator)
     noises = torch.randn(count, *LATENT, generator=generator)
     gradients = [
-        _reference_of_one(kind, network, critic, images[i : i + 1].detach(), source[i : i + 1], encoder, schedule.sigmas[timesteps[i]], noises[i : i + 1], chosen)
+        _reference_of_one(
+            kind,
+            network,
+            critic,
+            images[i : i + 1].detach(),
+            source[i : i + 1],
+            encoder,
+            schedule.sigmas[timesteps[i]],
+            noises[i : i + 1],
+            chosen,
+        )
         for i in range(count)
     ]
     return torch.cat(gradients) / count
@@ -112,7 +132,9 @@ def _reference_of_one(kind, network, critic, image, source, encoder, sigma, nois
         return e[0] + critic.cfg * (e[1] - e[0])
 
     estimate = guided_noise(z.detach())
-    x0 = (alpha_bar.sqrt() * z.detach() + (1 - alpha_bar).sqrt() * noise - (1 - alpha_bar).sqrt() * estimate) / alpha_bar.sqrt()
+    x0 = (
+        alpha_bar.sqrt() * z.detach() + (1 - alpha_bar).sqrt() * noise - (1 - alpha_bar).sqrt() * estimate
+    ) / alpha_bar.sqrt()
     target = estimate if s.score == "likelihood" else estimate - noise
     score = ((1 - alpha_bar) * target).clamp(-1, 1)
     (score_pixels,) = torch.autograd.grad(z, pixels, score, retain_graph=True)
@@ -121,7 +143,11 @@ def _reference_of_one(kind, network, critic, image, source, encoder, sigma, nois
     total = score_pixels.clamp(-limit, limit)
     if s.directional:
         other = guided_noise(z_source.detach())
-        a, b = (estimate / estimate.square().mean().sqrt(), other / other.square().mean().sqrt()) if s.unit_directional else (estimate, other)
+        a, b = (
+            (estimate / estimate.square().mean().sqrt(), other / other.square().mean().sqrt())
+            if s.unit_directional
+            else (estimate, other)
+        )
         g = (s.directional * (1 - alpha_bar) * (a - b)).clamp(-1, 1)
         total = total + torch.autograd.grad(z, pixels, g, retain_graph=True)[0]
     if s.reconstruction:
@@ -155,7 +181,7 @@ def _noise_of(network, kind, noisy, sigma, text):
         {"directional": 0.7, "reconstruction": 0.5, "percentile": 1.0},
     ],
     ids=lambda s: "+".join(s) or "score",
-)  # fmt: skip
+)
 @pytest.mark.parametrize("count", [1, 3])
 def test_the_gradient_is_the_papers_for_every_kind_of_model(kind, settings, count):
     settings = {"noise": NoiseRange(0.05, 0.6), **settings}
@@ -192,13 +218,17 @@ def test_the_step_of_a_batch_is_the_mean_of_its_pictures_steps():
         def critic(x, sigma):
             return torch.zeros_like(x)
 
-        loss, _ = distill(batch, None, critic, Encoder(), FixedNoise(), "epsilon", Distillation(resolution=SIZE), FixedDraws())
+        loss, _ = distill(
+            batch, None, critic, Encoder(), FixedNoise(), "epsilon", Distillation(resolution=SIZE), FixedDraws()
+        )
         results.append(torch.autograd.grad(loss, batch)[0].sum(0))
     torch.testing.assert_close(results[0], results[1])
 
 
 class FixedNoise(NoiseSchedule):
-    """One noise level, so that copies of a picture differ in nothing once their noise is ignored (the critic above says zero)."""
+    """One noise level, so that copies of a picture differ in nothing once their noise is ignored (the critic above says
+    zero).
+    """
 
     def __init__(self):
         super().__init__(torch.full((1000,), 0.8))
@@ -234,7 +264,10 @@ def test_a_gradient_stops_at_one_on_either_side():
     clean = torch.tensor([0.0, 0.4, 300.0, -300.0]).reshape(1, 4, 1, 1)
     found = score_gradient(clean, torch.zeros_like(clean), torch.tensor([1.0]))
     assert found.flatten().tolist() == pytest.approx([0.0, 0.2, 1.0, -1.0])
-    for gradient in (directional_gradient(clean, -clean, torch.tensor([9.0]), 5.0), likelihood_gradient(clean, -clean, clean, torch.tensor([9.0]))):
+    for gradient in (
+        directional_gradient(clean, -clean, torch.tensor([9.0]), 5.0),
+        likelihood_gradient(clean, -clean, clean, torch.tensor([9.0])),
+    ):
         assert gradient.abs().max() == 1
 
 
@@ -360,7 +393,9 @@ def distilled(images, source, encoder=None, critic=None, share=Share(), **settin
     network, guided, _, _, chosen = scene("epsilon", **settings)
     images = images.detach().requires_grad_()
     draws = torch.Generator().manual_seed(5)
-    loss, found = distill(images, source, critic or guided, encoder or Encoder(), schedule_of("epsilon"), "epsilon", chosen, draws, share)
+    loss, found = distill(
+        images, source, critic or guided, encoder or Encoder(), schedule_of("epsilon"), "epsilon", chosen, draws, share
+    )
     return torch.autograd.grad(loss, images)[0], found
 
 
@@ -369,7 +404,10 @@ def test_the_shares_of_a_batch_have_the_gradient_of_the_whole(count):
     _, _, images, source, _ = scene("epsilon", 6)
     settings = {"directional": 1.0, "reconstruction": 0.5}
     whole, found = distilled(images, source, **settings)
-    parts = [distilled(*(part.chunk(count)[index] for part in (images, source)), share=Share(index, count), **settings) for index in range(count)]
+    parts = [
+        distilled(*(part.chunk(count)[index] for part in (images, source)), share=Share(index, count), **settings)
+        for index in range(count)
+    ]
     torch.testing.assert_close(torch.cat([gradient for gradient, _ in parts]) / count, whole)
     assert sum(part.disagreement for _, part in parts) / count == pytest.approx(found.disagreement, rel=1e-5)
 
@@ -409,7 +447,10 @@ def test_an_encoder_in_half_precision_is_judged_in_float32():
     assert set(seen) == {torch.float32} and float((half - exact).norm() / exact.norm()) < 0.05
 
 
-@pytest.mark.parametrize("settings, passes", [({}, 1), ({"directional": 1.0}, 2), ({"directional": 1.0, "reconstruction": 1.0, "percentile": 1.0}, 1)])
+@pytest.mark.parametrize(
+    "settings, passes",
+    [({}, 1), ({"directional": 1.0}, 2), ({"directional": 1.0, "reconstruction": 1.0, "percentile": 1.0}, 1)],
+)
 def test_the_gradient_goes_through_the_encoder_once_or_twice_where_only_the_score_is_clipped(settings, passes):
     made = []
 

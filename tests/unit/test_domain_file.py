@@ -1,4 +1,6 @@
-"""The one-file format: what goes in comes out, and whatever is wrong with a file is said in one sentence before any use."""
+"""The one-file format: what goes in comes out, and whatever is wrong with a file is said in one sentence before any
+use.
+"""
 
 import base64
 import dataclasses
@@ -12,20 +14,31 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from domain_guidance.files.atomic_file import PART_LIFETIME, save_tensors
 from domain_guidance.domains.card import CARD_KEY
-from domain_guidance.domains.domain_file import DomainCard, DomainFileError, read_card, read_covers, read_domain_file, write_domain_file
+from domain_guidance.domains.domain_file import (
+    DomainCard,
+    DomainFileError,
+    read_card,
+    read_covers,
+    read_domain_file,
+    write_domain_file,
+)
 from domain_guidance.domains.fingerprint import chosen_names, fingerprint
 from domain_guidance.domains.prompt import CROSS_ATTN, POOLED
+from domain_guidance.files.atomic_file import PART_LIFETIME, save_tensors
 
-CARD = DomainCard(form="text-free", prediction="epsilon", base_fingerprint="0123456789abcdef", base_name="toy", training={"steps": 3})
+CARD = DomainCard(
+    form="text-free", prediction="epsilon", base_fingerprint="0123456789abcdef", base_name="toy", training={"steps": 3}
+)
 BLOCK = "input_blocks.1.1.transformer_blocks.0.attn2."
 
 
 @pytest.fixture
 def weights():
     generator = torch.Generator().manual_seed(0)
-    state = {name: torch.randn(4, 4, generator=generator) for name in ("input_blocks.0.0.weight", BLOCK + "to_q.weight")}
+    state = {
+        name: torch.randn(4, 4, generator=generator) for name in ("input_blocks.0.0.weight", BLOCK + "to_q.weight")
+    }
     return {**state, BLOCK + "to_v.weight": torch.zeros(4, 4), BLOCK + "to_out.0.bias": torch.ones(4)}
 
 
@@ -174,7 +187,9 @@ def test_a_file_without_the_empty_prompt(path):
     assert "no empty-prompt embedding" in refusal(path)
 
 
-@pytest.mark.parametrize(("key", "shape"), [(CROSS_ATTN, (77, 8)), (CROSS_ATTN, (2, 77, 8)), (POOLED, (5,)), (POOLED, (2, 5))])
+@pytest.mark.parametrize(
+    ("key", "shape"), [(CROSS_ATTN, (77, 8)), (CROSS_ATTN, (2, 77, 8)), (POOLED, (5,)), (POOLED, (2, 5))]
+)
 def test_an_embedding_of_another_shape(path, key, shape):
     rewrite(path, lambda tensors: tensors.update({key: torch.ones(shape)}))
     assert str(list(shape)) in refusal(path)
@@ -192,7 +207,9 @@ def test_a_text_free_file_that_reads_text_after_all(path):
 
 def base_weights(seed=0):
     generator = torch.Generator().manual_seed(seed)
-    return {f"block.{n}.weight": 0.02 * torch.randn(64, 64, generator=generator) for n in range(20)} | {"norm.weight": torch.ones(64)}
+    return {f"block.{n}.weight": 0.02 * torch.randn(64, 64, generator=generator) for n in range(20)} | {
+        "norm.weight": torch.ones(64)
+    }
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2])
@@ -232,10 +249,18 @@ def test_a_file_without_preview_pictures_says_nothing_of_them(path):
     assert "ssmd_cover_images" not in metadata_of(path)[0] and read_covers(path) == ()
 
 
-@pytest.mark.parametrize(("prediction", "zero_snr", "marks"), [
-    ("epsilon", False, set()), ("flow", False, set()), ("v_prediction", False, {"v_pred"}), ("v_prediction", True, {"v_pred", "ztsnr"}),
-])  # fmt: skip
-def test_a_velocity_model_carries_the_marks_that_comfyuis_loader_reads_and_they_are_no_weights(path, weights, prediction, zero_snr, marks):
+@pytest.mark.parametrize(
+    ("prediction", "zero_snr", "marks"),
+    [
+        ("epsilon", False, set()),
+        ("flow", False, set()),
+        ("v_prediction", False, {"v_pred"}),
+        ("v_prediction", True, {"v_pred", "ztsnr"}),
+    ],
+)
+def test_a_velocity_model_carries_the_marks_that_comfyuis_loader_reads_and_they_are_no_weights(
+    path, weights, prediction, zero_snr, marks
+):
     card = dataclasses.replace(CARD, prediction=prediction, zero_terminal_snr=zero_snr)
     write_domain_file(path, weights, card=card, cross_attn=torch.ones(1, 1, 1))
     prefix = "model.diffusion_model."
@@ -246,7 +271,12 @@ def test_a_velocity_model_carries_the_marks_that_comfyuis_loader_reads_and_they_
 
 def test_the_card_names_the_weights_of_its_own_file(tmp_path, path, weights):
     other = tmp_path / "other.safetensors"
-    write_domain_file(other, {**weights, "input_blocks.0.0.weight": -weights["input_blocks.0.0.weight"]}, card=CARD, cross_attn=torch.ones(1, 77, 8))
+    write_domain_file(
+        other,
+        {**weights, "input_blocks.0.0.weight": -weights["input_blocks.0.0.weight"]},
+        card=CARD,
+        cross_attn=torch.ones(1, 77, 8),
+    )
     again = tmp_path / "again.safetensors"
     write_domain_file(again, weights, card=read_card(other), cross_attn=torch.zeros(1, 77, 8))
     assert read_card(path).fingerprint == fingerprint(read_domain_file(path).weights)

@@ -1,4 +1,6 @@
-"""EG3D files: read to the last digit with all that no shape tells, or refused with the reason; and the generator file they become."""
+"""EG3D files: read to the last digit with all that no shape tells, or refused with the reason; and the generator file
+they become.
+"""
 
 import json
 import os
@@ -16,14 +18,25 @@ from safetensors.torch import load_file, save_file
 
 sys.path.append(str(Path(__file__).parent / "generators"))
 
-import eg3d_sheet as sheet  # noqa: E402
-import hostile_files  # noqa: E402
-import sheet as stylegan2_sheet  # noqa: E402
+import eg3d_sheet as sheet
+import hostile_files
+import sheet as stylegan2_sheet
 
-from domain_guidance.__main__ import main  # noqa: E402
-from domain_guidance.generators import Eg3dGenerator, GeneratorCard, GeneratorFileError, build_generator, convert, infer_config, latents, open_generator_file, read_generator_file, write_generator_file
-from domain_guidance.generators.eg3d import Rendering  # noqa: E402
-from domain_guidance.generators.generator_file import CARD_KEY  # noqa: E402
+from domain_guidance.__main__ import main
+from domain_guidance.generators import (
+    Eg3dGenerator,
+    GeneratorCard,
+    GeneratorFileError,
+    build_generator,
+    convert,
+    infer_config,
+    latents,
+    open_generator_file,
+    read_generator_file,
+    write_generator_file,
+)
+from domain_guidance.generators.eg3d import Rendering
+from domain_guidance.generators.generator_file import CARD_KEY
 
 HERE = Path(__file__).parent / "generators"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -69,13 +82,29 @@ def files(tmp_path_factory):
 def test_a_file_gives_the_weights_that_were_written_and_runs_nothing(files, protocol):
     file = open_generator_file(files / f"eg3d{protocol}.pkl")
     expected = sheet.weights()
-    assert file.weights.keys() == expected.keys() and all(torch.equal(file.weights[name], tensor) for name, tensor in expected.items())
+    assert file.weights.keys() == expected.keys() and all(
+        torch.equal(file.weights[name], tensor) for name, tensor in expected.items()
+    )
     config = file.card.config
-    assert file.card.architecture == "eg3d" and file.card.origin.kind == "EG3D pickle" and file.card.origin.estimated == ()
-    assert (config.resolution, config.features, config.z_dim, config.w_dim, config.c_dim, config.style_count) == (32, 4, 10, 12, 25, 6)
+    assert (
+        file.card.architecture == "eg3d" and file.card.origin.kind == "EG3D pickle" and file.card.origin.estimated == ()
+    )
+    assert (config.resolution, config.features, config.z_dim, config.w_dim, config.c_dim, config.style_count) == (
+        32,
+        4,
+        10,
+        12,
+        25,
+        6,
+    )
     assert config.rendering == Rendering(resolution=sheet.RAYS, samples=sheet.SAMPLES, importance_samples=4)
     assert (config.backbone.conv_clamp, config.superresolution_clamp) == (None, 256)
-    assert (config.pivot, config.radius, config.camera_scale, config.superresolution_noise) == ((0, 0, -0.06), 2.7, 1.0, "none")
+    assert (config.pivot, config.radius, config.camera_scale, config.superresolution_noise) == (
+        (0, 0, -0.06),
+        2.7,
+        1.0,
+        "none",
+    )
     assert b"os.remove" in (files / f"eg3d{protocol}.pkl").read_bytes() and (files / "canary").exists()
 
 
@@ -92,17 +121,28 @@ def test_a_mapping_whose_file_gives_no_scale_of_the_camera_reads_none(files):
     file = open_generator_file(files / "no-camera-scale.pkl")
     assert file.card.config.camera_scale == 0
     generator, z = build_generator(file), latents([1], sheet.Z)
-    one, two = (generator.styles(z, camera) for camera in (torch.zeros(1, 25), torch.randn(1, 25, generator=torch.Generator().manual_seed(0))))
+    one, two = (
+        generator.styles(z, camera)
+        for camera in (torch.zeros(1, 25), torch.randn(1, 25, generator=torch.Generator().manual_seed(0)))
+    )
     assert torch.equal(one, two)
 
 
 def test_the_reader_does_nothing_but_read(files):
     """The interpreter says so itself. The loader of the format would run what the file brings, and delete `canary`."""
-    run = subprocess.run([sys.executable, HERE / "read_watched.py", files, files / "refused"], check=True, capture_output=True, text=True, env=ENVIRONMENT)
+    run = subprocess.run(
+        [sys.executable, HERE / "read_watched.py", files, files / "refused"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+    )
     found = json.loads(run.stdout)
     results = found["files"]
     assert all(results[name] == {"said": None, "did": []} for name in ("eg3d3.pkl", "eg3d4.pkl", "other.pkl"))
-    assert all(results[name]["did"] == [] and re.search(reason, results[name]["said"]) for name, reason in REFUSED.items())
+    assert all(
+        results[name]["did"] == [] and re.search(reason, results[name]["said"]) for name, reason in REFUSED.items()
+    )
     assert any(event.startswith("pickle.find_class") for event in found["control"]) and (files / "canary").exists()
 
 
@@ -123,11 +163,17 @@ def hostile():
     decoder = hostile_files.named("training.triplane", "OSGDecoder")
     empty = b")"
     return {
-        "with-arguments": ((decoder, hostile_files.tuple_of(hostile_files.text("x")), b"\x81"), "in a way that pickles of networks do not"),
+        "with-arguments": (
+            (decoder, hostile_files.tuple_of(hostile_files.text("x")), b"\x81"),
+            "in a way that pickles of networks do not",
+        ),
         "state-is-text": ((decoder, empty, b"\x81", hostile_files.text("x"), b"b"), "network without a state"),
         "no-state-at-all": ((decoder, empty, b"\x81"), "'G_ema'"),
         "another-class": ((hostile_files.named("training.triplane", "os.remove"), empty, b"R"), "another kind"),
-        "the-modules-loader": ((hostile_files.named("torch.nn.modules.module", "_load"), empty, b"R"), "torch.nn.modules.module._load"),
+        "the-modules-loader": (
+            (hostile_files.named("torch.nn.modules.module", "_load"), empty, b"R"),
+            "torch.nn.modules.module._load",
+        ),
     }
 
 
@@ -220,7 +266,10 @@ def test_a_stylegan2_file_from_before_there_was_a_number_of_channels_is_read(tmp
 
 def test_a_stylegan2_of_another_number_of_channels_is_refused():
     weights = stylegan2_sheet.nvidia_weights(resolution=8)
-    wide = {name: tensor.repeat(2, *[1] * (tensor.ndim - 1)) if re.search(r"torgb\.(weight|bias)", name) else tensor for name, tensor in weights.items()}
+    wide = {
+        name: tensor.repeat(2, *[1] * (tensor.ndim - 1)) if re.search(r"torgb\.(weight|bias)", name) else tensor
+        for name, tensor in weights.items()
+    }
     with pytest.raises(GeneratorFileError, match=r"\[6, 8, 1, 1\], expected \[3, 8, 1, 1\]"):
         infer_config({name: tuple(tensor.shape) for name, tensor in wide.items()})
 
@@ -229,7 +278,21 @@ def test_a_stylegan2_of_another_number_of_channels_is_refused():
 
 
 def test_generate_draws_it_from_the_front(files, tmp_path):
-    assert main(["generate", str(files / "eg3d4.pkl"), "--seeds", "3", "--truncation", "0.5", "--out", str(tmp_path / "head.png")]) == 0
+    assert (
+        main(
+            [
+                "generate",
+                str(files / "eg3d4.pkl"),
+                "--seeds",
+                "3",
+                "--truncation",
+                "0.5",
+                "--out",
+                str(tmp_path / "head.png"),
+            ]
+        )
+        == 0
+    )
     drawn = np.asarray(Image.open(tmp_path / "head.png"), dtype=np.float32) / 127.5 - 1
     expected = build_generator(open_generator_file(files / "eg3d4.pkl"))(latents([3], sheet.Z), psi=0.5)[0].clamp(-1, 1)
     assert np.abs(drawn - expected.permute(1, 2, 0).numpy()).max() <= 0.5 / 127.5 + 1e-5

@@ -11,15 +11,17 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 sys.path.append(str(Path(__file__).parent / "generators"))
 
-from eg3d_surfaces import surfaces  # noqa: E402
+from eg3d_surfaces import surfaces
 
-from domain_guidance.generators.eg3d import extract_mesh  # noqa: E402
-from domain_guidance.generators.eg3d.isosurface import isosurface  # noqa: E402
-from domain_guidance.generators.eg3d.marching import density  # noqa: E402
+from domain_guidance.generators.eg3d import extract_mesh
+from domain_guidance.generators.eg3d.isosurface import isosurface
+from domain_guidance.generators.eg3d.marching import density
 
 
 def places(*sizes):
-    return torch.stack(torch.meshgrid(*(torch.arange(size, dtype=torch.float64) for size in sizes), indexing="ij"), dim=-1)
+    return torch.stack(
+        torch.meshgrid(*(torch.arange(size, dtype=torch.float64) for size in sizes), indexing="ij"), dim=-1
+    )
 
 
 def triangles(vertices, faces):
@@ -54,7 +56,9 @@ def test_a_sphere_has_its_area_and_volume_is_closed_and_faces_outward():
     assert euler(vertices, faces) == 2
     assert abs(volume(vertices, faces) / (4 / 3 * pi * radius**3) - 1) < 0.005
     assert abs(area(vertices, faces) / (4 * pi * radius**2) - 1) < 0.005
-    assert ((vertices - centre).norm(dim=1) - radius).abs().max() < 1.1 * 3 / (8 * radius)  # the sagitta over a cube's diagonal
+    assert ((vertices - centre).norm(dim=1) - radius).abs().max() < 1.1 * 3 / (
+        8 * radius
+    )  # the sagitta over a cube's diagonal
     corner, normal = triangles(vertices, faces)
     assert ((corner - centre) * normal).sum(1).min() > 0
 

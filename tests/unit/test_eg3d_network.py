@@ -9,18 +9,20 @@ import torch
 
 sys.path.append(str(Path(__file__).parent / "generators"))
 
-import eg3d_sheet as sheet  # noqa: E402
-import naive_eg3d as naive  # noqa: E402
+import eg3d_sheet as sheet
+import naive_eg3d as naive
 
-from domain_guidance.generators import default_selection, driven_layers, empty_generator  # noqa: E402
-from domain_guidance.generators.eg3d import Eg3dConfig, Rendering, eg3d_shapes, infer_eg3d, orbit, standard_eg3d  # noqa: E402
-from domain_guidance.generators.stylegan2 import StyledConv  # noqa: E402
+from domain_guidance.generators import default_selection, driven_layers, empty_generator
+from domain_guidance.generators.eg3d import Eg3dConfig, Rendering, eg3d_shapes, infer_eg3d, orbit, standard_eg3d
+from domain_guidance.generators.stylegan2 import StyledConv
 
 RENDERING = Rendering(resolution=sheet.RAYS, samples=sheet.SAMPLES, importance_samples=5)
 
 
 def network(weights, **told):
-    generator = empty_generator(infer_eg3d({name: tuple(tensor.shape) for name, tensor in weights.items()}, **{"rendering": RENDERING, **told}))
+    generator = empty_generator(
+        infer_eg3d({name: tuple(tensor.shape) for name, tensor in weights.items()}, **{"rendering": RENDERING, **told})
+    )
     generator.load_state_dict(weights, assign=True)
     return generator.requires_grad_(False)
 
@@ -60,7 +62,15 @@ def test_every_ray_sees_what_the_slow_renderer_sees(weights, finer, box, rate):
     view = generator.view(planes, ws, cameras)
     for n in range(2):
         for row, column in ((0, 0), (1, 3), (2, 1), (3, 2)):
-            options = {"resolution": 4, "samples": sheet.SAMPLES, "finer": finer, "near": 2.25, "far": 3.3, "box": box, "rate": rate}
+            options = {
+                "resolution": 4,
+                "samples": sheet.SAMPLES,
+                "finer": finer,
+                "near": 2.25,
+                "far": 3.3,
+                "box": box,
+                "rate": rate,
+            }
             colour, depth, opacity = naive.pixel(weights, planes[n], cameras[n], row, column, **options)
             torch.testing.assert_close(view.raw[n, :, row, column], 2 * colour[:3] - 1, rtol=1e-8, atol=1e-8)
             torch.testing.assert_close(view.depth[n, 0, row, column], depth, rtol=1e-8, atol=1e-8)
@@ -73,7 +83,9 @@ def test_the_super_resolution_equals_the_slow_one(weights, noise, clamp):
     features, w = random(2, sheet.FEATURES, sheet.RESOLUTION // 4, sheet.RESOLUTION // 4), random(2, sheet.W, seed=1)
     images = generator.superresolution(features, w, noise=noise)
     for n in range(2):
-        torch.testing.assert_close(images[n], naive.enlarged(weights, features[n], w[n], noise == "const", clamp), rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(
+            images[n], naive.enlarged(weights, features[n], w[n], noise == "const", clamp), rtol=1e-9, atol=1e-9
+        )
 
 
 def test_the_last_style_drives_the_super_resolution_and_the_first_ones_do_not(weights, generator):
@@ -93,13 +105,22 @@ def test_the_last_style_drives_the_super_resolution_and_the_first_ones_do_not(we
 def test_another_number_of_rays_is_resized_to_what_the_super_resolution_was_made_for(generator, resolution):
     z = random(1, sheet.Z)
     ws = generator.styles(z)
-    view = generator.view(generator.planes(ws), ws, generator.cameras(), rendering=replace(RENDERING, resolution=resolution))
-    assert view.raw.shape == (1, 3, resolution, resolution) and view.image.shape == (1, 3, sheet.RESOLUTION, sheet.RESOLUTION)
+    view = generator.view(
+        generator.planes(ws), ws, generator.cameras(), rendering=replace(RENDERING, resolution=resolution)
+    )
+    assert view.raw.shape == (1, 3, resolution, resolution) and view.image.shape == (
+        1,
+        3,
+        sheet.RESOLUTION,
+        sheet.RESOLUTION,
+    )
     assert view.depth.shape == view.opacity.shape == (1, 1, resolution, resolution)
 
 
 def test_resizing_to_a_smaller_size_averages(generator):
-    """Without antialiasing a checkerboard of single pixels, three times too large, would be seen as a checkerboard again."""
+    """Without antialiasing a checkerboard of single pixels, three times too large, would be seen as a checkerboard
+    again.
+    """
     board = (torch.arange(24)[:, None] + torch.arange(24)) % 2 * 2.0 - 1
     features = board.double().expand(1, sheet.FEATURES, 24, 24)
     grey = generator.superresolution(torch.zeros(1, sheet.FEATURES, 8, 8, dtype=torch.float64), random(1, sheet.W))
@@ -132,14 +153,20 @@ def test_sampling_is_the_same_each_time_and_random_only_when_asked_for(generator
     z = random(1, sheet.Z)
     assert torch.equal(generator(z), generator(z))
     drawn = [generator(z, sampling=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
-    assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2]) and not torch.equal(drawn[0], generator(z))
+    assert (
+        torch.equal(drawn[0], drawn[1])
+        and not torch.equal(drawn[0], drawn[2])
+        and not torch.equal(drawn[0], generator(z))
+    )
 
 
 def test_another_rendering_can_be_asked_for_than_the_files(weights, generator):
     other = replace(RENDERING, resolution=5, samples=4, importance_samples=3, near=2.3, far=3.0, box=0.8, white=True)
     ws = generator.styles(random(1, sheet.Z))
     arguments = generator.planes(ws), ws, generator.cameras()
-    assert torch.equal(generator.view(*arguments, rendering=other).image, network(weights, rendering=other).view(*arguments).image)
+    assert torch.equal(
+        generator.view(*arguments, rendering=other).image, network(weights, rendering=other).view(*arguments).image
+    )
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
@@ -150,7 +177,10 @@ def test_half_precision_draws_the_same_picture_nearly(dtype):
 
 
 def test_white_shines_through_what_is_empty(weights):
-    weights = {**weights, "decoder.net.2.bias": weights["decoder.net.2.bias"] - torch.tensor([1e4, 0, 0, 0, 0], dtype=torch.float64)}
+    weights = {
+        **weights,
+        "decoder.net.2.bias": weights["decoder.net.2.bias"] - torch.tensor([1e4, 0, 0, 0, 0], dtype=torch.float64),
+    }
     for white in (False, True):
         generator = network(weights, rendering=replace(RENDERING, white=white))
         ws = generator.styles(random(1, sheet.Z))
@@ -171,7 +201,9 @@ def test_gradients_of_every_trained_tensor():
     ws = random(1, generator.config.style_count, sheet.W).requires_grad_()
 
     def seen(ws, *values):
-        return torch.func.functional_call(Seen(generator), {f"generator.{name}": value for name, value in zip(names, values)}, (ws,))
+        return torch.func.functional_call(
+            Seen(generator), {f"generator.{name}": value for name, value in zip(names, values)}, (ws,)
+        )
 
     assert torch.autograd.gradcheck(seen, (ws, *values), fast_mode=True)
 
@@ -191,7 +223,11 @@ def test_a_training_step_reaches_what_is_trained_and_nothing_else(generator):
     for name, parameter in generator.named_parameters():
         parameter.requires_grad_(name in chosen)
     generator(random(1, sheet.Z)).square().mean().backward()
-    reached = {name for name, parameter in generator.named_parameters() if parameter.grad is not None and parameter.grad.abs().sum() > 0}
+    reached = {
+        name
+        for name, parameter in generator.named_parameters()
+        if parameter.grad is not None and parameter.grad.abs().sum() > 0
+    }
     assert reached == chosen
 
 
@@ -206,14 +242,20 @@ def test_the_published_size_has_the_published_numbers_of_parameters():
     chosen = default_selection(config)
     assert len(chosen) == len(set(chosen)) and sum(parameters[name].numel() for name in chosen) == 29_840_529
     assert not [name for name in chosen if name.endswith("bias") or "mapping" in name or name.startswith("decoder")]
-    assert {name: tuple(tensor.shape) for name, tensor in generator.state_dict().items()} == eg3d_shapes(config) == sheet.shapes(**sheet.FULL)
+    assert (
+        {name: tuple(tensor.shape) for name, tensor in generator.state_dict().items()}
+        == eg3d_shapes(config)
+        == sheet.shapes(**sheet.FULL)
+    )
     assert infer_eg3d(sheet.shapes(**sheet.FULL)) == config and config.style_count == 14
 
 
 def test_a_selection_by_styles_takes_the_layers_that_they_drive_and_the_last_the_super_resolution(weights):
     config = network(weights).config
     parts = ("weight", "affine.weight", "noise_strength")
-    expected = [f"backbone.synthesis.b16.conv0.{part}" for part in parts] + [f"backbone.synthesis.b8.torgb.{part}" for part in parts[:2]]
+    expected = [f"backbone.synthesis.b16.conv0.{part}" for part in parts] + [
+        f"backbone.synthesis.b8.torgb.{part}" for part in parts[:2]
+    ]
     assert sorted(default_selection(config, [3])) == sorted(expected)
     last = default_selection(config, [5])
     assert {name.split(".")[0] for name in last} == {"backbone", "superresolution"} and len(last) == 2 + 2 * (3 + 3 + 2)
@@ -223,9 +265,15 @@ def test_a_selection_by_styles_takes_the_layers_that_they_drive_and_the_last_the
 def test_every_style_drives_the_layers_that_the_map_names(generator):
     seen, ws = {}, torch.arange(6.0, dtype=torch.float64)[None, :, None].expand(1, 6, sheet.W)
     layers = [layer for driven in driven_layers(generator.config) for layer in driven]
-    assert len(layers) == len(set(layers)) == len([name for name in generator.state_dict() if name.endswith("affine.weight")])
+    assert (
+        len(layers)
+        == len(set(layers))
+        == len([name for name in generator.state_dict() if name.endswith("affine.weight")])
+    )
     hooks = [
-        generator.get_submodule(layer).affine.register_forward_pre_hook(lambda module, arguments, layer=layer: seen.update({layer: arguments[0][0, 0]}))
+        generator.get_submodule(layer).affine.register_forward_pre_hook(
+            lambda module, arguments, layer=layer: seen.update({layer: arguments[0][0, 0]})
+        )
         for layer in layers
     ]
     generator.synthesis(ws)

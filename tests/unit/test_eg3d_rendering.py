@@ -10,17 +10,28 @@ from torch.nn import functional as F
 
 sys.path.append(str(Path(__file__).parent / "generators"))
 
-import eg3d_sheet as sheet  # noqa: E402
-from eg3d_surfaces import surfaces  # noqa: E402
+import eg3d_sheet as sheet
+from eg3d_surfaces import surfaces
 
-from domain_guidance.generators.eg3d import Rendering, camera_parameters, cameras, depth_picture, ellipse, grid, look_at, normals, orbit, random_poses
-from domain_guidance.generators.eg3d.camera import split  # noqa: E402
-from domain_guidance.generators.eg3d.marching import density, march, spread, weights, where_it_matters  # noqa: E402
-from domain_guidance.generators.eg3d.normals import surface_points  # noqa: E402
-from domain_guidance.generators.eg3d.poses import Poses  # noqa: E402
-from domain_guidance.generators.eg3d.rays import rays  # noqa: E402
-from domain_guidance.generators.eg3d.renderer import render  # noqa: E402
-from domain_guidance.generators.eg3d.triplane import plane_features  # noqa: E402
+from domain_guidance.generators.eg3d import (
+    Rendering,
+    camera_parameters,
+    cameras,
+    depth_picture,
+    ellipse,
+    grid,
+    look_at,
+    normals,
+    orbit,
+    random_poses,
+)
+from domain_guidance.generators.eg3d.camera import split
+from domain_guidance.generators.eg3d.marching import density, march, spread, weights, where_it_matters
+from domain_guidance.generators.eg3d.normals import surface_points
+from domain_guidance.generators.eg3d.poses import Poses
+from domain_guidance.generators.eg3d.rays import rays
+from domain_guidance.generators.eg3d.renderer import render
+from domain_guidance.generators.eg3d.triplane import plane_features
 
 POSES = torch.tensor([[0.0, 0.0], [0.35, 0.2], [-0.7, -0.5]], dtype=torch.float64)
 
@@ -38,7 +49,9 @@ def solid(inside, sigma=1e4, colour=0.25):
     """A field of one density where `inside` holds, and of none elsewhere."""
 
     def field(points):
-        raw = torch.where(inside(points), raw_of(sigma) if sigma < 500 else torch.tensor(sigma + 1.0, dtype=torch.float64), -1e6)
+        raw = torch.where(
+            inside(points), raw_of(sigma) if sigma < 500 else torch.tensor(sigma + 1.0, dtype=torch.float64), -1e6
+        )
         return raw, torch.full((*points.shape[:2], 2), colour, dtype=torch.float64)
 
     return field
@@ -59,11 +72,15 @@ def test_a_camera_is_upright_on_its_sphere_and_looks_at_the_pivot():
         torch.testing.assert_close(F.normalize(pivot - place, dim=0), forward)
         assert right[1].abs() < 1e-12 and down[1] < 0
         assert torch.equal(matrix[3], torch.tensor([0, 0, 0, 1.0], dtype=torch.float64))
-    assert torch.equal(intrinsics[0], torch.tensor([[4.2647, 0, 0.5], [0, 4.2647, 0.5], [0, 0, 1]], dtype=torch.float64))
+    assert torch.equal(
+        intrinsics[0], torch.tensor([[4.2647, 0, 0.5], [0, 4.2647, 0.5], [0, 0, 1]], dtype=torch.float64)
+    )
 
 
 def test_yaw_moves_the_camera_to_x_and_pitch_makes_it_look_up():
-    front, right, below = (split(cameras(torch.tensor([pose])))[0][0, :3] for pose in ([0.0, 0.0], [0.3, 0.0], [0.0, 0.3]))
+    front, right, below = (
+        split(cameras(torch.tensor([pose])))[0][0, :3] for pose in ([0.0, 0.0], [0.3, 0.0], [0.0, 0.3])
+    )
     torch.testing.assert_close(front[:, 3], torch.tensor([0, 0, 2.7]))
     torch.testing.assert_close(front[:, :3], torch.diag(torch.tensor([1.0, -1.0, -1.0])))
     assert right[0, 3] > 0.5 and right[1, 3] == 0
@@ -121,6 +138,7 @@ def test_a_grid_goes_row_by_row_from_above_left():
     assert torch.equal(grid(1, 1), torch.zeros(1, 2))
     assert split(cameras(poses))[0][0, 1, 3] > 0
 
+
 # --- cameras as a user arranges them ---------------------------------------------------------------------------------
 
 
@@ -133,7 +151,9 @@ def test_arranged_cameras_are_those_of_the_library_in_degrees_about_their_middle
     torch.testing.assert_close(rows, middle + grid(2, 4, yaw=pi / 9, pitch=pi / 6))
 
 
-@pytest.mark.parametrize("settings", [{"pitch": 89}, {"arrangement": "orbit", "pitch": -60, "pitch_range": 30}, {"pitch": float("nan")}])
+@pytest.mark.parametrize(
+    "settings", [{"pitch": 89}, {"arrangement": "orbit", "pitch": -60, "pitch_range": 30}, {"pitch": float("nan")}]
+)
 def test_an_arrangement_above_the_pole_is_refused(settings):
     with pytest.raises(ValueError, match="lower pitch"):
         Poses(**settings)
@@ -151,7 +171,9 @@ def test_a_range_that_an_arrangement_does_not_use_is_not_counted():
 def test_a_constant_density_lets_through_what_beer_and_lambert_say(sigma):
     depths = torch.sort(random(5, 20).abs(), dim=-1).values
     seen = march(depths, raw_of(sigma).expand(5, 20), torch.ones(5, 20, 1, dtype=torch.float64))
-    torch.testing.assert_close(1 - seen.opacity, torch.exp(-sigma * (depths[:, -1] - depths[:, 0])), rtol=1e-7, atol=1e-8)
+    torch.testing.assert_close(
+        1 - seen.opacity, torch.exp(-sigma * (depths[:, -1] - depths[:, 0])), rtol=1e-7, atol=1e-8
+    )
     torch.testing.assert_close(seen.colour[:, 0], seen.opacity)
 
 
@@ -184,7 +206,12 @@ def test_the_depth_of_an_opaque_plane_is_where_the_ray_meets_it(importance, tole
 def test_contributions_are_positive_and_sum_to_at_most_one():
     depths = torch.sort(random(200, 30).abs(), dim=-1).values
     share = weights(depths, 10 * random(200, 30, seed=1))
-    assert share.shape == (200, 29) and (share >= 0).all() and (share.sum(-1) <= 1 + 1e-9).all() and share.sum(-1).max() > 0.99
+    assert (
+        share.shape == (200, 29)
+        and (share >= 0).all()
+        and (share.sum(-1) <= 1 + 1e-9).all()
+        and share.sum(-1).max() > 0.99
+    )
     assert density(torch.tensor(0.0)) < density(torch.tensor(1.0)) == torch.log(torch.tensor(2.0))
 
 
@@ -199,7 +226,9 @@ def test_a_ray_that_meets_nothing_ends_at_its_end():
 def test_gradients_of_the_integral():
     depths, raw, colours = torch.sort(random(2, 6).abs(), dim=-1).values, random(2, 6, seed=1), random(2, 6, 3, seed=2)
     arguments = [x.requires_grad_() for x in (depths, raw, colours)]
-    assert torch.autograd.gradcheck(lambda *x: (lambda seen: (seen.colour, seen.depth, seen.opacity))(march(*x)), arguments)
+    assert torch.autograd.gradcheck(
+        lambda *x: (lambda seen: (seen.colour, seen.depth, seen.opacity))(march(*x)), arguments
+    )
 
 
 def test_gradients_of_the_planes():
@@ -220,7 +249,11 @@ def test_samples_lie_one_in_each_part_of_the_ray():
 def test_finer_samples_are_distributed_as_the_widened_contributions():
     depths, share = torch.sort(random(9).abs(), dim=-1).values, random(8, seed=1).abs()
     share = share / share.sum()
-    finer = where_it_matters(depths[None], share[None], torch.rand(1, 200_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64))[0]
+    finer = where_it_matters(
+        depths[None],
+        share[None],
+        torch.rand(1, 200_000, generator=torch.Generator().manual_seed(0), dtype=torch.float64),
+    )[0]
     before, after = torch.cat((torch.zeros(1), share[:-1])), torch.cat((share[1:], torch.zeros(1)))
     wide = (torch.maximum(before, share) + torch.maximum(share, after)) / 2 + 0.01
     found = torch.histogram(finer.float(), depths.float()).hist / len(finer)
@@ -238,7 +271,10 @@ def test_finer_samples_gather_where_the_surface_is():
 
 @pytest.mark.parametrize("jitter", [0.0, 1 - 2**-24])
 def test_finer_samples_at_the_ends_of_their_parts_stay_on_the_ray(jitter):
-    depths, share = torch.linspace(2, 3, 11).expand(4, 11), torch.rand(4, 10, generator=torch.Generator().manual_seed(0))
+    depths, share = (
+        torch.linspace(2, 3, 11).expand(4, 11),
+        torch.rand(4, 10, generator=torch.Generator().manual_seed(0)),
+    )
     finer = where_it_matters(depths, share, torch.full((4, 6), jitter))
     assert finer.min() >= 2 and finer.max() <= 3
     assert (finer[:, 0] == 2).all() if jitter == 0 else ((3 - finer[:, -1]) < 1e-3).all()
@@ -261,7 +297,9 @@ def test_where_finer_samples_lie_has_no_gradient():
 
     with torch.no_grad():
         coarse = spread(rendering.near, rendering.far, torch.full((1, 9, 6), 0.5, dtype=torch.float64))
-        finer = where_it_matters(coarse, weights(coarse, sampled(coarse)[0]), torch.full((1, 9, 5), 0.5, dtype=torch.float64))
+        finer = where_it_matters(
+            coarse, weights(coarse, sampled(coarse)[0]), torch.full((1, 9, 5), 0.5, dtype=torch.float64)
+        )
         depths = torch.cat((coarse, finer), dim=-1).sort(dim=-1).values
     (expected,) = torch.autograd.grad(march(depths, *sampled(depths)).colour.sum(), scale)
     torch.testing.assert_close(found, expected)
@@ -291,7 +329,9 @@ def test_what_is_seen_and_its_gradient_do_not_depend_on_how_many_rays_are_render
         (seen.colour.square().sum() + seen.depth.sum() + seen.opacity.sum()).backward()
         with torch.no_grad():
             generator = torch.Generator().manual_seed(0) if drawn else None
-            again = render(field_of(planes, []), origins, directions, rendering, generator=generator, rays_at_once=at_once)
+            again = render(
+                field_of(planes, []), origins, directions, rendering, generator=generator, rays_at_once=at_once
+            )
         torch.testing.assert_close(again.colour, seen.colour, rtol=0, atol=1e-5)
         assert max(most) <= 12 * max(1, at_once // 2)
         results.append((seen.colour, seen.depth, seen.opacity, planes.grad / planes.grad.abs().max()))
@@ -306,8 +346,16 @@ def test_what_a_gradient_keeps_does_not_grow_with_the_samples_of_a_ray():
     def kept(samples):
         seen = []
         planes = random(1, 3, 4, 8, 8).requires_grad_()
-        with torch.autograd.graph.saved_tensors_hooks(lambda x: (seen.append(x.untyped_storage().nbytes()), x)[1], lambda x: x):
-            render(field_of(planes, []), origins, directions, Rendering(samples=samples, importance_samples=samples), rays_at_once=16)
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda x: (seen.append(x.untyped_storage().nbytes()), x)[1], lambda x: x
+        ):
+            render(
+                field_of(planes, []),
+                origins,
+                directions,
+                Rendering(samples=samples, importance_samples=samples),
+                rays_at_once=16,
+            )
         return sum(seen)
 
     assert kept(64) == kept(8)

@@ -1,4 +1,6 @@
-"""`python -m domain_guidance evaluate | evaluate-generator`, on a tiny CLIP folder, painted plates and a tiny generator."""
+"""`python -m domain_guidance evaluate | evaluate-generator`, on a tiny CLIP folder, painted plates and a tiny
+generator.
+"""
 
 import json
 import logging
@@ -13,14 +15,14 @@ from safetensors.torch import load_file, save_file
 
 sys.path.append(str(Path(__file__).parent))
 
-import mini_clip  # noqa: E402
-import mini_pipeline  # noqa: E402
+import mini_clip
+import mini_pipeline
 
-from domain_guidance.__main__ import main  # noqa: E402
-from domain_guidance.diffusers_host.clip import ClipFolder  # noqa: E402
-from domain_guidance.data import FolderImages  # noqa: E402
-from domain_guidance.evaluation import clip_score, diversity, embed  # noqa: E402
-from domain_guidance.generators import Generator, GeneratorCard, GeneratorConfig, write_generator_file  # noqa: E402
+from domain_guidance.__main__ import main
+from domain_guidance.data import FolderImages
+from domain_guidance.diffusers_host.clip import ClipFolder
+from domain_guidance.evaluation import clip_score, diversity, embed
+from domain_guidance.generators import Generator, GeneratorCard, GeneratorConfig, write_generator_file
 
 CPU = torch.device("cpu")
 
@@ -49,11 +51,32 @@ def said(caplog):
 
 
 def evaluate(place, *words, images="images", clip="clip"):
-    return main(["evaluate", "--images", str(place / images), "--reference", str(place / "reference"), "--clip", str(place / clip), *map(str, words)])
+    return main(
+        [
+            "evaluate",
+            "--images",
+            str(place / images),
+            "--reference",
+            str(place / "reference"),
+            "--clip",
+            str(place / clip),
+            *map(str, words),
+        ]
+    )
 
 
 def evaluate_generator(place, *words):
-    return main(["evaluate-generator", str(place / "adapted.safetensors"), "--reference", str(place / "reference"), "--clip", str(place / "clip"), *map(str, words)])
+    return main(
+        [
+            "evaluate-generator",
+            str(place / "adapted.safetensors"),
+            "--reference",
+            str(place / "reference"),
+            "--clip",
+            str(place / "clip"),
+            *map(str, words),
+        ]
+    )
 
 
 @pytest.fixture
@@ -66,7 +89,10 @@ def test_evaluate_says_the_measures_and_writes_numbers_and_plot(place, tmp_path,
     facts = json.loads((tmp_path / "new" / "facts.json").read_text(encoding="utf-8"))
     assert (facts["images"], facts["reference_images"]) == (30, 24) and facts["encoder"] == "clip"
     assert facts["nearest"][0]["image"] == "024.png" and facts["nearest"][0]["reference"].endswith(".png")
-    assert "30 images against 24 of the reference, seen by clip." in said.text and f"{facts['kid']['value']:.3g}" in said.text
+    assert (
+        "30 images against 24 of the reference, seen by clip." in said.text
+        and f"{facts['kid']['value']:.3g}" in said.text
+    )
     assert "fid" not in facts and "FID" not in said.text
     assert Image.open(tmp_path / "other" / "plot.png").width == 1260
 
@@ -85,7 +111,9 @@ def test_the_image_half_alone_gives_the_same_features(place, tmp_path):
     source = FolderImages(place / "images")
     whole, half = (embed(source, ClipFolder(folder, CPU)).features for folder in (place / "clip", tmp_path / "half"))
     assert torch.allclose(whole, half, atol=1e-6) and whole.std(0).min() > 1e-4
-    assert "reads no text" in str(pytest.raises(ValueError, ClipFolder(tmp_path / "half", CPU).embed_text, "a plate").value)
+    assert "reads no text" in str(
+        pytest.raises(ValueError, ClipFolder(tmp_path / "half", CPU).embed_text, "a plate").value
+    )
 
 
 def test_features_are_those_of_transformers_own_preparation(place):
@@ -94,7 +122,10 @@ def test_features_are_those_of_transformers_own_preparation(place):
 
     source = FolderImages(place / "images")
     pixels = torch.stack([source.load(number) for number in range(4)])
-    mean, deviation = (torch.tensor(v)[:, None, None] for v in ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]))
+    mean, deviation = (
+        torch.tensor(v)[:, None, None]
+        for v in ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711])
+    )
     vision = CLIPModel.from_pretrained(place / "clip")
     with torch.no_grad():
         pooled = vision.vision_model(pixel_values=((pixels + 1) / 2 - mean) / deviation).pooler_output
@@ -104,7 +135,9 @@ def test_features_are_those_of_transformers_own_preparation(place):
 
 def test_a_preprocessor_of_the_folder_is_heeded(place, tmp_path):
     shutil.copytree(place / "clip", tmp_path / "other")
-    (tmp_path / "other" / "preprocessor_config.json").write_text(json.dumps({"image_mean": [0.5] * 3, "image_std": [0.5] * 3}))
+    (tmp_path / "other" / "preprocessor_config.json").write_text(
+        json.dumps({"image_mean": [0.5] * 3, "image_std": [0.5] * 3})
+    )
     source = FolderImages(place / "images")
     ours, theirs = (embed(source, ClipFolder(folder, CPU)).features for folder in (place / "clip", tmp_path / "other"))
     assert not torch.allclose(ours, theirs, atol=1e-3)
@@ -119,12 +152,15 @@ def test_a_clip_without_its_projection_is_refused_rather_than_filled_with_noise(
     assert "lacks the weight 'visual_projection.weight': give a CLIP with its projection" in said.text
 
 
-@pytest.mark.parametrize("spoil, words", [
-    (lambda folder: (folder / "config.json").unlink(), "cannot be read as JSON"),
-    (lambda folder: (folder / "config.json").write_text("{"), "cannot be read as JSON"),
-    (lambda folder: (folder / "config.json").write_text('{"model_type": "bert"}'), "its config.json names 'bert'"),
-    (lambda folder: (folder / "model.safetensors").unlink(), "no weights in the safetensors format"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "spoil, words",
+    [
+        (lambda folder: (folder / "config.json").unlink(), "cannot be read as JSON"),
+        (lambda folder: (folder / "config.json").write_text("{"), "cannot be read as JSON"),
+        (lambda folder: (folder / "config.json").write_text('{"model_type": "bert"}'), "its config.json names 'bert'"),
+        (lambda folder: (folder / "model.safetensors").unlink(), "no weights in the safetensors format"),
+    ],
+)
 def test_a_folder_of_something_else_is_refused_in_a_sentence(place, tmp_path, said, spoil, words):
     shutil.copytree(place / "clip", tmp_path / "clip")
     spoil(tmp_path / "clip")
@@ -141,9 +177,14 @@ def test_weights_in_a_pickle_are_not_read(place, tmp_path, said):
     assert "no weights in the safetensors format" in said.text
 
 
-@pytest.mark.parametrize("words, said_of_it", [
-    (("--batch-size", 0), "--batch-size is 0"), (("--neighbours", 0), "--neighbours 0"), (("--reference", "nowhere"), "no image folder 'nowhere'"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "words, said_of_it",
+    [
+        (("--batch-size", 0), "--batch-size is 0"),
+        (("--neighbours", 0), "--neighbours 0"),
+        (("--reference", "nowhere"), "no image folder 'nowhere'"),
+    ],
+)
 def test_options_that_make_no_sense_are_refused(place, said, words, said_of_it):
     assert evaluate(place, *words) == 1
     assert said_of_it in said.text
@@ -176,7 +217,18 @@ def test_a_stop_is_heard_between_batches(place, monkeypatch):
 
     parser = argparse.ArgumentParser()
     command.add_evaluate_options(parser)
-    options = parser.parse_args(["--images", str(place / "images"), "--reference", str(place / "reference"), "--clip", str(place / "clip"), "--batch-size", "10"])
+    options = parser.parse_args(
+        [
+            "--images",
+            str(place / "images"),
+            "--reference",
+            str(place / "reference"),
+            "--clip",
+            str(place / "clip"),
+            "--batch-size",
+            "10",
+        ]
+    )
     with pytest.raises(KeyboardInterrupt):
         command.evaluate(options, check)
     assert seen == [10, 10, 10]
@@ -186,13 +238,42 @@ def test_a_stop_is_heard_between_batches(place, monkeypatch):
 
 
 def test_a_generator_is_measured_by_the_papers_protocol(place, tmp_path, said):
-    assert evaluate_generator(place, "--count", 60, "--groups", 5, "--source", place / "source.safetensors", "--prompt", "a plate", "--out", tmp_path / "f.json") == 0
+    assert (
+        evaluate_generator(
+            place,
+            "--count",
+            60,
+            "--groups",
+            5,
+            "--source",
+            place / "source.safetensors",
+            "--prompt",
+            "a plate",
+            "--out",
+            tmp_path / "f.json",
+        )
+        == 0
+    )
     facts = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))
     assert (facts["images"], facts["reference_images"], facts["truncation"], facts["groups"]) == (60, 24, 0.7, 5)
     assert facts["nearest"][59]["image"] == "seed 59"
     # The same pictures as `generate` draws, measured by hand.
     drawn = tmp_path / "drawn"
-    assert main(["generate", str(place / "adapted.safetensors"), "--seeds", "0-59", "--truncation", "0.7", "--out", str(drawn)]) == 0
+    assert (
+        main(
+            [
+                "generate",
+                str(place / "adapted.safetensors"),
+                "--seeds",
+                "0-59",
+                "--truncation",
+                "0.7",
+                "--out",
+                str(drawn),
+            ]
+        )
+        == 0
+    )
     encoder = ClipFolder(place / "clip", CPU)
     features = torch.nn.functional.normalize(embed(FolderImages(drawn), encoder).features.double(), dim=1)
     assert facts["diversity"] == pytest.approx(diversity(features), rel=1e-5)
@@ -200,7 +281,9 @@ def test_a_generator_is_measured_by_the_papers_protocol(place, tmp_path, said):
     assert facts["diversity_in_groups"] == pytest.approx([groups.mean().item(), groups.std().item()], rel=1e-5)
     assert facts["clip_score"] == pytest.approx(clip_score(features, encoder.embed_text("a plate")), rel=1e-5)
     assert facts["source_diversity"] != pytest.approx(facts["diversity"], rel=1e-3)
-    assert "Diversity in 5 groups of 12 seeds" in said.text and "60 images" in said.text and "of it is left" in said.text
+    assert (
+        "Diversity in 5 groups of 12 seeds" in said.text and "60 images" in said.text and "of it is left" in said.text
+    )
 
 
 def test_a_generator_keeps_all_of_its_own_diversity(place, tmp_path, said):
@@ -224,8 +307,22 @@ def test_a_class_is_drawn_where_the_generator_knows_it(place, tmp_path, said):
     write_generator_file(tmp_path / "classes.safetensors", Generator(config).state_dict(), GeneratorCard(config))
     nearest = []
     for label in (0, 2):
-        words = ["evaluate-generator", tmp_path / "classes.safetensors", "--reference", place / "reference", "--clip", place / "clip", "--count", 8,
-                 "--groups", 2, "--label", label, "--out", tmp_path / f"{label}.json"]  # fmt: skip
+        words = [
+            "evaluate-generator",
+            tmp_path / "classes.safetensors",
+            "--reference",
+            place / "reference",
+            "--clip",
+            place / "clip",
+            "--count",
+            8,
+            "--groups",
+            2,
+            "--label",
+            label,
+            "--out",
+            tmp_path / f"{label}.json",
+        ]
         assert main([*map(str, words)]) == 0
         nearest.append([entry["distance"] for entry in json.loads((tmp_path / f"{label}.json").read_text())["nearest"]])
     assert nearest[0] != pytest.approx(nearest[1], abs=1e-4)
@@ -233,10 +330,16 @@ def test_a_class_is_drawn_where_the_generator_knows_it(place, tmp_path, said):
     assert "The label 1 is given and the generator has no classes" in said.text
 
 
-@pytest.mark.parametrize("source, message", [
-    ("missing.safetensors", "no generator file 'missing.safetensors'"), ("classes.safetensors", "The label 2 is given and the generator has classes 0 to 1"),
-])  # fmt: skip
-def test_a_source_that_cannot_be_drawn_from_is_refused_before_anything_is_drawn(place, tmp_path, said, encodes_nothing, source, message):
+@pytest.mark.parametrize(
+    "source, message",
+    [
+        ("missing.safetensors", "no generator file 'missing.safetensors'"),
+        ("classes.safetensors", "The label 2 is given and the generator has classes 0 to 1"),
+    ],
+)
+def test_a_source_that_cannot_be_drawn_from_is_refused_before_anything_is_drawn(
+    place, tmp_path, said, encodes_nothing, source, message
+):
     for name, classes in (("adapted.safetensors", 3), ("classes.safetensors", 2)):
         config = GeneratorConfig(32, (8, 8, 8, 8), z_dim=8, w_dim=8, c_dim=classes, mapping_layers=2)
         write_generator_file(tmp_path / name, Generator(config).state_dict(), GeneratorCard(config))
@@ -252,7 +355,12 @@ def test_what_is_measured_is_kept_where_the_source_is_given_up(place, tmp_path, 
         raise KeyboardInterrupt
 
     monkeypatch.setattr(command, "embed", stopped)
-    assert evaluate_generator(place, "--count", 8, "--groups", 2, "--source", place / "source.safetensors", "--out", tmp_path / "f.json") == 130
+    assert (
+        evaluate_generator(
+            place, "--count", 8, "--groups", 2, "--source", place / "source.safetensors", "--out", tmp_path / "f.json"
+        )
+        == 130
+    )
     facts = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))
     assert facts["images"] == 8 and len(facts["diversity_in_groups"]) == 2 and "source_diversity" not in facts
     assert "8 images against 24" in said.text and "Diversity in 2 groups" in said.text
@@ -267,14 +375,18 @@ def test_counts_and_groups_that_leave_no_pairs_are_refused(place, said, words):
 # --- FID -------------------------------------------------------------------------------------------------------------
 
 
-def test_fid_without_torch_fidelity_says_what_to_do_before_anything_is_measured(place, said, monkeypatch, encodes_nothing):
+def test_fid_without_torch_fidelity_says_what_to_do_before_anything_is_measured(
+    place, said, monkeypatch, encodes_nothing
+):
     from domain_guidance.evaluation import fidelity
 
     monkeypatch.setattr(fidelity, "find_spec", lambda name: None)
     for command in (evaluate, evaluate_generator):
         said.clear()
         assert command(place, "--inception", place / "weights.pth") == 1
-        assert "needs the package torch-fidelity, which is not installed: install it, or leave the option off" in said.text
+        assert (
+            "needs the package torch-fidelity, which is not installed: install it, or leave the option off" in said.text
+        )
 
 
 @pytest.mark.parametrize("command", [evaluate, evaluate_generator])
@@ -282,7 +394,13 @@ def test_what_is_measured_is_said_and_written_before_fid_which_is_added(place, t
     from domain_guidance.commands import evaluate as module
 
     out = tmp_path / "f.json"
-    words = ("--inception", "w.pth", "--out", out, *(("--count", 8, "--groups", 2) if command is evaluate_generator else ()))
+    words = (
+        "--inception",
+        "w.pth",
+        "--out",
+        out,
+        *(("--count", 8, "--groups", 2) if command is evaluate_generator else ()),
+    )
     before, features = [], torch.randn(9, 4, generator=torch.Generator().manual_seed(0))
 
     def read(source, network, device, check):
@@ -309,7 +427,10 @@ def test_an_interrupt_during_fid_keeps_what_is_measured(place, tmp_path, said, m
     monkeypatch.setattr(module, "load_inception", lambda weights: torch.nn.Identity())
     monkeypatch.setattr(module, "inception_features", stopped)
     assert evaluate(place, "--inception", "w.pth", "--out", tmp_path / "f.json", "--plot", tmp_path / "plot.png") == 130
-    assert json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))["images"] == 30 and (tmp_path / "plot.png").exists()
+    assert (
+        json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))["images"] == 30
+        and (tmp_path / "plot.png").exists()
+    )
     assert "30 images against 24" in said.text
 
 
@@ -336,11 +457,16 @@ def test_fid_is_said_with_its_numbers_of_images(place, tmp_path, said, inception
     facts = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))
     assert (facts["fid_images"], facts["fid_reference_images"]) == (30, 24)
     assert "from 30 and 24 images" in said.text
-    ours, theirs = (inception_features(FolderImages(place / name), load_inception(inception), CPU, lambda: None) for name in ("images", "reference"))
+    ours, theirs = (
+        inception_features(FolderImages(place / name), load_inception(inception), CPU, lambda: None)
+        for name in ("images", "reference")
+    )
     assert ours.shape == (30, 2048) and facts["fid"] == pytest.approx(frechet_distance(ours, theirs), rel=1e-4)
 
 
-def test_other_weights_and_pickles_that_would_run_something_are_refused_before_anything_is_measured(place, tmp_path, said, encodes_nothing):
+def test_other_weights_and_pickles_that_would_run_something_are_refused_before_anything_is_measured(
+    place, tmp_path, said, encodes_nothing
+):
     pytest.importorskip("torch_fidelity")
     torch.save({"weight": torch.zeros(2)}, tmp_path / "other.pth")
 

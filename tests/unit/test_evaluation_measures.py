@@ -1,4 +1,6 @@
-"""Measures on features against slow independent versions, closed forms on Gaussians, and torch-fidelity where it is installed."""
+"""Measures on features against slow independent versions, closed forms on Gaussians, and torch-fidelity where it is
+installed.
+"""
 
 import itertools
 import math
@@ -33,7 +35,9 @@ from domain_guidance.evaluation.memorisation import at_least, describe
 
 
 def normal(seed, count, width, mean=0.0, deviation=1.0):
-    return mean + deviation * torch.randn(count, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return mean + deviation * torch.randn(
+        count, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def naive_mmd(kernel, x, y, unbiased):
@@ -64,8 +68,11 @@ def test_kid_equals_a_computation_pair_by_pair():
 
 def test_cmmd_equals_a_computation_pair_by_pair():
     x, y = normal(0, 7, 5), normal(1, 9, 5, mean=0.5)
-    units = [[[value / math.sqrt(sum(v * v for v in row)) for value in row] for row in features.tolist()] for features in (x, y)]
-    expected = 1000 * naive_mmd(lambda u, v: math.exp(-naive_distance(u, v) ** 2 / 200), *units, unbiased=False)
+    units = [
+        [[value / math.sqrt(sum(v * v for v in row)) for value in row] for row in features.tolist()]
+        for features in (x, y)
+    ]
+    expected = 1000 * naive_mmd(lambda u, v: math.exp(-(naive_distance(u, v) ** 2) / 200), *units, unbiased=False)
     assert cmmd(x, y) == pytest.approx(expected, rel=1e-6)
 
 
@@ -86,7 +93,9 @@ def test_kids_kernel_distance_of_normal_distributions_is_its_closed_form(mean, d
 
 
 def test_the_gaussian_kernels_distance_of_normal_distributions_is_its_closed_form():
-    """E exp(-|x - y|² / 2 sigma²) = (1 + s² / sigma²)^(-D/2) exp(-m² / 2 (sigma² + s²)) for x - y of deviation s and mean m."""
+    """E exp(-|x - y|² / 2 sigma²) = (1 + s² / sigma²)^(-D/2) exp(-m² / 2 (sigma² + s²)) for x - y of deviation s and
+    mean m.
+    """
     width, sigma, shift, deviation = 3, 1.5, 0.8, 1.3
 
     def expectation(variance, squared_mean):
@@ -94,7 +103,9 @@ def test_the_gaussian_kernels_distance_of_normal_distributions_is_its_closed_for
 
     between = expectation(1 + deviation**2, width * shift**2)
     expected = expectation(2.0, 0.0) + expectation(2 * deviation**2, 0.0) - 2 * between
-    found = squared_mmd(gaussian(sigma), normal(5, 3000, width), normal(6, 3000, width, shift, deviation), unbiased=True)
+    found = squared_mmd(
+        gaussian(sigma), normal(5, 3000, width), normal(6, 3000, width, shift, deviation), unbiased=True
+    )
     assert found == pytest.approx(expected, rel=0.03)
 
 
@@ -117,18 +128,25 @@ def test_kid_is_zero_on_average_for_two_draws_of_one_distribution():
 def test_the_interval_holds_the_true_distance_as_often_as_it_says():
     """The truth is from a sample a hundred times as large."""
     truth = kid(normal(8, 6000, 3, mean=0.8), normal(9, 6000, 3), resamples=2).value
-    found = [kid(normal(100 + n, 40, 3, mean=0.8), normal(900 + n, 60, 3), confidence=0.9, resamples=300, seed=n) for n in range(200)]
+    found = [
+        kid(normal(100 + n, 40, 3, mean=0.8), normal(900 + n, 60, 3), confidence=0.9, resamples=300, seed=n)
+        for n in range(200)
+    ]
     inside = sum(one.low <= truth <= one.high for one in found) / len(found)
     assert 0.82 <= inside <= 0.96  # 0.9, less what a bootstrap of 40 images loses, give or take 2.1 % twice
 
 
 def test_the_interval_of_equal_distributions_errs_on_the_wide_side():
-    found = [kid(normal(100 + n, 40, 3), normal(900 + n, 40, 3), confidence=0.9, resamples=300, seed=n) for n in range(200)]
+    found = [
+        kid(normal(100 + n, 40, 3), normal(900 + n, 40, 3), confidence=0.9, resamples=300, seed=n) for n in range(200)
+    ]
     assert sum(one.low <= 0 <= one.high for one in found) / len(found) >= 0.9
 
 
 def test_the_widest_interval_ends_at_the_extremes_of_all_possible_draws():
-    """Of four images there are 256 draws; an image that comes twice is not compared with itself, and one that comes four times has no pair."""
+    """Of four images there are 256 draws; an image that comes twice is not compared with itself, and one that comes
+    four times has no pair.
+    """
     x, y = normal(0, 4, 2).tolist(), normal(1, 4, 2, mean=1.0).tolist()
 
     def within(rows, draw):
@@ -137,7 +155,8 @@ def test_the_widest_interval_ends_at_the_extremes_of_all_possible_draws():
 
     draws = [draw for draw in itertools.combinations_with_replacement(range(4), 4) if len(set(draw)) > 1]
     values = [
-        within(x, a) + within(y, b) - 2 * sum(cubic(x[i], y[j]) for i in a for j in b) / 16 for a, b in itertools.product(draws, draws)
+        within(x, a) + within(y, b) - 2 * sum(cubic(x[i], y[j]) for i in a for j in b) / 16
+        for a, b in itertools.product(draws, draws)
     ]
     found = kid(torch.tensor(x), torch.tensor(y), confidence=1.0, resamples=40000)
     assert (found.low, found.high) == pytest.approx((min(values), max(values)))
@@ -154,10 +173,14 @@ def test_a_seed_gives_the_interval_again_and_a_narrower_one_has_less_confidence(
 
 @pytest.mark.parametrize("ours, theirs", [(2, 2), (2, 60), (3, 60), (60, 3)])
 def test_of_two_or_three_images_there_is_a_value_and_no_interval(ours, theirs):
-    """Only those draws have a value in which two different images come up: of two images, nearly none that differ from the set."""
+    """Only those draws have a value in which two different images come up: of two images, nearly none that differ from
+    the set.
+    """
     x, y = normal(0, ours, 4), normal(1, theirs, 4, mean=3.0)
     found = kid(x, y)
-    assert found.value == pytest.approx(squared_mmd(polynomial, x, y, unbiased=True)) and found.low is found.high is None
+    assert (
+        found.value == pytest.approx(squared_mmd(polynomial, x, y, unbiased=True)) and found.low is found.high is None
+    )
     measures = measure(x, y)
     assert measures.differs is None and (measures.halves is None) == (theirs < 4)
 
@@ -186,7 +209,9 @@ def test_the_interval_is_of_both_sets_drawn_anew_in_one_go_whatever_the_blocks(m
 
     drawn = mean(0, 0) + mean(1, 1) - 2 * mean(0, 1)
     found = kid(x, y, resamples=resamples, confidence=0.8, seed=5)
-    assert (found.low, found.high) == pytest.approx(drawn.quantile(torch.tensor([0.1, 0.9]).double()).tolist(), rel=1e-12)
+    assert (found.low, found.high) == pytest.approx(
+        drawn.quantile(torch.tensor([0.1, 0.9]).double()).tolist(), rel=1e-12
+    )
 
 
 class Memory(TorchDispatchMode):
@@ -224,7 +249,10 @@ def test_a_stop_is_heard_within_each_kernel_distance(monkeypatch):
     monkeypatch.setattr(kernel_distance, "BLOCK", 16)
     x, y = normal(0, 40, 4), normal(1, 40, 4)
     distances = [
-        (lambda check: kid(x, y, resamples=3, check=check), 6 + 9 + 6 + 6),  # blocks of both sets' draws, and of the matrix
+        (
+            lambda check: kid(x, y, resamples=3, check=check),
+            6 + 9 + 6 + 6,
+        ),  # blocks of both sets' draws, and of the matrix
         (lambda check: split_half(x, check=check), 6),
         (lambda check: cmmd(x, y, check=check), 3 * 9),
     ]
@@ -256,7 +284,12 @@ def test_halves_of_a_set_lie_as_far_apart_as_kid_says_of_them(count):
     x = normal(11, count, 3)
     rows = x.tolist()
     pairs = list(itertools.combinations(range(count), 2))
-    values = [abs(naive_mmd(cubic, [rows[i] for i in a], [rows[i] for i in b], unbiased=True)) for a in pairs for b in pairs if not {*a} & {*b}]
+    values = [
+        abs(naive_mmd(cubic, [rows[i] for i in a], [rows[i] for i in b], unbiased=True))
+        for a in pairs
+        for b in pairs
+        if not {*a} & {*b}
+    ]
     assert split_half(x, confidence=1.0) == pytest.approx(max(values))
     assert split_half(x, confidence=0.0) == pytest.approx(min(values))
 
@@ -338,8 +371,15 @@ def test_no_measure_depends_on_the_order_of_the_images():
     x, y = normal(0, 40, 8, mean=0.3).float(), normal(1, 50, 8).float()
     shuffle, other = (torch.randperm(n, generator=torch.Generator().manual_seed(n)) for n in (40, 50))
     a, b = measure(x, y), measure(x[shuffle], y[other])
-    for read in (lambda m: m.kid.value, lambda m: m.kid.low, lambda m: m.kid.high, lambda m: m.halves, lambda m: m.cmmd,
-                 lambda m: m.diversity, lambda m: m.reference_diversity):  # fmt: skip
+    for read in (
+        lambda m: m.kid.value,
+        lambda m: m.kid.low,
+        lambda m: m.kid.high,
+        lambda m: m.halves,
+        lambda m: m.cmmd,
+        lambda m: m.diversity,
+        lambda m: m.reference_diversity,
+    ):
         assert read(a) == pytest.approx(read(b), rel=1e-9)
     assert a.precision_recall == b.precision_recall and a.memorisation == b.memorisation
     assert torch.equal(a.nearest.distance[shuffle], b.nearest.distance)
@@ -356,7 +396,10 @@ def test_blocks_change_nothing(monkeypatch):
     assert parts.cmmd == pytest.approx(whole.cmmd) and parts.halves == pytest.approx(whole.halves)
     assert parts.precision_recall == whole.precision_recall and parts.diversity == pytest.approx(whole.diversity)
     assert torch.equal(parts.nearest.index, whole.nearest.index)
-    assert torch.allclose(radii(y, 3), torch.tensor([sorted(naive_distance(a, b) for b in y.tolist())[3] for a in y.tolist()], dtype=torch.float64))
+    assert torch.allclose(
+        radii(y, 3),
+        torch.tensor([sorted(naive_distance(a, b) for b in y.tolist())[3] for a in y.tolist()], dtype=torch.float64),
+    )
 
 
 # --- memorisation ----------------------------------------------------------------------------------------------------
@@ -364,10 +407,13 @@ def test_blocks_change_nothing(monkeypatch):
 
 @pytest.mark.parametrize("samples, rank, references", [(5, 1, 20), (30, 3, 60), (200, 5, 100)])
 def test_the_probability_of_close_images_counts_orders(samples, rank, references):
-    """Where samples + references values are in any order equally often, orders with k samples below the rank-th reference count."""
+    """Where samples + references values are in any order equally often, orders with k samples below the rank-th
+    reference count.
+    """
     orders = math.comb(samples + references, samples)
     exactly = [
-        math.comb(k + rank - 1, k) * math.comb(samples - k + references - rank, samples - k) / orders for k in range(samples + 1)
+        math.comb(k + rank - 1, k) * math.comb(samples - k + references - rank, samples - k) / orders
+        for k in range(samples + 1)
     ]
     for k in (0, 1, 3, samples):
         assert at_least(k, samples, rank, references) == pytest.approx(sum(exactly[k:]), rel=1e-6, abs=1e-12)
@@ -397,7 +443,9 @@ def test_a_single_copy_is_named_even_where_twins_in_the_reference_lie_as_near():
     copied = memorisation(nearest(torch.cat((fresh, reference[:1])), reference).distance, nearest_other(reference))
     assert not clean.is_suspected and clean.copies == 0 and clean.twins == 6
     assert copied.is_suspected and copied.copies == 1
-    assert "1 image lies at less than half" in describe(copied) and "6 of 83 reference images have an exact twin" in describe(copied)
+    assert "1 image lies at less than half" in describe(
+        copied
+    ) and "6 of 83 reference images have an exact twin" in describe(copied)
 
 
 def test_with_few_reference_images_memorisation_cannot_be_told():
@@ -419,7 +467,10 @@ def test_without_torch_fidelity_the_frechet_distance_says_what_to_do(monkeypatch
     from domain_guidance.evaluation import fidelity
 
     monkeypatch.setattr(fidelity, "find_spec", lambda name: None)
-    with pytest.raises(ValueError, match="needs the package torch-fidelity, which is not installed: install it, or leave the option off"):
+    with pytest.raises(
+        ValueError,
+        match="needs the package torch-fidelity, which is not installed: install it, or leave the option off",
+    ):
         frechet_distance(normal(0, 10, 4), normal(1, 10, 4))
 
 
@@ -431,7 +482,9 @@ def test_measures_agree_with_torch_fidelity_on_the_same_features():
     # A subset as large as the set is the whole set, in another order.
     theirs = kid_features_to_metric(x, y, kid_subsets=1, kid_subset_size=200, verbose=False)[KEY_METRIC_KID_MEAN]
     assert kid(x, y).value == pytest.approx(theirs, rel=1e-4)
-    precision = pytest.importorskip("torch_fidelity.metric_prc", reason="torch-fidelity 0.4 brought precision and recall")
+    precision = pytest.importorskip(
+        "torch_fidelity.metric_prc", reason="torch-fidelity 0.4 brought precision and recall"
+    )
     found = precision.prc_features_to_metric(x, y, prc_neighborhood=3, prc_batch_size=64, verbose=False)
     ours = precision_recall(x, y)
     assert (ours.precision, ours.recall) == pytest.approx((found["precision"], found["recall"]), abs=1e-4)

@@ -10,9 +10,19 @@ import torch
 from PIL import Image
 
 from domain_guidance.data import BatchImages, FolderImages
-from domain_guidance.evaluation import Estimate, as_json, centre_square, compare, describe, draw_measures, embed, measure, write_json
-from domain_guidance.evaluation.panels import IMAGES, draw_distance
+from domain_guidance.evaluation import (
+    Estimate,
+    as_json,
+    centre_square,
+    compare,
+    describe,
+    draw_measures,
+    embed,
+    measure,
+    write_json,
+)
 from domain_guidance.evaluation.measures_picture import COLUMNS, Pair
+from domain_guidance.evaluation.panels import IMAGES, draw_distance
 
 
 class Thumbnails:
@@ -49,12 +59,16 @@ def test_the_middle_of_a_picture_is_cut_as_pillow_would(height, width):
     levels = ((smooth + 1) * 127.5).round().byte()
     scale = size / min(height, width)
     shape = (max(size, round(scale * width)), max(size, round(scale * height)))
-    expected = np.asarray(Image.fromarray(levels.permute(1, 2, 0).numpy()).resize(shape, Image.Resampling.BICUBIC)).astype(int)
+    expected = np.asarray(
+        Image.fromarray(levels.permute(1, 2, 0).numpy()).resize(shape, Image.Resampling.BICUBIC)
+    ).astype(int)
     top, left = (expected.shape[0] - size) // 2, (expected.shape[1] - size) // 2
     expected = expected[top : top + size, left : left + size]
     found = (centre_square(levels / 127.5 - 1, size) + 1) * 127.5
     assert found.shape == (3, size, size)
-    assert np.abs(found.permute(1, 2, 0).numpy() - expected).max() <= 8  # Pillow rounds between its two passes and has other taps
+    assert (
+        np.abs(found.permute(1, 2, 0).numpy() - expected).max() <= 8
+    )  # Pillow rounds between its two passes and has other taps
     assert np.abs(found.permute(1, 2, 0).numpy() - expected).mean() <= 1.5
 
 
@@ -104,7 +118,10 @@ def test_the_words_hold_every_number_with_its_number_of_images():
     assert text[0] == "60 images against 80 of the reference, seen by an encoder."
     assert f"{measures.kid.value:.3g}, 95% interval {measures.kid.low:.3g} to {measures.kid.high:.3g}" in text[1]
     assert f"CMMD {measures.cmmd:.3g}" in text[2]
-    assert f"Precision {measures.precision_recall.precision:.0%}" in text[3] and f"Recall {measures.precision_recall.recall:.0%}" in text[3]
+    assert (
+        f"Precision {measures.precision_recall.precision:.0%}" in text[3]
+        and f"Recall {measures.precision_recall.recall:.0%}" in text[3]
+    )
     assert f"Diversity {measures.diversity:.3g}" in text[4] and "of 60 images" in text[5]
     assert "Caution" not in "".join(text) and "compare runs that have the same" in text[6]
 
@@ -120,10 +137,15 @@ def test_equal_distributions_are_rarely_told_to_differ():
     assert told <= 4
 
 
-@pytest.mark.parametrize("ours, theirs, said", [
-    (49, 200, "with 49 images the distance is rough"), (200, 12, "with 12 images the distance is rough"),
-    (3, 60, "Precision and recall need more than 3 images"), (60, 19, "fewer than 20 different reference images"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "ours, theirs, said",
+    [
+        (49, 200, "with 49 images the distance is rough"),
+        (200, 12, "with 12 images the distance is rough"),
+        (3, 60, "Precision and recall need more than 3 images"),
+        (60, 19, "fewer than 20 different reference images"),
+    ],
+)
 def test_small_numbers_of_images_are_warned_of(ours, theirs, said):
     assert said in describe(measure(normal(0, ours), normal(1, theirs)), "it")
 
@@ -161,7 +183,11 @@ def test_pictures_that_are_all_alike_are_no_error():
     alike = torch.ones(30, 6)
     measures = measure(alike, alike)
     assert measures.kid.value == pytest.approx(0, abs=1e-9) and measures.diversity == 0
-    assert draw_measures(measures, [], "it") and describe(measures, "it") and json.dumps(as_json(measures), allow_nan=False)
+    assert (
+        draw_measures(measures, [], "it")
+        and describe(measures, "it")
+        and json.dumps(as_json(measures), allow_nan=False)
+    )
 
 
 # --- the closest pairs, picture and file -----------------------------------------------------------------------------
@@ -169,7 +195,14 @@ def test_pictures_that_are_all_alike_are_no_error():
 
 def test_the_closest_pairs_come_first_and_show_a_reference_image_once():
     reference = torch.eye(6)
-    samples = torch.stack([reference[2] + 0.3 * reference[0], reference[2] + 0.1 * reference[0], reference[4] + 0.2 * reference[0], reference[5]])
+    samples = torch.stack(
+        [
+            reference[2] + 0.3 * reference[0],
+            reference[2] + 0.1 * reference[0],
+            reference[4] + 0.2 * reference[0],
+            reference[5],
+        ]
+    )
     measures = measure(samples, reference)
     assert measures.closest(8) == [3, 1, 2] and measures.closest(2) == [3, 1]
     assert measures.nearest.index.tolist() == [2, 2, 4, 5]

@@ -1,4 +1,6 @@
-"""The comparison of methods: what each computes, what is measured, which jobs there are, and the tables made of their results."""
+"""The comparison of methods: what each computes, what is measured, which jobs there are, and the tables made of their
+results.
+"""
 
 import json
 from dataclasses import asdict, replace
@@ -7,15 +9,15 @@ import pytest
 import torch
 
 from domain_guidance.domains.domain_file import read_card
-from domain_guidance.guidance import Projection, SigmaInterval
-from domain_guidance.toy_world import comparison, digits, scenes
 from domain_guidance.evidence import cells, control, editing, jobs, tables, two_domains, worlds
 from domain_guidance.evidence.methods import METHODS, contrast, decoupled
 from domain_guidance.evidence.plan import EARLY, FULL, LARGEST, QUICK
 from domain_guidance.evidence.results import Results, add_result, open_results, read_results
 from domain_guidance.evidence.run import run, trained_file
-from domain_guidance.toy_world.prompts import Prompts, encode
+from domain_guidance.guidance import Projection, SigmaInterval
 from domain_guidance.runs.run_log import read_log
+from domain_guidance.toy_world import comparison, digits, scenes
+from domain_guidance.toy_world.prompts import Prompts, encode
 
 ASKED = Prompts(torch.tensor([3, 8, 1]), torch.tensor([0, 2, 4]), torch.tensor([-1, -1, -1]))
 CPU = torch.device("cpu")
@@ -29,7 +31,9 @@ def seeded(seed=0):
 def world():
     """The shipped weights, with shipped models as stand-ins for an adapter and for the weak model."""
     shipped = worlds.Workshop(None, FULL, CPU).shipped_world()
-    return replace(shipped, models={**shipped.models, "adapter": shipped.models["empty-prompt"], "weak": shipped.models["base"]})
+    return replace(
+        shipped, models={**shipped.models, "adapter": shipped.models["empty-prompt"], "weak": shipped.models["base"]}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -140,9 +144,14 @@ def test_a_mask_is_where_the_ink_is_and_the_scene_is_the_one_that_the_seed_paint
 def test_every_mask_shows_the_digit_that_its_prompt_asks_for():
     asked = comparison.every_prompt(1)
     masks = control.asked_masks(asked)
-    reference = {number: digits.load_digits("base").take(digits.load_digits("base").labels == number).ink.mean(0) for number in range(10)}
+    reference = {
+        number: digits.load_digits("base").take(digits.load_digits("base").labels == number).ink.mean(0)
+        for number in range(10)
+    }
     shown = torch.nn.functional.interpolate(masks[:, :, 3:13, 3:13], 8, mode="area")[:, 0]
-    likeness = torch.stack([((shown - shown.mean()) * (ink - ink.mean())).sum((1, 2)) / ink.std() for ink in reference.values()], dim=1)
+    likeness = torch.stack(
+        [((shown - shown.mean()) * (ink - ink.mean())).sum((1, 2)) / ink.std() for ink in reference.values()], dim=1
+    )
     assert (likeness.argmax(1) == asked.digit).float().mean() > 0.6
 
 
@@ -158,7 +167,9 @@ def test_an_untrained_control_network_changes_no_prediction(world, noisy):
     answers = control.ControlNetwork()(torch.ones(3, 1, 16, 16))
     for name in ("base", "text-free"):
         with torch.no_grad():
-            assert torch.equal(world.seeing(answers).models[name](x, sigma, prompt), world.models[name](x, sigma, prompt))
+            assert torch.equal(
+                world.seeing(answers).models[name](x, sigma, prompt), world.models[name](x, sigma, prompt)
+            )
 
 
 def test_a_trained_control_network_comes_back_from_its_file_and_acts_on_every_model(world, noisy, tmp_path):
@@ -241,7 +252,11 @@ def some_jobs(done):
     def noting(key):
         return lambda bench: done.append(key) or {"value": 0.5}
 
-    return [jobs.Job("train/x/25/0", (), noting("train")), jobs.Job("search/x", ("train/x/25/0",), noting("search")), jobs.Job("else", (), noting("else"))]
+    return [
+        jobs.Job("train/x/25/0", (), noting("train")),
+        jobs.Job("search/x", ("train/x/25/0",), noting("search")),
+        jobs.Job("else", (), noting("else")),
+    ]
 
 
 def test_only_what_is_missing_is_done_and_a_training_only_for_a_job_that_waits():
@@ -269,9 +284,22 @@ def test_an_interrupted_run_goes_on_after_its_last_finished_job(tmp_path, monkey
 
 def test_several_workers_find_what_one_finds(tmp_path, monkeypatch):
     plan = replace(QUICK, sizes=(25,), steps=2, sampling=2, repeats=1)
-    few = {"train/empty-prompt/25/0", "train/text-free/25/0", "search/base", "search/25/fine-tune", "search/25/DoG", "search/25/decoupled", "measure/real"}
-    monkeypatch.setattr("domain_guidance.evidence.run.all_jobs", lambda plan: [job for job in jobs.all_jobs(plan) if job.key in few])
-    found = [run(worlds.Workshop(tmp_path / str(workers), plan, CPU), tmp_path / f"{workers}.json", {}, workers).jobs for workers in (1, 2)]
+    few = {
+        "train/empty-prompt/25/0",
+        "train/text-free/25/0",
+        "search/base",
+        "search/25/fine-tune",
+        "search/25/DoG",
+        "search/25/decoupled",
+        "measure/real",
+    }
+    monkeypatch.setattr(
+        "domain_guidance.evidence.run.all_jobs", lambda plan: [job for job in jobs.all_jobs(plan) if job.key in few]
+    )
+    found = [
+        run(worlds.Workshop(tmp_path / str(workers), plan, CPU), tmp_path / f"{workers}.json", {}, workers).jobs
+        for workers in (1, 2)
+    ]
     found = [{key: {**entry, "seconds": 0} for key, entry in entries.items()} for entries in found]
     assert set(found[0]) == few and found[0] == found[1]
 
@@ -348,7 +376,11 @@ def test_a_block_is_put_between_its_marks_and_nowhere_else():
 
 
 def test_commits_of_one_machine_are_named_after_it():
-    machines = [{"machine": "one", "commit": "a"}, {"machine": "another", "commit": ""}, {"machine": "one", "commit": "b"}]
+    machines = [
+        {"machine": "one", "commit": "a"},
+        {"machine": "another", "commit": ""},
+        {"machine": "one", "commit": "b"},
+    ]
     assert "(one, commits a, b; another)." in tables.about(Results(json.loads(json.dumps(asdict(QUICK))), machines, {}))
 
 

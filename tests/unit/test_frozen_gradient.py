@@ -9,10 +9,10 @@ from torch import nn
 
 sys.path.append(str(Path(__file__).parent))
 
-import mini_pipeline  # noqa: E402
+import mini_pipeline
 
-from domain_guidance.memory.activations import activation_bytes  # noqa: E402
-from domain_guidance.memory.frozen_gradient import frozen_gradient  # noqa: E402
+from domain_guidance.memory.activations import activation_bytes
+from domain_guidance.memory.frozen_gradient import frozen_gradient
 
 
 @pytest.fixture
@@ -30,7 +30,9 @@ def both_gradients(encoder, precision=None):
     with torch.autocast("cpu", precision, enabled=precision is not None):
         output = encoder(pixels)
     first, second = torch.randn(2, *output.shape)
-    return [torch.autograd.grad(output, pixels, direction.to(output), retain_graph=True)[0] for direction in (first, second)]
+    return [
+        torch.autograd.grad(output, pixels, direction.to(output), retain_graph=True)[0] for direction in (first, second)
+    ]
 
 
 @pytest.mark.parametrize("precision", [None, torch.bfloat16])
@@ -46,7 +48,9 @@ def test_both_gradients_through_one_graph_are_those_of_an_encoder_that_keeps_eve
 def test_strides_dilations_groups_and_paddings_are_the_modules_own():
     torch.manual_seed(0)
     network = nn.Sequential(
-        nn.Conv2d(4, 8, 3, stride=2, padding=(0, 2), groups=2), nn.Conv2d(8, 6, 3, dilation=2, padding=2, bias=False), nn.Conv2d(6, 5, 1)
+        nn.Conv2d(4, 8, 3, stride=2, padding=(0, 2), groups=2),
+        nn.Conv2d(8, 6, 3, dilation=2, padding=2, bias=False),
+        nn.Conv2d(6, 5, 1),
     ).requires_grad_(False)
     pixels = torch.randn(2, 4, 9, 11).requires_grad_()
     (wanted,) = torch.autograd.grad(network(pixels).square().sum(), pixels)

@@ -9,10 +9,20 @@ import torch
 
 sys.path.append(str(Path(__file__).parent / "generators"))
 
-import sheet  # noqa: E402
+import sheet
 
-from domain_guidance.generators import GeneratorCard, GeneratorFile, GeneratorFileError, Origin, build_generator, infer_config, latents, read_generator_file, write_generator_file
-from domain_guidance.generators.blend import RELATED, blend, block_amounts, relatedness  # noqa: E402
+from domain_guidance.generators import (
+    GeneratorCard,
+    GeneratorFile,
+    GeneratorFileError,
+    Origin,
+    build_generator,
+    infer_config,
+    latents,
+    read_generator_file,
+    write_generator_file,
+)
+from domain_guidance.generators.blend import RELATED, blend, block_amounts, relatedness
 
 BLOCKS = (4, 8, 16, 32)
 
@@ -24,7 +34,9 @@ def file_of(weights, origin=None, training=(), **sizes):
 
 @pytest.fixture(scope="module")
 def first():
-    return file_of(sheet.nvidia_weights(seed=0), Origin("faces.pkl", "1" * 64, "NVIDIA PyTorch pickle"), {"prompt": "a sketch"})
+    return file_of(
+        sheet.nvidia_weights(seed=0), Origin("faces.pkl", "1" * 64, "NVIDIA PyTorch pickle"), {"prompt": "a sketch"}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +108,9 @@ def test_amounts_at_the_ends_of_a_passage_are_exactly_those_given(first):
 
 def test_a_wide_passage_is_logistic_and_symmetric_around_its_middle(first):
     amounts = block_amounts(first.card.config, fine_from=16, width=0.5)
-    assert amounts == pytest.approx([1 / (1 + 2.718281828459045 ** (-octaves / 0.5)) for octaves in (-1.5, -0.5, 0.5, 1.5)])
+    assert amounts == pytest.approx(
+        [1 / (1 + 2.718281828459045 ** (-octaves / 0.5)) for octaves in (-1.5, -0.5, 0.5, 1.5)]
+    )
     assert amounts[1] + amounts[2] == pytest.approx(1)
     halved = block_amounts(first.card.config, fine_from=16, width=0.5, coarse=0.5, fine=0.75)
     assert halved == pytest.approx([0.5 + 0.25 * amount for amount in amounts])
@@ -152,7 +166,9 @@ def test_generators_of_other_sizes_are_refused_in_one_sentence(first, what):
     assert what in message and message.endswith(".") and "\n" not in message
 
 
-@pytest.mark.parametrize("amounts", [[0.5] * 3, [0.5] * 5, [0.0, 0.0, 0.0, 1.5], [-0.1, 0, 0, 0], [float("nan"), 0, 0, 0]])
+@pytest.mark.parametrize(
+    "amounts", [[0.5] * 3, [0.5] * 5, [0.0, 0.0, 0.0, 1.5], [-0.1, 0, 0, 0], [float("nan"), 0, 0, 0]]
+)
 def test_amounts_that_do_not_fit_the_blocks_are_refused(first, second, amounts):
     with pytest.raises(GeneratorFileError, match="expected 4 numbers from 0 to 1"):
         blend(first, second, amounts)

@@ -1,4 +1,7 @@
-"""What is asked of a generator: seeds, mixing, ways between latents. Each picture is its own, whatever is drawn beside it."""
+"""What is asked of a generator: seeds, mixing, ways between latents.
+
+Each picture is its own, whatever is drawn beside it.
+"""
 
 import sys
 from math import acos, sin
@@ -10,11 +13,11 @@ import torch
 
 sys.path.append(str(Path(__file__).parent / "generators"))
 
-import sheet  # noqa: E402
+import sheet
 
-from domain_guidance.generators import empty_generator, infer_config, latents  # noqa: E402
-from domain_guidance.generators.drawing import Drawing, check_styles  # noqa: E402
-from domain_guidance.generators.interpolation import spherical, walk  # noqa: E402
+from domain_guidance.generators import empty_generator, infer_config, latents
+from domain_guidance.generators.drawing import Drawing, check_styles
+from domain_guidance.generators.interpolation import spherical, walk
 
 
 def network(**sizes):

@@ -14,11 +14,23 @@ from safetensors.torch import load_file, save_file
 
 sys.path.append(str(Path(__file__).parent / "generators"))
 
-import sheet  # noqa: E402
+import sheet
 
-from domain_guidance.__main__ import main  # noqa: E402
-from domain_guidance.generators import GeneratorCard, GeneratorFileError, Origin, build_generator, convert, infer_config, latents, open_generator_file, read_generator_card, read_generator_file, write_generator_file
-from domain_guidance.generators.generator_file import CARD_KEY  # noqa: E402
+from domain_guidance.__main__ import main
+from domain_guidance.generators import (
+    GeneratorCard,
+    GeneratorFileError,
+    Origin,
+    build_generator,
+    convert,
+    infer_config,
+    latents,
+    open_generator_file,
+    read_generator_card,
+    read_generator_file,
+    write_generator_file,
+)
+from domain_guidance.generators.generator_file import CARD_KEY
 
 TRAINING = {"prompt": "a sketch", "steps": 300, "weights": [1.0, 7.5]}
 
@@ -34,7 +46,9 @@ def weights():
 
 @pytest.fixture
 def card(weights):
-    return GeneratorCard(config_of(weights), Origin("faces.pkl", "0" * 64, "NVIDIA PyTorch pickle", ("mapping.w_avg",)), TRAINING)
+    return GeneratorCard(
+        config_of(weights), Origin("faces.pkl", "0" * 64, "NVIDIA PyTorch pickle", ("mapping.w_avg",)), TRAINING
+    )
 
 
 @pytest.fixture
@@ -150,7 +164,10 @@ def test_a_file_with_other_tensors_is_refused(path, change, message):
 
 
 def test_a_file_of_thousands_of_blocks_is_refused_in_a_sentence(path):
-    rewrite(path, lambda tensors: tensors.update({f"synthesis.b{pixels}.conv1.weight": torch.ones(1) for pixels in range(5000)}))
+    rewrite(
+        path,
+        lambda tensors: tensors.update({f"synthesis.b{pixels}.conv1.weight": torch.ones(1) for pixels in range(5000)}),
+    )
     assert "expected 4, 8, ... up to 1024" in refusal(path) and len(refusal(path)) < 400
 
 
@@ -184,7 +201,10 @@ def test_a_card_that_is_no_object(path, text):
 
 
 def test_fields_that_a_later_version_added_are_no_error(path, card):
-    rewrite(path, change_card=lambda c: (c.update(previews=["a"]), c["config"].update(more=1), c["origin"].update(author="x")))
+    rewrite(
+        path,
+        change_card=lambda c: (c.update(previews=["a"]), c["config"].update(more=1), c["origin"].update(author="x")),
+    )
     assert read_generator_file(path).card == card
 
 
@@ -222,7 +242,21 @@ def picture(path):
 def test_convert_and_generate_draw_each_seed_alone(checkpoint, tmp_path):
     assert main(["convert", str(checkpoint), str(tmp_path / "faces.safetensors")]) == 0
     out = tmp_path / "drawn"
-    assert main(["generate", str(tmp_path / "faces.safetensors"), "--seeds", "3,7-8", "--truncation", "0.5", "--out", str(out)]) == 0
+    assert (
+        main(
+            [
+                "generate",
+                str(tmp_path / "faces.safetensors"),
+                "--seeds",
+                "3,7-8",
+                "--truncation",
+                "0.5",
+                "--out",
+                str(out),
+            ]
+        )
+        == 0
+    )
     assert sorted(path.name for path in out.iterdir()) == ["seed000003.png", "seed000007.png", "seed000008.png"]
     expected = build_generator(open_generator_file(checkpoint))(latents([7], sheet.Z), psi=0.5)[0].clamp(-1, 1)
     difference = np.abs(picture(out / "seed000007.png") - expected.permute(1, 2, 0).numpy())
@@ -234,7 +268,10 @@ def test_generate_draws_all_seeds_into_one_picture_straight_from_a_foreign_file(
     grid = picture(tmp_path / "new" / "grid.png")
     assert grid.shape == (2 * sheet.RESOLUTION, 3 * sheet.RESOLUTION, 3)
     expected = build_generator(open_generator_file(checkpoint))(latents([3], sheet.Z), psi=0.7)[0].clamp(-1, 1)
-    assert np.abs(grid[sheet.RESOLUTION :, : sheet.RESOLUTION] - expected.permute(1, 2, 0).numpy()).max() <= 0.5 / 127.5 + 1e-5
+    assert (
+        np.abs(grid[sheet.RESOLUTION :, : sheet.RESOLUTION] - expected.permute(1, 2, 0).numpy()).max()
+        <= 0.5 / 127.5 + 1e-5
+    )
 
 
 def test_generate_knows_labels(tmp_path):
@@ -242,7 +279,12 @@ def test_generate_knows_labels(tmp_path):
     path = tmp_path / "classes.safetensors"
     write_generator_file(path, weights, GeneratorCard(config_of(weights)))
     for label in (0, 1):
-        assert main(["generate", str(path), "--seeds", "1", "--label", str(label), "--out", str(tmp_path / f"{label}.png")]) == 0
+        assert (
+            main(
+                ["generate", str(path), "--seeds", "1", "--label", str(label), "--out", str(tmp_path / f"{label}.png")]
+            )
+            == 0
+        )
     assert not np.array_equal(picture(tmp_path / "0.png"), picture(tmp_path / "1.png"))
 
 
@@ -260,14 +302,30 @@ def test_convert_says_what_it_wrote_and_what_it_had_to_make(tmp_path, weights, c
 
 def test_fresh_noise_follows_from_the_seed(checkpoint, tmp_path):
     for name, noise in (("a", "random"), ("b", "random"), ("c", "const")):
-        assert main(["generate", str(checkpoint), "--seeds", "1-2", "--noise", noise, "--out", str(tmp_path / f"{name}.png")]) == 0
+        assert (
+            main(
+                [
+                    "generate",
+                    str(checkpoint),
+                    "--seeds",
+                    "1-2",
+                    "--noise",
+                    noise,
+                    "--out",
+                    str(tmp_path / f"{name}.png"),
+                ]
+            )
+            == 0
+        )
     a, b, c = (picture(tmp_path / f"{name}.png") for name in "abc")
     assert np.array_equal(a, b) and not np.array_equal(a, c)
 
 
 @pytest.mark.parametrize("label", ["0", "5", "-1"])
 def test_a_label_that_the_generator_does_not_know(checkpoint, tmp_path, label, caplog):
-    assert main(["generate", str(checkpoint), "--seeds", "1", f"--label={label}", "--out", str(tmp_path / "x.png")]) == 1
+    assert (
+        main(["generate", str(checkpoint), "--seeds", "1", f"--label={label}", "--out", str(tmp_path / "x.png")]) == 1
+    )
     assert f"The label {label} is given and the generator has no classes" in caplog.text
 
 
@@ -288,12 +346,19 @@ def test_a_refused_file_ends_the_command_in_one_sentence_and_leaves_nothing(tmp_
 
 def test_a_place_that_the_disk_refuses_is_named_in_one_sentence(path, tmp_path, caplog):
     (tmp_path / "taken").write_text("a file, not a folder")
-    for words in (["convert", path, tmp_path / "taken" / "x.safetensors"], ["generate", path, "--seeds", "1", "--out", tmp_path / "taken" / "pictures"],
-                  ["generate", path, "--seeds", "1", "--out", tmp_path / "taken" / "x.png"]):  # fmt: skip
+    for words in (
+        ["convert", path, tmp_path / "taken" / "x.safetensors"],
+        ["generate", path, "--seeds", "1", "--out", tmp_path / "taken" / "pictures"],
+        ["generate", path, "--seeds", "1", "--out", tmp_path / "taken" / "x.png"],
+    ):
         caplog.clear()
         assert main([*map(str, words)]) == 1
         (stopped,) = [record.message for record in caplog.records if record.levelno == logging.ERROR]
-        assert str(tmp_path / "taken") in stopped and "\n" not in stopped and ("File exists" in stopped or "Not a directory" in stopped)
+        assert (
+            str(tmp_path / "taken") in stopped
+            and "\n" not in stopped
+            and ("File exists" in stopped or "Not a directory" in stopped)
+        )
 
 
 def test_a_full_disk_is_said_though_the_system_names_no_file(path, tmp_path, caplog, monkeypatch):

@@ -10,10 +10,10 @@ from torch.nn import functional as F
 
 sys.path.append(str(Path(__file__).parent / "generators"))
 
-import sheet  # noqa: E402
+import sheet
 
-from domain_guidance.generators import empty_generator, infer_config, latents  # noqa: E402
-from domain_guidance.generators.invert import Inversion, fitted, invert, picture_distance, ramp  # noqa: E402
+from domain_guidance.generators import empty_generator, infer_config, latents
+from domain_guidance.generators.invert import Inversion, fitted, invert, picture_distance, ramp
 
 SHORT = Inversion(steps=40, learning_rate=0.1, candidates=8)
 
@@ -128,7 +128,12 @@ def test_the_distance_is_zero_for_equal_pictures_and_sees_every_scale():
     # A shift of all pixels is in no band but the last: its square and its magnitude.
     assert float(picture_distance(a + 0.5, a)) == pytest.approx(0.25 + 0.5)
     for cell in (1, 2, 4, 8):
-        board = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat_interleave(cell, 0).repeat_interleave(cell, 1).repeat(16 // cell, 16 // cell)
+        board = (
+            torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+            .repeat_interleave(cell, 0)
+            .repeat_interleave(cell, 1)
+            .repeat(16 // cell, 16 // cell)
+        )
         assert float(picture_distance(a + 0.1 * board, a)) > 0.01 + 0.05
 
 

@@ -1,4 +1,6 @@
-"""The StyleGAN2 network against a slow one written independently, its gradients, its sizes and what is trained of it."""
+"""The StyleGAN2 network against a slow one written independently, its gradients, its sizes and what is trained
+of it.
+"""
 
 import sys
 from pathlib import Path
@@ -10,14 +12,26 @@ from torch.nn import functional as F
 
 sys.path.append(str(Path(__file__).parent / "generators"))
 
-import naive_generator  # noqa: E402
-import sheet  # noqa: E402
+import naive_generator
+import sheet
 
-from domain_guidance.generators import GeneratorConfig, GeneratorFileError, default_selection, driven_layers, empty_generator, infer_config, latents, mix, standard_config, tensor_shapes, truncate
-from domain_guidance.generators.fir import blur, double  # noqa: E402
-from domain_guidance.generators.modulation import modulated_conv, to_rgb  # noqa: E402
-from domain_guidance.generators.names import from_rosinality, without_filters  # noqa: E402
-from domain_guidance.generators.stylegan2 import Generator  # noqa: E402
+from domain_guidance.generators import (
+    GeneratorConfig,
+    GeneratorFileError,
+    default_selection,
+    driven_layers,
+    empty_generator,
+    infer_config,
+    latents,
+    mix,
+    standard_config,
+    tensor_shapes,
+    truncate,
+)
+from domain_guidance.generators.fir import blur, double
+from domain_guidance.generators.modulation import modulated_conv, to_rgb
+from domain_guidance.generators.names import from_rosinality, without_filters
+from domain_guidance.generators.stylegan2 import Generator
 
 PUBLISHED = [  # resolution, base of the widths, mapping layers, parameters
     (256, 16384, 8, 24_767_458),
@@ -105,7 +119,9 @@ def test_the_image_layer_equals_one_with_weights_made_for_each_image():
     x, weight, styles, bias = random(2, 5, 4, 4), random(3, 5, 1, 1, seed=1), random(2, 5, seed=2), random(3, seed=3)
     for n, image in enumerate(to_rgb(x, weight, styles, bias)):
         made = weight * styles[n][None, :, None, None] / 5**0.5
-        torch.testing.assert_close(image, naive_generator.correlated(x[n], made) + bias[:, None, None], rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(
+            image, naive_generator.correlated(x[n], made) + bias[:, None, None], rtol=1e-10, atol=1e-10
+        )
 
 
 def test_both_filters_equal_their_taps_summed_one_by_one():
@@ -166,7 +182,11 @@ def test_every_style_drives_the_layers_that_the_map_names_and_no_other(generator
         return generator.get_submodule(name).affine.register_forward_pre_hook(hook)
 
     layers = [layer for driven in driven_layers(generator.config) for layer in driven]
-    assert len(layers) == len(set(layers)) == len([name for name in generator.state_dict() if name.endswith("affine.weight")])
+    assert (
+        len(layers)
+        == len(set(layers))
+        == len([name for name in generator.state_dict() if name.endswith("affine.weight")])
+    )
     hooks = [watch(layer) for layer in layers]
     ws = torch.arange(8, dtype=torch.float64)[None, :, None].expand(1, 8, sheet.W)
     generator.synthesis(ws)
@@ -194,7 +214,9 @@ def test_without_noise_the_picture_is_the_slow_generators_without_noise(weights,
 
 def test_random_noise_comes_from_the_generator_given_and_is_fresh_for_each_image(generator):
     w = generator.mapping(random(1, sheet.Z)).expand(2, -1)
-    first, again, other = (generator.synthesis(w, noise="random", generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
+    first, again, other = (
+        generator.synthesis(w, noise="random", generator=torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)
+    )
     assert torch.equal(first, again) and not torch.allclose(first, other, atol=1e-3)
     assert not torch.allclose(first[0], first[1], atol=1e-3)
 
@@ -228,12 +250,17 @@ def test_half_precision_draws_the_same_picture_nearly(dtype):
 def test_half_precision_demodulates_weights_of_any_size_as_float32_does(size, count):
     x, weight, styles = random(count, 5, 6, 6), size * random(4, 5, 3, 3, seed=1), random(count, 5, seed=2)
     gain = max(1.0, 1e-4 / size)  # lifts what epsilon makes small into what half precision can hold
-    exact, half = (modulated_conv(x.to(dtype), weight, styles, gain=gain).double() for dtype in (torch.float64, torch.float16))
+    exact, half = (
+        modulated_conv(x.to(dtype), weight, styles, gain=gain).double() for dtype in (torch.float64, torch.float16)
+    )
     assert float((half - exact).norm() / exact.norm()) < 4 * torch.finfo(torch.float16).eps
 
 
 def test_half_precision_does_not_overflow_on_weights_that_would(weights):
-    large = {name: tensor.float() * (1e4 if name.endswith(("conv0.weight", "conv1.weight")) else 1) for name, tensor in weights.items()}
+    large = {
+        name: tensor.float() * (1e4 if name.endswith(("conv0.weight", "conv1.weight")) else 1)
+        for name, tensor in weights.items()
+    }
     large = {name: tensor * (300 if "conv" in name and ".affine." in name else 1) for name, tensor in large.items()}
     z = random(1, sheet.Z, dtype=torch.float32)
     exact, half = (network(large)(z, dtype=kind) for kind in (None, torch.float16))
@@ -279,12 +306,15 @@ def test_the_published_sizes_have_the_published_numbers_of_parameters(resolution
     assert infer_config(tensor_shapes(config)) == config
 
 
-@pytest.mark.parametrize(("config", "message"), [
-    (GeneratorConfig(8, (4, 0), z_dim=2, w_dim=2), "conv0.weight' has shape"),
-    (GeneratorConfig(8, (4, 4), z_dim=0, w_dim=2), "mapping.fc0.weight' has shape"),
-    (GeneratorConfig(8, (4, 4), z_dim=8193, w_dim=2), "wider than 8,192"),
-    (GeneratorConfig(8, (4, 4), c_dim=8193), "wider than 8,192"),
-])
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (GeneratorConfig(8, (4, 0), z_dim=2, w_dim=2), "conv0.weight' has shape"),
+        (GeneratorConfig(8, (4, 4), z_dim=0, w_dim=2), "mapping.fc0.weight' has shape"),
+        (GeneratorConfig(8, (4, 4), z_dim=8193, w_dim=2), "wider than 8,192"),
+        (GeneratorConfig(8, (4, 4), c_dim=8193), "wider than 8,192"),
+    ],
+)
 def test_sizes_that_no_generator_has_are_refused(config, message):
     with pytest.raises(GeneratorFileError, match=message):
         infer_config(tensor_shapes(config))
@@ -300,12 +330,18 @@ def test_the_default_selection_is_that_of_the_paper():
     parameters = dict(empty_generator(config).named_parameters())
     chosen = default_selection(config)
     assert len(chosen) == len(set(chosen)) == 48 and sum(parameters[name].numel() for name in chosen) == 24_058_896
-    assert not [name for name in chosen if name.endswith("bias") or "torgb" in name or ".b4." in name or name.startswith("mapping")]
+    assert not [
+        name
+        for name in chosen
+        if name.endswith("bias") or "torgb" in name or ".b4." in name or name.startswith("mapping")
+    ]
 
 
 def test_a_selection_by_styles_takes_the_layers_that_they_drive():
     config = standard_config(32)
-    assert default_selection(config, [3]) == tuple(f"synthesis.b16.conv0.{part}" for part in ("weight", "affine.weight", "noise_strength"))
+    assert default_selection(config, [3]) == tuple(
+        f"synthesis.b16.conv0.{part}" for part in ("weight", "affine.weight", "noise_strength")
+    )
     assert default_selection(config, [0, 7]) == ()
     assert sorted(default_selection(config, range(8))) == sorted(default_selection(config))
 
@@ -315,7 +351,9 @@ def test_a_fresh_generator_draws_pictures_of_a_usual_contrast():
     generator = Generator(standard_config(32, widest=32, z_dim=32, w_dim=32))
     images = generator(torch.randn(8, 32))
     assert 0.1 < images.std() < 10
-    assert generator.synthesis.b8.conv0.noise_strength == 0 and torch.equal(generator.synthesis.b8.conv0.affine.bias, torch.ones(32))
+    assert generator.synthesis.b8.conv0.noise_strength == 0 and torch.equal(
+        generator.synthesis.b8.conv0.affine.bias, torch.ones(32)
+    )
 
 
 @pytest.mark.parametrize("resolution", [8, 32])

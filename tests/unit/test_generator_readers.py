@@ -1,4 +1,6 @@
-"""Foreign generator files, honest and hostile: read to the last digit or refused with the reason, and nothing of them is executed."""
+"""Foreign generator files, honest and hostile: read to the last digit or refused with the reason, and nothing of them
+is executed.
+"""
 
 import ast
 import json
@@ -14,17 +16,31 @@ import torch
 
 sys.path.append(str(Path(__file__).parent / "generators"))
 
-import hostile_files  # noqa: E402
-import sheet  # noqa: E402
+import hostile_files
+import sheet
 
-from domain_guidance.generators import GeneratorFileError, build_generator, convert, open_generator_file, read_generator_file  # noqa: E402
-from domain_guidance.generators.readers.budget import Budget  # noqa: E402
-from domain_guidance.generators.readers.pickle_machine import Machine  # noqa: E402
+from domain_guidance.generators import (
+    GeneratorFileError,
+    build_generator,
+    convert,
+    open_generator_file,
+    read_generator_file,
+)
+from domain_guidance.generators.readers.budget import Budget
+from domain_guidance.generators.readers.pickle_machine import Machine
 
 HERE = Path(__file__).parent / "generators"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 
-PLAIN = ["nvidia3.pkl", "nvidia4.pkl", "tensorflow3.pkl", "tensorflow4.pkl", "rosinality.pt", "rosinality-old.pt", "trainer.pt"]
+PLAIN = [
+    "nvidia3.pkl",
+    "nvidia4.pkl",
+    "tensorflow3.pkl",
+    "tensorflow4.pkl",
+    "rosinality.pt",
+    "rosinality-old.pt",
+    "trainer.pt",
+]
 REFUSED = {
     "stylegan3.pkl": "StyleGAN3",
     "resnet.pkl": "'resnet' architecture",
@@ -85,7 +101,9 @@ def watched(files, tmp_path_factory):
 
 
 def equal(found, expected):
-    return found.keys() == expected.keys() and all(torch.equal(found[name], tensor) for name, tensor in expected.items())
+    return found.keys() == expected.keys() and all(
+        torch.equal(found[name], tensor) for name, tensor in expected.items()
+    )
 
 
 # --- honest files ----------------------------------------------------------------------------------------------------
@@ -100,7 +118,11 @@ def test_every_format_gives_the_weights_that_were_written(files, name):
         assert all(torch.allclose(file.weights[key], expected[key], atol=1e-6) for key in biases)
         expected |= {key: file.weights[key] for key in biases}
     assert equal(file.weights, expected)
-    assert (file.card.config.z_dim, file.card.config.w_dim, file.card.config.mapping_layers) == (sheet.Z, sheet.W, sheet.DEPTH)
+    assert (file.card.config.z_dim, file.card.config.w_dim, file.card.config.mapping_layers) == (
+        sheet.Z,
+        sheet.W,
+        sheet.DEPTH,
+    )
     assert file.card.config.widths == tuple(sheet.WIDTHS.values()) and file.card.config.conv_clamp is None
 
 
@@ -132,7 +154,10 @@ def test_a_missing_mean_is_estimated_and_missing_noise_is_drawn_the_same_each_ti
     assert equal(one.weights, two.weights)
     assert set(one.card.origin.estimated) == {name for name in one.weights if name.endswith(("noise_const", "w_avg"))}
     weights = {name: tensor for name, tensor in one.weights.items() if name not in one.card.origin.estimated}
-    assert equal(weights, {name: tensor for name, tensor in sheet.nvidia_weights().items() if name not in one.card.origin.estimated})
+    assert equal(
+        weights,
+        {name: tensor for name, tensor in sheet.nvidia_weights().items() if name not in one.card.origin.estimated},
+    )
     mapping = build_generator(one).mapping
     styles = mapping(torch.randn(20_000, sheet.Z, generator=torch.Generator().manual_seed(7)))
     error = (styles.mean(0) - one.weights["mapping.w_avg"]) / styles.std(0)
@@ -143,7 +168,11 @@ def test_the_card_names_the_file_that_was_converted(files, tmp_path):
     import hashlib
 
     card = convert(files / "nvidia4.pkl", tmp_path / "faces.safetensors")
-    assert card.origin.name == "nvidia4.pkl" and card.origin.kind == "NVIDIA PyTorch pickle" and card.architecture == "stylegan2"
+    assert (
+        card.origin.name == "nvidia4.pkl"
+        and card.origin.kind == "NVIDIA PyTorch pickle"
+        and card.architecture == "stylegan2"
+    )
     assert card.origin.sha256 == hashlib.sha256((files / "nvidia4.pkl").read_bytes()).hexdigest()
     file = read_generator_file(tmp_path / "faces.safetensors")
     assert file.card == card and equal(file.weights, sheet.nvidia_weights())
@@ -210,11 +239,18 @@ def test_a_hostile_file_is_refused_for_its_reason_and_does_nothing(watched, name
     result = watched["files"][name]
     assert result["did"] == []
     assert result["said"] is not None and re.search(HOSTILE[name][1], result["said"])
-    assert name in result["said"] and result["said"].endswith(".") and "\n" not in result["said"] and len(result["said"]) < 300
+    assert (
+        name in result["said"]
+        and result["said"].endswith(".")
+        and "\n" not in result["said"]
+        and len(result["said"]) < 300
+    )
 
 
 def test_everything_that_a_file_can_name_is_kept_under_text():
-    """Whole numbers can be chosen so that finding one among 100,000 takes a millisecond; with what text's hash is made, no file knows."""
+    """Whole numbers can be chosen so that finding one among 100,000 takes a millisecond; with what text's hash is made,
+    no file knows.
+    """
     stored = pickle.dumps({7: {2**40, 3}, -1: [{2**33: "a"}], "b": "c"}, 4)
     machine = Machine(memoryview(stored.replace(b"\x94", b"r\x00\x00\x00\x80", 1)), {}, Budget())
     assert machine.load() == {"7": {str(2**40), "3"}, "-1": [{str(2**33): "a"}], "b": "c"}
@@ -230,7 +266,9 @@ def test_hostile_files_take_no_memory_worth_the_name(watched):
     assert watched["peak_bytes"] < 1.5 * 2**30
 
 
-@pytest.mark.parametrize("name", ["nvidia3.pkl", "nvidia4.pkl", "tensorflow4.pkl", "rosinality.pt", "rosinality-old.pt"])
+@pytest.mark.parametrize(
+    "name", ["nvidia3.pkl", "nvidia4.pkl", "tensorflow4.pkl", "rosinality.pt", "rosinality-old.pt"]
+)
 def test_a_file_cut_off_anywhere_is_refused(files, name, tmp_path):
     whole = (files / name).read_bytes()
     for share in range(1, 20):

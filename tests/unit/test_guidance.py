@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from domain_guidance.diffusion.denoiser import GuidedDenoiser
-from domain_guidance.guidance import Projection, SigmaInterval, Term, compose, schedule
 from domain_guidance.diffusion.parameterization import add_noise, denoised, network_input, training_target
 from domain_guidance.diffusion.sampling import karras_sigmas, sample_dpmpp_2m, sample_euler
+from domain_guidance.guidance import Projection, SigmaInterval, Term, compose, schedule
 
 EMPTY, PROMPT = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
 
@@ -70,7 +70,9 @@ def test_the_control_weight_alone_is_classifier_free_guidance(x, sigma):
 def test_a_domain_model_that_is_the_base_on_the_empty_prompt_changes_nothing(x, sigma):
     base = Counted(1)
     plain = GuidedDenoiser(base, base, EMPTY, weight=0.0)(x, sigma, PROMPT)
-    assert torch.equal(GuidedDenoiser(base, base, EMPTY, domain_conditioning=EMPTY, weight=2.5)(x, sigma, PROMPT), plain)
+    assert torch.equal(
+        GuidedDenoiser(base, base, EMPTY, domain_conditioning=EMPTY, weight=2.5)(x, sigma, PROMPT), plain
+    )
 
 
 def test_the_base_with_the_prompt_as_domain_adds_its_weight_to_cfg(x, sigma):
@@ -80,7 +82,9 @@ def test_the_base_with_the_prompt_as_domain_adds_its_weight_to_cfg(x, sigma):
     torch.testing.assert_close(fed, plain, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize(("conditioning", "evaluations"), [(None, 2), (PROMPT, 3)], ids=["unconditional", "with a prompt"])
+@pytest.mark.parametrize(
+    ("conditioning", "evaluations"), [(None, 2), (PROMPT, 3)], ids=["unconditional", "with a prompt"]
+)
 def test_unconditional_sampling_costs_two_evaluations_and_a_prompt_one_more(x, sigma, conditioning, evaluations):
     base, domain = Counted(1), Counted(2)
     GuidedDenoiser(base, domain, EMPTY)(x, sigma, conditioning)
@@ -180,7 +184,9 @@ def test_projection_zero_leaves_the_difference_orthogonal_to_the_prediction(x):
     assert (shaped * prediction).flatten(1).sum(1).abs().max() < 1e-10
     # Pythagoras: only the parallel part is gone.
     removed = difference - shaped
-    torch.testing.assert_close((shaped**2 + removed**2).flatten(1).sum(1), (difference**2).flatten(1).sum(1), rtol=1e-10, atol=0)
+    torch.testing.assert_close(
+        (shaped**2 + removed**2).flatten(1).sum(1), (difference**2).flatten(1).sum(1), rtol=1e-10, atol=0
+    )
 
 
 def test_a_difference_along_the_prediction_is_scaled_by_what_is_kept_of_it(x):
@@ -255,9 +261,15 @@ def test_a_list_passes_through_its_numbers_at_equal_distances_and_is_straight_be
     assert made(0.5) == pytest.approx(2.0) and made(0.7) == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize(("make", "words"), [
-    (lambda: schedule.interval(0.6, 0.6), "below the end percent"), (lambda: schedule.linear(1, 0, -0.1, 0.5), "between 0 and 1"),
-    (lambda: schedule.listed([]), "one finite number"), (lambda: schedule.constant(math.nan), "one finite number")])
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: schedule.interval(0.6, 0.6), "below the end percent"),
+        (lambda: schedule.linear(1, 0, -0.1, 0.5), "between 0 and 1"),
+        (lambda: schedule.listed([]), "one finite number"),
+        (lambda: schedule.constant(math.nan), "one finite number"),
+    ],
+)
 def test_a_schedule_that_makes_no_sense_is_refused_in_one_sentence(make, words):
     with pytest.raises(ValueError, match=words) as refused:
         make()
@@ -266,6 +278,7 @@ def test_a_schedule_that_makes_no_sense_is_refused_in_one_sentence(make, words):
 
 def test_the_share_of_a_noise_level_is_the_inverse_of_the_hosts_percent():
     """A falling curve with the host's jumps at its two ends."""
+
     def sigma_at(share):
         return math.inf if share <= 0 else 0.0 if share >= 1 else 14.6 * math.exp(-6.2 * share)
 
@@ -275,4 +288,9 @@ def test_the_share_of_a_noise_level_is_the_inverse_of_the_hosts_percent():
 
 
 def test_the_share_of_a_flow_models_level_counts_down_from_one():
-    assert [schedule.share_of(level, lambda share: 1.0 - share) for level in (1.0, 0.75, 0.5, 0.0)] == [0.0, 0.25, 0.5, 1.0]
+    assert [schedule.share_of(level, lambda share: 1.0 - share) for level in (1.0, 0.75, 0.5, 0.0)] == [
+        0.0,
+        0.25,
+        0.5,
+        1.0,
+    ]

@@ -39,11 +39,15 @@ def name_of(requirement):
 
 
 def test_the_manager_installs_what_the_project_names_but_for_what_no_node_imports():
-    """ComfyUI-Manager installs requirements.txt into the host's environment; diffusers would move huggingface_hub in an old one."""
+    """ComfyUI-Manager installs requirements.txt into the host's environment; diffusers would move huggingface_hub in an
+    old one.
+    """
     assert sorted(requirement_lines()) == sorted(line for line in dependencies() if name_of(line) != "diffusers")
 
 
-@pytest.mark.parametrize("requirement", [*dependencies(), *(r for name in ("cli", "demo", "eval", "test") for r in extra(name))])
+@pytest.mark.parametrize(
+    "requirement", [*dependencies(), *(r for name in ("cli", "demo", "eval", "test") for r in extra(name))]
+)
 def test_a_requirement_has_a_lower_bound_only_and_is_not_the_hosts(requirement):
     assert LOWER_BOUND.fullmatch(requirement)
     assert name_of(requirement) not in HOST_OWNED
@@ -90,11 +94,15 @@ def test_importing_the_library_imports_nothing_slow():
     )
     modules = library_modules()
     assert "domain_guidance.domains.domain_file" in modules
-    answer = subprocess.run([sys.executable, "-c", program, json.dumps(modules)], cwd=ROOT, capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        [sys.executable, "-c", program, json.dumps(modules)], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert json.loads(answer.stdout.splitlines()[-1]) == []
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "domain_guidance").rglob("*.py")), ids=lambda path: path.relative_to(ROOT).as_posix())
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "domain_guidance").rglob("*.py")), ids=lambda path: path.relative_to(ROOT).as_posix()
+)
 def test_the_library_knows_no_host(path):
     imports = re.findall(r"^\s*(?:from|import)\s+([\w.]+)", path.read_text(encoding="utf-8"), flags=re.MULTILINE)
     host = {"comfy", "comfy_api", "comfy_extras", "folder_paths", "nodes", "execution", "server"}

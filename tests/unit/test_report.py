@@ -7,13 +7,12 @@ import torch
 from PIL import Image
 
 from domain_guidance.guidance import Projection, Term
-from nodes.number_lists import parse_numbers
-from domain_guidance.report import Measured, Step, TermMeasure, advise, describe, draw_report, measure, spread
-from domain_guidance.pictures.axes_grid import axes_grid, mosaic
-from domain_guidance.report.advice import BAND, PULL, TARGET, Overall
-from domain_guidance.pictures.axes_grid import LARGEST
+from domain_guidance.pictures.axes_grid import LARGEST, axes_grid, mosaic
 from domain_guidance.pictures.line_plot import COLOURS, Curve, Plot, draw_plot
+from domain_guidance.report import Measured, Step, TermMeasure, advise, describe, draw_report, measure, spread
+from domain_guidance.report.advice import BAND, PULL, TARGET, Overall
 from domain_guidance.report.report_picture import WIDTH
+from nodes.number_lists import parse_numbers
 
 
 def vectors(*values):
@@ -24,7 +23,9 @@ def vectors(*values):
 def test_lengths_and_cosine_of_vectors_that_one_can_draw():
     """A text of (3, 4) at cfg 1 and a domain that points down the first axis: 5, 2 * 2, and -3/5."""
     reference = vectors([1.0, 1.0])
-    measured = measure(reference + vectors([3.0, 4.0]), [Term(reference + vectors([-2.0, 0.0]), reference, 2.0)], cfg=1.0)
+    measured = measure(
+        reference + vectors([3.0, 4.0]), [Term(reference + vectors([-2.0, 0.0]), reference, 2.0)], cfg=1.0
+    )
     assert measured.text == pytest.approx(5.0)
     assert measured.terms[0].unit == pytest.approx(2.0) and measured.terms[0].norm == pytest.approx(4.0)
     assert measured.terms[0].cosine == pytest.approx(-0.6)
@@ -34,7 +35,9 @@ def test_lengths_and_cosine_of_vectors_that_one_can_draw():
 
 def test_a_negative_weight_turns_the_cosine_and_not_the_length():
     reference = vectors([1.0, 1.0])
-    measured = measure(reference + vectors([3.0, 4.0]), [Term(reference + vectors([2.0, 0.0]), reference, -1.5)], cfg=4.0)
+    measured = measure(
+        reference + vectors([3.0, 4.0]), [Term(reference + vectors([2.0, 0.0]), reference, -1.5)], cfg=4.0
+    )
     assert measured.terms[0].cosine == pytest.approx(-0.6) and measured.terms[0].norm == pytest.approx(3.0)
     assert measured.coefficient == pytest.approx(1 - 4 + 1.5)
 
@@ -43,7 +46,9 @@ def test_a_batch_is_the_mean_of_its_pictures():
     reference, text, pull = torch.zeros(2, 3, 4, 4), torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
     reference += 1
     both = measure(reference + text, [Term(reference + pull, reference, 2.0)], 3.0)
-    each = [measure((reference + text)[[n]], [Term((reference + pull)[[n]], reference[[n]], 2.0)], 3.0) for n in range(2)]
+    each = [
+        measure((reference + text)[[n]], [Term((reference + pull)[[n]], reference[[n]], 2.0)], 3.0) for n in range(2)
+    ]
     for read in (lambda m: m.text, lambda m: m.terms[0].norm, lambda m: m.terms[0].cosine, lambda m: m.contrast):
         assert read(both) == pytest.approx(sum(map(read, each)) / 2)
 
@@ -65,13 +70,17 @@ def test_contrast_is_one_where_guidance_picks_a_source_and_the_factor_where_it_e
     prompted = torch.tensor([[[[1.0, -1.0], [1.0, -1.0]]]])
     domain = 0.5 * prompted
     assert measure(prompted, [Term(prompted, reference, 0.0)], 1.0).contrast == pytest.approx(1.0)
-    assert measure(6 * prompted, [Term(domain, reference, 4.0), Term(prompted, reference, 0.0)], 6.0).contrast == pytest.approx(8.0)
+    assert measure(
+        6 * prompted, [Term(domain, reference, 4.0), Term(prompted, reference, 0.0)], 6.0
+    ).contrast == pytest.approx(8.0)
 
 
 def test_a_prompt_that_adds_nothing_counts_no_cfg():
     """Unconditional sampling: what the guider gives is the empty prompt's prediction at any cfg."""
     reference = torch.randn(1, 3, 4, 4)
-    assert measure(reference * (1 + 1e-7), [Term(reference + 1, reference, 2.0)], 7.0).coefficient == pytest.approx(-1.0)
+    assert measure(reference * (1 + 1e-7), [Term(reference + 1, reference, 2.0)], 7.0).coefficient == pytest.approx(
+        -1.0
+    )
 
 
 def test_spread_of_unit_noise_is_one_and_grows_with_the_latents():
@@ -80,11 +89,14 @@ def test_spread_of_unit_noise_is_one_and_grows_with_the_latents():
     assert spread(3 * noise + 5) == pytest.approx(3 * spread(noise), rel=1e-5)
 
 
-def sampled(weights=(1.5,), cfg=4.0, text=10.0, unit=10.0, cosine=0.0, share=0.1, contrast=2.0, count=10, acts=lambda step: True):
+def sampled(
+    weights=(1.5,), cfg=4.0, text=10.0, unit=10.0, cosine=0.0, share=0.1, contrast=2.0, count=10, acts=lambda step: True
+):
     """Steps whose terms follow the model that the advice assumes: lengths in proportion to cfg and weights.
 
     text: length per cfg; unit: length per weight; either a number, or a function of the step counted from 1.
     """
+
     def at(value, step):
         return value(step) if callable(value) else value
 
@@ -104,9 +116,14 @@ def test_a_balanced_setting_is_left_alone():
     assert kinds(sampled(weights=(1.5,), cfg=2.0, unit=20.0, text=10.0), (1.5,), 2.0) == ["fine"]
 
 
-@pytest.mark.parametrize(("weight", "cfg", "unit", "kind"), [(0.1, 4.0, 10.0, "weak"), (8.0, 1.5, 10.0, "strong"), (3.0, 1.0, 20.0, "strong"), (-0.1, 4.0, 10.0, "weak")])
+@pytest.mark.parametrize(
+    ("weight", "cfg", "unit", "kind"),
+    [(0.1, 4.0, 10.0, "weak"), (8.0, 1.5, 10.0, "strong"), (3.0, 1.0, 20.0, "strong"), (-0.1, 4.0, 10.0, "weak")],
+)
 def test_following_the_advice_on_balance_ends_at_the_target(weight, cfg, unit, kind):
-    """The sampling that follows the advised numbers, by the same model, has the ratio aimed at and gets no further advice."""
+    """The sampling that follows the advised numbers, by the same model, has the ratio aimed at and gets no further
+    advice.
+    """
     advice = advise(sampled((weight,), cfg, unit=unit), (weight,), cfg)[0]
     assert advice.kind == kind and math.copysign(1, advice.weights[0]) == math.copysign(1, weight)
     new_cfg = cfg if advice.cfg is None else advice.cfg
@@ -141,7 +158,11 @@ def test_burn_of_a_few_step_model_lowers_the_weight_alone():
 
 @pytest.mark.parametrize(("late", "field"), [(True, "end_percent"), (False, "start_percent")])
 def test_a_domain_that_is_strong_at_one_end_may_be_left_out_there(late, field):
-    """Ten steps: in four of them at one end the term is ten times as long. The range leaves out no more than it must."""
+    """Ten steps: in four of them at one end the term is ten times as long.
+
+    The range leaves out no more than it must.
+    """
+
     def unit(step):
         return 100.0 if (step > 6) == late and (step > 6 or step < 5) else 10.0
 
@@ -161,7 +182,9 @@ def test_the_ratio_is_that_of_the_steps_in_which_the_domain_acts():
 
 def test_a_domain_that_is_too_strong_everywhere_has_no_range():
     advice = advise(sampled((6.0,), 1.5, unit=30.0), (6.0,), 1.5)[0]
-    assert advice.kind == "strong" and advice.start_percent is advice.end_percent is None and "percent" not in advice.text
+    assert (
+        advice.kind == "strong" and advice.start_percent is advice.end_percent is None and "percent" not in advice.text
+    )
 
 
 def test_direction_is_said_after_balance():
@@ -171,7 +194,9 @@ def test_direction_is_said_after_balance():
 
 def test_opposition_among_short_terms_does_not_count():
     """Terms fade towards the end, where opposite directions are usual."""
-    steps = sampled((1.5,), 2.0, text=lambda s: 10.0 / s, unit=lambda s: 20.0 / s, cosine=lambda s: -0.9 if s > 4 else 0.0)
+    steps = sampled(
+        (1.5,), 2.0, text=lambda s: 10.0 / s, unit=lambda s: 20.0 / s, cosine=lambda s: -0.9 if s > 4 else 0.0
+    )
     assert kinds(steps, (1.5,), 2.0) == ["fine"]
 
 
@@ -183,8 +208,19 @@ def test_an_untrained_and_an_idle_domain_are_named():
 
 
 def test_one_silent_term_of_two_is_named_and_the_other_is_advised_on():
-    steps = [Step(s.number, s.percent, Measured(s.measured.text, s.measured.coefficient, s.measured.contrast,
-                                               (s.measured.terms[0], TermMeasure(1.0, 0.0, 0.0, 0.0)))) for s in sampled((0.1,))]
+    steps = [
+        Step(
+            s.number,
+            s.percent,
+            Measured(
+                s.measured.text,
+                s.measured.coefficient,
+                s.measured.contrast,
+                (s.measured.terms[0], TermMeasure(1.0, 0.0, 0.0, 0.0)),
+            ),
+        )
+        for s in sampled((0.1,))
+    ]
     found = advise(steps, (0.1, 1.0), 4.0)
     assert [advice.kind for advice in found] == ["untrained", "weak"] and found[0].text.startswith("Term 2")
 
@@ -194,8 +230,15 @@ def test_unconditional_sampling_has_no_text_to_compare_with():
 
 
 def test_all_advice_is_a_sentence_or_two_of_few_words():
-    runs = [(sampled((6.0,), 8.0, contrast=6.0, cosine=-0.6), (6.0,), 8.0), (sampled((0.1,)), (0.1,), 4.0), (sampled((9.0,), 1.5), (9.0,), 1.5),
-            (sampled(text=0.0), (1.5,), 4.0), (sampled(share=0.0), (1.5,), 4.0), ([], (1.0,), 4.0), (sampled((1.5,), 2.0, unit=20.0), (1.5,), 2.0)]
+    runs = [
+        (sampled((6.0,), 8.0, contrast=6.0, cosine=-0.6), (6.0,), 8.0),
+        (sampled((0.1,)), (0.1,), 4.0),
+        (sampled((9.0,), 1.5), (9.0,), 1.5),
+        (sampled(text=0.0), (1.5,), 4.0),
+        (sampled(share=0.0), (1.5,), 4.0),
+        ([], (1.0,), 4.0),
+        (sampled((1.5,), 2.0, unit=20.0), (1.5,), 2.0),
+    ]
     for advice in (advice for run in runs for advice in advise(*run)):
         assert advice.text.endswith(".") and len(advice.text.split()) <= 40 and "\n" not in advice.text
 
@@ -237,14 +280,27 @@ def test_each_cell_lies_under_its_column_and_beside_its_row():
 
 def test_a_cell_that_was_not_made_is_empty_and_says_so():
     grid = axes_grid([[Image.new("RGB", (16, 16), colour(1)), None]], ["0", "1"], ["2"], "domain weight", "cfg")
-    colours = {found for _, found in grid.crop((grid.width - 150, grid.height - 150, grid.width - 6, grid.height - 6)).getcolors(10**6)}
+    colours = {
+        found
+        for _, found in grid.crop((grid.width - 150, grid.height - 150, grid.width - 6, grid.height - 6)).getcolors(
+            10**6
+        )
+    }
     assert colour(1) not in colours and len(colours) > 2
 
 
-@pytest.mark.parametrize(("size", "columns", "rows"), [((1024, 1024), 16, 16), ((2048, 512), 3, 1), ((16, 16), 64, 4), ((512, 3000), 2, 9)])
+@pytest.mark.parametrize(
+    ("size", "columns", "rows"), [((1024, 1024), 16, 16), ((2048, 512), 3, 1), ((16, 16), 64, 4), ((512, 3000), 2, 9)]
+)
 def test_a_large_grid_stays_within_its_bound_and_keeps_the_pictures_shape(size, columns, rows):
     picture = Image.new("RGB", size, colour(2))
-    grid = axes_grid([[picture] * columns] * rows, [str(n) for n in range(columns)], [str(n) for n in range(rows)], "domain weight", "cfg")
+    grid = axes_grid(
+        [[picture] * columns] * rows,
+        [str(n) for n in range(columns)],
+        [str(n) for n in range(rows)],
+        "domain weight",
+        "cfg",
+    )
     assert max(grid.size) <= LARGEST
     shown = grid.crop((grid.width // 2, 0, grid.width, grid.height)).load()
     assert any(shown[x, grid.height - 10] == colour(2) for x in range(grid.width // 2))
@@ -267,7 +323,9 @@ def test_a_curve_runs_from_its_first_value_to_its_last_between_the_axes_labels()
 
 
 def test_a_gap_is_not_bridged():
-    canvas = draw_plot(Plot("title", "unit", [Curve([1, 2, 3, 4, 5], [1.0, 1.0, math.nan, 1.0, 1.0], 2)], 0.0, 2.0), "step", 420, 270)
+    canvas = draw_plot(
+        Plot("title", "unit", [Curve([1, 2, 3, 4, 5], [1.0, 1.0, math.nan, 1.0, 1.0], 2)], 0.0, 2.0), "step", 420, 270
+    )
     middle = [canvas.getpixel((x, y)) for x in range(220, 250) for y in range(270)]
     assert COLOURS[2] not in middle
 
@@ -276,7 +334,10 @@ def test_a_gap_is_not_bridged():
 def test_a_report_is_drawn_for_any_number_of_steps_and_terms_with_and_without_a_picture(count):
     steps = sampled((6.0, -1.0, 0.0), 8.0, contrast=6.0, count=count)
     advice = advise(steps, (6.0, -1.0, 0.0), 8.0)
-    bare, shown = draw_report(steps, advice, "weight 6"), draw_report(steps, advice, "weight 6", Image.new("RGB", (512, 768), colour(9)))
+    bare, shown = (
+        draw_report(steps, advice, "weight 6"),
+        draw_report(steps, advice, "weight 6", Image.new("RGB", (512, 768), colour(9))),
+    )
     assert bare.width == shown.width == 3 * WIDTH
     assert colour(9) in {found for _, found in shown.getcolors(10**6)} - {found for _, found in bare.getcolors(10**6)}
 
@@ -299,4 +360,6 @@ def test_a_contrast_of_two_prompts_neither_sets_the_text_term_nor_counts_as_the_
 
 def test_contrasts_alone_leave_the_unconditional_to_cfg():
     minus = vectors([0.0, 7.0])
-    assert measure(minus + vectors([3.0, 4.0]), [Term(minus + 1, minus, 5.0)], 4.0, [False]).coefficient == pytest.approx(1 - 4)
+    assert measure(
+        minus + vectors([3.0, 4.0]), [Term(minus + 1, minus, 5.0)], 4.0, [False]
+    ).coefficient == pytest.approx(1 - 4)

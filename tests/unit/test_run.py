@@ -1,4 +1,6 @@
-"""The two commands: which ComfyUI and which Python they pick, what they install where, and what counts as a passed run."""
+"""The two commands: which ComfyUI and which Python they pick, what they install where, and what counts as a
+passed run.
+"""
 
 import json
 import sys
@@ -55,7 +57,10 @@ def test_comfy_clis_set_default_comes_before_its_built_in_one(tmp_path):
     assert comfyui.find_comfyui(tmp_path / "pack", {}, tmp_path) == chosen
 
 
-@pytest.mark.parametrize("platform, place", [("linux", "comfy/ComfyUI"), ("darwin", "Documents/comfy/ComfyUI"), ("win32", "Documents/comfy/ComfyUI")])
+@pytest.mark.parametrize(
+    "platform, place",
+    [("linux", "comfy/ComfyUI"), ("darwin", "Documents/comfy/ComfyUI"), ("win32", "Documents/comfy/ComfyUI")],
+)
 def test_comfy_clis_built_in_place_differs_by_system(tmp_path, platform, place):
     assert list(comfyui.comfy_cli_workspaces(tmp_path, platform)) == [tmp_path / place]
 
@@ -81,7 +86,9 @@ def test_this_python_is_probed_for_what_it_lacks():
 
 def test_something_that_is_no_python_is_passed_over(tmp_path):
     assert environment.probe(tmp_path / "absent", []) is None
-    assert environment.first_with(["json"], [tmp_path / "absent", Path(sys.executable)], []).path == Path(sys.executable)
+    assert environment.first_with(["json"], [tmp_path / "absent", Path(sys.executable)], []).path == Path(
+        sys.executable
+    )
 
 
 def test_a_python_that_has_everything_is_used_as_it_is(tmp_path):
@@ -96,7 +103,9 @@ def test_an_environment_laid_over_a_python_imports_its_torch_and_keeps_its_own_f
     layered = environment.probe(comfyui.environment_python(tmp_path / "layer"), ["torch", "pytest"])
     assert layered.has(["torch", "pytest"])
     assert Path(layered.folders[0]).is_relative_to(tmp_path / "layer")
-    assert [name for name in layered.installed if name.startswith("torch==")] == [name for name in base.installed if name.startswith("torch==")]
+    assert [name for name in layered.installed if name.startswith("torch==")] == [
+        name for name in base.installed if name.startswith("torch==")
+    ]
 
 
 @pytest.fixture
@@ -116,7 +125,9 @@ def commands(monkeypatch):
 
 
 def test_what_a_found_python_lacks_goes_beside_it_and_moves_none_of_its_packages(tmp_path, commands, capsys):
-    base = environment.Python(Path("host/python"), sys.version_info[:2], ("pytest",), installed=("torch==2.11.0", "numpy==2.4.6"))
+    base = environment.Python(
+        Path("host/python"), sys.version_info[:2], ("pytest",), installed=("torch==2.11.0", "numpy==2.4.6")
+    )
     folder = tmp_path / environment._layer_name(base)
     folder.mkdir(parents=True)
     environment.ready(base, environment.TEST, tmp_path)
@@ -175,7 +186,10 @@ def test_command(monkeypatch, capsys, tmp_path):
 
 
 def test_a_comfyui_that_no_python_here_can_run_makes_the_test_command_fail(test_command):
-    assert test_command(True, False, Path("chromium")) == (1, [f"unit tests: {PASSED}", "host tests: no test was executed"])
+    assert test_command(True, False, Path("chromium")) == (
+        1,
+        [f"unit tests: {PASSED}", "host tests: no test was executed"],
+    )
 
 
 def test_a_comfyui_and_a_chromium_bring_their_parts(test_command):
@@ -190,7 +204,9 @@ def test_browser_tests_that_cannot_be_prepared_are_a_failure_of_their_own(test_c
         raise LauncherError("pip could not install what is missing")
 
     assert test_command(True, True, Path("chromium"), no_network) == (
-        1, [f"unit tests: {PASSED}", f"host tests: {PASSED}", "browser tests: no test was executed"])
+        1,
+        [f"unit tests: {PASSED}", f"host tests: {PASSED}", "browser tests: no test was executed"],
+    )
 
 
 def test_a_named_chromium_wins_over_the_path_and_a_wrong_one_is_said(tmp_path):

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 from domain_guidance.domains import text_free
-from domain_guidance.toy_world.model import UNET_CONFIG, build_unet, predict
 from domain_guidance.domains.unet_layouts import diffusers_to_host
+from domain_guidance.toy_world.model import UNET_CONFIG, build_unet, predict
 
 
 @pytest.fixture

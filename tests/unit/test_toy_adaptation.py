@@ -1,4 +1,6 @@
-"""The toy's adaptations in small: the critics, the rival, the measures, and the claims of docs/adaptation.md with fewer steps."""
+"""The toy's adaptations in small: the critics, the rival, the measures, and the claims of docs/adaptation.md with fewer
+steps.
+"""
 
 from dataclasses import replace
 
@@ -42,12 +44,16 @@ def noisy():
 @pytest.mark.parametrize("weight", [0.0, 1.0, 7.5])
 def test_the_domain_critic_is_the_base_plus_the_weighted_difference_and_reads_no_text(models, noisy, weight):
     base, domain = (denoiser(*noisy, models.empty) for denoiser in (models.base, models.domain))
-    torch.testing.assert_close(domain_critic(models, weight).denoise(*noisy), base + weight * (domain - base), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        domain_critic(models, weight).denoise(*noisy), base + weight * (domain - base), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_the_prompt_critic_is_classifier_free_guidance(models, noisy):
     base, asked = (models.base(*noisy, prompt) for prompt in (models.empty, encode_prompt(models.table, ground="sky")))
-    torch.testing.assert_close(prompt_critic(models, 7.5, ground="sky").denoise(*noisy), base + 7.5 * (asked - base), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        prompt_critic(models, 7.5, ground="sky").denoise(*noisy), base + 7.5 * (asked - base), rtol=1e-4, atol=1e-4
+    )
 
 
 def test_the_critics_latents_are_the_pixels(models, noisy):
@@ -101,12 +107,19 @@ def test_every_way_has_a_file_of_its_own():
 
 def test_the_direction_loss_is_zero_along_the_direction_and_two_against_it(models, source):
     pair, judge = AdaptedPair(source, "cpu"), models.judge
-    pair.module.load_state_dict({name: tensor + 0.05 * torch.randn(tensor.shape, generator=seeded(1)) for name, tensor in pair.module.state_dict().items()})
+    pair.module.load_state_dict(
+        {
+            name: tensor + 0.05 * torch.randn(tensor.shape, generator=seeded(1))
+            for name, tensor in pair.module.state_dict().items()
+        }
+    )
     adapted, before = pair.draw(1, seeded(2), with_source=True)
     with torch.no_grad():
         moved = (judge.body(adapted.clamp(-1, 1)) - judge.body(before.clamp(-1, 1)))[0]
     for direction, loss in ((moved, 0.0), (-3 * moved, 2.0)):
-        assert nada.direction_objective(pair, judge, direction, batch=1)(seeded(2)).item() == pytest.approx(loss, abs=1e-5)
+        assert nada.direction_objective(pair, judge, direction, batch=1)(seeded(2)).item() == pytest.approx(
+            loss, abs=1e-5
+        )
 
 
 # --- adapting --------------------------------------------------------------------------------------------------------
@@ -121,7 +134,11 @@ def short(models, source, tmp_path_factory):
         if short_way not in made:
             pair = adaptation.adapt(short_way, source, models, folder, seed)
             before, after = pictures(pair, SEEDS)
-            made[short_way] = pair, measure(after, before, GOALS[short_way.goal], models, reference_seed=3), folder / short_way.file_name(seed)
+            made[short_way] = (
+                pair,
+                measure(after, before, GOALS[short_way.goal], models, reference_seed=3),
+                folder / short_way.file_name(seed),
+            )
         return made[short_way]
 
     return run
@@ -142,7 +159,9 @@ def test_a_short_adaptation_comes_nearer_to_its_goal_and_stays_diverse(short, mo
 
 def test_an_adaptation_is_the_same_each_time_and_another_with_another_seed(short, models, source, tmp_path):
     brief = replace(PLATES, settings=replace(PLATES.settings, steps=3))
-    one, again, other = (adaptation.adapt(brief, source, models, tmp_path / name, seed) for name, seed in (("a", 5), ("b", 5), ("c", 6)))
+    one, again, other = (
+        adaptation.adapt(brief, source, models, tmp_path / name, seed) for name, seed in (("a", 5), ("b", 5), ("c", 6))
+    )
     weights = [pair.module.synthesis.b16.conv1.weight for pair in (one, again, other)]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
 
@@ -170,8 +189,14 @@ def test_the_table_has_every_way_after_its_goals_real_pictures_and_source(models
     monkeypatch.setattr(adaptation_runs, "LATENTS", range(adaptation_runs.COLUMNS))
     shown = adaptation_runs.adaptations(models, source, tmp_path)
     names = [(each.goal, each.name) for each in shown]
-    assert names == [(goal, name) for goal, last in (("prompt", "brief"), ("plates", "other")) for name in ("real pictures", "source", last)]
-    assert {file.stem for file in tmp_path.glob("*.safetensors")} == {each.file_name(seed) for each in ways for seed in (0, 1)}
+    assert names == [
+        (goal, name)
+        for goal, last in (("prompt", "brief"), ("plates", "other"))
+        for name in ("real pictures", "source", last)
+    ]
+    assert {file.stem for file in tmp_path.glob("*.safetensors")} == {
+        each.file_name(seed) for each in ways for seed in (0, 1)
+    }
     rows = 4  # real pictures are in the table alone
     assert adaptation_runs.picture(shown).height == adaptation_runs.picture(shown[1:2]).height + (rows - 1) * (72 + 6)
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from domain_guidance.generators import Generator, build_generator, latents
+from domain_guidance.runs import Settings, TrainingState, load_state, save_state, train
 from domain_guidance.toy_world import checkpoints, gan, scenes, stages
 from domain_guidance.toy_world.digits import load_digits
 from domain_guidance.toy_world.scores import kernel_distance
-from domain_guidance.runs import Settings, TrainingState, load_state, save_state, train
 
 SURE = 0.9  # of a digit, above which the judge counts as having read it
 COUNT = 500
@@ -33,7 +33,9 @@ def game():
 
 
 def drawn(game, count, generator):
-    return game.generator(torch.randn(count, gan.GENERATOR_CONFIG.z_dim, generator=generator), noise="random", generator=generator)
+    return game.generator(
+        torch.randn(count, gan.GENERATOR_CONFIG.z_dim, generator=generator), noise="random", generator=generator
+    )
 
 
 @pytest.mark.parametrize("lazy", [1e9, 1.0], ids=["without R1", "with R1"])
@@ -54,7 +56,10 @@ def test_the_two_losses_in_one_sum_give_each_network_the_gradient_of_its_own(gam
     leaf = shown.clone().requires_grad_()
     logits = game.discriminator(leaf)
     slope = torch.autograd.grad(logits.sum(), leaf, create_graph=True)[0].flatten(1).norm(dim=1).square().mean()
-    loss = -torch.nn.functional.logsigmoid(logits).mean() - torch.nn.functional.logsigmoid(-game.discriminator(made.detach())).mean()
+    loss = (
+        -torch.nn.functional.logsigmoid(logits).mean()
+        - torch.nn.functional.logsigmoid(-game.discriminator(made.detach())).mean()
+    )
     (loss + (gan.GAMMA / 2 * slope if lazy == 1 else 0)).backward()
     for name, parameter in game.discriminator.named_parameters():
         torch.testing.assert_close(found[f"discriminator.{name}"], parameter.grad, rtol=1e-4, atol=1e-5)
@@ -85,7 +90,11 @@ def test_a_killed_game_goes_on_as_if_it_never_stopped(tmp_path):
     def fresh():
         torch.manual_seed(0)
         game = gan.Game()
-        return game, TrainingState(game, settings, gan.adam), gan.game_objective(game, lambda generator: real(8, generator.initial_seed()))
+        return (
+            game,
+            TrainingState(game, settings, gan.adam),
+            gan.game_objective(game, lambda generator: real(8, generator.initial_seed())),
+        )
 
     whole, state, objective = fresh()
     for event in train(state, objective, settings):
@@ -111,7 +120,9 @@ def test_the_mean_style_is_where_styles_are_on_average(game):
 
 @pytest.fixture(scope="module")
 def judged():
-    """Readings, and the judge's confidence in the digit, of the shipped generator, of a random one and of real pictures."""
+    """Readings, and the judge's confidence in the digit, of the shipped generator, of a random one and of real
+    pictures.
+    """
     judge = checkpoints.load_judge()
     torch.manual_seed(0)
     z = latents(range(COUNT), gan.GENERATOR_CONFIG.z_dim)
@@ -121,7 +132,10 @@ def judged():
             "random": Generator(gan.GENERATOR_CONFIG)(z),
             "real": real(COUNT),
         }
-        return {name: (judge.read(images), judge(images.clamp(-1, 1))["digit"].softmax(1).amax(1)) for name, images in pictures.items()}
+        return {
+            name: (judge.read(images), judge(images.clamp(-1, 1))["digit"].softmax(1).amax(1))
+            for name, images in pictures.items()
+        }
 
 
 def readable(judged, name):
@@ -132,7 +146,10 @@ def test_the_shipped_generator_draws_readable_digits(judged):
     """The judge is sure of half of what random weights draw, too; but there it names a few digits only."""
     assert readable(judged, "shipped") > readable(judged, "random") + 0.1
     assert readable(judged, "shipped") > 0.6 * readable(judged, "real")
-    kinds = {name: (reading.digit[sure > SURE].bincount(minlength=10) >= COUNT // 100).sum() for name, (reading, sure) in judged.items()}
+    kinds = {
+        name: (reading.digit[sure > SURE].bincount(minlength=10) >= COUNT // 100).sum()
+        for name, (reading, sure) in judged.items()
+    }
     assert kinds["shipped"] == kinds["real"] == 10 > kinds["random"]
 
 

@@ -1,4 +1,6 @@
-"""A user's training on the toy world, with the shipped command: docs/training.md with a tenth of its pictures, a seventh of its steps."""
+"""A user's training on the toy world, with the shipped command: docs/training.md with a tenth of its pictures, a
+seventh of its steps.
+"""
 
 import importlib.util
 import logging
@@ -9,9 +11,9 @@ from PIL import Image
 
 from domain_guidance.__main__ import main as command_line
 from domain_guidance.diffusers_host.folder import EMPTY_PROMPT, DiffusersFolder, PixelSpace, encoder_of
-from domain_guidance.evaluation import split_half
 from domain_guidance.diffusion.noise_schedule import scaled_linear
-from domain_guidance.toy_world import checkpoints, comparison, evaluation, scores, plates
+from domain_guidance.evaluation import split_half
+from domain_guidance.toy_world import checkpoints, comparison, evaluation, plates, scores
 from domain_guidance.toy_world.__main__ import main as toy_world
 from domain_guidance.toy_world.digits import load_digits
 from domain_guidance.toy_world.prompts import Prompts, encode_prompt
@@ -32,9 +34,20 @@ def world(tmp_path_factory):
 def train(world, form):
     """The command of docs/training.md, shorter."""
     words = {
-        "base": world / "base", "images": world / "images", "out": world / "domains", "name": form, "form": form, "resolution": 16, "mirror": 0,
-        "batch-size": 16, "learning-rate": RATES[form], "schedule": "cosine", "warmup": 5, "steps": STEPS, "evaluate-every": STEPS,
-    }  # fmt: skip
+        "base": world / "base",
+        "images": world / "images",
+        "out": world / "domains",
+        "name": form,
+        "form": form,
+        "resolution": 16,
+        "mirror": 0,
+        "batch-size": 16,
+        "learning-rate": RATES[form],
+        "schedule": "cosine",
+        "warmup": 5,
+        "steps": STEPS,
+        "evaluate-every": STEPS,
+    }
     assert command_line(["train", *(word for name, value in words.items() for word in (f"--{name}", str(value)))]) == 0
     return world / "domains" / f"{form}.safetensors"
 
@@ -109,7 +122,11 @@ def test_the_exported_pictures_are_plates_to_the_precision_of_a_picture_file(wor
     assert len(files) == PICTURES
     painted = paint_domain(load_digits("domain"), PICTURES, torch.Generator().manual_seed(plates.SEED)).images
     for number in (0, PICTURES - 1):
-        shown = torch.frombuffer(bytearray(Image.open(files[number]).tobytes()), dtype=torch.uint8).view(16, 16, 3).movedim(-1, 0)
+        shown = (
+            torch.frombuffer(bytearray(Image.open(files[number]).tobytes()), dtype=torch.uint8)
+            .view(16, 16, 3)
+            .movedim(-1, 0)
+        )
         assert (shown / 127.5 - 1 - painted[number]).abs().max() <= 0.5 / 127.5 + 1e-6
 
 
@@ -119,7 +136,22 @@ def test_a_base_without_vae_is_trained_and_drawn_in_pixels(world, trained, tmp_p
     mean, logvar = encoder_of(vae, torch.device("cpu"))(pixels)
     assert isinstance(vae, PixelSpace) and base.latent_cell == 1
     assert torch.equal(mean, pixels) and logvar is None and torch.equal(vae.decode(mean).sample, pixels)
-    words = ["--base", world / "base", "--domain", trained[0], "--out", tmp_path, "--width", 16, "--height", 16, "--steps", 2, "--count", 1]
+    words = [
+        "--base",
+        world / "base",
+        "--domain",
+        trained[0],
+        "--out",
+        tmp_path,
+        "--width",
+        16,
+        "--height",
+        16,
+        "--steps",
+        2,
+        "--count",
+        1,
+    ]
     assert command_line(["sample", *map(str, words)]) == 0
     assert Image.open(tmp_path / "000000.png").size == (16, 16)
 
@@ -128,12 +160,17 @@ def test_a_prompt_for_a_base_without_text_encoder_is_refused_in_one_sentence(wor
     caplog.set_level(logging.INFO)
     words = ["--base", world / "base", "--domain", trained[0], "--out", tmp_path, "--prompt", "a plate"]
     assert command_line(["sample", *map(str, words)]) == 1
-    assert "has no text encoder, and it cannot read 'a plate': leave the prompt out, or give a folder with a text encoder" in caplog.text
+    assert (
+        "has no text encoder, and it cannot read 'a plate': leave the prompt out, or give a folder with a text encoder"
+        in caplog.text
+    )
 
 
 def test_a_folder_with_neither_text_encoder_nor_stored_prompt_names_the_file_that_it_lacks(tmp_path):
     (tmp_path / "model_index.json").write_text('{"_class_name": "DiffusionPipeline", "text_encoder": [null, null]}')
-    with pytest.raises(ValueError, match=f"has no text encoder, and it holds no {EMPTY_PROMPT} either: add one, or give"):
+    with pytest.raises(
+        ValueError, match=f"has no text encoder, and it holds no {EMPTY_PROMPT} either: add one, or give"
+    ):
         DiffusersFolder(str(tmp_path)).prompt()
 
 
@@ -142,7 +179,10 @@ def test_a_folder_with_neither_text_encoder_nor_stored_prompt_names_the_file_tha
 
 def test_the_shipped_sheet_is_the_one_that_the_command_paints(tmp_path):
     toy_world(["sheet", "--out", str(tmp_path / "sheet.png")])
-    ours, theirs = (torch.frombuffer(bytearray(Image.open(path).tobytes()), dtype=torch.uint8).int() for path in (tmp_path / "sheet.png", plates.SHEET))
+    ours, theirs = (
+        torch.frombuffer(bytearray(Image.open(path).tobytes()), dtype=torch.uint8).int()
+        for path in (tmp_path / "sheet.png", plates.SHEET)
+    )
     assert (ours - theirs).abs().max() <= 1  # a level where another machine's arithmetic rounds the other way
 
 

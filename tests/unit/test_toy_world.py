@@ -9,15 +9,15 @@ import pytest
 import torch
 
 from domain_guidance.domains.domain_file import read_domain_file
-from domain_guidance.evaluation import split_half
 from domain_guidance.domains.fingerprint import fingerprint
+from domain_guidance.evaluation import split_half
 from domain_guidance.generators import build_generator, latents
-from domain_guidance.toy_world import checkpoints, digits, scores, prompts, scenes, stages
+from domain_guidance.runs import Settings
+from domain_guidance.toy_world import checkpoints, digits, prompts, scenes, scores, stages
 from domain_guidance.toy_world.__main__ import main
 from domain_guidance.toy_world.comparison import Score
 from domain_guidance.toy_world.model import build_unet, predict
 from domain_guidance.toy_world.sweep import choose
-from domain_guidance.runs import Settings
 
 
 def seeded(seed=0):
@@ -206,7 +206,10 @@ def test_the_share_counts_right_answers():
 
 @pytest.fixture(scope="module")
 def tiny_world(tmp_path_factory):
-    """The whole command at two steps a stage, run twice; the domain is taken away in between. Also when files were written."""
+    """The whole command at two steps a stage, run twice; the domain is taken away in between.
+
+    Also when files were written.
+    """
     folder, times = tmp_path_factory.mktemp("toy"), []
     tiny = Settings(steps=2, checkpoint_every=1)
     made = {name: partial(make, settings=tiny) for name, make in stages.STAGES.items()}
@@ -257,7 +260,10 @@ def test_a_net_comes_back_from_its_file_to_the_precision_of_fp16():
 def judged():
     """2,000 real pictures of each world, with handwriting that no net has seen, as the shipped judge reads them."""
     judge, hand = checkpoints.load_judge(), digits.load_digits("held_out")
-    worlds = {"open": scenes.paint_open_world(hand, 2000, seeded(8)), "domain": scenes.paint_domain(hand, 2000, seeded(9))}
+    worlds = {
+        "open": scenes.paint_open_world(hand, 2000, seeded(8)),
+        "domain": scenes.paint_domain(hand, 2000, seeded(9)),
+    }
     return {name: (shown, judge.read(shown.images)) for name, shown in worlds.items()}
 
 
@@ -286,7 +292,9 @@ def test_the_domain_reads_no_prompt_and_the_fine_tune_still_does():
     noisy, timestep = torch.randn(1, 3, 16, 16, generator=seeded()), torch.tensor([600])
     domain, fine_tune = checkpoints.load_domain(), checkpoints.load_domain(checkpoints.FINE_TUNE)
     assert torch.equal(predict(domain, noisy, timestep, one), predict(domain, noisy, timestep, other))
-    assert not torch.allclose(predict(fine_tune, noisy, timestep, one), predict(fine_tune, noisy, timestep, other), atol=1e-2)
+    assert not torch.allclose(
+        predict(fine_tune, noisy, timestep, one), predict(fine_tune, noisy, timestep, other), atol=1e-2
+    )
 
 
 @pytest.mark.parametrize("world", ["open", "domain"])
@@ -306,7 +314,10 @@ def test_the_worlds_lie_twenty_times_further_apart_than_their_own_halves(judged)
 
 def test_reading_the_checkpoints_imports_neither_diffusers_nor_scikit_learn():
     root = Path(__file__).parents[2]
-    code = "import sys, domain_guidance.toy_world.checkpoints as w; w.read_base(); print('diffusers' in sys.modules, 'sklearn' in sys.modules)"
+    code = (
+        "import sys, domain_guidance.toy_world.checkpoints as w; w.read_base(); print('diffusers' in "
+        "sys.modules, 'sklearn' in sys.modules)"
+    )
     done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
 

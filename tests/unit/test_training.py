@@ -10,9 +10,9 @@ from torch import nn
 from domain_guidance import training
 from domain_guidance.diffusion.noise_schedule import scaled_linear
 from domain_guidance.diffusion.parameterization import denoised
-from domain_guidance.training import Batch
 from domain_guidance.runs import Checkpoint, Finished, Sample, Settings, Step, TrainingState, train
 from domain_guidance.runs.optimizers import adamw_8bit
+from domain_guidance.training import Batch
 
 SCHEDULE = scaled_linear()
 
@@ -96,7 +96,11 @@ def test_timesteps_are_drawn_from_the_whole_schedule_and_the_seed_alone():
 
 
 def test_every_seed_and_every_step_draw_other_noise():
-    drawn = [torch.randn(4, generator=training.step_generator(step, seed)) for seed in (0, 1, 2, 2**31 - 1) for step in (0, 1, 999_999)]
+    drawn = [
+        torch.randn(4, generator=training.step_generator(step, seed))
+        for seed in (0, 1, 2, 2**31 - 1)
+        for step in (0, 1, 999_999)
+    ]
     assert len({tuple(noise.tolist()) for noise in drawn}) == len(drawn)
 
 
@@ -120,12 +124,18 @@ def test_a_resumed_run_ends_bit_for_bit_where_the_uninterrupted_one_does(tmp_pat
 
 
 def test_plain_settings_make_the_textbook_loop_bit_for_bit():
-    """The shipped toy weights were trained with plain settings; whatever else the loop learns to do must not move a bit of them."""
+    """The shipped toy weights were trained with plain settings; whatever else the loop learns to do must not move a bit
+    of them.
+    """
     settings = Settings(steps=12, learning_rate=0.05, cosine=True, warmup=4, seed=3, max_gradient_norm=0.5)
-    net, twin = (nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.SiLU(), nn.Conv2d(3, 1, 3, padding=1)) for _ in range(2))
+    net, twin = (
+        nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.SiLU(), nn.Conv2d(3, 1, 3, padding=1)) for _ in range(2)
+    )
     twin.load_state_dict(net.state_dict())
     objective = training.noise_objective(lambda x, t, c: net(x), constant_pictures, SCHEDULE)
-    losses = [event.loss for event in train(TrainingState(net, settings), objective, settings) if isinstance(event, Step)]
+    losses = [
+        event.loss for event in train(TrainingState(net, settings), objective, settings) if isinstance(event, Step)
+    ]
 
     optimizer = torch.optim.AdamW(twin.parameters(), lr=0.05, weight_decay=1e-2)
     averages = [p.detach().clone() for p in twin.parameters()]
@@ -157,7 +167,9 @@ def test_min_snr_weighs_the_error_of_the_denoised_prediction_with_the_capped_rat
     )
     alpha = 1 - sigma if prediction == "flow" else torch.ones(5)
     snr = (alpha / sigma) ** 2
-    torch.testing.assert_close(training.min_snr(5.0, prediction)(sigma) * error, torch.minimum(snr, torch.tensor(5.0)) * denoised_error)
+    torch.testing.assert_close(
+        training.min_snr(5.0, prediction)(sigma) * error, torch.minimum(snr, torch.tensor(5.0)) * denoised_error
+    )
     assert (snr > 5).any() and (snr < 5).any()
 
 
@@ -193,13 +205,19 @@ def test_eight_bit_adam_keeps_small_moments_and_resumes_exactly(tmp_path):
         torch.manual_seed(0)
         net = nn.Linear(128, 64)
         state = TrainingState(net, settings, adamw_8bit)
-        return net, state, train(state, lambda generator: net(torch.randn(4, 128, generator=generator)).square().mean(), settings)
+        return (
+            net,
+            state,
+            train(state, lambda generator: net(torch.randn(4, 128, generator=generator)).square().mean(), settings),
+        )
 
     whole, state, events = made()
     for event in events:
         if isinstance(event, Step) and event.step == 4:
             training.save_state(tmp_path / "run", state)
-    assert {tensor.dtype for tensor in state.optimizer.state[whole.weight].values() if getattr(tensor, "ndim", 0) == 2} == {torch.uint8}
+    assert {
+        tensor.dtype for tensor in state.optimizer.state[whole.weight].values() if getattr(tensor, "ndim", 0) == 2
+    } == {torch.uint8}
     resumed, state, events = made()
     training.load_state(tmp_path / "run", state)
     list(events)
@@ -223,8 +241,14 @@ def test_an_optimiser_whose_parameters_share_a_table_is_saved_and_resumes_exactl
     def made():
         torch.manual_seed(0)
         net = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1))
-        state = TrainingState(net, settings, lambda parameters, settings: OneTable(parameters, lr=settings.learning_rate))
-        return net, state, train(state, lambda generator: net(torch.randn(4, 3, generator=generator)).square().mean(), settings)
+        state = TrainingState(
+            net, settings, lambda parameters, settings: OneTable(parameters, lr=settings.learning_rate)
+        )
+        return (
+            net,
+            state,
+            train(state, lambda generator: net(torch.randn(4, 3, generator=generator)).square().mean(), settings),
+        )
 
     whole, state, events = made()
     for event in events:

@@ -9,17 +9,17 @@ from safetensors.torch import load_file
 
 sys.path.append(str(Path(__file__).parent))
 
-import mini_pipeline  # noqa: E402
+import mini_pipeline
 
-from domain_guidance.data import Size  # noqa: E402
-from domain_guidance.domains.domain_file import DomainFileError, read_domain_file  # noqa: E402
-from domain_guidance.domains.fingerprint import fingerprint  # noqa: E402
-from domain_guidance.diffusion.noise_schedule import scaled_linear  # noqa: E402
-from domain_guidance.domains.adapter_file import merged, read_adapter_file, write_adapter_file  # noqa: E402
+from domain_guidance.data import Size
 from domain_guidance.diffusers_host.trainable import DiffusersTrainable, add_adapter, base_fingerprint
+from domain_guidance.diffusion.noise_schedule import scaled_linear
+from domain_guidance.domains.adapter_file import merged, read_adapter_file, write_adapter_file
+from domain_guidance.domains.domain_file import DomainFileError, read_domain_file
+from domain_guidance.domains.fingerprint import fingerprint
 from domain_guidance.domains.prompt import Prompt
-from domain_guidance.training.text_removal import take_text_out  # noqa: E402
-from domain_guidance.domains.unet_layouts import diffusers_to_host, host_to_diffusers  # noqa: E402
+from domain_guidance.domains.unet_layouts import diffusers_to_host, host_to_diffusers
+from domain_guidance.training.text_removal import take_text_out
 
 SIZE = Size(16, 16)
 
@@ -40,7 +40,16 @@ def trainable(form, network=None):
         pytest.importorskip("peft")
     network = network or unet()
     empty = Prompt(torch.randn(1, 5, 16, generator=torch.Generator().manual_seed(2)))
-    made = DiffusersTrainable(network, scaled_linear(), "epsilon", empty, form, base_fingerprint(network), "mini", rank=2 * (form == "adapter"))
+    made = DiffusersTrainable(
+        network,
+        scaled_linear(),
+        "epsilon",
+        empty,
+        form,
+        base_fingerprint(network),
+        "mini",
+        rank=2 * (form == "adapter"),
+    )
     if form == "adapter":
         add_adapter(network, 2)
     elif form == "text-free":
@@ -82,10 +91,21 @@ def test_an_adapter_leaves_the_base_and_the_cross_attention_alone():
     made = trainable("adapter")
     names = [name for name, p in made.module.named_parameters() if p.requires_grad]
     assert names and all("lora_" in name and "attn2" not in name for name in names)
-    assert {kind for kind in ("attn1", "ff", "proj_in", "proj_out", "conv1", "conv2") if any(kind in name for name in names)} == {
-        "attn1", "ff", "proj_in", "proj_out", "conv1", "conv2",
+    assert {
+        kind for kind in ("attn1", "ff", "proj_in", "proj_out", "conv1", "conv2") if any(kind in name for name in names)
+    } == {
+        "attn1",
+        "ff",
+        "proj_in",
+        "proj_out",
+        "conv1",
+        "conv2",
     }
-    after = {name.replace(".base_layer", ""): tensor for name, tensor in made.module.state_dict().items() if "lora_" not in name}
+    after = {
+        name.replace(".base_layer", ""): tensor
+        for name, tensor in made.module.state_dict().items()
+        if "lora_" not in name
+    }
     assert all(torch.equal(after[name], before[name]) for name in before)
 
 
@@ -118,10 +138,15 @@ def test_the_skipped_cross_attention_is_the_text_free_weights_that_are_written(t
     file = read_domain_file(tmp_path / "domain.safetensors")
     fresh = unet()
     fresh.load_state_dict(host_to_diffusers(file.weights, fresh.config))
-    assert (file.card.form, file.card.base_fingerprint) == ("text-free", fingerprint(diffusers_to_host(unet().state_dict(), fresh.config)))
+    assert (file.card.form, file.card.base_fingerprint) == (
+        "text-free",
+        fingerprint(diffusers_to_host(unet().state_dict(), fresh.config)),
+    )
     assert torch.equal(file.cross_attn, made.empty.cross_attn)
     assert file.card.training["residuals"] == made.notes["residuals"] and file.card.training["steps"] == 3
-    written = DiffusersTrainable(fresh.float(), made.schedule, "epsilon", Prompt(9 * made.empty.cross_attn), "text-free", "")
+    written = DiffusersTrainable(
+        fresh.float(), made.schedule, "epsilon", Prompt(9 * made.empty.cross_attn), "text-free", ""
+    )
     torch.testing.assert_close(output(written), output(made), rtol=0, atol=5e-3)  # stored in fp16
 
 
@@ -187,6 +212,15 @@ def test_what_is_no_adapter_file_is_refused(tmp_path):
         read_adapter_file(tmp_path / "domain.safetensors")
     card = read_domain_file(tmp_path / "domain.safetensors").card
     with pytest.raises(DomainFileError, match="'diffusion_model.x.weight' has an unknown name"):
-        write_adapter_file(tmp_path / "x.safetensors", {"x.weight": torch.ones(1)}, card=card, cross_attn=made.empty.cross_attn)
+        write_adapter_file(
+            tmp_path / "x.safetensors", {"x.weight": torch.ones(1)}, card=card, cross_attn=made.empty.cross_attn
+        )
     with pytest.raises(DomainFileError, match="which this base has not"):
-        merged({}, {"diffusion_model.x.alpha": torch.ones(()), "diffusion_model.x.lora_up.weight": torch.ones(2, 1), "diffusion_model.x.lora_down.weight": torch.ones(1, 2)})
+        merged(
+            {},
+            {
+                "diffusion_model.x.alpha": torch.ones(()),
+                "diffusion_model.x.lora_up.weight": torch.ones(2, 1),
+                "diffusion_model.x.lora_down.weight": torch.ones(1, 2),
+            },
+        )

@@ -10,14 +10,15 @@ from safetensors.torch import load_file
 
 sys.path.append(str(Path(__file__).parent))
 
-import tiny_training as tiny  # noqa: E402
+import tiny_training as tiny
 
-from domain_guidance.runs import RunFiles  # noqa: E402
-from domain_guidance.runs.run_log import read_log  # noqa: E402
+from domain_guidance.runs import RunFiles
+from domain_guidance.runs.run_log import read_log
 
 KILLS, STEPS = 24, 120
 
-# One process that imports once and forks, so that a kill costs milliseconds. It prints a line for every child: how it ended.
+# One process that imports once and forks, so that a kill costs milliseconds. It prints a line for every child: how it
+# ended.
 KILLER = '''
 import os, random, signal, sys, time
 sys.path.append(sys.argv[2])
@@ -58,7 +59,8 @@ while done < kills:
     time.sleep(lot.uniform(0.01, 0.15))
     os.kill(pid, signal.SIGKILL)
     killed = os.WIFSIGNALED(os.waitpid(pid, 0)[1])
-    files = [path for path in folder.rglob("*") if path.suffix in (".safetensors", ".state") and "latents" not in path.parts]
+    written = (path for path in folder.rglob("*") if path.suffix in (".safetensors", ".state"))
+    files = [path for path in written if "latents" not in path.parts]
     for path in files:
         load_file(path)
     list(read_log(RunFiles(folder, f"run{run}").log))

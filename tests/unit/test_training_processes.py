@@ -14,22 +14,26 @@ from torch import nn
 
 sys.path.append(str(Path(__file__).parent))
 
-import tiny_training as tiny  # noqa: E402
+import tiny_training as tiny
 
-from domain_guidance.diffusion.noise_schedule import scaled_linear  # noqa: E402
+from domain_guidance.diffusion.noise_schedule import scaled_linear
+from domain_guidance.runs import OneProcess, RunFiles, Settings, Share, Step, TrainingState, train
+from domain_guidance.runs.run_log import read_log
 from domain_guidance.training import Batch, noise_loss
-from domain_guidance.runs import OneProcess, RunFiles, Settings, Share, Step, TrainingState, train  # noqa: E402
-from domain_guidance.runs.run_log import read_log  # noqa: E402
 
 HERE = Path(__file__).parent
-needs_accelerate = pytest.mark.skipif(importlib.util.find_spec("accelerate") is None, reason="accelerate is not installed")
+needs_accelerate = pytest.mark.skipif(
+    importlib.util.find_spec("accelerate") is None, reason="accelerate is not installed"
+)
 
 
 def curves(folder, name="run"):
     """Losses of all steps, then training and held-out losses of all measurements."""
     lines = list(read_log(RunFiles(folder, name).log))
     steps = [line["loss"] for line in lines if line["event"] == "step"]
-    return steps + [value for line in lines if line["event"] == "evaluated" for value in (line["train"], line["held_out"])]
+    return steps + [
+        value for line in lines if line["event"] == "evaluated" for value in (line["train"], line["held_out"])
+    ]
 
 
 def test_the_shares_of_a_batch_see_what_the_whole_batch_sees():
@@ -43,7 +47,14 @@ def test_the_shares_of_a_batch_see_what_the_whole_batch_sees():
                 return torch.zeros_like(noisy)
 
             part = clean[index * 6 // count : (index + 1) * 6 // count]
-            noise_loss(record, Batch(part, None), scaled_linear(), "epsilon", torch.Generator().manual_seed(0), share=Share(index, count))
+            noise_loss(
+                record,
+                Batch(part, None),
+                scaled_linear(),
+                "epsilon",
+                torch.Generator().manual_seed(0),
+                share=Share(index, count),
+            )
     for whole, halves in zip(zip(*seen[1]), zip(*seen[2])):
         assert torch.equal(whole[0], torch.cat(halves))
 
@@ -83,9 +94,20 @@ def test_accelerate_with_one_process_equals_none(tmp_path):
 
 
 def launched(script, *arguments):
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_machines", "1", "--num_processes", "2"]
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--multi_gpu",
+        "--num_machines",
+        "1",
+        "--num_processes",
+        "2",
+    ]
     command = [*launch, "--mixed_precision", "no", "--dynamo_backend", "no", HERE / script, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -106,7 +128,10 @@ def test_two_processes_under_accelerate_launch_have_the_losses_of_one_with_twice
     for folder in ("one", "two"):
         tiny.tiny_latents(tmp_path / folder)  # encoded once; the processes find it filled
     # Two processes share one pipe, so their lines may run together.
-    assert sorted(re.findall(r"rank \d of \d", launched("two_processes.py", tmp_path / "two", str(accumulation)))) == ["rank 0 of 2", "rank 1 of 2"]
+    assert sorted(re.findall(r"rank \d of \d", launched("two_processes.py", tmp_path / "two", str(accumulation)))) == [
+        "rank 0 of 2",
+        "rank 1 of 2",
+    ]
     tiny.run_tiny(tmp_path / "one", batch_size=4 * accumulation)
     one, two = curves(tmp_path / "one"), curves(tmp_path / "two")
     assert len(one) == len(two) == 20 + 2 * 5

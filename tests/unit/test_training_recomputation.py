@@ -1,4 +1,6 @@
-"""Making activations again: the same gradients to the last bit, in less memory, for diffusers' networks and any other."""
+"""Making activations again: the same gradients to the last bit, in less memory, for diffusers' networks and any
+other.
+"""
 
 import gc
 import sys
@@ -10,11 +12,11 @@ from torch import nn
 
 sys.path.append(str(Path(__file__).parent))
 
-import mini_pipeline  # noqa: E402
+import mini_pipeline
 
-from domain_guidance.domains.text_free import cross_attention_skipped  # noqa: E402
-from domain_guidance.memory.activations import activation_bytes  # noqa: E402
-from domain_guidance.memory.recomputation import recomputation  # noqa: E402
+from domain_guidance.domains.text_free import cross_attention_skipped
+from domain_guidance.memory.activations import activation_bytes
+from domain_guidance.memory.recomputation import recomputation
 
 
 @pytest.fixture

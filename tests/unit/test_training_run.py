@@ -19,16 +19,16 @@ from torch import nn
 
 sys.path.append(str(Path(__file__).parent))
 
-import tiny_training as tiny  # noqa: E402
+import tiny_training as tiny
 
+from domain_guidance import training
+from domain_guidance.data import Split
 from domain_guidance.files import atomic_file
-from domain_guidance import training  # noqa: E402
-from domain_guidance.data import Split  # noqa: E402
+from domain_guidance.memory.estimate import check_fits, memory_estimate, whole_network_estimate
 from domain_guidance.runs import Evaluated, Finished, OneProcess, Prepared, RunFileError, RunFiles, Sample, Saved, Step
+from domain_guidance.runs.run_log import read_log
 from domain_guidance.training import RunSettings, train_domain
-from domain_guidance.training.held_out_loss import HeldOutLoss, Point, memorising  # noqa: E402
-from domain_guidance.memory.estimate import check_fits, memory_estimate, whole_network_estimate  # noqa: E402
-from domain_guidance.runs.run_log import read_log  # noqa: E402
+from domain_guidance.training.held_out_loss import HeldOutLoss, Point, memorising
 
 
 def events_of(kind, events):
@@ -37,7 +37,9 @@ def events_of(kind, events):
 
 def started(folder, trainable=None, **changed):
     files = RunFiles(folder, "run")
-    return train_domain(trainable or tiny.TinyTrainable(), tiny.tiny_latents(folder), tiny.tiny_settings(**changed), files)
+    return train_domain(
+        trainable or tiny.TinyTrainable(), tiny.tiny_latents(folder), tiny.tiny_settings(**changed), files
+    )
 
 
 def same_tensors(one, other):
@@ -81,7 +83,9 @@ def test_a_run_lowers_the_held_out_loss_of_real_pictures_and_tells_it_in_order(t
     measured = events_of(Evaluated, events)
     assert [event.step for event in measured] == [0, 5, 10, 15, 20, 25, 30, 35, 40]
     assert measured[-1].held_out < 0.8 * measured[0].held_out
-    assert [event.best for event in measured[1:]] == [min(e.held_out for e in measured[1 : n + 1]) for n in range(1, len(measured))]
+    assert [event.best for event in measured[1:]] == [
+        min(e.held_out for e in measured[1 : n + 1]) for n in range(1, len(measured))
+    ]
     assert [event.step for event in events_of(Saved, events)] == [5, 10, 15, 20, 25, 30, 35, 40]
     assert [event.step for event in events_of(Sample, events)] == [0, 20, 40]
     files = RunFiles(tmp_path, "run")
@@ -93,7 +97,11 @@ def test_before_the_first_step_it_says_what_is_used_and_what_memory_it_takes(tmp
     for words in ("20 steps", "40 images used", "4 of 40 images are held out", "MiB of memory"):
         assert words in prepared.message
     numbers = 8 * 4 * 9 + 8 + 3 * 8 * 9 + 3
-    assert (prepared.memory.gradients, prepared.memory.optimizer, prepared.memory.average) == (4 * numbers, 8 * numbers, 4 * numbers)
+    assert (prepared.memory.gradients, prepared.memory.optimizer, prepared.memory.average) == (
+        4 * numbers,
+        8 * numbers,
+        4 * numbers,
+    )
     assert prepared.memory.weights == 4 * (numbers + 1)
     # Of four images, at least the input of each convolution: 4 and 8 channels of 16 x 16 in fp32.
     assert prepared.memory.activations >= 4 * 12 * 256 * 4
@@ -105,7 +113,11 @@ def test_the_result_is_the_average_of_the_last_step_and_the_best_that_of_the_low
     for event in started(tmp_path, trainable, steps=30, learning_rate=2.0, warmup=60, sample_every=5):
         if isinstance(event, Sample):
             averages[event.step] = {name: value.clone() for name, value in trainable.module.state_dict().items()}
-    measured = {line["step"]: line["held_out"] for line in read_log(RunFiles(tmp_path, "run").log) if line["event"] == "evaluated"}
+    measured = {
+        line["step"]: line["held_out"]
+        for line in read_log(RunFiles(tmp_path, "run").log)
+        if line["event"] == "evaluated"
+    }
     best = min((step for step in measured if step), key=measured.get)
     assert 0 < best < 30, "the test needs a run whose end is not its best"
     for path, step in ((RunFiles(tmp_path, "run").best, best), (RunFiles(tmp_path, "run").result, 30)):
@@ -144,7 +156,9 @@ def test_the_held_out_loss_is_a_function_of_the_weights_alone_however_images_are
     for batch_size in (1, 3, 4):
         torch.manual_seed(batch_size)
         points.append(HeldOutLoss(trainable, latents, division, batch_size).measure(7, trainable.predict, OneProcess()))
-    assert [dataclasses.astuple(point) for point in points[1:]] == [pytest.approx(dataclasses.astuple(points[0]), rel=1e-6)] * 2
+    assert [dataclasses.astuple(point) for point in points[1:]] == [
+        pytest.approx(dataclasses.astuple(points[0]), rel=1e-6)
+    ] * 2
     trainable.module.last.bias.data += 0.1
     assert HeldOutLoss(trainable, latents, division, 1).measure(7, trainable.predict, OneProcess()) != points[0]
 
@@ -186,7 +200,10 @@ def test_a_measurement_takes_fewer_images_where_a_step_has_few(tmp_path):
     [
         ([(0, 1.0, 1.0), (10, 0.8, 0.85), (20, 0.6, 0.8)], False),  # the gap widens but the held-out loss still falls
         ([(0, 1.0, 1.0), (10, 0.8, 0.85), (20, 0.6, 0.9)], True),
-        ([(0, 1.0, 1.0), (10, 0.80, 0.85), (20, 0.81, 0.86)], False),  # both rise: not memory but noise or too high a rate
+        (
+            [(0, 1.0, 1.0), (10, 0.80, 0.85), (20, 0.81, 0.86)],
+            False,
+        ),  # both rise: not memory but noise or too high a rate
         ([(0, 1.0, 1.2), (10, 0.8, 1.0), (20, 0.81, 1.01)], False),  # the held-out images are merely harder
     ],
 )
@@ -210,7 +227,10 @@ def test_a_run_on_pictures_that_have_nothing_in_common_is_told_that_it_memorises
             return (noisy * (sigma**2 + 1).sqrt() - self.picture) / sigma
 
     noise = tiny.BatchImages(torch.rand(8, 16, 16, 3, generator=torch.Generator().manual_seed(0)))
-    latents, settings = tiny.tiny_latents(tmp_path, source=noise), tiny.tiny_settings(steps=60, learning_rate=0.02, mirror=0.0)
+    latents, settings = (
+        tiny.tiny_latents(tmp_path, source=noise),
+        tiny.tiny_settings(steps=60, learning_rate=0.02, mirror=0.0),
+    )
     events = list(train_domain(tiny.TinyTrainable(OnePicture()), latents, settings, RunFiles(tmp_path, "run")))
     assert "memorising: since step 0" in events_of(Evaluated, events)[-1].memorising
 
@@ -237,7 +257,9 @@ def test_twenty_steps_equal_ten_a_kill_and_ten_more_bit_for_bit(tmp_path, step):
     for name in ("state", "result", "best"):
         assert same_tensors(getattr(whole, name), getattr(killed, name)), name
     assert training.state.read_record(whole.state) == training.state.read_record(killed.state)
-    assert losses(tmp_path / "whole") == losses(tmp_path / "killed"), "the same images, noise and timesteps, step by step"
+    assert losses(tmp_path / "whole") == losses(tmp_path / "killed"), (
+        "the same images, noise and timesteps, step by step"
+    )
 
 
 def test_the_saved_state_holds_weights_averages_moments_and_their_step():
@@ -253,7 +275,9 @@ def test_the_saved_state_holds_weights_averages_moments_and_their_step():
         assert set(load_file(RunFiles(Path(folder), "run").state)) == wanted
 
 
-@pytest.mark.parametrize("changed", [{"precision": "bf16"}, {"precision": "fp16"}, {"accumulation": 2}, {"cosine": True, "min_snr": 5.0}])
+@pytest.mark.parametrize(
+    "changed", [{"precision": "bf16"}, {"precision": "fp16"}, {"accumulation": 2}, {"cosine": True, "min_snr": 5.0}]
+)
 @pytest.mark.parametrize("event", [Step(7, 0, 0), Evaluated(10, 0, 0, 0), Saved(Path(), 10), Sample(10)])
 def test_a_run_that_was_left_after_any_event_ends_as_the_uninterrupted_one(tmp_path, changed, event):
     tiny.run_tiny(tmp_path / "whole", sample_every=5, **changed)
@@ -316,7 +340,14 @@ def test_resuming_with_other_settings_names_the_difference_and_leaves_the_state_
 def test_resuming_on_other_images_or_another_form_is_refused(tmp_path):
     tiny.run_tiny(tmp_path)
     with pytest.raises(ValueError, match="images, their sizes or the VAE was [0-9a-f]+ and is [0-9a-f]+"):
-        list(train_domain(tiny.TinyTrainable(), tiny.tiny_latents(tmp_path, seed=1), tiny.tiny_settings(), RunFiles(tmp_path, "run")))
+        list(
+            train_domain(
+                tiny.TinyTrainable(),
+                tiny.tiny_latents(tmp_path, seed=1),
+                tiny.tiny_settings(),
+                RunFiles(tmp_path, "run"),
+            )
+        )
     other = tiny.TinyTrainable()
     other.identity = {"form": "adapter"}
     with pytest.raises(ValueError, match="form was tiny and is adapter"):
@@ -395,8 +426,14 @@ def test_a_loss_that_is_nan_names_the_step_and_what_to_lower_and_keeps_the_last_
 def test_a_folder_that_cannot_be_written_is_one_sentence_before_the_first_step(tmp_path):
     (tmp_path / "file").write_text("")
     trainable = tiny.TinyTrainable()
-    with pytest.raises(RunFileError, match="cannot be written to .*free some space or choose a folder.*nothing of the run is saved yet"):
-        list(train_domain(trainable, tiny.tiny_latents(tmp_path), tiny.tiny_settings(), RunFiles(tmp_path / "file" / "sub", "run")))
+    with pytest.raises(
+        RunFileError, match="cannot be written to .*free some space or choose a folder.*nothing of the run is saved yet"
+    ):
+        list(
+            train_domain(
+                trainable, tiny.tiny_latents(tmp_path), tiny.tiny_settings(), RunFiles(tmp_path / "file" / "sub", "run")
+            )
+        )
     assert not trainable.records
 
 
@@ -461,7 +498,10 @@ def test_a_folder_that_may_only_be_read_is_one_sentence_before_the_first_step(un
     folder = unprivileged / "output"
     folder.mkdir(mode=0o555)
     trainable, latents = tiny.TinyTrainable(), tiny.tiny_latents(unprivileged)
-    with acting_unprivileged(), pytest.raises(RunFileError, match="cannot be written to .*Permission denied.*nothing of the run is saved yet"):
+    with (
+        acting_unprivileged(),
+        pytest.raises(RunFileError, match="cannot be written to .*Permission denied.*nothing of the run is saved yet"),
+    ):
         list(train_domain(trainable, latents, tiny.tiny_settings(), RunFiles(folder, "run")))
     assert not trainable.records
 
@@ -472,14 +512,19 @@ def test_only_what_no_setting_of_the_batch_can_spare_is_refused_and_the_setting_
     assert (estimate.certain, estimate.total) == (16_000_000, 16_000_000 + 4_000_000 + 10**9)
     check_fits(estimate, 16_000_000)
     check_fits(estimate, None)
-    with pytest.raises(ValueError, match="alone take 15.26 MiB and the device has 9.54 MiB: switch 8-bit AdamW on, or train the adapter form"):
+    with pytest.raises(
+        ValueError,
+        match="alone take 15.26 MiB and the device has 9.54 MiB: switch 8-bit AdamW on, or train the adapter form",
+    ):
         check_fits(estimate, 10_000_000)
     with pytest.raises(ValueError, match="the device has 8.58 MiB: train the adapter form"):
         check_fits(estimate, 9_000_000)
 
 
 @pytest.mark.parametrize("eight_bit_adam", [False, True])
-def test_a_network_without_weights_or_in_half_precision_is_estimated_as_the_fp32_one_that_would_be_trained(eight_bit_adam):
+def test_a_network_without_weights_or_in_half_precision_is_estimated_as_the_fp32_one_that_would_be_trained(
+    eight_bit_adam,
+):
     def network(**where):
         return nn.Sequential(nn.Linear(30, 20, **where), nn.BatchNorm1d(20, **where))
 

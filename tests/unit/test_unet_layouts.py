@@ -37,7 +37,10 @@ def test_the_names_of_a_real_unet_go_to_the_host_and_back(mid):
     ("diffusers", "host"),
     [
         ("conv_in.weight", "input_blocks.0.0.weight"),
-        ("down_blocks.0.attentions.1.transformer_blocks.0.attn2.to_v.weight", "input_blocks.2.1.transformer_blocks.0.attn2.to_v.weight"),
+        (
+            "down_blocks.0.attentions.1.transformer_blocks.0.attn2.to_v.weight",
+            "input_blocks.2.1.transformer_blocks.0.attn2.to_v.weight",
+        ),
         ("down_blocks.0.downsamplers.0.conv.bias", "input_blocks.3.0.op.bias"),
         ("mid_block.resnets.1.conv2.weight", "middle_block.2.out_layers.3.weight"),
         ("up_blocks.0.upsamplers.0.conv.weight", "output_blocks.2.1.conv.weight"),
@@ -50,5 +53,7 @@ def test_landmarks_of_stable_diffusion_have_the_names_that_checkpoints_carry(dif
 
 
 def test_a_tensor_without_a_place_is_named():
-    with pytest.raises(ValueError, match=r"'down_blocks\.7\.resnets\.0\.conv1\.weight' has no place in the diffusers layout.*\.$"):
+    with pytest.raises(
+        ValueError, match=r"'down_blocks\.7\.resnets\.0\.conv1\.weight' has no place in the diffusers layout.*\.$"
+    ):
         diffusers_to_host({"down_blocks.7.resnets.0.conv1.weight": torch.ones(1)}, SD15)

@@ -1,4 +1,7 @@
-"""Each template exists twice: for the frontend (workflows/) and for the server (tests/workflows/). Both must say the same."""
+"""Each template exists twice: for the frontend (workflows/) and for the server (tests/workflows/).
+
+Both must say the same.
+"""
 
 import json
 from pathlib import Path
@@ -9,14 +12,23 @@ ROOT = Path(__file__).parents[2]
 TEMPLATES = sorted((ROOT / "workflows").glob("*.json"))
 FRONTEND_ONLY = {"MarkdownNote", "Note"}
 # Their schemas say `control_after_generate=False`; the host tests compare.
-UNCONTROLLED_SEEDS = {"DomainGuidanceTrain", "DomainGuidanceAdaptGenerator", "DomainGuidanceInvertImage", "DomainGuidanceEvaluate"}
-FRONTEND_INPUTS = {"SaveGLB": {"image"}}  # its view of the mesh, which the frontend sends along and the server does not read
+UNCONTROLLED_SEEDS = {
+    "DomainGuidanceTrain",
+    "DomainGuidanceAdaptGenerator",
+    "DomainGuidanceInvertImage",
+    "DomainGuidanceEvaluate",
+}
+FRONTEND_INPUTS = {
+    "SaveGLB": {"image"}
+}  # its view of the mesh, which the frontend sends along and the server does not read
 
 
 def as_graph(workflow):
-    """What the frontend would send for a saved workflow: `{node id: (class, {input: value or [node, slot]}, title or None)}`.
+    """What the frontend would send for a saved workflow: `{node id: (class, {input: value or [node, slot]}, title or
+    None)}`.
 
-    A widget input that has `control_after_generate` is followed by one value which is the frontend's own; so is an upload button.
+    A widget input that has `control_after_generate` is followed by one value which is the frontend's own; so is an
+    upload button.
     """
     sources = {link[0]: [str(link[1]), link[2]] for link in workflow["links"]}
     nodes = (node for node in workflow["nodes"] if node["type"] not in FRONTEND_ONLY)
@@ -60,11 +72,17 @@ def test_every_template_has_a_twin_and_every_twin_a_template():
 
 def test_both_twins_carry_the_same_nodes_values_and_links(template):
     frontend = {node: content[:2] for node, content in as_graph(load(template)).items()}
-    assert frontend == {node: (content["class_type"], read_by_the_server(content)) for node, content in twin(template).items()}
+    assert frontend == {
+        node: (content["class_type"], read_by_the_server(content)) for node, content in twin(template).items()
+    }
 
 
 def read_by_the_server(content):
-    return {name: value for name, value in content["inputs"].items() if name not in FRONTEND_INPUTS.get(content["class_type"], ())}
+    return {
+        name: value
+        for name, value in content["inputs"].items()
+        if name not in FRONTEND_INPUTS.get(content["class_type"], ())
+    }
 
 
 def test_a_title_that_the_user_reads_is_the_servers_too(template):
@@ -76,7 +94,9 @@ def test_every_link_is_named_by_both_of_its_ends(template):
     workflow = load(template)
     nodes = {node["id"]: node for node in workflow["nodes"]}
     for link, source, output, target, slot, kind in workflow["links"]:
-        assert nodes[target]["inputs"][slot]["link"] == link and {kind, "*"} & set(nodes[target]["inputs"][slot]["type"].split(","))
+        assert nodes[target]["inputs"][slot]["link"] == link and {kind, "*"} & set(
+            nodes[target]["inputs"][slot]["type"].split(",")
+        )
         assert link in nodes[source]["outputs"][output]["links"] and nodes[source]["outputs"][output]["type"] == kind
     ends = [link for node in workflow["nodes"] for output in node["outputs"] for link in output["links"] or ()]
     assert sorted(ends) == sorted(link[0] for link in workflow["links"])
@@ -96,8 +116,17 @@ def test_the_saved_counters_leave_room_for_the_next_node_and_link(template):
 
 def files_asked_for(workflow):
     """`{file: node}` of what the loaders name."""
-    values = ((value, node) for node in workflow["nodes"] if node["type"] not in FRONTEND_ONLY for value in node["widgets_values"])
-    return {value: node for value, node in values if isinstance(value, str) and value.endswith((".safetensors", ".ckpt", ".pt"))}
+    values = (
+        (value, node)
+        for node in workflow["nodes"]
+        if node["type"] not in FRONTEND_ONLY
+        for value in node["widgets_values"]
+    )
+    return {
+        value: node
+        for value, node in values
+        if isinstance(value, str) and value.endswith((".safetensors", ".ckpt", ".pt"))
+    }
 
 
 def test_the_note_names_every_file_that_the_workflow_needs(template):

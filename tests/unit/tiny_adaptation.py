@@ -9,11 +9,11 @@ from torch import nn
 
 sys.path.append(str(Path(__file__).parents[2]))
 
-from domain_guidance.adaptation import AdaptationSettings, AdaptedPair, adapt_generator  # noqa: E402
-from domain_guidance.distillation import Distillation  # noqa: E402
-from domain_guidance.generators import Generator, GeneratorCard, GeneratorConfig, GeneratorFile, Origin  # noqa: E402
-from domain_guidance.diffusion.noise_schedule import scaled_linear  # noqa: E402
-from domain_guidance.runs import RunFiles  # noqa: E402
+from domain_guidance.adaptation import AdaptationSettings, AdaptedPair, adapt_generator
+from domain_guidance.diffusion.noise_schedule import scaled_linear
+from domain_guidance.distillation import Distillation
+from domain_guidance.generators import Generator, GeneratorCard, GeneratorConfig, GeneratorFile, Origin
+from domain_guidance.runs import RunFiles
 
 CONFIG = GeneratorConfig(16, (6, 6, 4), z_dim=5, w_dim=6, mapping_layers=2)
 
@@ -25,7 +25,9 @@ def tiny_file(seed=0, config=CONFIG):
 
 
 class GaussianCritic:
-    """The exact denoiser of pictures that are all near one: normal around `target` with a deviation of 0.3, and pixels for latents."""
+    """The exact denoiser of pictures that are all near one: normal around `target` with a deviation of 0.3, and pixels
+    for latents.
+    """
 
     prediction, schedule, device = "epsilon", scaled_linear(), torch.device("cpu")
 
@@ -47,7 +49,12 @@ class GaussianCritic:
 
 def tiny_settings(**changed):
     score = {name: changed.pop(name) for name in list(changed) if name in Distillation.__dataclass_fields__}
-    values = {"steps": 8, "learning_rate": 2e-3, "checkpoint_every": 3, "distillation": Distillation(**{"resolution": 16, **score})}
+    values = {
+        "steps": 8,
+        "learning_rate": 2e-3,
+        "checkpoint_every": 3,
+        "distillation": Distillation(**{"resolution": 16, **score}),
+    }
     return AdaptationSettings(**{**values, **changed})
 
 

@@ -1,6 +1,6 @@
 """A whole training on real pictures that takes milliseconds a step, for tests and for the processes that they kill.
 
-    python tiny_training.py FOLDER STEPS [kill_at]      trains in FOLDER; after step `kill_at` it kills itself
+python tiny_training.py FOLDER STEPS [kill_at]      trains in FOLDER; after step `kill_at` it kills itself
 """
 
 import os
@@ -14,13 +14,13 @@ from torch import nn
 
 sys.path.append(str(Path(__file__).parents[2]))
 
-from domain_guidance.data import BatchImages, LatentCache  # noqa: E402
-from domain_guidance.diffusion.noise_schedule import scaled_linear  # noqa: E402
-from domain_guidance.toy_world.digits import load_digits  # noqa: E402
-from domain_guidance.toy_world.scenes import paint_domain  # noqa: E402
+from domain_guidance.data import BatchImages, LatentCache
+from domain_guidance.diffusion.noise_schedule import scaled_linear
+from domain_guidance.files.atomic_file import save_tensors
 from domain_guidance.runs import RunFiles, Step
+from domain_guidance.toy_world.digits import load_digits
+from domain_guidance.toy_world.scenes import paint_domain
 from domain_guidance.training import RunSettings, train_domain
-from domain_guidance.files.atomic_file import save_tensors  # noqa: E402
 
 
 class TinyNet(nn.Module):
@@ -79,7 +79,14 @@ def tiny_latents(folder, count=40, seed=0, source=None):
 
 
 def tiny_settings(**changed):
-    values = {"steps": 20, "learning_rate": 1e-2, "batch_size": 4, "evaluate_every": 5, "checkpoint_every": 5, "warmup": 3}
+    values = {
+        "steps": 20,
+        "learning_rate": 1e-2,
+        "batch_size": 4,
+        "evaluate_every": 5,
+        "checkpoint_every": 5,
+        "warmup": 3,
+    }
     return RunSettings(**{**values, **changed})
 
 

@@ -1,14 +1,17 @@
-"""What `accelerate launch` starts in each process: the tiny training, with half of the batch. Arguments: folder, accumulation."""
+"""What `accelerate launch` starts in each process: the tiny training, with half of the batch.
+
+Arguments: folder, accumulation.
+"""
 
 import sys
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent))
 
-import tiny_training as tiny  # noqa: E402
-from accelerate import Accelerator  # noqa: E402
+import tiny_training as tiny
+from accelerate import Accelerator
 
-from domain_guidance.runs.accelerated import AcceleratedProcess  # noqa: E402
+from domain_guidance.runs.accelerated import AcceleratedProcess
 
 accelerator = Accelerator(cpu=True)
 process = AcceleratedProcess(accelerator)

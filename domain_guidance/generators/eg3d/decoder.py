@@ -12,9 +12,13 @@ class Decoder(nn.Module):
 
     def __init__(self, features: int, width: int, rate: float = 1.0):
         super().__init__()
-        self.net = nn.Sequential(Dense(features, width, learning_rate=rate), nn.Softplus(), Dense(width, 1 + features, learning_rate=rate))
+        self.net = nn.Sequential(
+            Dense(features, width, learning_rate=rate), nn.Softplus(), Dense(width, 1 + features, learning_rate=rate)
+        )
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [N, P, C] to raw densities [N, P], see `marching`, and colours [N, P, C] in [-0.001, 1.001], of which the first three can be seen."""
+        """Features [N, P, C] to raw densities [N, P], see `marching`, and colours [N, P, C] in [-0.001, 1.001], of
+        which the first three can be seen.
+        """
         raw = self.net(features)
         return raw[..., 0], raw[..., 1:].sigmoid() * 1.002 - 0.001

@@ -1,6 +1,7 @@
 """Marching tetrahedra (Doi and Koide, 1991): the surface on which a field on a grid has one value, as triangles.
 
-Each cube of the grid is cut into six tetrahedra along its main diagonal, in the same way everywhere, so that neighbours agree on
+Each cube of the grid is cut into six tetrahedra along its main diagonal, in the same way everywhere, so that neighbours
+agree on
 every edge: the surface is closed without looking at ambiguous cases, of which marching cubes has some.
 """
 
@@ -16,9 +17,11 @@ CORNERS = [(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)]  # number 
 
 
 def isosurface(field: Tensor, level: float) -> tuple[Tensor, Tensor]:
-    """The surface around where a field [X, Y, Z] is above `level`: vertices [V, 3] in steps of the grid, and faces [F, 3].
+    """The surface around where a field [X, Y, Z] is above `level`: vertices [V, 3] in steps of the grid, and faces [F,
+    3].
 
-    Faces turn counterclockwise as seen from outside. The surface is closed, also where the field is above the level at the grid's
+    Faces turn counterclockwise as seen from outside. The surface is closed, also where the field is above the level at
+    the grid's
     border: around it lies one more layer, as far below the level as the largest value is above.
     """
     field = F.pad(field, (1,) * 6, value=min(level, 2 * level - float(field.max())))
@@ -40,7 +43,9 @@ def _cut_cubes(inside: Tensor) -> Tensor:
 
 
 def _tetrahedra(cubes: Tensor) -> Tensor:
-    """[C, 8] to [6 C, 4]: each a path of three edges from the first corner to the last, turned so that its volume is positive."""
+    """[C, 8] to [6 C, 4]: each a path of three edges from the first corner to the last, turned so that its volume is
+    positive.
+    """
     paths = []
     for a, b, c in permutations((4, 2, 1)):
         path = [0, a, a + b, 7]
@@ -56,7 +61,9 @@ def _edges(tetrahedra: Tensor, inside: Tensor) -> Tensor:
 
 
 def _cases() -> dict[int, list]:
-    """For each pattern of corners inside, one bit each, the triangles of a tetrahedron of positive volume: three edges, two corners each."""
+    """For each pattern of corners inside, one bit each, the triangles of a tetrahedron of positive volume: three edges,
+    two corners each.
+    """
     cases = {}
     for case in range(1, 15):
         inside = [corner for corner in range(4) if case >> corner & 1]

@@ -1,7 +1,8 @@
-"""What an EG3D generator (arXiv 2112.07945) consists of: its sizes, how it is rendered, and the name and shape of every tensor.
+"""What an EG3D generator (arXiv 2112.07945) consists of: its sizes, how it is rendered, and the name and shape of every
+tensor.
 
-The names are those of the published files, without the constant filters. Sizes are read from the shapes; how it is rendered no
-shape tells, that is the file's own word.
+The names are those of the published files, without the constant filters. Sizes are read from the shapes; how it is
+rendered no shape tells, that is the file's own word.
 """
 
 from __future__ import annotations
@@ -11,7 +12,17 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
 from ..errors import Refused
-from ..layout import MAX_SIZE, GeneratorConfig, Shapes, block_shapes, check_shapes, infer_sizes, size, standard_config, tensor_shapes
+from ..layout import (
+    MAX_SIZE,
+    GeneratorConfig,
+    Shapes,
+    block_shapes,
+    check_shapes,
+    infer_sizes,
+    size,
+    standard_config,
+    tensor_shapes,
+)
 
 PLANES = 3
 CAMERA = 25  # numbers of a camera: 16 of the matrix from camera to world, 9 of the intrinsics
@@ -22,9 +33,10 @@ MAX_PIXELS, MAX_SAMPLES = 1024, 1024
 class Rendering:
     """How the volume is made an image.
 
-    resolution: rays in each direction. samples, importance_samples: of a ray, spread evenly, and where those found matter.
-    near, far: where rays begin and end, in the world's units. box: edge of the cube that the planes cover. white: what shines
-    through, black otherwise.
+    resolution: rays in each direction. samples, importance_samples: of a ray, spread evenly, and where those found
+    matter.
+    near, far: where rays begin and end, in the world's units. box: edge of the cube that the planes cover. white: what
+    shines through, black otherwise.
     """
 
     resolution: int = 128
@@ -42,10 +54,15 @@ class Rendering:
             if not (type(count) is int and least <= count <= MAX_SAMPLES):
                 raise ValueError(f"A ray is to have {count} samples, expected {least} to {MAX_SAMPLES}.")
         if not (0 < self.near < self.far < float("inf") and 0 < self.box < float("inf")):
-            raise ValueError(f"Rays from {self.near} to {self.far} through a box of {self.box} are given, expected rising positive numbers.")
+            raise ValueError(
+                f"Rays from {self.near} to {self.far} through a box of {self.box} are given, expected rising "
+                "positive numbers."
+            )
 
     def at(self, rays: int | None = None, samples: int | None = None) -> Rendering:
-        """With other rays in each direction, and with other samples of a ray and as many again where they matter; None keeps them."""
+        """With other rays in each direction, and with other samples of a ray and as many again where they matter; None
+        keeps them.
+        """
         changed = {"resolution": rays, "samples": samples, "importance_samples": samples}
         return replace(self, **{name: count for name, count in changed.items() if count is not None})
 
@@ -54,8 +71,9 @@ class Rendering:
 class Eg3dConfig:
     """An EG3D generator: a StyleGAN2 whose image is the three planes, a decoder, and a super-resolution of two blocks.
 
-    resolution: of the final image; the super-resolution begins at a quarter of it. decoder_rate: the learning-rate multiplier of
-    the decoder's layers. camera_scale: factor of the camera that the mapping reads, 0 for a generator that was trained without.
+    resolution: of the final image; the super-resolution begins at a quarter of it. decoder_rate: the learning-rate
+    multiplier of the decoder's layers. camera_scale: factor of the camera that the mapping reads, 0 for a generator
+    that was trained without.
     pivot, radius: what published cameras look at, and their distance from the origin.
     """
 
@@ -129,20 +147,28 @@ def eg3d_shapes(config: Eg3dConfig) -> dict[str, tuple[int, ...]]:
 def infer_eg3d(shapes: Shapes, *, conv_clamp: float | None = None, **told) -> Eg3dConfig:
     """The config of the generator that tensors of these names and shapes make up; every one is checked.
 
-    conv_clamp: the backbone's. told: those fields of Eg3dConfig that no shape tells. Raises Refused naming the first tensor that
-    does not fit.
+    conv_clamp: the backbone's. told: those fields of Eg3dConfig that no shape tells. Raises Refused naming the first
+    tensor that does not fit.
     """
-    backbone = replace(infer_sizes(shapes, prefix="backbone.", conv_clamp=conv_clamp), channels=PLANES * size(shapes, "decoder.net.0.weight", 1, of=2))
+    backbone = replace(
+        infer_sizes(shapes, prefix="backbone.", conv_clamp=conv_clamp),
+        channels=PLANES * size(shapes, "decoder.net.0.weight", 1, of=2),
+    )
     config = Eg3dConfig(
         backbone,
         resolution=size(shapes, "superresolution.block1.conv1.noise_const", 0, of=2),
-        superresolution_widths=tuple(size(shapes, f"superresolution.block{block}.conv1.weight", 0, of=4) for block in (0, 1)),
+        superresolution_widths=tuple(
+            size(shapes, f"superresolution.block{block}.conv1.weight", 0, of=4) for block in (0, 1)
+        ),
         decoder_width=size(shapes, "decoder.net.0.weight", 0, of=2),
         **told,
     )
     if backbone.c_dim != CAMERA:
         raise Refused(f"its mapping reads {backbone.c_dim} numbers of a camera, expected {CAMERA}")
-    if max(config.features, config.decoder_width, *config.superresolution_widths) > MAX_SIZE or config.resolution > 2 * MAX_PIXELS:
+    if (
+        max(config.features, config.decoder_width, *config.superresolution_widths) > MAX_SIZE
+        or config.resolution > 2 * MAX_PIXELS
+    ):
         raise Refused("its layers are larger than those of any known generator")
     if config.resolution < 16 or config.resolution % 4:
         raise Refused(f"its image is of {config.resolution} pixels, which is not four times that of its volume")
@@ -152,7 +178,9 @@ def infer_eg3d(shapes: Shapes, *, conv_clamp: float | None = None, **told) -> Eg
 
 def _superresolution_shapes(config: Eg3dConfig) -> Iterator[tuple[str, tuple[int, ...]]]:
     first, second = config.superresolution_widths
-    yield from block_shapes("superresolution.block0", config.features, first, config.resolution // 2, config.superresolution)
+    yield from block_shapes(
+        "superresolution.block0", config.features, first, config.resolution // 2, config.superresolution
+    )
     yield from block_shapes("superresolution.block1", first, second, config.resolution, config.superresolution)
 
 

@@ -1,4 +1,6 @@
-"""The volume rendering integral (arXiv 2003.08934, equation 3), and where along a ray it is evaluated. Pure functions of tensors.
+"""The volume rendering integral (arXiv 2003.08934, equation 3), and where along a ray it is evaluated.
+
+Pure functions of tensors.
 
 A ray has S samples at rising depths; what counts is the S - 1 intervals between them.
 """
@@ -14,8 +16,9 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Rendered:
-    """Of each ray: colour [..., C] in [0, 1], nothing added for what shines through; depth [...], the distance from the ray's origin, weighted
-    as the colour is; opacity [...], 0 to 1."""
+    """Of each ray: colour [..., C] in [0, 1], nothing added for what shines through; depth [...], the distance from the
+    ray's origin, weighted as the colour is; opacity [...], 0 to 1.
+    """
 
     colour: Tensor
     depth: Tensor
@@ -35,7 +38,9 @@ def weights(depths: Tensor, raw: Tensor) -> Tensor:
 
 
 def march(depths: Tensor, raw: Tensor, colours: Tensor) -> Rendered:
-    """Densities, colours and depths are those at the middle of each interval. depths, raw: [..., S]; colours: [..., S, C]."""
+    """Densities, colours and depths are those at the middle of each interval. depths, raw: [..., S]; colours: [..., S,
+    C].
+    """
     share = weights(depths, raw)
     opacity = share.sum(-1)
     colour = (share[..., None] * (colours[..., 1:, :] + colours[..., :-1, :]) / 2).sum(-2)
@@ -45,14 +50,18 @@ def march(depths: Tensor, raw: Tensor, colours: Tensor) -> Rendered:
 
 
 def spread(near: float, far: float, jitter: Tensor) -> Tensor:
-    """Depths [..., S], one in each of S equal parts of the ray (arXiv 2003.08934, equation 2). jitter: [..., S] in [0, 1), its place in it."""
+    """Depths [..., S], one in each of S equal parts of the ray (arXiv 2003.08934, equation 2). jitter: [..., S] in [0,
+    1), its place in it.
+    """
     parts = torch.arange(jitter.shape[-1], device=jitter.device)
     return near + (far - near) / len(parts) * (parts + jitter)
 
 
 def where_it_matters(depths: Tensor, share: Tensor, jitter: Tensor) -> Tensor:
-    """Depths [..., K], spread as the weights `share` [..., S - 1] of the intervals between `depths` [..., S] are (arXiv 2103.13415, equation 18:
-    widened by half an interval, and none at 0). jitter: [..., K] in [0, 1), the place in each of K equal parts of their distribution."""
+    """Depths [..., K], spread as the weights `share` [..., S - 1] of the intervals between `depths` [..., S] are (arXiv
+    2103.13415, equation 18: widened by half an interval, and none at 0). jitter: [..., K] in [0, 1), the place in
+    each of K equal parts of their distribution.
+    """
     padded = F.pad(share, (1, 1))
     larger = torch.maximum(padded[..., 1:], padded[..., :-1])
     wide = _middles(larger) + 0.01

@@ -19,7 +19,9 @@ POINTS = 2**18  # at a time, by default
 
 @dataclass(frozen=True)
 class Mesh:
-    """vertices [V, 3] in the world's units (y up, a face looks along z); faces [F, 3], counterclockwise from outside; colours [V, 3] in [0, 1]."""
+    """vertices [V, 3] in the world's units (y up, a face looks along z); faces [F, 3], counterclockwise from outside;
+    colours [V, 3] in [0, 1].
+    """
 
     vertices: Tensor
     faces: Tensor
@@ -36,20 +38,27 @@ def extract_mesh(
     points_at_once: int = POINTS,
     check: Callable[[], None] = lambda: None,
 ) -> Mesh:
-    """The closed surface at which the density per unit of length is `level`, of planes [1, 3, C, H, W], on a grid of `resolution` points
-    along each edge of the box. Colours are those of the volume, before the super-resolution. check: called before each part of the grid; it may
-    raise. Raises ValueError if there is no such surface."""
+    """The closed surface at which the density per unit of length is `level`, of planes [1, 3, C, H, W], on a grid of
+    `resolution` points along each edge of the box.
+
+    Colours are those of the volume, before the super-resolution. check: called before each part of the grid; it may
+    raise. Raises ValueError if there is no such surface.
+    """
     field, box = generator.field(planes), generator.config.rendering.box
     densities = _density_grid(field, planes, resolution, box, points_at_once, check)
     vertices, faces = isosurface(densities, level)
     if not len(faces):
-        raise ValueError(f"The density is at most {float(densities.max()):.3g} and nowhere above {level:g}: take a lower level.")
+        raise ValueError(
+            f"The density is at most {float(densities.max()):.3g} and nowhere above {level:g}: take a lower level."
+        )
     vertices = vertices * (box / (resolution - 1)) - box / 2
     colours = torch.cat([field(part[None])[1][0, :, :3] for part in vertices.split(points_at_once)])
     return Mesh(vertices, faces, colours.clamp(0, 1))
 
 
-def _density_grid(field: Field, planes: Tensor, resolution: int, box: float, points_at_once: int, check: Callable[[], None]) -> Tensor:
+def _density_grid(
+    field: Field, planes: Tensor, resolution: int, box: float, points_at_once: int, check: Callable[[], None]
+) -> Tensor:
     along = torch.linspace(-box / 2, box / 2, resolution, device=planes.device, dtype=planes.dtype)
     densities = []
     for start in range(0, resolution**3, points_at_once):

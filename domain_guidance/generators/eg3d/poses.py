@@ -16,7 +16,8 @@ Arrangement = Literal["one", "orbit", "grid"]
 
 @dataclass(frozen=True)
 class Poses:
-    """One camera, `count` of them once around an ellipse, or rows and columns of them; angles in degrees, signs as in `camera.cameras`.
+    """One camera, `count` of them once around an ellipse, or rows and columns of them; angles in degrees, signs as in
+    `camera.cameras`.
 
     yaw, pitch: of the middle. yaw_range, pitch_range: how far the others go to either side.
     """
@@ -34,7 +35,9 @@ class Poses:
         is_high = self.arrangement == "orbit" or (self.arrangement == "grid" and self.rows > 1)
         highest = abs(self.pitch) + (abs(self.pitch_range) if is_high else 0)
         if not highest < 89:
-            raise ValueError(f"The cameras go up to {highest:g} degrees, expected less than 89: lower pitch or pitch_range.")
+            raise ValueError(
+                f"The cameras go up to {highest:g} degrees, expected less than 89: lower pitch or pitch_range."
+            )
 
     def tensor(self) -> Tensor:
         """Poses [N, 2] (yaw, pitch) in radians, as `camera.cameras` takes them."""
@@ -42,4 +45,8 @@ class Poses:
         if self.arrangement == "one":
             return middle
         half = {"yaw": radians(self.yaw_range), "pitch": radians(self.pitch_range)}
-        return middle + (orbit(self.count, tilt=0.0, **half) if self.arrangement == "orbit" else grid(self.rows, self.columns, **half))
+        return middle + (
+            orbit(self.count, tilt=0.0, **half)
+            if self.arrangement == "orbit"
+            else grid(self.rows, self.columns, **half)
+        )

@@ -16,26 +16,37 @@ RAYS = 4096  # at a time, by default: about half a gigabyte at 96 samples of 32 
 
 
 def render(
-    field: Field, origins: Tensor, directions: Tensor, rendering: Rendering, *, generator: torch.Generator | None = None, rays_at_once: int = RAYS
+    field: Field,
+    origins: Tensor,
+    directions: Tensor,
+    rendering: Rendering,
+    *,
+    generator: torch.Generator | None = None,
+    rays_at_once: int = RAYS,
 ) -> Rendered:
     """What rays [N, R, 3] see of a field, as [N, R] and [N, R, C].
 
-    field: points [N, P, 3] to raw densities [N, P] and colours [N, P, C]. generator: draws where in its part of the ray a sample
-    lies; without one it lies in the middle, so that a picture is the same each time. rays_at_once bounds the memory, also of
-    a gradient, for which each part is computed once more; what is seen does not depend on it.
+    field: points [N, P, 3] to raw densities [N, P] and colours [N, P, C]. generator: draws where in its part of the ray
+    a sample lies; without one it lies in the middle, so that a picture is the same each time. rays_at_once bounds the
+    memory, also of a gradient, for which each part is computed once more; what is seen does not depend on it.
     """
     count, total = origins.shape[:2]
     jitter = _jitter((count, total, rendering.samples + rendering.importance_samples), generator, origins)
     step = max(1, rays_at_once // count)
     parts = list(zip(*(x.split(step, dim=1) for x in (origins, directions, jitter))))
     if torch.is_grad_enabled():
-        seen = [checkpoint(_render, field, *part, rendering, use_reentrant=False, preserve_rng_state=False) for part in parts]
+        seen = [
+            checkpoint(_render, field, *part, rendering, use_reentrant=False, preserve_rng_state=False)
+            for part in parts
+        ]
     else:
         seen = [_render(field, *part, rendering) for part in parts]
     return Rendered(*(torch.cat(pieces, dim=1) for pieces in zip(*seen)))
 
 
-def _render(field: Field, origins: Tensor, directions: Tensor, jitter: Tensor, rendering: Rendering) -> tuple[Tensor, Tensor, Tensor]:
+def _render(
+    field: Field, origins: Tensor, directions: Tensor, jitter: Tensor, rendering: Rendering
+) -> tuple[Tensor, Tensor, Tensor]:
     jitter, finer_jitter = jitter.split((rendering.samples, rendering.importance_samples), dim=-1)
     depths = spread(rendering.near, rendering.far, jitter)
     raw, colours = _along(field, origins, directions, depths)

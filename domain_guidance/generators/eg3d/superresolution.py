@@ -1,4 +1,6 @@
-"""The super-resolution (arXiv 2112.07945, section 4.3, the variant of eight times): two up-convolving blocks of a StyleGAN2."""
+"""The super-resolution (arXiv 2112.07945, section 4.3, the variant of eight times): two up-convolving blocks of a
+StyleGAN2.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +23,21 @@ class SuperResolution(nn.Module):
         self.block1 = Block(first, second, 4 * self.pixels, config.superresolution)
 
     def forward(
-        self, features: Tensor, w: Tensor, *, noise: Noise = "none", generator: torch.Generator | None = None, dtype: torch.dtype | None = None
+        self,
+        features: Tensor,
+        w: Tensor,
+        *,
+        noise: Noise = "none",
+        generator: torch.Generator | None = None,
+        dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """Features [N, C, r, r], the first three a small image in [-1, 1], and styles [N, w_dim] to images [N, 3, R, R]. dtype: of the feature maps."""
+        """Features [N, C, r, r], the first three a small image in [-1, 1], and styles [N, w_dim] to images [N, 3, R,
+        R]. dtype: of the feature maps.
+        """
         if features.shape[-1] != self.pixels:
-            features = F.interpolate(features, (self.pixels, self.pixels), mode="bilinear", align_corners=False, antialias=True)
+            features = F.interpolate(
+                features, (self.pixels, self.pixels), mode="bilinear", align_corners=False, antialias=True
+            )
         x, image, styles = features.to(dtype or features.dtype), features[:, :3], w[:, None].expand(-1, 3, -1)
         for block in (self.block0, self.block1):
             x, image = block(x, image, styles, noise, generator)

@@ -1,4 +1,7 @@
-"""Foreign generator files as tensors. Nothing of a file is executed: it is read by our own pickle machine, which cannot import."""
+"""Foreign generator files as tensors.
+
+Nothing of a file is executed: it is read by our own pickle machine, which cannot import.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +28,11 @@ MAX_BYTES = 4 * 2**30  # the largest published generators and trainers' files ha
 
 @dataclass(frozen=True)
 class Foreign:
-    """A generator out of a foreign file: float32 tensors under the names of `layout.tensor_shapes`, not yet checked against it.
+    """A generator out of a foreign file: float32 tensors under the names of `layout.tensor_shapes`, not yet checked
+    against it.
 
-    kind: the format, in words. conv_clamp: see GeneratorConfig. eg3d: for an EG3D generator what its shapes do not tell, see `infer_eg3d`.
+    kind: the format, in words. conv_clamp: see GeneratorConfig. eg3d: for an EG3D generator what its shapes do not
+    tell, see `infer_eg3d`.
     """
 
     kind: str
@@ -37,7 +42,10 @@ class Foreign:
 
 
 def read_foreign(path: Path) -> Foreign:
-    """Reads a generator of NVIDIA's or rosinality's formats, on the CPU. Raises GeneratorFileError naming the reason."""
+    """Reads a generator of NVIDIA's or rosinality's formats, on the CPU.
+
+    Raises GeneratorFileError naming the reason.
+    """
     if not path.is_file():
         raise GeneratorFileError(f"There is no generator file '{path.name}': check its name and folder.")
     with about(path.name):
@@ -94,7 +102,9 @@ def _read(path: Path, data: memoryview) -> Foreign:
     if data[: len(LEGACY_START)] == LEGACY_START:
         return _rosinality(read_legacy(data, ROSINALITY, budget, _forbidden), len(data))
     if data[0] != 0x80:
-        raise Refused("it is neither a PyTorch file nor a pickle of protocol 2 to 5: give the .pkl or .pt that the training wrote")
+        raise Refused(
+            "it is neither a PyTorch file nor a pickle of protocol 2 to 5: give the .pkl or .pt that the training wrote"
+        )
     table = {**NVIDIA, "torch.storage._load_from_bytes": partial(load_from_bytes, budget)}
     content = Machine(data, table, budget, forbidden=_forbidden).load()
     return _tensorflow(content, len(data)) if isinstance(content, tuple) else _nvidia(content, len(data))
@@ -113,7 +123,9 @@ def _tensorflow(content: Any, limit: int) -> Foreign:
     generator = tensorflow.averaged_generator(content)
     stored = tensorflow.stored_tensors(generator)
     check_architecture(stored)
-    return Foreign("NVIDIA TensorFlow pickle", tensorflow.renamed(_copied(stored, limit)), tensorflow.conv_clamp(generator))
+    return Foreign(
+        "NVIDIA TensorFlow pickle", tensorflow.renamed(_copied(stored, limit)), tensorflow.conv_clamp(generator)
+    )
 
 
 def _rosinality(content: Any, limit: int) -> Foreign:

@@ -1,6 +1,8 @@
-"""The pickles of EG3D: a dict of networks as stylegan2-ada-pytorch's, whose renderer and decoder are classes that pickle plainly.
+"""The pickles of EG3D: a dict of networks as stylegan2-ada-pytorch's, whose renderer and decoder are classes that
+pickle plainly.
 
-What no tensor tells is in attributes of G_ema: the options of the rendering, and how many rays it was trained with in the end.
+What no tensor tells is in attributes of G_ema: the options of the rendering, and how many rays it was trained with in
+the end.
 """
 
 from __future__ import annotations
@@ -44,7 +46,10 @@ def is_eg3d(network: Network) -> bool:
 
 
 def told(network: Network) -> dict[str, Any]:
-    """What `infer_eg3d` is told of a generator. Raises Refused for one that is rendered in another way than the published ones."""
+    """What `infer_eg3d` is told of a generator.
+
+    Raises Refused for one that is rendered in another way than the published ones.
+    """
     options = network.modules[""].state.get("rendering_kwargs")
     if not isinstance(options, dict):
         raise Refused("it is an EG3D generator without options of its rendering, 'rendering_kwargs'")
@@ -71,7 +76,9 @@ def _check_kind(network: Network, options: Mapping[str, Any]) -> None:
     if "8X" not in kind:
         raise Refused(f"its super-resolution is {kind!r:.60}, expected EG3D's of eight times")
     if options.get("disparity_space_sampling") or options.get("clamp_mode", "softplus") != "softplus":
-        raise Refused("it is an EG3D generator that samples in disparity or clamps its density otherwise, which is not known here")
+        raise Refused(
+            "it is an EG3D generator that samples in disparity or clamps its density otherwise, which is not known here"
+        )
 
 
 def _resolution(network: Network) -> dict[str, int]:
@@ -80,7 +87,11 @@ def _resolution(network: Network) -> dict[str, int]:
 
 
 def _read(options: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    return {field: _checked(name, options[name], _KINDS.get(field, float)) for field, name in names.items() if options.get(name) is not None}
+    return {
+        field: _checked(name, options[name], _KINDS.get(field, float))
+        for field, name in names.items()
+        if options.get(name) is not None
+    }
 
 
 def _camera_scale(options: Mapping[str, Any]) -> float:

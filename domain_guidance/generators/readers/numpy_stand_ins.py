@@ -1,4 +1,7 @@
-"""Inert stand-ins for NumPy's pickles. A forged real dtype ends the process, so no real one is made from a file's word."""
+"""Inert stand-ins for NumPy's pickles.
+
+A forged real dtype ends the process, so no real one is made from a file's word.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,12 @@ class DType:
         self.torch = DTYPES[code]
 
     def build(self, state: Any) -> None:
-        if not isinstance(state, tuple) or len(state) < 5 or state[1] not in ("<", "|", "=") or any(part is not None for part in state[2:5]):
+        if (
+            not isinstance(state, tuple)
+            or len(state) < 5
+            or state[1] not in ("<", "|", "=")
+            or any(part is not None for part in state[2:5])
+        ):
             raise Refused("it has an array whose numbers are not plain and little-endian")
 
 
@@ -72,5 +80,9 @@ def _array_itself(arguments: tuple) -> Array:
 TABLE = {
     "numpy.dtype": DType,
     "numpy.ndarray": _array_itself,
-    **{f"numpy.{core}.multiarray.{name}": make for core in ("core", "_core") for name, make in (("_reconstruct", reconstruct), ("scalar", scalar))},
+    **{
+        f"numpy.{core}.multiarray.{name}": make
+        for core in ("core", "_core")
+        for name, make in (("_reconstruct", reconstruct), ("scalar", scalar))
+    },
 }

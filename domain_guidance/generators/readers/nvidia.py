@@ -1,4 +1,5 @@
-"""The pickles of stylegan2-ada-pytorch and stylegan3: a dict of networks, of which the averaged generator, G_ema, is taken.
+"""The pickles of stylegan2-ada-pytorch and stylegan3: a dict of networks, of which the averaged generator, G_ema, is
+taken.
 
 They carry Python source that their own loader executes. Here it is text that nobody looks at.
 """
@@ -25,9 +26,15 @@ class Module:
 
 
 def reconstruct(arguments: tuple) -> Module:
-    """For torch_utils.persistence._reconstruct_persistent_obj, of (a dict of class name, state and the discarded source)."""
+    """For torch_utils.persistence._reconstruct_persistent_obj, of (a dict of class name, state and the discarded
+    source).
+    """
     meta = arguments[0] if len(arguments) == 1 else None
-    if not isinstance(meta, dict) or not isinstance(meta.get("class_name"), str) or not isinstance(meta.get("state"), dict):
+    if (
+        not isinstance(meta, dict)
+        or not isinstance(meta.get("class_name"), str)
+        or not isinstance(meta.get("state"), dict)
+    ):
         raise Refused("it has a network without class name and state")
     return Module(meta["class_name"], meta["state"])
 
@@ -62,7 +69,11 @@ class Network:
         """All tensors under NVIDIA's names."""
         named = {}
         for prefix, module in self.modules.items():  # many of which can share their tensors
-            named |= {plain_name(prefix + name): tensor for part in ("_parameters", "_buffers") for name, tensor in _part(module, part).items()}
+            named |= {
+                plain_name(prefix + name): tensor
+                for part in ("_parameters", "_buffers")
+                for name, tensor in _part(module, part).items()
+            }
             if len(named) > MAX_TENSORS:
                 raise Refused(f"its network has more than {MAX_TENSORS:,} tensors")
         for name, tensor in named.items():

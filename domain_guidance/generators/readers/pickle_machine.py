@@ -1,9 +1,11 @@
-"""Reads a pickle without the power to import: a stack machine for the opcodes that data needs, and a closed table of names.
+"""Reads a pickle without the power to import: a stack machine for the opcodes that data needs, and a closed table of
+names.
 
-Python's own unpickler, even with `find_class` overridden, can be made to end the process: ten bytes ask its memo for gigabytes,
-and the hash of a deeply nested tuple overflows the C stack. This one keeps its memo in a dict, takes only text as keys, and
-counts. What a name of the table stands for is one of our functions of the argument tuple; nothing else is ever called. Such a
-function, and a `build`, takes no longer for a larger argument, which a file can give again and again in two bytes.
+Python's own unpickler, even with `find_class` overridden, can be made to end the process: ten bytes ask its memo for
+gigabytes, and the hash of a deeply nested tuple overflows the C stack. This one keeps its memo in a dict, takes only
+text as keys, and counts. What a name of the table stands for is one of our functions of the argument tuple; nothing
+else is ever called. Such a function, and a `build`, takes no longer for a larger argument, which a file can give again
+and again in two bytes.
 """
 
 from __future__ import annotations
@@ -35,8 +37,9 @@ class Name:
 class Machine:
     """One pickle at the start of `data`.
 
-    table: what each allowed global, "module.name", becomes. budget: one for all pickles of a file. storage: what a persistent id
-    becomes, None where there are none. forbidden: called with every name that is not in the table, to say more than that it is unknown.
+    table: what each allowed global, "module.name", becomes. budget: one for all pickles of a file. storage: what a
+    persistent id becomes, None where there are none. forbidden: called with every name that is not in the table, to say
+    more than that it is unknown.
     """
 
     data: memoryview
@@ -166,12 +169,15 @@ class Machine:
 def plain_name(name: Any) -> str:
     """A name that a message can show. Raises Refused for anything else."""
     if type(name) is not str or len(name) > MAX_NAME or not name.isprintable():
-        raise Refused(f"its pickle has a key that is neither a name of at most {MAX_NAME} characters nor a plain number")
+        raise Refused(
+            f"its pickle has a key that is neither a name of at most {MAX_NAME} characters nor a plain number"
+        )
     return name
 
 
 def _plain(key: Any) -> str:
-    # Whole numbers become text: they can be chosen so that a dict is as slow as a list, for text that takes the process' secret.
+    # Whole numbers become text: they can be chosen so that a dict is as slow as a list, for text that takes the
+    # process' secret.
     return str(key) if type(key) is int else plain_name(key)
 
 
@@ -229,7 +235,8 @@ def _check_protocol(m: Machine) -> None:
 
 
 STOP = ord(".")
-# By the opcodes' names in Python's pickletools; text opcodes (protocols 0 and 1), extensions and class instances are left out.
+# By the opcodes' names in Python's pickletools; text opcodes (protocols 0 and 1), extensions and class instances are
+# left out.
 _BY_NAME: dict[str, Callable[[Machine], Any]] = {
     "PROTO": _check_protocol,
     "FRAME": lambda m: m.take(8),

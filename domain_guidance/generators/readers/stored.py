@@ -36,7 +36,10 @@ class Storage:
 
     def fill(self, data: memoryview) -> None:
         if len(data) != self.count * self.dtype.itemsize:
-            raise Refused(f"a storage of it has {len(data)} bytes where {self.count} numbers of {self.dtype.itemsize} bytes are announced")
+            raise Refused(
+                f"a storage of it has {len(data)} bytes where {self.count} numbers of {self.dtype.itemsize} bytes "
+                "are announced"
+            )
         self.data = data
 
 
@@ -55,7 +58,10 @@ class StoredTensor:
         count = prod(self.shape)
         fits = len(self.shape) == len(self.stride) and is_count(self.offset) and count <= self.storage.count
         if not fits or (count and self.offset + self.reach > self.storage.count):
-            raise Refused(f"a tensor of it, {list(self.shape)}, reaches beyond the {self.storage.count} numbers that are stored for it")
+            raise Refused(
+                f"a tensor of it, {list(self.shape)}, reaches beyond the {self.storage.count} numbers that are "
+                "stored for it"
+            )
 
     @property
     def nbytes(self) -> int:
@@ -91,7 +97,9 @@ def rebuild_parameter(arguments: tuple) -> StoredTensor:
     return arguments[0]
 
 
-def contiguous(dtype: torch.dtype, shape: tuple[int, ...], data: memoryview, *, first_axis_fastest: bool = False) -> StoredTensor:
+def contiguous(
+    dtype: torch.dtype, shape: tuple[int, ...], data: memoryview, *, first_axis_fastest: bool = False
+) -> StoredTensor:
     """Bytes as a tensor, in C or Fortran order."""
     if not is_axes(shape):
         raise Refused("it has an array without a shape")

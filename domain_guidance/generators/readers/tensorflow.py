@@ -1,7 +1,8 @@
-"""The pickles of NVIDIA's TensorFlow stylegan2 and stylegan2-ada: (G, D, Gs), of which the averaged generator, Gs, is taken.
+"""The pickles of NVIDIA's TensorFlow stylegan2 and stylegan2-ada: (G, D, Gs), of which the averaged generator, Gs, is
+taken.
 
-TensorFlow keeps a dense weight as [inputs, outputs], a kernel as [height, width, inputs, outputs], and flips the kernel of an
-up-convolution in both axes; its modulation biases lack the 1 that the other formats include.
+TensorFlow keeps a dense weight as [inputs, outputs], a kernel as [height, width, inputs, outputs], and flips the kernel
+of an up-convolution in both axes; its modulation biases lack the 1 that the other formats include.
 """
 
 from __future__ import annotations
@@ -56,7 +57,9 @@ def averaged_generator(networks: Any) -> Network:
 
 
 def stored_tensors(generator: Network) -> dict[str, StoredTensor]:
-    """The variables of a generator and its two parts, as `mapping/...`, `synthesis/...` or, of its own, by their bare names."""
+    """The variables of a generator and its two parts, as `mapping/...`, `synthesis/...` or, of its own, by their bare
+    names.
+    """
     found = generator.variables()
     for part, child in generator.part("components", dict).items():
         if not isinstance(child, Network) or child.part("components", dict) or part not in ("mapping", "synthesis"):
@@ -96,7 +99,7 @@ def _dense(target: str, weight: bool) -> tuple[str, Callable[[Tensor], Tensor]]:
 
 def _styled(match: re.Match) -> tuple[str, Callable[[Tensor], Tensor]]:
     r, layer, part = match[1], match[2], match[3]
-    target = f"synthesis.b{r}.{ {'Conv': 'conv1', 'Conv0_up': 'conv0', 'Conv1': 'conv1', 'ToRGB': 'torgb'}[layer]}"
+    target = f"synthesis.b{r}.{ {'Conv': 'conv1', 'Conv0_up': 'conv0', 'Conv1': 'conv1', 'ToRGB': 'torgb'}[layer] }"
     if part.startswith("mod_"):
         return f"{target}.affine.{part[4:]}", _transposed if part == "mod_weight" else _plus_one
     if part == "weight":

@@ -1,7 +1,8 @@
 """What torch.save writes, in both of its forms, read without torch.load.
 
-torch.load(weights_only=True) runs no code either, but it accepts tensors larger than their storage, inflates what is packed,
-and before PyTorch 2.6 could be made to run code after all. Here a tensor is a view of bytes that the file really has.
+torch.load(weights_only=True) runs no code either, but it accepts tensors larger than their storage, inflates what is
+packed, and before PyTorch 2.6 could be made to run code after all. Here a tensor is a view of bytes that the file
+really has.
 """
 
 from __future__ import annotations
@@ -49,7 +50,9 @@ TENSORS: Table = {
 def read_zip(path: Path, data: memoryview, table: Table, budget: Budget, forbidden: Callable[[str], None]) -> Any:
     """The object in a file of the present form, a zip archive whose entries are stored as they are."""
     records = _records(path, data)
-    root = next((name.removesuffix("data.pkl") for name in records if name.count("/") == 1 and name.endswith("/data.pkl")), None)
+    root = next(
+        (name.removesuffix("data.pkl") for name in records if name.count("/") == 1 and name.endswith("/data.pkl")), None
+    )
     if root is None:
         raise Refused("it is a zip archive, but not one of PyTorch: unpack it and give the generator's file itself")
     records = {name.removeprefix(root): record for name, record in records.items()}
@@ -82,7 +85,12 @@ def read_legacy(data: memoryview, table: Table, budget: Budget, forbidden: Calla
         parts.append(machine.load())
         position = machine.position
     protocol, system, whole, keys = parts
-    if protocol != 1001 or not isinstance(system, dict) or system.get("little_endian") is not True or not isinstance(keys, list):
+    if (
+        protocol != 1001
+        or not isinstance(system, dict)
+        or system.get("little_endian") is not True
+        or not isinstance(keys, list)
+    ):
         raise Refused("it is not of the form that PyTorch writes: save it again with torch.save")
     _fill(storages, keys, data[position:])
     return whole
@@ -105,7 +113,12 @@ def load_from_bytes(budget: Budget, arguments: tuple) -> Storage:
 
 
 def _announced(identity: Any, length: int) -> Storage:
-    if not isinstance(identity, tuple) or len(identity) != length or identity[0] != "storage" or identity[5:] not in ((), (None,)):
+    if (
+        not isinstance(identity, tuple)
+        or len(identity) != length
+        or identity[0] != "storage"
+        or identity[5:] not in ((), (None,))
+    ):
         raise Refused("it refers to data in a way that PyTorch does not")
     _, kind, key, _, count = identity[:5]
     if not isinstance(kind, Name) or not isinstance(key, str) or len(key) > MAX_NAME or not is_count(count):

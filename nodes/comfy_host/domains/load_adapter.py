@@ -6,8 +6,8 @@ import comfy.sd
 from comfy.model_patcher import ModelPatcher
 from safetensors import SafetensorError, safe_open
 
-from ....domain_guidance.domains.card import CARD_KEY, DomainFileError
 from ....domain_guidance.domains.adapter_file import AdapterFile, read_adapter_file
+from ....domain_guidance.domains.card import CARD_KEY, DomainFileError
 from .load_domain import path_inside
 from .origin import ATTACHMENT, DomainOrigin, conditioning_of
 
@@ -22,7 +22,9 @@ def load_domain_adapter(model: ModelPatcher, folder: str, name: str, strength: f
     file = read_adapter_file(path)
     _check_network(model, file, name)
     adapted, _ = comfy.sd.load_lora_for_models(model, None, file.tensors, strength, 0)
-    adapted.set_attachments(ATTACHMENT, DomainOrigin(name, file.card, conditioning_of(file.card, file.cross_attn, file.pooled_output)))
+    adapted.set_attachments(
+        ATTACHMENT, DomainOrigin(name, file.card, conditioning_of(file.card, file.cross_attn, file.pooled_output))
+    )
     return adapted
 
 
@@ -34,8 +36,8 @@ def _check_card(path: str, name: str) -> None:
         return  # a damaged file, which its reader names
     if plain:
         raise DomainFileError(
-            f"'{name}' is an ordinary LoRA without a domain's empty prompt: load it with Load LoRA, connect that model to domain_model, and a "
-            "CLIP Text Encode with no text to domain_conditioning of Apply Domain Guidance."
+            f"'{name}' is an ordinary LoRA without a domain's empty prompt: load it with Load LoRA, connect that model "
+            "to domain_model, and a CLIP Text Encode with no text to domain_conditioning of Apply Domain Guidance."
         )
 
 
@@ -48,6 +50,6 @@ def _check_network(model: ModelPatcher, file: AdapterFile, name: str) -> None:
         # What is packed (GGUF) has a size of its own.
         if weight is None or (weight.is_floating_point() and weight.numel() != rows * columns):
             raise DomainFileError(
-                f"'{name}' changes {module}, which the connected model has not or in another shape, because it was trained from "
-                f"{file.card.base_name or 'another model family'}: connect a model of that family."
+                f"'{name}' changes {module}, which the connected model has not or in another shape, because it was "
+                f"trained from {file.card.base_name or 'another model family'}: connect a model of that family."
             )

@@ -34,7 +34,9 @@ def load_domain_unet(folder: str, name: str, weight_dtype: str = "default") -> M
 
 
 def changed_at(folder: str, name: str) -> float:
-    """When the file `name` of a model folder was last written, in seconds; NaN, which equals nothing, where it is missing."""
+    """When the file `name` of a model folder was last written, in seconds; NaN, which equals nothing, where it is
+    missing.
+    """
     path = folder_paths.get_full_path(folder, name) if name in folder_paths.get_filename_list(folder) else None
     return math.nan if path is None else os.path.getmtime(path)
 
@@ -43,7 +45,8 @@ def path_inside(folder: str, name: str) -> str:
     # A combo is untrusted: the API takes any string. The host maps '..' into the folder, so only a listed name is safe.
     if name not in folder_paths.get_filename_list(folder):
         raise DomainFileError(
-            f"'{name}' is not in the {folder} folders of this ComfyUI: put the domain file into models/{folder} and refresh."
+            f"'{name}' is not in the {folder} folders of this ComfyUI: put the domain file into models/{folder} "
+            "and refresh."
         )
     return folder_paths.get_full_path_or_raise(folder, name)
 

@@ -19,7 +19,9 @@ UNET = "diffusion_model."
 
 @dataclass(frozen=True)
 class DomainOrigin:
-    """Travels with the MODEL of a domain file. empty: its stored empty prompt as host conditioning, [[cross_attn, {...}]]."""
+    """Travels with the MODEL of a domain file. empty: its stored empty prompt as host conditioning, [[cross_attn,
+    {...}]].
+    """
 
     name: str
     card: DomainCard
@@ -56,7 +58,8 @@ def _on_own_base(card: DomainCard, model: ModelPatcher) -> DomainCard:
 
 
 def base_fingerprint(model: ModelPatcher) -> str:
-    """The fingerprint of a MODEL's own weights, without the LoRAs on it; empty where they cannot be read (GGUF keeps them packed).
+    """The fingerprint of a MODEL's own weights, without the LoRAs on it; empty where they cannot be read (GGUF keeps
+    them packed).
 
     A patched weight on the device is not the file's; the patcher's backup is.
     """

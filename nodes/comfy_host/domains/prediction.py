@@ -1,7 +1,7 @@
 """What a network puts out and at which noise levels, where a file's card says it and the host's detection cannot know.
 
-The host takes every UNet of SD1.5's family for noise prediction, tells SD2's by the statistics of one bias and SDXL's by two
-empty tensors.
+The host takes every UNet of SD1.5's family for noise prediction, tells SD2's by the statistics of one bias and SDXL's
+by two empty tensors.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from comfy.model_patcher import ModelPatcher
 from comfy.model_sampling import CONST, EPS, V_PREDICTION, ModelSamplingDiscrete
 from torch import nn
 
-from ....domain_guidance.domains.card import DomainCard
 from ....domain_guidance.diffusion.parameterization import Prediction
+from ....domain_guidance.domains.card import DomainCard
 
 
 class NoiseSampling(ModelSamplingDiscrete, EPS):
@@ -27,7 +27,10 @@ SAMPLINGS = {"epsilon": NoiseSampling, "v_prediction": VelocitySampling}
 
 
 def prediction_of(sampling: nn.Module) -> Prediction:
-    """What the network puts out, told by the host's own formula. Raises ValueError for kinds that the loss does not know."""
+    """What the network puts out, told by the host's own formula.
+
+    Raises ValueError for kinds that the loss does not know.
+    """
     kinds = {
         EPS.calculate_denoised: "epsilon",
         V_PREDICTION.calculate_denoised: "v_prediction",
@@ -37,8 +40,8 @@ def prediction_of(sampling: nn.Module) -> Prediction:
     plain = getattr(sampling, "sigma_data", 1.0) == 1.0 and getattr(sampling, "noise_scale", 1.0) == 1.0
     if kind is None or not plain:
         raise ValueError(
-            f"The model's sampling is of the kind {type(sampling).__mro__[-3].__name__}, expected noise prediction, velocity or "
-            "flow: connect a model of one of these kinds, without a ModelSampling node that changes it."
+            f"The model's sampling is of the kind {type(sampling).__mro__[-3].__name__}, expected noise prediction, "
+            "velocity or flow: connect a model of one of these kinds, without a ModelSampling node that changes it."
         )
     return kind
 

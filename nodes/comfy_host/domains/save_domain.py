@@ -13,22 +13,22 @@ from torch import Tensor
 from ....domain_guidance.domains.card import DomainCard
 from ....domain_guidance.domains.domain_file import write_domain_file
 from ....domain_guidance.domains.text_free import VALUES
-from ....domain_guidance.runs import RunFiles
 from ....domain_guidance.domains.unet_layouts import HOST_PREFIX
-from .empty_prompt import empty_prompt, guidance_of, pooled_of, with_guidance
+from ....domain_guidance.runs import RunFiles
 from ..guidance.terms import terms_of
-from .origin import DomainOrigin, base_fingerprint, origin_of
-from .prediction import has_zero_terminal_snr, prediction_of
 from ..training.forms import model_name
 from ..training.result_file import ADAPTER
 from ..training.trainable_copy import check_can_be_read
+from .empty_prompt import empty_prompt, guidance_of, pooled_of, with_guidance
+from .origin import DomainOrigin, base_fingerprint, origin_of
+from .prediction import has_zero_terminal_snr, prediction_of
 
 
 def save_domain(model: ModelPatcher, clip, conditioning: list | None, base: ModelPatcher | None, name: str) -> Path:
     """Writes output/diffusion_models/<name>.safetensors, or the first free <name>-2, ..., and answers with its path.
 
-    conditioning: the encoded empty prompt, instead of clip; a MODEL of a domain file brings its own. base: what the MODEL was
-    trained from, left out where it is a LoRA on its own base. Raises ValueError, one sentence.
+    conditioning: the encoded empty prompt, instead of clip; a MODEL of a domain file brings its own. base: what the
+    MODEL was trained from, left out where it is a LoRA on its own base. Raises ValueError, one sentence.
     """
     _check_can_be_saved(model)
     origin = origin_of(model)
@@ -54,11 +54,14 @@ def save_domain(model: ModelPatcher, clip, conditioning: list | None, base: Mode
 def _check_can_be_saved(model: ModelPatcher) -> None:
     if terms_of(model):
         raise ValueError(
-            "The model carries domain guidance, which acts on a sampler and is no part of the weights: connect the model from "
-            "before Apply Domain Guidance."
+            "The model carries domain guidance, which acts on a sampler and is no part of the weights: connect the "
+            "model from before Apply Domain Guidance."
         )
     if model.model.model_config.quant_config is not None:
-        raise ValueError("The model is quantised, which a domain file cannot hold: load it with weight_dtype default, from an unquantised file.")
+        raise ValueError(
+            "The model is quantised, which a domain file cannot hold: load it with weight_dtype default, from an "
+            "unquantised file."
+        )
     check_can_be_read(model)
 
 

@@ -19,12 +19,12 @@ from ....domain_guidance.runs import Finished, RunFiles
 from ..out_of_memory import out_of_memory
 from ..run_progress import follow, kept
 from ..training.train import native_resolution
+from .adaptation_memory import room_needed
 from .critic import HostCritic, check_critic, check_prompts
 from .critic_identity import critic_identity
 from .differentiable_vae import DifferentiableVae, check_vae
 from .folders import output_folder
 from .progress import AdaptationProgress
-from .adaptation_memory import room_needed
 from .sampler import Predict, inside_sampler
 
 
@@ -32,7 +32,8 @@ from .sampler import Predict, inside_sampler
 class AdaptRequest:
     """What the node was asked for beside generator, model and VAE.
 
-    positive, negative: host conditioning. resolution: of the critic's view, 0 for the model's own; that of the settings is not read.
+    positive, negative: host conditioning. resolution: of the critic's view, 0 for the model's own; that of the settings
+    is not read.
     on_existing: 'resume' or 'new version'.
     """
 
@@ -47,7 +48,9 @@ class AdaptRequest:
 
 @dataclass(frozen=True)
 class Adapted:
-    """generator: read from the saved file. comparison: source above adapted pictures. curves: of the loss. file: its name in the list."""
+    """generator: read from the saved file. comparison: source above adapted pictures. curves: of the loss. file: its
+    name in the list.
+    """
 
     generator: GeneratorFile
     comparison: Image.Image
@@ -56,24 +59,35 @@ class Adapted:
 
 
 def adapt_in_host(
-    generator: GeneratorFile, model: ModelPatcher, vae: comfy.sd.VAE, request: AdaptRequest, progress: AdaptationProgress
+    generator: GeneratorFile,
+    model: ModelPatcher,
+    vae: comfy.sd.VAE,
+    request: AdaptRequest,
+    progress: AdaptationProgress,
 ) -> Adapted:
-    """Adapts, or goes on adapting. Raises ValueError, one sentence; whatever ends it, the state stays, and what was given is unchanged."""
+    """Adapts, or goes on adapting.
+
+    Raises ValueError, one sentence; whatever ends it, the state stays, and what was given is unchanged.
+    """
     check_critic(model)
     check_prompts(request.positive, request.negative)
     check_vae(vae, model.model.latent_format.latent_channels)
     request = replace(request, settings=_at_resolution(request, model, vae, generator.card.config))
     files = RunFiles.choose(output_folder(), request.save_name, request.on_existing)
-    too_little = out_of_memory(lambda: (
-        f"The device ran out of memory after step {progress.step}: lower batch_size and raise accumulation as much, or, as a new version, "
-        f"choose the precision bf16 or a lower resolution; {kept(files)}."
-    ))  # fmt: skip
+    too_little = out_of_memory(
+        lambda: (
+            f"The device ran out of memory after step {progress.step}: lower batch_size and raise accumulation as "
+            f"much, or, as a new version, choose the precision bf16 or a lower resolution; {kept(files)}."
+        )
+    )
     finished = None
     try:
         with too_little:
             finished = _adapted(generator, model, vae, request, files, progress)
             with torch.inference_mode(False):
-                result = Adapted(read_generator_file(files.result), progress.comparison(), progress.curves(), files.result.name)
+                result = Adapted(
+                    read_generator_file(files.result), progress.comparison(), progress.curves(), files.result.name
+                )
     finally:  # a Cancel is no Exception
         if finished is None and progress.step:
             progress.stopped("adaptation", kept(files))
@@ -98,22 +112,36 @@ def _adapted(generator, model, vae, request: AdaptRequest, files: RunFiles, prog
     side = seen.resolution // vae.spacial_compression_encode()
     judged = settings.batch_size * (2 if seen.directional else 1)
     return inside_sampler(
-        model, own_vae, request.positive, request.negative, cfg=request.cfg, sigmas=_levels(model, seen), seed=settings.seed, work=work,
-        shape=(judged, model.model.latent_format.latent_channels, side, side), room=room_needed(generator, own_vae, settings),
-    )  # fmt: skip
+        model,
+        own_vae,
+        request.positive,
+        request.negative,
+        cfg=request.cfg,
+        sigmas=_levels(model, seen),
+        seed=settings.seed,
+        work=work,
+        shape=(judged, model.model.latent_format.latent_channels, side, side),
+        room=room_needed(generator, own_vae, settings),
+    )
 
 
-def _at_resolution(request: AdaptRequest, model: ModelPatcher, vae: comfy.sd.VAE, config: GeneratorConfig | Eg3dConfig) -> AdaptationSettings:
+def _at_resolution(
+    request: AdaptRequest, model: ModelPatcher, vae: comfy.sd.VAE, config: GeneratorConfig | Eg3dConfig
+) -> AdaptationSettings:
     cell = vae.spacial_compression_encode()
     # Where pixels are latents, the model is one of small pictures, and only the generator's size is known.
     resolution = request.resolution or (config.resolution if cell == 1 else native_resolution(model))
     if resolution % cell:
-        raise ValueError(f"resolution is {resolution} and the VAE makes a latent of every {cell} pixels: give a multiple of {cell}.")
+        raise ValueError(
+            f"resolution is {resolution} and the VAE makes a latent of every {cell} pixels: give a multiple of {cell}."
+        )
     return replace(request.settings, distillation=replace(request.settings.distillation, resolution=resolution))
 
 
 def _levels(model: ModelPatcher, distillation: Distillation) -> torch.Tensor:
-    """The noise levels that the critic will be asked about, falling, and 0: what other nodes read as the run's steps."""
+    """The noise levels that the critic will be asked about, falling, and 0: what other nodes read as the run's
+    steps.
+    """
     sigmas = model.get_model_object("model_sampling").sigmas.detach().float().cpu()
     first, last = distillation.noise.ends(len(sigmas))
     return torch.cat([sigmas[first : last + 1].flip(0), torch.zeros(1)])

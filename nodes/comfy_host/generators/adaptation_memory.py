@@ -14,4 +14,9 @@ def room_needed(file: GeneratorFile, vae: DifferentiableVae, settings: Adaptatio
     """Bytes, rather too many than too few: the VAE comes to a small device after all else."""
     weights = COPIES * sum(4 * tensor.numel() for tensor in file.weights.values())
     pictures = settings.batch_size * memory_needed(file.card.config, gradient=True)
-    return weights + pictures + vae.patcher.model_size() + vae.memory(settings.batch_size, settings.distillation.resolution)
+    return (
+        weights
+        + pictures
+        + vae.patcher.model_size()
+        + vae.memory(settings.batch_size, settings.distillation.resolution)
+    )

@@ -13,13 +13,18 @@ from ....domain_guidance.generators.blend import RELATED, blend, block_amounts, 
 from ...number_lists import parse_numbers
 
 
-def blend_generators(first: GeneratorFile, second: GeneratorFile, passage: Mapping[str, Any], mapping: float, amounts: str) -> GeneratorFile:
-    """passage: of `block_amounts`. amounts: a list as people write it, in place of it if there are any. Raises ValueError, one sentence."""
+def blend_generators(
+    first: GeneratorFile, second: GeneratorFile, passage: Mapping[str, Any], mapping: float, amounts: str
+) -> GeneratorFile:
+    """passage: of `block_amounts`. amounts: a list as people write it, in place of it if there are any.
+
+    Raises ValueError, one sentence.
+    """
     check_alike(first, second)
     if relatedness(first, second) < RELATED:
         logging.warning(
-            "Domain Guidance: the weights of the two generators have nothing in common, so their blend will draw noise: connect two of which one "
-            "was trained from the other, or both from a third."
+            "Domain Guidance: the weights of the two generators have nothing in common, so their blend will draw "
+            "noise: connect two of which one was trained from the other, or both from a third."
         )
     if not amounts.strip():
         _check_passage(first.card.config.resolution, **passage)
@@ -31,5 +36,6 @@ def blend_generators(first: GeneratorFile, second: GeneratorFile, passage: Mappi
 def _check_passage(resolution: int, fine_from: int, coarse: float, fine: float, width: float) -> None:
     if fine_from > resolution and coarse != fine and not width:
         raise ValueError(
-            f"fine_from is {fine_from} and the generators draw {resolution} px, so no block would be a fine one: give fine_from {resolution} or less."
+            f"fine_from is {fine_from} and the generators draw {resolution} px, so no block would be a fine one: "
+            f"give fine_from {resolution} or less."
         )

@@ -21,9 +21,13 @@ Predict = Callable[[Tensor, Tensor], Tensor]
 
 
 class HostCritic:
-    """A `CriticModel` that lives as long as a sampling run of the host, which has loaded, prepared and wrapped everything."""
+    """A `CriticModel` that lives as long as a sampling run of the host, which has loaded, prepared and wrapped
+    everything.
+    """
 
-    def __init__(self, guider: comfy.samplers.CFGGuider, predict: Predict, vae: DifferentiableVae, identity: Mapping[str, Any]):
+    def __init__(
+        self, guider: comfy.samplers.CFGGuider, predict: Predict, vae: DifferentiableVae, identity: Mapping[str, Any]
+    ):
         sampling = guider.model_patcher.get_model_object("model_sampling")
         self.prediction = prediction_of(sampling)
         self.schedule = NoiseSchedule(sampling.sigmas.detach().float().cpu().clone())
@@ -33,7 +37,9 @@ class HostCritic:
         self._one_level = depends_on_level(guider)
 
     def denoise(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """The guider's prediction [B, C, h, w] at noisy latents [B, C, h, w] of levels [B], as a sampler would get it."""
+        """The guider's prediction [B, C, h, w] at noisy latents [B, C, h, w] of levels [B], as a sampler would
+        get it.
+        """
         comfy.model_management.throw_exception_if_processing_interrupted()
         noisy, sigma = noisy.detach().to(self.device, torch.float32), sigma.detach().to(self.device, torch.float32)
         # As in every sampler of the host: other nodes' patches count on it, and the weights are inference tensors.
@@ -62,8 +68,8 @@ def check_critic(model: ModelPatcher) -> None:
     latents = model.model.latent_format
     if latents.latent_dimensions != 2:
         raise ValueError(
-            f"The model works on {latents.latent_dimensions}-dimensional latents ({type(model.model).__name__}), and a generator's "
-            "pictures are judged by an image model: connect one."
+            f"The model works on {latents.latent_dimensions}-dimensional latents ({type(model.model).__name__}), and a "
+            "generator's pictures are judged by an image model: connect one."
         )
     prediction_of(model.get_model_object("model_sampling"))
 
@@ -73,6 +79,6 @@ def check_prompts(*prompts: list) -> None:
     groups = [entry[1]["hooks"] for prompt in prompts for entry in prompt if entry[1].get("hooks")]
     if any(len(hook.hook_keyframe.keyframes) > 1 for group in groups for hook in group.hooks):
         raise ValueError(
-            "A hook on the prompts changes its strength by keyframes, and a critic is asked about noise levels in no order: connect the "
-            "hook without keyframes, or one prompt for each range of steps."
+            "A hook on the prompts changes its strength by keyframes, and a critic is asked about noise levels in no "
+            "order: connect the hook without keyframes, or one prompt for each range of steps."
         )

@@ -1,4 +1,6 @@
-"""What a critic is, in plain values that are the same in every session: a run goes on only with the critic that it began with."""
+"""What a critic is, in plain values that are the same in every session: a run goes on only with the critic that it
+began with.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +19,8 @@ from comfy.weight_adapter import WeightAdapterBase
 from torch import Tensor, nn
 
 from ....domain_guidance.domains.fingerprint import fingerprint
-from ..guidance.terms import terms_of
 from ..domains.origin import base_fingerprint
+from ..guidance.terms import terms_of
 from .differentiable_vae import vae_fingerprint
 
 ELEMENTS = 65_536  # of a tensor, evenly spaced; prompts have fewer
@@ -26,8 +28,13 @@ DEPTH = 16
 PLAIN = (type(None), bool, int, float, str)
 
 
-def critic_identity(model: ModelPatcher, vae: comfy.sd.VAE, positive: list, negative: list, cfg: float) -> dict[str, Any]:
-    """Plain JSON values; a user reads the names when one differs. Of what other nodes put on the MODEL it holds what can be told."""
+def critic_identity(
+    model: ModelPatcher, vae: comfy.sd.VAE, positive: list, negative: list, cfg: float
+) -> dict[str, Any]:
+    """Plain JSON values; a user reads the names when one differs.
+
+    Of what other nodes put on the MODEL it holds what can be told.
+    """
     return {
         "model": _weights(model),
         "LoRAs and patches on the model": digest(_patches(model)),
@@ -42,7 +49,9 @@ def critic_identity(model: ModelPatcher, vae: comfy.sd.VAE, positive: list, nega
 
 
 def _weights(model: ModelPatcher) -> str:
-    """The fingerprint, or where the weights cannot be read (packed, or not loaded) what kind of model of which size it is."""
+    """The fingerprint, or where the weights cannot be read (packed, or not loaded) what kind of model of which size it
+    is.
+    """
     return base_fingerprint(model) or f"{type(model.model).__name__} of {model.model_size()} bytes"
 
 
@@ -83,7 +92,11 @@ def _content(value: Any) -> Iterator[Any]:
         yield from value.hooks
     elif isinstance(value, WeightHook):
         # Not the property, which follows a run through its keyframes.
-        yield from (value._strength_model, value.weights, *((each.start_percent, each.strength) for each in value.hook_keyframe.keyframes))
+        yield from (
+            value._strength_model,
+            value.weights,
+            *((each.start_percent, each.strength) for each in value.hook_keyframe.keyframes),
+        )
     elif isinstance(value, nn.Module):
         yield fingerprint(value.state_dict())
     elif isinstance(value, FunctionType):
@@ -98,7 +111,12 @@ def _patches(model: ModelPatcher) -> tuple:
 
 def _control(control: ControlBase) -> Iterator[Any]:
     """What a user set; the rest of it changes while it runs."""
-    yield from (control.strength, control.timestep_percent_range, control.cond_hint_original, getattr(control, "control_model", None))
+    yield from (
+        control.strength,
+        control.timestep_percent_range,
+        control.cond_hint_original,
+        getattr(control, "control_model", None),
+    )
     yield control.previous_controlnet
 
 

@@ -13,24 +13,29 @@ from torch import Tensor, nn
 from ....domain_guidance.domains.fingerprint import fingerprint
 from ....domain_guidance.memory.frozen_gradient import frozen_gradient
 
-# Of the memory that the host plans for an encoding: that much in work, and half as much kept for the gradient (measured for SD's).
+# Of the memory that the host plans for an encoding: that much in work, and half as much kept for the gradient (measured
+# for SD's).
 GRAPH_SHARE = 1.5
 
 
 class DifferentiableVae:
-    """A second VAE with tensors of its own, in fp32: the weights that a node receives are inference tensors, which no gradient can pass.
+    """A second VAE with tensors of its own, in fp32: the weights that a node receives are inference tensors, which no
+    gradient can pass.
 
-    Make it outside inference mode, after `check_vae`. patcher: for the host to load it by; never a dynamic one, which may page a
-    weight out between the forward and the backward pass.
+    Make it outside inference mode, after `check_vae`. patcher: for the host to load it by; never a dynamic one, which
+    may page a weight out between the forward and the backward pass.
     """
 
     def __init__(self, vae: comfy.sd.VAE):
         state = {name: _own(tensor) for name, tensor in vae.first_stage_model.state_dict().items()}
         self._vae = comfy.sd.VAE(sd=state, device=vae.device, dtype=torch.float32)
-        if type(self._vae.first_stage_model) is not type(vae.first_stage_model) or self._vae.latent_channels != vae.latent_channels:
+        if (
+            type(self._vae.first_stage_model) is not type(vae.first_stage_model)
+            or self._vae.latent_channels != vae.latent_channels
+        ):
             raise ValueError(
-                f"The VAE ({type(vae.first_stage_model).__name__}) cannot be made a second time from its weights, which its gradient needs: "
-                "connect the VAE of a checkpoint, or one from Load VAE."
+                f"The VAE ({type(vae.first_stage_model).__name__}) cannot be made a second time from its weights, "
+                "which its gradient needs: connect the VAE of a checkpoint, or one from Load VAE."
             )
         network = self._vae.first_stage_model.requires_grad_(False)
         for module in network.modules():
@@ -39,25 +44,39 @@ class DifferentiableVae:
         self.patcher = ModelPatcher(network, load_device=vae.device, offload_device=vae.patcher.offload_device)
 
     def settle(self) -> None:
-        """Make of what the host has loaded, in inference mode, a network that is differentiable and whole on its device.
+        """Make of what the host has loaded, in inference mode, a network that is differentiable and whole on its
+        device.
 
-        On a small device the host leaves weights off it and casts them at use. Such convolutions keep their inputs for the gradient, and
-        without CUDA's own allocator one buffer takes all weights in turn, before the backward pass has read them.
+        On a small device the host leaves weights off it and casts them at use. Such convolutions keep their inputs for
+        the gradient, and without CUDA's own allocator one buffer takes all weights in turn, before the backward pass
+        has read them.
         """
         for module in self.patcher.model.modules():
-            parameters = {name: nn.Parameter(p.clone(), requires_grad=False) for name, p in module.named_parameters(recurse=False) if p.is_inference()}
+            parameters = {
+                name: nn.Parameter(p.clone(), requires_grad=False)
+                for name, p in module.named_parameters(recurse=False)
+                if p.is_inference()
+            }
             module._parameters.update(parameters)
-            module._buffers.update({name: buffer.clone() for name, buffer in module.named_buffers(recurse=False) if buffer.is_inference()})
+            module._buffers.update(
+                {name: buffer.clone() for name, buffer in module.named_buffers(recurse=False) if buffer.is_inference()}
+            )
         self.patcher.partially_load(self.patcher.load_device, math.inf)
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Pixels [B, 3, R, R] in [-1, 1] to the posterior's mode [B, C, h, w], in the VAE's own scale and with a graph to the pixels."""
+        """Pixels [B, 3, R, R] in [-1, 1] to the posterior's mode [B, C, h, w], in the VAE's own scale and with a graph
+        to the pixels.
+        """
         with frozen_gradient(self._encoder, _is_plain):
-            return self._vae.first_stage_model.encode(self._vae.process_input((pixels + 1) / 2).to(self._vae.device)).float()
+            return self._vae.first_stage_model.encode(
+                self._vae.process_input((pixels + 1) / 2).to(self._vae.device)
+            ).float()
 
     @property
     def _encoder(self) -> nn.Module:
-        """The part that keeps most for its gradient, under the name that the host's autoencoders have for it; else the whole."""
+        """The part that keeps most for its gradient, under the name that the host's autoencoders have for it; else the
+        whole.
+        """
         network = self._vae.first_stage_model
         return next((part for name, part in network.named_children() if name == "encoder"), network)
 
@@ -71,10 +90,13 @@ def check_vae(vae: comfy.sd.VAE, channels: int) -> None:
     if vae.first_stage_model is None:
         raise ValueError("The checkpoint holds no VAE: connect Load VAE with the VAE of the model.")
     if vae.latent_dim != 2:
-        raise ValueError(f"The VAE makes {vae.latent_dim}-dimensional latents, expected those of pictures: connect an image VAE.")
+        raise ValueError(
+            f"The VAE makes {vae.latent_dim}-dimensional latents, expected those of pictures: connect an image VAE."
+        )
     if vae.latent_channels != channels:
         raise ValueError(
-            f"The VAE makes latents of {vae.latent_channels} channels and the model works on {channels}: connect the VAE that belongs to the model."
+            f"The VAE makes latents of {vae.latent_channels} channels and the model works on {channels}: connect "
+            "the VAE that belongs to the model."
         )
 
 

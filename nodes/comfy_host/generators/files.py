@@ -1,4 +1,7 @@
-"""Generators from and to files. What others' programs wrote is converted once, and the converted file is read from then on."""
+"""Generators from and to files.
+
+What others' programs wrote is converted once, and the converted file is read from then on.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ CONVERTED = ".safetensors"  # added to the whole name: faces.pkl becomes faces.p
 
 
 def load_generator(name: str) -> GeneratorFile:
-    """A generator of any format by its name in the list, with weights that can be trained. Raises GeneratorFileError, one sentence."""
+    """A generator of any format by its name in the list, with weights that can be trained.
+
+    Raises GeneratorFileError, one sentence.
+    """
     path = path_of(name)
     with torch.inference_mode(False):
         return read_generator_file(path) if is_generator_file(path) else _converted(path)
@@ -41,7 +47,8 @@ def save_generator(file: GeneratorFile, name: str) -> Path:
         write_generator_file(files.result, file.weights, file.card)
     except OSError as error:
         raise ValueError(
-            f"The generator cannot be written to '{files.result}' ({error.strerror or error}): free some space or check the output folder."
+            f"The generator cannot be written to '{files.result}' ({error.strerror or error}): free some space or "
+            "check the output folder."
         ) from error
     return files.result
 
@@ -66,13 +73,19 @@ def _keep(file: GeneratorFile, name: str, places: list[Path]) -> None:
             write_generator_file(place, file.weights, file.card)
         except OSError:
             continue
-        logging.info("Domain Guidance: '%s' (%s) is converted; '%s' is read from now on.", name, file.card.origin.kind, place)
+        logging.info(
+            "Domain Guidance: '%s' (%s) is converted; '%s' is read from now on.", name, file.card.origin.kind, place
+        )
         return
-    logging.warning("Domain Guidance: the conversion of '%s' could be written nowhere, so every load converts it again.", name)
+    logging.warning(
+        "Domain Guidance: the conversion of '%s' could be written nowhere, so every load converts it again.", name
+    )
 
 
 def _conversion_of(place: Path, name: str) -> GeneratorCard | None:
-    """The card of a file that is an unchanged conversion of some version of `name`; None for anything else, which is left alone."""
+    """The card of a file that is an unchanged conversion of some version of `name`; None for anything else, which is
+    left alone.
+    """
     if not place.is_file():
         return None
     try:

@@ -38,6 +38,7 @@ def path_of(name: str) -> Path:
     # A combo is untrusted: the API takes any string, and only a listed name is safe.
     if name not in listed():
         raise GeneratorFileError(
-            f"'{name}' is not in the generators folders of this ComfyUI: put the generator's file into models/{FOLDER} and refresh."
+            f"'{name}' is not in the generators folders of this ComfyUI: put the generator's file into "
+            f"models/{FOLDER} and refresh."
         )
     return Path(folder_paths.get_full_path_or_raise(FOLDER, name))

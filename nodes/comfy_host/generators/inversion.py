@@ -24,7 +24,9 @@ PREVIEW_EVERY = 10  # steps
 
 @dataclass(frozen=True)
 class Inverted:
-    """styles: of each of the images. pictures: what they draw, [N, R, R, 3]. is_whole: whether no Cancel ended the search."""
+    """styles: of each of the images. pictures: what they draw, [N, R, R, 3]. is_whole: whether no Cancel ended the
+    search.
+    """
 
     styles: Styles
     pictures: Tensor
@@ -38,10 +40,12 @@ def invert_images(
     clip_vision: comfy.clip_vision.ClipVisionModel | None = None,
     poses: Poses | None = None,
 ) -> Inverted:
-    """Looks for the styles of images [N, H, W, 3 or 4], one after the other. A Cancel ends it with what is found so far.
+    """Looks for the styles of images [N, H, W, 3 or 4], one after the other.
 
-    poses: from where the images were taken, one for all or one for each; of an EG3D, from the front where they are left out.
-    Raises ValueError, one sentence; a Cancel before anything is found is passed on.
+    A Cancel ends it with what is found so far.
+
+    poses: from where the images were taken, one for all or one for each; of an EG3D, from the front where they are left
+    out. Raises ValueError, one sentence; a Cancel before anything is found is passed on.
     """
     with torch.inference_mode(False):
         generator = build_generator(file)
@@ -51,7 +55,11 @@ def invert_images(
             features = None if clip_vision is None else clip_features(clip_vision, generator.mapping.w_avg.device)
             found = _found(generator, wanted, cameras, settings, features)
             pictures = torch.stack([_picture(generator, one, camera) for one, camera in zip(found, cameras)])
-    return Inverted(Styles(torch.cat([one.ws for one in found]).cpu()), pictures, len(found) == len(wanted) and found[-1].step == settings.steps)
+    return Inverted(
+        Styles(torch.cat([one.ws for one in found]).cpu()),
+        pictures,
+        len(found) == len(wanted) and found[-1].step == settings.steps,
+    )
 
 
 def _wanted(images: Tensor, resolution: int) -> Tensor:
@@ -66,26 +74,40 @@ def _cameras(generator: Generator | Eg3dGenerator, poses: Poses | None, count: i
     if poses is None:
         return count * [None]
     if not isinstance(generator, Eg3dGenerator):
-        raise ValueError("Cameras are connected and the generator draws pictures and no volumes: disconnect them, or give an EG3D generator.")
+        raise ValueError(
+            "Cameras are connected and the generator draws pictures and no volumes: disconnect them, or give an "
+            "EG3D generator."
+        )
     cameras = generator.cameras(poses.tensor()).split(1)
     if len(cameras) not in (1, count):
-        raise ValueError(f"{len(cameras)} cameras are connected for {count} pictures: give one for all of them, or one for each.")
+        raise ValueError(
+            f"{len(cameras)} cameras are connected for {count} pictures: give one for all of them, or one for each."
+        )
     return [*cameras] * (count // len(cameras))
 
 
 def clip_features(clip_vision: comfy.clip_vision.ClipVisionModel, device: torch.device) -> Features:
-    """The tokens before the last layer of a copy of the network that a gradient can go through; the user's own cannot be differentiated."""
+    """The tokens before the last layer of a copy of the network that a gradient can go through; the user's own cannot
+    be differentiated.
+    """
     if clip_vision.model_type == "siglip2_vision_model":
         raise ValueError(
-            "The connected clip_vision is a SigLIP 2, which cuts pictures in its own way: connect a CLIP, a SigLIP 1 or a DINO, or none."
+            "The connected clip_vision is a SigLIP 2, which cuts pictures in its own way: connect a CLIP, a "
+            "SigLIP 1 or a DINO, or none."
         )
     copy = comfy.clip_vision.ClipVisionModel(clip_vision.config).model
-    copy.load_state_dict({name: tensor.detach().clone().float() for name, tensor in clip_vision.get_sd().items()}, strict=False, assign=True)
+    copy.load_state_dict(
+        {name: tensor.detach().clone().float() for name, tensor in clip_vision.get_sd().items()},
+        strict=False,
+        assign=True,
+    )
     comfy.model_management.free_memory(comfy.model_management.module_size(copy), device)
     copy.requires_grad_(False).eval().to(device)
     for norm in (module for module in copy.modules() if isinstance(module, nn.LayerNorm)):
         norm.register_forward_pre_hook(_own_input)
-    mean, std = (torch.tensor(values, device=device)[:, None, None] for values in (clip_vision.image_mean, clip_vision.image_std))
+    mean, std = (
+        torch.tensor(values, device=device)[:, None, None] for values in (clip_vision.image_mean, clip_vision.image_std)
+    )
     size = (clip_vision.image_size, clip_vision.image_size)
 
     def features(pictures: Tensor) -> Tensor:
@@ -101,7 +123,11 @@ def _own_input(_, inputs: tuple) -> tuple:
 
 
 def _found(
-    generator: Generator | Eg3dGenerator, wanted: Tensor, cameras: list[Tensor | None], settings: Inversion, features: Features | None
+    generator: Generator | Eg3dGenerator,
+    wanted: Tensor,
+    cameras: list[Tensor | None],
+    settings: Inversion,
+    features: Features | None,
 ) -> list[Found]:
     """The end of the search for each picture, or up to a Cancel, whose picture is the closest so far."""
     found: list[Found] = []
@@ -112,15 +138,19 @@ def _found(
                 comfy.model_management.throw_exception_if_processing_interrupted()
                 found[number:] = [step]
                 shown = step.step and (step.step % PREVIEW_EVERY == 0 or step.step == settings.steps)
-                preview = ("JPEG", as_pictures(_picture(generator, step, camera)[None])[0], PREVIEW_SIDE) if shown else None
+                preview = (
+                    ("JPEG", as_pictures(_picture(generator, step, camera)[None])[0], PREVIEW_SIDE) if shown else None
+                )
                 bar.update_absolute(number * settings.steps + step.step, preview=preview)
     except comfy.model_management.InterruptProcessingException:
         if not found:
             raise
         logging.warning(
             "Domain Guidance: the search was cancelled in step %d for picture %d of %d; what was found so far is kept.",
-            found[-1].step, len(found), len(wanted),
-        )  # fmt: skip
+            found[-1].step,
+            len(found),
+            len(wanted),
+        )
     return found
 
 

@@ -1,4 +1,6 @@
-"""Whether a batch may hold several noise levels: the host takes the first one for all of it wherever something begins or ends."""
+"""Whether a batch may hold several noise levels: the host takes the first one for all of it wherever something begins
+or ends.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,13 @@ def depends_on_level(guider: comfy.samplers.CFGGuider) -> bool:
 
 def _is_patched(options: dict[str, Any]) -> bool:
     inner = options["transformer_options"]
-    hung = [name for kind in ("wrappers", "callbacks") for names in inner.get(kind, {}).values() for name, entries in names.items() if entries]
+    hung = [
+        name
+        for kind in ("wrappers", "callbacks")
+        for names in inner.get(kind, {}).values()
+        for name, entries in names.items()
+        if entries
+    ]
     return bool(options.keys() - OWN_OPTIONS or any(inner.get(kind) for kind in PATCHES) or set(hung) - {KEY})
 
 

@@ -11,7 +11,15 @@ import comfy.utils
 import torch
 from torch import Tensor
 
-from ....domain_guidance.generators import Eg3dConfig, Eg3dGenerator, Generator, GeneratorConfig, GeneratorFile, Noise, build_generator
+from ....domain_guidance.generators import (
+    Eg3dConfig,
+    Eg3dGenerator,
+    Generator,
+    GeneratorConfig,
+    GeneratorFile,
+    Noise,
+    build_generator,
+)
 from ....domain_guidance.generators.drawing import Drawing
 from ....domain_guidance.generators.eg3d.renderer import RAYS
 from ..out_of_memory import out_of_memory
@@ -19,12 +27,16 @@ from ..sampling import as_pictures
 
 PREVIEW_SIDE = 512
 MAKE_ROOM = "close what else uses it, or start ComfyUI with --cpu"
-POINT = 2048  # bytes that a point of a volume takes while it is rendered: features of three planes, the decoder's layers, colour (our choice)
+# bytes that a point of a volume takes while it is rendered: features of three planes, the decoder's layers, colour (our
+# choice)
+POINT = 2048
 
 
 @dataclass(frozen=True)
 class Styles:
-    """GENERATOR_LATENT. ws: [N, L, w_dim] in float32 on the CPU, one style for each of the synthesis' inputs, truncated already."""
+    """GENERATOR_LATENT. ws: [N, L, w_dim] in float32 on the CPU, one style for each of the synthesis' inputs, truncated
+    already.
+    """
 
     ws: Tensor
 
@@ -43,11 +55,14 @@ def sample(file: GeneratorFile, drawing: Drawing, noise: Noise, latent: Styles |
 def on_device(generator: Generator | Eg3dGenerator, *, needed: int, advice: str = MAKE_ROOM) -> Iterator[None]:
     """Within the block the network is on the host's device, which was asked for room first.
 
-    needed: bytes beside the weights. advice: what takes less. Raises ValueError, one sentence that ends with it, if the device runs out of memory.
+    needed: bytes beside the weights. advice: what takes less. Raises ValueError, one sentence that ends with it, if the
+    device runs out of memory.
     """
     device = comfy.model_management.get_torch_device()
     comfy.model_management.free_memory(needed + comfy.model_management.module_size(generator), device)
-    with out_of_memory(lambda: f"The device ran out of memory with a generator of {generator.config.resolution} px: {advice}."):
+    with out_of_memory(
+        lambda: f"The device ran out of memory with a generator of {generator.config.resolution} px: {advice}."
+    ):
         generator.to(device)
         yield
 
@@ -58,19 +73,27 @@ def memory_needed(config: GeneratorConfig | Eg3dConfig, *, gradient: bool = Fals
     Of a volume, whose rays are rendered anew for the gradient, the points of so many at a time.
     """
     if isinstance(config, Eg3dConfig):
-        points = min(rays_at_once, config.rendering.resolution**2) * (config.rendering.samples + config.rendering.importance_samples)
+        points = min(rays_at_once, config.rendering.resolution**2) * (
+            config.rendering.samples + config.rendering.importance_samples
+        )
         enlarging = 4 * max(config.superresolution_widths) * config.resolution**2
         return memory_needed(config.backbone, gradient=gradient) + (10 if gradient else 4) * enlarging + POINT * points
     maps = [4 * width * pixels**2 for width, pixels in zip(config.widths, config.resolutions)]
     return 10 * sum(maps) if gradient else 4 * max(maps)
 
 
-def draw_one(generator: Generator | Eg3dGenerator, ws: Tensor, noise: Noise, seed: int = 0, camera: Tensor | None = None) -> Tensor:
-    """A picture [R, R, 3] in 0..1 on the CPU of styles [1, L, w_dim]. camera: [1, 25], of an EG3D; left out, the one in front."""
+def draw_one(
+    generator: Generator | Eg3dGenerator, ws: Tensor, noise: Noise, seed: int = 0, camera: Tensor | None = None
+) -> Tensor:
+    """A picture [R, R, 3] in 0..1 on the CPU of styles [1, L, w_dim]. camera: [1, 25], of an EG3D; left out, the one in
+    front.
+    """
     device = generator.mapping.w_avg.device
     dtype = torch.float16 if comfy.model_management.should_use_fp16(device) else None
     views = () if camera is None else (camera,)
-    image = generator.synthesis(ws.to(device), *views, noise=noise, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+    image = generator.synthesis(
+        ws.to(device), *views, noise=noise, generator=torch.Generator().manual_seed(seed), dtype=dtype
+    )
     return ((image[0].float().clamp(-1, 1) + 1) / 2).movedim(0, -1).cpu()
 
 

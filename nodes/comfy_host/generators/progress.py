@@ -7,8 +7,8 @@ from dataclasses import replace
 from PIL import Image
 
 from ....domain_guidance.adaptation import AdaptationSettings, AdaptedPair, comparison_picture
-from ....domain_guidance.runs import Event, Prepared, RunFiles
 from ....domain_guidance.memory.estimate import readable
+from ....domain_guidance.runs import Event, Prepared, RunFiles
 from ..run_progress import RunProgress
 
 SMALL = 256  # pixels; of generators up to it more seeds are shown

@@ -1,4 +1,6 @@
-"""Work that takes place inside a sampling run of the host, so that guiders, wrappers, hooks and ControlNets are all in force."""
+"""Work that takes place inside a sampling run of the host, so that guiders, wrappers, hooks and ControlNets are all in
+force.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,23 @@ Work = Callable[[comfy.samplers.CFGGuider, Predict], Result]
 
 
 def inside_sampler(
-    model: ModelPatcher, vae: DifferentiableVae, positive: list, negative: list, *, cfg: float, shape: tuple[int, ...], sigmas: Tensor,
-    seed: int, work: Work[Result], room: int = 0,
-) -> Result:  # fmt: skip
+    model: ModelPatcher,
+    vae: DifferentiableVae,
+    positive: list,
+    negative: list,
+    *,
+    cfg: float,
+    shape: tuple[int, ...],
+    sigmas: Tensor,
+    seed: int,
+    work: Work[Result],
+    room: int = 0,
+) -> Result:
     """One sampling run of `model` that draws nothing: `work` gets the prepared guider, with gradients possible.
 
-    vae: loaded together with the model, so that neither pushes the other off the device. shape: [B, C, h, w] of the largest batch of
-    latents. sigmas: the levels to be asked about, falling, with a 0 at the end. room: bytes that `work` takes of the device, which the
-    host plans without. MODEL and conditionings stay as they are.
+    vae: loaded together with the model, so that neither pushes the other off the device. shape: [B, C, h, w] of the
+    largest batch of latents. sigmas: the levels to be asked about, falling, with a 0 at the end. room: bytes that
+    `work` takes of the device, which the host plans without. MODEL and conditionings stay as they are.
     """
     critic = model.clone()
     critic.set_additional_models(VAE, [vae.patcher])
@@ -54,7 +65,9 @@ class _Working(comfy.samplers.Sampler):
     def __init__(self, work: Work, vae: DifferentiableVae, reserve: Tensor | None):
         self._work, self._vae, self._reserve, self.result = work, vae, reserve, None
 
-    def sample(self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False):
+    def sample(
+        self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
+    ):
         self._reserve = None
         with torch.inference_mode(False), torch.enable_grad():
             self._vae.settle()
@@ -63,8 +76,9 @@ class _Working(comfy.samplers.Sampler):
 
 
 def _kept_free(room: int, device: torch.device) -> Tensor | None:
-    """Memory of the device that is taken while the host loads its models into the rest: on a small device less than `room`, which is
-    rather too much, so that the work may fit nevertheless."""
+    """Memory of the device that is taken while the host loads its models into the rest: on a small device less than
+    `room`, which is rather too much, so that the work may fit nevertheless.
+    """
     if comfy.model_management.is_device_cpu(device) or not room:
         return None
     comfy.model_management.free_memory(room, device)

@@ -33,8 +33,13 @@ class Volume:
     noise: Noise = "const"
 
 
-def view(file: GeneratorFile, drawing: Drawing, volume: Volume, latent: Styles | None = None) -> tuple[Tensor, Tensor, Tensor, Styles]:
-    """IMAGEs [N, H, W, 3] of picture, depth and normals, each head by all cameras in turn, and the heads' styles. Raises ValueError, one sentence."""
+def view(
+    file: GeneratorFile, drawing: Drawing, volume: Volume, latent: Styles | None = None
+) -> tuple[Tensor, Tensor, Tensor, Styles]:
+    """IMAGEs [N, H, W, 3] of picture, depth and normals, each head by all cameras in turn, and the heads' styles.
+
+    Raises ValueError, one sentence.
+    """
     _check_volume(file)
     with torch.inference_mode(False), torch.no_grad():
         generator = build_generator(file)
@@ -42,23 +47,36 @@ def view(file: GeneratorFile, drawing: Drawing, volume: Volume, latent: Styles |
         ws = drawing.styles(generator, None if latent is None else latent.ws)
         cameras = generator.cameras(None if volume.poses is None else volume.poses.tensor())
         count = len(ws) * len(cameras)
-        batches = tuple(torch.empty(count, side, side, 3) for side in (generator.config.resolution, rendering.resolution, rendering.resolution))
+        batches = tuple(
+            torch.empty(count, side, side, 3)
+            for side in (generator.config.resolution, rendering.resolution, rendering.resolution)
+        )
         bar = comfy.utils.ProgressBar(count)
         needed = memory_needed(replace(generator.config, rendering=rendering), rays_at_once=volume.rays_at_once)
         with on_device(generator, needed=needed, advice="lower rays_at_once or samples"):
             for number, (head, camera) in enumerate(_views(generator, ws, cameras, drawing, rendering, volume)):
                 for batch, picture in zip(batches, _pictures(head, camera, rendering)):
                     batch[number] = picture[0]
-                bar.update_absolute(number + 1, preview=("JPEG", as_pictures(batches[0][number : number + 1])[0], PREVIEW_SIDE))
+                bar.update_absolute(
+                    number + 1, preview=("JPEG", as_pictures(batches[0][number : number + 1])[0], PREVIEW_SIDE)
+                )
     return *batches, Styles(ws)
 
 
-def _views(generator: Eg3dGenerator, ws: Tensor, cameras: Tensor, drawing: Drawing, rendering: Rendering, volume: Volume) -> Iterator[tuple[View, Tensor]]:
+def _views(
+    generator: Eg3dGenerator, ws: Tensor, cameras: Tensor, drawing: Drawing, rendering: Rendering, volume: Volume
+) -> Iterator[tuple[View, Tensor]]:
     device = generator.mapping.w_avg.device
     dtype = torch.float16 if comfy.model_management.should_use_fp16(device) else None
     for number, one in enumerate(ws.to(device).split(1)):
         random = torch.Generator().manual_seed(drawing.noise_seed(number))
-        options = {"rendering": rendering, "rays_at_once": volume.rays_at_once, "generator": random, "noise": volume.noise, "dtype": dtype}
+        options = {
+            "rendering": rendering,
+            "rays_at_once": volume.rays_at_once,
+            "generator": random,
+            "noise": volume.noise,
+            "dtype": dtype,
+        }
         for head, camera in zip(generator.views(one, cameras.to(device), **options), cameras.to(device)):
             comfy.model_management.throw_exception_if_processing_interrupted()
             yield head, camera[None]
@@ -70,7 +88,9 @@ def _pictures(head: View, camera: Tensor, rendering: Rendering) -> tuple[Tensor,
     return tuple(picture.movedim(1, -1).cpu() for picture in pictures)
 
 
-def mesh(file: GeneratorFile, drawing: Drawing, resolution: int, density: float, latent: Styles | None = None) -> Types.MESH:
+def mesh(
+    file: GeneratorFile, drawing: Drawing, resolution: int, density: float, latent: Styles | None = None
+) -> Types.MESH:
     """The host's mesh of one head, with a colour at each vertex. Raises ValueError, one sentence."""
     _check_volume(file)
     with torch.inference_mode(False), torch.no_grad():
@@ -78,10 +98,18 @@ def mesh(file: GeneratorFile, drawing: Drawing, resolution: int, density: float,
         ws = drawing.styles(generator, None if latent is None else latent.ws[:1])
         needed = memory_needed(generator.config.backbone) + POINT * min(POINTS, resolution**3) + CELL * resolution**3
         with on_device(generator, needed=needed, advice="lower resolution"):
-            planes, check = generator.planes(ws.to(generator.mapping.w_avg)), comfy.model_management.throw_exception_if_processing_interrupted
+            planes, check = (
+                generator.planes(ws.to(generator.mapping.w_avg)),
+                comfy.model_management.throw_exception_if_processing_interrupted,
+            )
             found = extract_mesh(generator, planes, resolution=resolution, level=density, check=check)
     # Colours of a GLB are linear light. What light there is is part of the colours, so nothing is to be lit again.
-    return Types.MESH(found.vertices.cpu()[None], found.faces.cpu()[None], vertex_colors=_linear_light(found.colours.cpu())[None], unlit=True)
+    return Types.MESH(
+        found.vertices.cpu()[None],
+        found.faces.cpu()[None],
+        vertex_colors=_linear_light(found.colours.cpu())[None],
+        unlit=True,
+    )
 
 
 def _linear_light(colours: Tensor) -> Tensor:
@@ -92,6 +120,6 @@ def _linear_light(colours: Tensor) -> Tensor:
 def _check_volume(file: GeneratorFile) -> None:
     if not isinstance(file.card.config, Eg3dConfig):
         raise ValueError(
-            f"The generator is of the kind {file.card.architecture}, which draws pictures and no volumes: connect an EG3D generator, or use Sample "
-            "Generator."
+            f"The generator is of the kind {file.card.architecture}, which draws pictures and no volumes: connect an "
+            "EG3D generator, or use Sample Generator."
         )

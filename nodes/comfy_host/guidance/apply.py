@@ -31,9 +31,9 @@ def apply_domain(
 ) -> ModelPatcher:
     """A clone of `model` with one more domain term. At weight 0 the clone is unchanged: sampling stays bit-identical.
 
-    reference: "auto" or "empty", both sides read the empty prompt; "negative", the subtrahend reads the sampler's negative
-    prompt; "prompt", both read its positive. settings: mask, start_percent, end_percent, schedule, control, as in
-    `GuidanceTerm`. Raises ValueError, one sentence, for inputs that do not go together.
+    reference: "auto" or "empty", both sides read the empty prompt; "negative", the subtrahend reads the sampler's
+    negative prompt; "prompt", both read its positive. settings: mask, start_percent, end_percent, schedule, control, as
+    in `GuidanceTerm`. Raises ValueError, one sentence, for inputs that do not go together.
     """
     _check(model, {"domain_model": domain_model, "reference_model": reference_model}, **settings)
     origin = origin_of(domain_model)
@@ -42,9 +42,16 @@ def apply_domain(
     if weight == 0:
         return model.clone()
     return add_term(
-        model, domain_model, reference_model, weight=weight, prompt=prompt, minus=minus,
-        beside="positive" if reference == PROMPT else "negative", projection=_shape(projection, norm_cap), **settings,
-    )  # fmt: skip
+        model,
+        domain_model,
+        reference_model,
+        weight=weight,
+        prompt=prompt,
+        minus=minus,
+        beside="positive" if reference == PROMPT else "negative",
+        projection=_shape(projection, norm_cap),
+        **settings,
+    )
 
 
 def apply_term(
@@ -61,8 +68,9 @@ def apply_term(
 ) -> ModelPatcher:
     """A clone of `model` with one more term of the general form (arXiv 2312.08195): weight (e_i(c_i) - e_0(empty)).
 
-    term_model: e_i; None is `model`. minus: with it the term is contrastive, weight (e_i(c) - e_i(minus)), unless `reference_model`
-    names another model for the second. settings: as of `apply_domain`. Raises ValueError, one sentence.
+    term_model: e_i; None is `model`. minus: with it the term is contrastive, weight (e_i(c) - e_i(minus)), unless
+    `reference_model` names another model for the second. settings: as of `apply_domain`. Raises ValueError, one
+    sentence.
     """
     _check(model, {"term_model": term_model, "reference_model": reference_model}, **settings)
     check_whole(conditioning)
@@ -72,10 +80,18 @@ def apply_term(
     if weight == 0:
         return model.clone()
     return add_term(
-        model, term_model, term_model if reference_model is None and minus is not None else reference_model,
-        weight=weight, prompt=conditioning, minus=origin.empty if stored else minus, minus_is_empty=stored,
-        prompt_place=0, minus_place=None if minus is None else 0, projection=_shape(projection, norm_cap), **settings,
-    )  # fmt: skip
+        model,
+        term_model,
+        term_model if reference_model is None and minus is not None else reference_model,
+        weight=weight,
+        prompt=conditioning,
+        minus=origin.empty if stored else minus,
+        minus_is_empty=stored,
+        prompt_place=0,
+        minus_place=None if minus is None else 0,
+        projection=_shape(projection, norm_cap),
+        **settings,
+    )
 
 
 def _shape(projection: float, norm_cap: float) -> Projection | None:
@@ -83,7 +99,13 @@ def _shape(projection: float, norm_cap: float) -> Projection | None:
     return None if shape.is_identity else shape
 
 
-def _check(model: ModelPatcher, others: dict[str, ModelPatcher | None], start_percent: float = 0.0, end_percent: float = 1.0, **_) -> None:
+def _check(
+    model: ModelPatcher,
+    others: dict[str, ModelPatcher | None],
+    start_percent: float = 0.0,
+    end_percent: float = 1.0,
+    **_,
+) -> None:
     _check_interval(start_percent, end_percent)
     for role, other in others.items():
         if other is not None:
@@ -94,7 +116,8 @@ def _check(model: ModelPatcher, others: dict[str, ModelPatcher | None], start_pe
 def _check_interval(start: float, end: float) -> None:
     if start >= end:
         raise ValueError(
-            f"start_percent is {start:g} and end_percent {end:g}, so the guidance would never act: set start_percent below end_percent."
+            f"start_percent is {start:g} and end_percent {end:g}, so the guidance would never act: set "
+            "start_percent below end_percent."
         )
 
 
@@ -106,15 +129,17 @@ def _check_unguided(model: ModelPatcher, role: str) -> None:
         )
 
 
-def _domain_prompts(conditioning: list | None, origin: DomainOrigin | None, reference: str) -> tuple[list | None, list | None]:
+def _domain_prompts(
+    conditioning: list | None, origin: DomainOrigin | None, reference: str
+) -> tuple[list | None, list | None]:
     """What the domain and what its subtrahend read; None is the sampler's prompt in that place."""
     if reference == PROMPT:
         _warn_of_text_free(origin)
         return None, None
     if conditioning is None and origin is None:
         raise ValueError(
-            "domain_model brings no empty prompt, because it was not loaded by Load Domain UNet or Load Domain Adapter: connect a "
-            "CLIP Text Encode with no text to domain_conditioning."
+            "domain_model brings no empty prompt, because it was not loaded by Load Domain UNet or Load Domain "
+            "Adapter: connect a CLIP Text Encode with no text to domain_conditioning."
         )
     empty = conditioning if origin is None else origin.empty
     return empty if conditioning is None else conditioning, None if reference == "negative" else empty
@@ -123,24 +148,30 @@ def _domain_prompts(conditioning: list | None, origin: DomainOrigin | None, refe
 def _warn_of_text_free(origin: DomainOrigin | None) -> None:
     if origin is not None and origin.card.form == TEXT_FREE:
         logging.warning(
-            "Domain Guidance: '%s' is text-free and cannot read your prompt, so with reference 'prompt' it takes away from the prompt "
-            "what it adds of the domain; use reference 'auto', or a domain adapter.", origin.name,
-        )  # fmt: skip
+            "Domain Guidance: '%s' is text-free and cannot read your prompt, so with reference 'prompt' it takes away "
+            "from the prompt what it adds of the domain; use reference 'auto', or a domain adapter.",
+            origin.name,
+        )
 
 
-def _compare_base(origin: DomainOrigin | None, domain: ModelPatcher, model: ModelPatcher, reference_model: ModelPatcher | None) -> None:
+def _compare_base(
+    origin: DomainOrigin | None, domain: ModelPatcher, model: ModelPatcher, reference_model: ModelPatcher | None
+) -> None:
     base = model if reference_model is None else reference_model
     if origin is None or domain.model is base.model:  # an adapter's term is its own difference on any base
         return
     expected, found = origin.card.base_fingerprint, base_fingerprint(base)
     if found and found != expected:
         logging.warning(
-            "Domain Guidance: '%s' was trained from another base (%s %s) than the connected model; connect that base to "
-            "reference_model, or its difference from your model becomes part of the domain.",
-            origin.name, origin.card.base_name or "fingerprint", expected,
-        )  # fmt: skip
+            "Domain Guidance: '%s' was trained from another base (%s %s) than the connected model; connect that base "
+            "to reference_model, or its difference from your model becomes part of the domain.",
+            origin.name,
+            origin.card.base_name or "fingerprint",
+            expected,
+        )
     elif base.patches and reference_model is None:
         logging.info(
-            "Domain Guidance: the model carries a LoRA that '%s' does not know, so the domain pulls away from it a little; "
-            "connect the model from before the LoRA to reference_model to keep it whole.", origin.name,
-        )  # fmt: skip
+            "Domain Guidance: the model carries a LoRA that '%s' does not know, so the domain pulls away from it a "
+            "little; connect the model from before the LoRA to reference_model to keep it whole.",
+            origin.name,
+        )

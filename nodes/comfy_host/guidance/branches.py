@@ -16,9 +16,10 @@ from .denoiser import ComfyDenoiser
 class Evaluation:
     """One prediction, evaluated at most once per step however many terms ask for it.
 
-    entries: what the model reads, encoded for it. model: None for the sampler's own, with the options of the step. sampled: the
-    sampler's own entries whose prediction this is, free in a step where the sampler makes it. bare: without the graph's model
-    patches. tolerance: up to which relative difference of the text another prompt is the same.
+    entries: what the model reads, encoded for it. model: None for the sampler's own, with the options of the step.
+    sampled: the sampler's own entries whose prediction this is, free in a step where the sampler makes it. bare:
+    without the graph's model patches. tolerance: up to which relative difference of the text another prompt is the
+    same.
     """
 
     entries: list[dict]
@@ -30,7 +31,10 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Branch:
-    """A term made ready for a run. Places as in `GuidanceTerm`; mask as cells of the latent. sigma_at: the host's percent to sigma."""
+    """A term made ready for a run.
+
+    Places as in `GuidanceTerm`; mask as cells of the latent. sigma_at: the host's percent to sigma.
+    """
 
     weight: float
     interval: SigmaInterval

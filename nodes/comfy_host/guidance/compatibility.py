@@ -23,8 +23,11 @@ def check_pair(base: ModelPatcher, other: ModelPatcher, role: str) -> None:
     _check_latent(base.model, other.model, role)
     if _is_narrow(base) != _is_narrow(other):
         logging.warning(
-            "Domain Guidance: model has %s weights and %s has %s; the rounding of the narrow one becomes part of the term. "
-            "Load both with the same weight_dtype.", _storage(base), role, _storage(other),
+            "Domain Guidance: model has %s weights and %s has %s; the rounding of the narrow one becomes part of the "
+            "term. Load both with the same weight_dtype.",
+            _storage(base),
+            role,
+            _storage(other),
         )
 
 
@@ -38,13 +41,15 @@ def check_noising(base: ModelPatcher, other: ModelPatcher, role: str) -> None:
     mine, theirs = _noising(base), _noising(other)
     if mine != theirs:
         raise ValueError(
-            f"{role} is a {theirs} model and model is a {mine} model: they see differently noised pictures at one sigma, "
-            f"so connect a {role} of the same kind as model."
+            f"{role} is a {theirs} model and model is a {mine} model: they see differently noised pictures at one "
+            f"sigma, so connect a {role} of the same kind as model."
         )
 
 
 def _noising(model: ModelPatcher) -> str:
-    """Noise- and velocity-prediction models mix (both see x0 + sigma * noise); flow models mix with flow models only."""
+    """Noise- and velocity-prediction models mix (both see x0 + sigma * noise); flow models mix with flow models
+    only.
+    """
     sampling = model.get_model_object("model_sampling")
     if isinstance(sampling, comfy.model_sampling.CONST):
         return "flow"
@@ -71,7 +76,11 @@ def _is_narrow(model: ModelPatcher) -> bool:
 
 
 def _storage(model: ModelPatcher) -> str:
-    return "quantised" if model.model.model_config.quant_config is not None else str(model.model.get_dtype()).removeprefix("torch.")
+    return (
+        "quantised"
+        if model.model.model_config.quant_config is not None
+        else str(model.model.get_dtype()).removeprefix("torch.")
+    )
 
 
 def text_width(model: BaseModel) -> int | None:

@@ -9,19 +9,37 @@ from comfy.sampler_helpers import convert_cond
 from torch import Tensor, equal, linalg
 
 # What a prompt says; everything else in an entry is structure: area, mask, strength, time range, control, sizes.
-TEXT = frozenset((
-    "cross_attn", "pooled_output", "model_conds", "uuid", "hooks", "gligen", "unclip_conditioning", "attention_mask",
-    "conditioning_llama3", "cross_attn_controlnet", "pooled_output_controlnet", "clip_start_percent", "clip_end_percent",
-    "default", "prompt_type",
-))  # fmt: skip
+TEXT = frozenset(
+    (
+        "cross_attn",
+        "pooled_output",
+        "model_conds",
+        "uuid",
+        "hooks",
+        "gligen",
+        "unclip_conditioning",
+        "attention_mask",
+        "conditioning_llama3",
+        "cross_attn_controlnet",
+        "pooled_output_controlnet",
+        "clip_start_percent",
+        "clip_end_percent",
+        "default",
+        "prompt_type",
+    )
+)
 # An entry with one of these is evaluated with more than its text embedding, so it is no plain empty prompt.
 BEYOND_TEXT = frozenset(("hooks", "gligen", "unclip_conditioning"))
 MASKING = frozenset(("mask", "strength", "mask_strength", "set_area_to_bounds"))
 # What the host puts into force for a sampler's own prompts alone, with the input of the node that takes its place.
 NOT_IN_A_TERM = {
-    "area": "mask", "mask": "mask", "start_percent": "start_percent and end_percent", "end_percent": "start_percent and end_percent",
-    "hooks": "term_model (the model with that LoRA)", "gligen": "mask",
-}  # fmt: skip
+    "area": "mask",
+    "mask": "mask",
+    "start_percent": "start_percent and end_percent",
+    "end_percent": "start_percent and end_percent",
+    "hooks": "term_model (the model with that LoRA)",
+    "gligen": "mask",
+}
 # fp16 and fp32 text encoders agree on one prompt to about 1e-3 (our choice); two prompts differ by more than 0.1.
 SAME_PROMPT = 1e-2
 
@@ -43,7 +61,12 @@ def has_control(entries: list[dict]) -> bool:
 
 def controls_of(*conditionings: list | None) -> list:
     """The ControlNets on host conditionings, [[cross_attn, {...}]], each once."""
-    found = [options["control"] for given in conditionings for _, options in given or () if options.get("control") is not None]
+    found = [
+        options["control"]
+        for given in conditionings
+        for _, options in given or ()
+        if options.get("control") is not None
+    ]
     return list({id(control): control for control in found}.values())
 
 
@@ -66,7 +89,9 @@ def again(entries: list[dict], kind: str) -> list[dict]:
 
 
 def _without_needless_masks(entries: list[dict]) -> list[dict]:
-    """One entry where all would be the same evaluation, blended with itself: a mask changes where it counts, not what it is."""
+    """One entry where all would be the same evaluation, blended with itself: a mask changes where it counts, not what
+    it is.
+    """
     unmasked = [entry for entry in entries if entry.get("mask") is None]
     bare = [{key: value for key, value in structure(entry).items() if key not in MASKING} for entry in entries]
     if unmasked and all(same(bare[0], other) for other in bare[1:]):
@@ -81,13 +106,18 @@ def is_evaluation(entries: list[dict], encoded: list[dict], tolerance: float = S
     tolerance: the relative difference that text encoders may make; 0 for prompts that a user wrote.
     """
     return len(entries) == len(encoded) and all(
-        not BEYOND_TEXT & a.keys() and same(_place(a), _place(b)) and same_inputs(a["model_conds"], b["model_conds"], tolerance)
+        not BEYOND_TEXT & a.keys()
+        and same(_place(a), _place(b))
+        and same_inputs(a["model_conds"], b["model_conds"], tolerance)
         for a, b in zip(entries, encoded)
     )
 
 
 def _place(entry: dict) -> dict:
-    """Where and when an entry counts. Flux's guidance is an encoded input, whether the prompt names it or leaves it to the host."""
+    """Where and when an entry counts.
+
+    Flux's guidance is an encoded input, whether the prompt names it or leaves it to the host.
+    """
     return {key: value for key, value in structure(entry).items() if key != "guidance"}
 
 
@@ -97,7 +127,10 @@ def same_inputs(a: dict, b: dict, tolerance: float = SAME_PROMPT) -> bool:
 
 
 def reads_pooled(entry: dict) -> bool:
-    """Whether the model turned the prompt's pooled vector into an input. SD1.5's prompts carry one that nobody reads."""
+    """Whether the model turned the prompt's pooled vector into an input.
+
+    SD1.5's prompts carry one that nobody reads.
+    """
     return entry.get("pooled_output") is not None and "y" in entry["model_conds"]
 
 
@@ -109,23 +142,27 @@ def same_conditioning(a: list, b: list) -> bool:
 def check_prompt(entries: list[dict], conditioning: list, expected: int | None) -> None:
     """Raises ValueError if `conditioning` is another text encoder's.
 
-    It lacks the pooled vector that the sampler's own prompts, `entries`, carry, or has not the `expected` values per token.
+    It lacks the pooled vector that the sampler's own prompts, `entries`, carry, or has not the `expected` values per
+    token.
     """
     if any(map(reads_pooled, entries)) and any(prompt[1].get("pooled_output") is None for prompt in conditioning):
         raise ValueError(
-            "A prompt of the domain guidance has no pooled vector, but this model family reads one: connect the prompt, encoded "
-            "with this family's text encoders, to domain_conditioning or conditioning."
+            "A prompt of the domain guidance has no pooled vector, but this model family reads one: connect the "
+            "prompt, encoded with this family's text encoders, to domain_conditioning or conditioning."
         )
     for embedding, _ in conditioning:
         check_width(None if embedding is None else embedding.shape[-1], expected)
 
 
 def check_width(width: int | None, expected: int | None) -> None:
-    """width: values per token of a prompt, None without text. expected: what the network reads, None if it does not say."""
+    """width: values per token of a prompt, None without text. expected: what the network reads, None if it does not
+    say.
+    """
     if width is not None and expected is not None and width != expected:
         raise ValueError(
-            f"A prompt of the domain guidance has {width} values per token, the model that shall read it expects {expected}: encode "
-            "that prompt with the text encoder of this model, and connect it to domain_conditioning or conditioning."
+            f"A prompt of the domain guidance has {width} values per token, the model that shall read it expects "
+            f"{expected}: encode that prompt with the text encoder of this model, and connect it to "
+            "domain_conditioning or conditioning."
         )
 
 
@@ -134,8 +171,8 @@ def check_whole(conditioning: list) -> None:
     for key, instead in NOT_IN_A_TERM.items():
         if any(options.get(key) is not None for _, options in conditioning):
             raise ValueError(
-                f"The conditioning of a Domain Guidance Term carries '{key}', which the host applies to a sampler's own prompts only: "
-                f"connect the plain prompt, and use the node's {instead} instead."
+                f"The conditioning of a Domain Guidance Term carries '{key}', which the host applies to a sampler's "
+                f"own prompts only: connect the plain prompt, and use the node's {instead} instead."
             )
 
 

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from .weight_difference import WeightDifference
 
-# Patches of a network's inside (IP-Adapter, FreeU, HyperTile): both sides of a term must have them. Wrappers and callbacks
-# belong to the model they were made for (torch.compile swaps modules in, caches count its calls) and stay behind.
+# Patches of a network's inside (IP-Adapter, FreeU, HyperTile): both sides of a term must have them. Wrappers and
+# callbacks belong to the model they were made for (torch.compile swaps modules in, caches count its calls) and stay
+# behind.
 STRUCTURAL = ("patches", "patches_replace", "optimized_attention_override", "rope_options")
 
 
@@ -33,8 +34,8 @@ class ComfyDenoiser:
     def __call__(self, x: Tensor, sigma: Tensor, conditioning: list[dict], *, place: int = 1) -> Tensor:
         """x: [B, C, ...]; sigma: [B]; conditioning: encoded entries. Returns the denoised prediction, like x, in fp32.
 
-        place: the index under which the model sees the condition, 0 as the sampler's positive, 1 as its negative: adapters
-        such as IP-Adapter choose their image embedding by it.
+        place: the index under which the model sees the condition, 0 as the sampler's positive, 1 as its negative:
+        adapters such as IP-Adapter choose their image embedding by it.
         """
         batch = [None] * place + [conditioning]
         with self.difference.applied(self.model):

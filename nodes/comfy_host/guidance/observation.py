@@ -17,8 +17,8 @@ OBSERVER = "domain_guidance.observer"
 class GuidedStep:
     """One evaluation by the sampler. All tensors are denoised predictions or latents, [B, C, ...], of the host's scale.
 
-    sigma: the noise level. x: the noisy latent. sampler: what the guider made of it, before any term. terms: of every term of
-    the MODEL, in the order in which it was applied; one that does not act at this sigma has weight 0.
+    sigma: the noise level. x: the noisy latent. sampler: what the guider made of it, before any term. terms: of every
+    term of the MODEL, in the order in which it was applied; one that does not act at this sigma has weight 0.
     """
 
     sigma: float
@@ -31,7 +31,10 @@ Observer = Callable[[GuidedStep], None]
 
 
 def observed(model: ModelPatcher, observer: Observer) -> ModelPatcher:
-    """A clone whose sampling calls `observer` once per guided evaluation. Terms outside of their range are evaluated, too."""
+    """A clone whose sampling calls `observer` once per guided evaluation.
+
+    Terms outside of their range are evaluated, too.
+    """
     clone = model.clone()
     clone.set_attachments(OBSERVER, observer)
     return clone

@@ -15,11 +15,11 @@ from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
 
 from .conditioning import controls_of
+from .observation import OBSERVER
 from .plan import GuidancePlan
 from .run import GuidanceRun
-from .warnings import warn_of_burn, warn_of_distilled
-from .observation import OBSERVER
 from .terms import DRAWS_NOTHING, KEY, GuidanceTerm, ModelSource, terms_of
+from .warnings import warn_of_burn, warn_of_distilled
 from .weight_difference import difference
 
 CONTROLS = f"{KEY}.controls"
@@ -79,10 +79,18 @@ def _planned_run(guider, options: dict, sigmas, **encoding) -> GuidanceRun:
     return GuidanceRun(plan, branches, guider.model_patcher.get_attachment(OBSERVER))
 
 
-def _sample(executor, guider, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False):
+def _sample(
+    executor, guider, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False
+):
     options = extra_args["model_options"]
     run = _planned_run(
-        guider, options, sigmas, noise=noise, latent_image=latent_image, denoise_mask=denoise_mask, seed=extra_args.get("seed")
+        guider,
+        options,
+        sigmas,
+        noise=noise,
+        latent_image=latent_image,
+        denoise_mask=denoise_mask,
+        seed=extra_args.get("seed"),
     )
     options["transformer_options"][KEY] = run
     try:
@@ -101,14 +109,14 @@ def _keep_predictions(executor, model, conds, x_in, timestep, model_options):
     return outputs
 
 
-def _keep_control(executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **kwargs):
+def _keep_control(executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **kwargs):  # noqa: B006
     run = transformer_options.get(KEY)
     if run is not None and control is not None:
         run.keep_control(executor.class_obj, x, t, control, transformer_options)
     return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
 
 
-def _add_terms(executor, x, timestep, model_options={}, seed=None):
+def _add_terms(executor, x, timestep, model_options={}, seed=None):  # noqa: B006 (both are the host's own signatures)
     run = _run(model_options)
     if run is None:
         return executor(x, timestep, model_options, seed)

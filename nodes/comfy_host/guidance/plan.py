@@ -1,7 +1,8 @@
-"""What a run will evaluate: for every term its prediction and its subtrahend, and where the sampler makes either of them anyway.
+"""What a run will evaluate: for every term its prediction and its subtrahend, and where the sampler makes either of
+them anyway.
 
-Made once, when a sampling run begins and the host has processed the sampler's prompts. The rule behind a domain's term: its
-two sides may differ by the weights alone.
+Made once, when a sampling run begins and the host has processed the sampler's prompts. The rule behind a domain's term:
+its two sides may differ by the weights alone.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from . import conditioning as cond
 from .branches import Branch, Evaluation
 from .compatibility import check_noising, same_architecture, text_width
 from .denoiser import ComfyDenoiser, has_patches, inherit_patches, own_options, without_patches
-from .warnings import warn_of_bare_term, warn_of_nothing, warn_of_other_text
 from .masks import latent_mask
 from .terms import GuidanceTerm, ModelSource
+from .warnings import warn_of_bare_term, warn_of_nothing, warn_of_other_text
 from .weight_difference import difference
 
 # The host's names of the conditions that a guider treats as "no prompt", best first. PerpNeg's negative is a prompt.
@@ -50,7 +51,9 @@ class GuidancePlan:
         return [self._branch(term) for term in terms]
 
     def _prepare_controls(self, terms: tuple[GuidanceTerm, ...]) -> None:
-        """The host prepares the ControlNets of the sampler's prompts; those of a term's own prompts are left to the term."""
+        """The host prepares the ControlNets of the sampler's prompts; those of a term's own prompts are left to the
+        term.
+        """
         ready = {id(entry.get("control")) for prompt in self.prompts.values() for entry in prompt}
         for term in terms:
             new = [control for control in cond.controls_of(term.prompt, term.minus) if id(control) not in ready]
@@ -61,10 +64,17 @@ class GuidancePlan:
     def _branch(self, term: GuidanceTerm) -> Branch:
         bare = self._must_go_bare(term)
         return Branch(
-            term.weight, self._interval(term), term.schedule, self.base.model_sampling.percent_to_sigma,
-            None if term.mask is None else latent_mask(term.mask, self.encoding["noise"]), term.projection,
-            self._shared(self._prediction(term, bare)), self._shared(self._subtrahend(term, bare)), term.prompt_place, term.minus_place,
-        )  # fmt: skip
+            term.weight,
+            self._interval(term),
+            term.schedule,
+            self.base.model_sampling.percent_to_sigma,
+            None if term.mask is None else latent_mask(term.mask, self.encoding["noise"]),
+            term.projection,
+            self._shared(self._prediction(term, bare)),
+            self._shared(self._subtrahend(term, bare)),
+            term.prompt_place,
+            term.minus_place,
+        )
 
     @cached_property
     def template(self) -> list[dict]:
@@ -95,7 +105,8 @@ class GuidancePlan:
 
     def _prediction(self, term: GuidanceTerm, bare: bool) -> Evaluation:
         template = self._template(term, bare)
-        # Without a reference model the subtrahend is the sampler's own MODEL, LoRAs included, and so the domain sits on it.
+        # Without a reference model the subtrahend is the sampler's own MODEL, LoRAs included, and so the domain sits on
+        # it.
         model = None if term.model is None else self._denoiser(term.model, bare, add_only=term.reference_model is None)
         if model is not None and model.model is self.base:
             warn_of_nothing(term, model)
@@ -121,7 +132,9 @@ class GuidancePlan:
         cond.check_width(cond.width(template), self._text_width(model.model))
         return Evaluation(self._encoded(cond.again(template, kind), model.model), model, (), bare)
 
-    def _of_prompt(self, template: list[dict], prompt: list, model: ComfyDenoiser | None, bare: bool, tolerance: float) -> Evaluation:
+    def _of_prompt(
+        self, template: list[dict], prompt: list, model: ComfyDenoiser | None, bare: bool, tolerance: float
+    ) -> Evaluation:
         """What `model` says of `prompt`, beside everything else that the sampler's `template` has."""
         network = self.base if model is None else model.model
         cond.check_prompt(self.template, prompt, self._text_width(network))
@@ -152,9 +165,13 @@ class GuidancePlan:
         fresh = [{**entry, "model_conds": {}} for entry in entries]
         noise = self.encoding["noise"]
         return comfy.samplers.encode_model_conds(
-            model.extra_conds, fresh, device=noise.device, prompt_type="negative", latent_shapes=[noise.shape],
+            model.extra_conds,
+            fresh,
+            device=noise.device,
+            prompt_type="negative",
+            latent_shapes=[noise.shape],
             **self.encoding,
-        )  # fmt: skip
+        )
 
     def _model(self, source: ModelSource | None) -> BaseModel:
         return self.base if source is None or source.position is None else self.models[source.position].model

@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from ....domain_guidance.guidance.schedule import share_of
-from ....domain_guidance.report import Advice, Measured, Step, advise, describe, draw_report, measure, spread
 from ....domain_guidance.pictures.axes_grid import mosaic
+from ....domain_guidance.report import Advice, Measured, Step, advise, describe, draw_report, measure, spread
 from ..sampling import Sampling, as_pictures, decoded, watched
 from .observation import GuidedStep, observed
 from .terms import terms_of
@@ -19,7 +19,9 @@ from .terms import terms_of
 
 @dataclass(frozen=True)
 class Report:
-    """latent: the result, as KSampler gives it. steps: what was measured. plot: `text` and the measures as a picture."""
+    """latent: the result, as KSampler gives it. steps: what was measured. plot: `text` and the measures as a
+    picture.
+    """
 
     latent: dict
     steps: tuple[Step, ...]
@@ -29,7 +31,9 @@ class Report:
 
 
 class StepRecorder:
-    """Measures each evaluation and keeps the one with which a step begins: the sampler reports a step after its first evaluation."""
+    """Measures each evaluation and keeps the one with which a step begins: the sampler reports a step after its first
+    evaluation.
+    """
 
     def __init__(self, model: ModelPatcher, cfg: float):
         self._unconditional = [term.subtracts_unconditional for term in terms_of(model)]
@@ -43,25 +47,42 @@ class StepRecorder:
 
     def stepped(self, number: int, x0: Tensor, total: int) -> None:
         sigma, measured = self._latest
-        self.steps.append(Step(number + 1, share_of(sigma, lambda share: float(self._percent_to_sigma(share))), measured))
+        self.steps.append(
+            Step(number + 1, share_of(sigma, lambda share: float(self._percent_to_sigma(share))), measured)
+        )
 
 
 def report(model: ModelPatcher, sampling: Sampling, cfg: float, vae: VAE | None = None) -> Report:
-    """Samples as KSampler does and reports on it; without domain guidance on `model` the report says what to connect."""
+    """Samples as KSampler does and reports on it; without domain guidance on `model` the report says what to
+    connect.
+    """
     weights = [term.weight for term in terms_of(model)]
     recorder = StepRecorder(model, cfg)
     latent = sampling(watched(observed(model, recorder.evaluated), recorder.stepped) if weights else model, cfg)
     advice = advise(recorder.steps, weights, cfg)
     pictures = None if vae is None else decoded(vae, latent)
-    setting = f"weight {', '.join(f'{weight:g}' for weight in weights) or 'none'}, cfg {cfg:g}, batch of {len(latent['samples'])}"
-    text = f"{describe(recorder.steps, advice, _result_line(model, latent, pictures))}\n\n{setting}; norms are L2, means over the batch."
+    setting = (
+        f"weight {', '.join(f'{weight:g}' for weight in weights) or 'none'}, cfg {cfg:g}, batch of "
+        f"{len(latent['samples'])}"
+    )
+    text = (
+        f"{describe(recorder.steps, advice, _result_line(model, latent, pictures))}\n\n{setting}; norms are "
+        "L2, means over the batch."
+    )
     shown = None if pictures is None else mosaic(as_pictures(pictures))
-    return Report(latent, tuple(recorder.steps), tuple(advice), draw_report(recorder.steps, advice, setting, shown), text)
+    return Report(
+        latent, tuple(recorder.steps), tuple(advice), draw_report(recorder.steps, advice, setting, shown), text
+    )
 
 
 def _result_line(model: ModelPatcher, latent: dict, pictures: Tensor | None) -> str:
-    """How saturated the result is: the deviation of its latents and, of pixels, the share at either end of their range."""
-    line = f"Result: its latents deviate by {spread(model.model.process_latent_in(latent['samples'])):.2f} (about 1 is usual"
+    """How saturated the result is: the deviation of its latents and, of pixels, the share at either end of their
+    range.
+    """
+    line = (
+        f"Result: its latents deviate by {spread(model.model.process_latent_in(latent['samples'])):.2f} (about "
+        "1 is usual"
+    )
     if pictures is None:
         return f"{line}); connect vae to count clipped pixels."
     clipped = ((pictures <= 0.5 / 255) | (pictures >= 254.5 / 255)).float().mean().item()

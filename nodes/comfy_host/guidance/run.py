@@ -1,4 +1,6 @@
-"""One sampling run under domain guidance: predictions that pass by are kept, missing ones evaluated, and the terms summed."""
+"""One sampling run under domain guidance: predictions that pass by are kept, missing ones evaluated, and the terms
+summed.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +15,8 @@ from ....domain_guidance.guidance import Term, compose
 from .branches import Branch, Evaluation
 from .conditioning import has_control
 from .denoiser import ComfyDenoiser, has_patches, without_patches
-from .plan import GuidancePlan
 from .observation import GuidedStep, Observer
+from .plan import GuidancePlan
 from .shared_control import ControlMemory
 
 
@@ -31,7 +33,8 @@ class GuidanceRun:
     def __init__(self, plan: GuidancePlan, branches: list[Branch], observer: Observer | None = None):
         self.base, self.prompts, self.models, self.controls = plan.base, plan.prompts, plan.models, plan.controls
         self.branches, self.observer = branches, observer
-        # Adapters that tell positive from negative are patches; without any, a prediction is one and the same in both places.
+        # Adapters that tell positive from negative are patches; without any, a prediction is one and the same in both
+        # places.
         self.place_matters = has_patches(plan.options)
         self.memory = ControlMemory(_asked_controls(branches))
         self.x: Tensor | None = None
@@ -59,8 +62,11 @@ class GuidanceRun:
             self.x = None
 
     def keep(self, model: BaseModel, conds: list, x: Tensor, outputs: list[Tensor]) -> None:
-        """Keeps the prediction of each prompt at the guider's own x. SAG asks again on a blurred x, other guiders ask other
-        models: those are not what the guider guided with."""
+        """Keeps the prediction of each prompt at the guider's own x.
+
+        SAG asks again on a blurred x, other guiders ask other
+        models: those are not what the guider guided with.
+        """
         if x is not self.x or model is not self.base:
             return
         for place, (entries, output) in enumerate(zip(conds, outputs)):
@@ -94,7 +100,9 @@ class GuidanceRun:
         return Term(prediction.prediction, reference.prediction, weight, branch.mask, branch.projection)
 
     def _seen(self, asked: Evaluation, place: int | None, x: Tensor, sigma: Tensor, options: dict[str, Any]) -> Seen:
-        """The sampler's own prediction where it serves, else an evaluation, once per step. place: None where any does."""
+        """The sampler's own prediction where it serves, else an evaluation, once per step. place: None where any
+        does.
+        """
         place = place if self.place_matters else None
         for entries in asked.sampled:
             seen = self._find(entries)
@@ -103,7 +111,9 @@ class GuidanceRun:
         place = 1 if place is None else place
         if (id(asked), place) not in self.evaluated:
             model = asked.model or ComfyDenoiser(self.base, without_patches(options) if asked.bare else options)
-            self.evaluated[id(asked), place] = Seen(model(x, sigma, self.memory.attach(asked.entries, asked.tolerance), place=place), place)
+            self.evaluated[id(asked), place] = Seen(
+                model(x, sigma, self.memory.attach(asked.entries, asked.tolerance), place=place), place
+            )
         return self.evaluated[id(asked), place]
 
     def _find(self, entries: list[dict]) -> Seen | None:

@@ -1,7 +1,7 @@
 """ControlNets answer once per step where the sampler and the terms ask the same net at the same input.
 
-The sampler's own ControlNets stay untouched: what they said is read off its batches as these reach the network, and the terms' entries
-carry a stand-in with the host's `get_control`, which asks the net only for what nobody has asked before.
+The sampler's own ControlNets stay untouched: what they said is read off its batches as these reach the network, and the
+terms' entries carry a stand-in with the host's `get_control`, which asks the net only for what nobody has asked before.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ Output = dict[str, list[Tensor | None]]
 
 @dataclass(frozen=True)
 class Answer:
-    """What `control` said for one prompt of a batch. inputs: the prompt's encoded conditions. place: as an adapter sees it."""
+    """What `control` said for one prompt of a batch. inputs: the prompt's encoded conditions. place: as an adapter sees
+    it.
+    """
 
     control: object
     x: Tensor
@@ -42,11 +44,14 @@ class ControlMemory:
     def attach(self, entries: list[dict], tolerance: float) -> list[dict]:
         """`entries` with a stand-in in the place of each ControlNet. tolerance: as of `Evaluation`."""
         return [
-            {**entry, "control": SharedControl(self, entry, tolerance)} if entry.get("control") is not None else entry for entry in entries
+            {**entry, "control": SharedControl(self, entry, tolerance)} if entry.get("control") is not None else entry
+            for entry in entries
         ]
 
     def keep(self, prompts: dict[str, list[dict]], x: Tensor, sigma: Tensor, output: Output, options: dict) -> None:
-        """Keeps what a batch of the sampler's own `prompts` was given, prompt by prompt. options: its transformer_options."""
+        """Keeps what a batch of the sampler's own `prompts` was given, prompt by prompt. options: its
+        transformer_options.
+        """
         entries = _by_uuid(prompts)
         size = len(x) // len(options["uuids"])
         for number, (uuid, place) in enumerate(zip(options["uuids"], options["cond_or_uncond"])):
@@ -54,13 +59,20 @@ class ControlMemory:
             if entry is not None and id(entry.get("control")) in self.asked:
                 part = slice(number * size, (number + 1) * size)
                 said = _part(output, part, len(x))
-                self.answers.append(Answer(entry["control"], x[part], sigma[part], entry["model_conds"], min(place, 1), said))
+                self.answers.append(
+                    Answer(entry["control"], x[part], sigma[part], entry["model_conds"], min(place, 1), said)
+                )
 
     def find(self, entry: dict, x: Tensor, sigma: Tensor, place: int, tolerance: float) -> Output | None:
         for answer in self.answers:
-            if answer.control is entry["control"] and answer.place == place and _equal(answer.x, x) and _equal(answer.sigma, sigma):
-                if same_inputs(answer.inputs, entry["model_conds"], tolerance):
-                    return answer.output
+            if (
+                answer.control is entry["control"]
+                and answer.place == place
+                and _equal(answer.x, x)
+                and _equal(answer.sigma, sigma)
+                and same_inputs(answer.inputs, entry["model_conds"], tolerance)
+            ):
+                return answer.output
         return None
 
 
@@ -70,7 +82,9 @@ class SharedControl:
     def __init__(self, memory: ControlMemory, entry: dict, tolerance: float):
         self.memory, self.entry, self.tolerance = memory, entry, tolerance
 
-    def get_control(self, x_noisy: Tensor, t: Tensor, cond: dict, batched_number: int, transformer_options: dict) -> Output | None:
+    def get_control(
+        self, x_noisy: Tensor, t: Tensor, cond: dict, batched_number: int, transformer_options: dict
+    ) -> Output | None:
         place = min(transformer_options["cond_or_uncond"][0], 1)
         known = self.memory.find(self.entry, x_noisy, t, place, self.tolerance)
         if known is not None:
@@ -86,7 +100,9 @@ class SharedControl:
 
 
 def _by_uuid(prompts: dict[str, list[dict]]) -> dict:
-    """The sampler's entries by the host's uuid; those that share one, as area copies do, cannot be told apart and are left out."""
+    """The sampler's entries by the host's uuid; those that share one, as area copies do, cannot be told apart and are
+    left out.
+    """
     entries = [entry for prompt in prompts.values() for entry in prompt]
     count = Counter(entry["uuid"] for entry in entries)
     return {entry["uuid"]: entry for entry in entries if count[entry["uuid"]] == 1}

@@ -25,8 +25,10 @@ MOST_CELLS = 256
 
 @dataclass(frozen=True)
 class Sweep:
-    """grid: the labelled picture. pictures: of the cells made, [N, H, W, 3] in 0..1, row by row. settings: one line per cell made.
-    is_whole: whether no Cancel left cells out."""
+    """grid: the labelled picture. pictures: of the cells made, [N, H, W, 3] in 0..1, row by row. settings: one line per
+    cell made.
+    is_whole: whether no Cancel left cells out.
+    """
 
     grid: Image.Image
     pictures: Tensor
@@ -43,12 +45,13 @@ def sweep(
     """
     if not terms_of(model):
         raise ValueError(
-            "The model of Domain Guidance Sweep carries no domain guidance: connect Apply Domain Guidance, with a weight other than 0, "
-            "between the checkpoint and this node."
+            "The model of Domain Guidance Sweep carries no domain guidance: connect Apply Domain Guidance, with a "
+            "weight other than 0, between the checkpoint and this node."
         )
     if len(weights) * len(cfgs) > MOST_CELLS:
         raise ValueError(
-            f"{len(weights)} weights and {len(cfgs)} cfgs make {len(weights) * len(cfgs)} cells: give lists that make {MOST_CELLS} at most."
+            f"{len(weights)} weights and {len(cfgs)} cfgs make {len(weights) * len(cfgs)} cells: give lists that "
+            f"make {MOST_CELLS} at most."
         )
     places = [(cfg, weight) for cfg in cfgs for weight in weights]
     latents = _sampled(model, sampling, places, vary)
@@ -57,14 +60,20 @@ def sweep(
     rows = [made[start : start + len(weights)] for start in range(0, len(places), len(weights))]
     across = "domain weight" if vary == LAST else "factor on every weight"
     grid = axes_grid(rows, [f"{weight:g}" for weight in weights], [f"{cfg:g}" for cfg in cfgs], across, "cfg")
-    settings = "\n".join(f"{number}: {across} {weight:g}, cfg {cfg:g}" for number, (cfg, weight) in enumerate(places[: len(cells)], 1))
+    settings = "\n".join(
+        f"{number}: {across} {weight:g}, cfg {cfg:g}" for number, (cfg, weight) in enumerate(places[: len(cells)], 1)
+    )
     return Sweep(grid, torch.cat(cells), settings, len(cells) == len(places))
 
 
 def weighted(model: ModelPatcher, value: float, vary: str) -> ModelPatcher:
     """A clone with another weight on its last term, or with every weight times `value`."""
     *others, last = terms_of(model)
-    terms = [replace(term, weight=value * term.weight) for term in (*others, last)] if vary == ALL else [*others, replace(last, weight=value)]
+    terms = (
+        [replace(term, weight=value * term.weight) for term in (*others, last)]
+        if vary == ALL
+        else [*others, replace(last, weight=value)]
+    )
     clone = model.clone()
     clone.set_attachments(KEY, tuple(terms))
     return clone
@@ -81,7 +90,9 @@ def _sampled(model: ModelPatcher, sampling: Sampling, places: Sequence[tuple[flo
     except comfy.model_management.InterruptProcessingException:
         if not latents:
             raise
-        logging.warning("Domain Guidance: the sweep was cancelled, so the grid has %d of %d cells.", len(latents), len(places))
+        logging.warning(
+            "Domain Guidance: the sweep was cancelled, so the grid has %d of %d cells.", len(latents), len(places)
+        )
     return latents
 
 

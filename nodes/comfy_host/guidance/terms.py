@@ -10,15 +10,17 @@ from torch import Tensor
 from ....domain_guidance.guidance import Reshape, Schedule
 
 KEY = "domain_guidance"
-DRAWS_NOTHING = f"{KEY}.draws_nothing"  # on a MODEL that is only asked for its predictions: advice on pictures would mislead
+DRAWS_NOTHING = (
+    f"{KEY}.draws_nothing"  # on a MODEL that is only asked for its predictions: advice on pictures would mislead
+)
 
 
 @dataclass(frozen=True)
 class ModelSource:
     """Where a term's model is found at sampling time.
 
-    patcher: the MODEL as it was connected. position: index in the additional models under `KEY` of the one whose weights it
-    shares, which is itself if it was the first; None is the sampler's own MODEL.
+    patcher: the MODEL as it was connected. position: index in the additional models under `KEY` of the one whose
+    weights it shares, which is itself if it was the first; None is the sampler's own MODEL.
     """
 
     patcher: ModelPatcher
@@ -29,12 +31,13 @@ class ModelSource:
 class GuidanceTerm:
     """One node's settings: weight * schedule * mask * (D_model(prompt) - D_reference_model(minus)).
 
-    model, reference_model: None is the sampler's own MODEL. prompt: what model reads, host conditioning; None is the sampler's
-    positive prompt. minus: what the subtrahend reads; None is the sampler's prompt in that place. beside: whose areas, masks,
-    controls and sizes both sides have, the sampler's "negative" or its "positive".
+    model, reference_model: None is the sampler's own MODEL. prompt: what model reads, host conditioning; None is the
+    sampler's positive prompt. minus: what the subtrahend reads; None is the sampler's prompt in that place. beside:
+    whose areas, masks, controls and sizes both sides have, the sampler's "negative" or its "positive".
     minus_is_empty: minus is the empty prompt, which two text encoders may round differently and for which the sampler's
-    negative may stand in; otherwise it is a prompt of the user's own. prompt_place, minus_place: the index under which adapters
-    such as IP-Adapter see a side, 0 as the sampler's positive, 1 as its negative; None for minus is as it comes, for prompt as minus.
+    negative may stand in; otherwise it is a prompt of the user's own. prompt_place, minus_place: the index under which
+    adapters such as IP-Adapter see a side, 0 as the sampler's positive, 1 as its negative; None for minus is as it
+    comes, for prompt as minus.
     start_percent, end_percent: share of the sampling, 0 to 1.
     """
 

@@ -22,9 +22,12 @@ def warn_of_burn(cfg: float, branches: list[Branch], sigmas: Tensor) -> None:
     pull = cfg + max((_pull(branches, float(sigma)) for sigma in sigmas[:-1]), default=0.0)
     if pull > BURN:
         logging.warning(
-            "Domain Guidance: cfg %g plus domain weight makes %g; above %g pictures tend to burn. Try cfg 3 with weight 2.",
-            cfg, pull, BURN,
-        )  # fmt: skip
+            "Domain Guidance: cfg %g plus domain weight makes %g; above %g pictures tend to burn. Try cfg 3 with "
+            "weight 2.",
+            cfg,
+            pull,
+            BURN,
+        )
 
 
 def _pull(branches: list[Branch], sigma: float) -> float:
@@ -33,24 +36,31 @@ def _pull(branches: list[Branch], sigma: float) -> float:
 
 
 def warn_of_distilled(guider, terms: tuple[GuidanceTerm, ...], branches: list[Branch]) -> None:
-    """A prompt at cfg 1 is how distilled models are sampled. A whole network that was not trained from that very model then differs
-    from it by the distillation, too."""
+    """A prompt at cfg 1 is how distilled models are sampled.
+
+    A whole network that was not trained from that very model then differs from it by the distillation, too.
+    """
     if getattr(guider, "cfg", 1.0) != 1.0:
         return
     for term, branch in zip(terms, branches):
         unprompted = any(prompt is guider.conds.get("positive") for prompt in branch.subtrahend.sampled)
         if not unprompted and term.beside == "negative" and _is_foreign(term, guider.model_patcher, branch):
             logging.warning(
-                "Domain Guidance: cfg 1 with a prompt is how distilled models (Turbo, Lightning, LCM) are sampled, and the domain is a whole "
-                "network of another base, so the term undoes the distillation; connect the base that the domain was trained from to "
-                "reference_model, or use a domain adapter with reference 'prompt'."
+                "Domain Guidance: cfg 1 with a prompt is how distilled models (Turbo, Lightning, LCM) are sampled, "
+                "and the domain is a whole network of another base, so the term undoes the distillation; connect the "
+                "base that the domain was trained from to reference_model, or use a domain adapter with reference "
+                "'prompt'."
             )
             return
 
 
 def _is_foreign(term: GuidanceTerm, base: ModelPatcher, branch: Branch) -> bool:
     """Whether the term's model is a whole network that was not trained from the sampler's."""
-    if term.reference_model is not None or branch.prediction.model is None or branch.prediction.model.model is base.model:
+    if (
+        term.reference_model is not None
+        or branch.prediction.model is None
+        or branch.prediction.model.model is base.model
+    ):
         return False
     origin = origin_of(term.model.patcher)
     return origin is None or bool(base.patches) or origin.card.base_fingerprint != base_fingerprint(base)
@@ -75,6 +85,6 @@ def warn_of_nothing(term: GuidanceTerm, domain: ComfyDenoiser) -> None:
     same_prompt = term.prompt is None or (term.minus is not None and same_conditioning(term.prompt, term.minus))
     if same_prompt and domain.difference.is_nothing and term.reference_model is None:
         logging.warning(
-            "Domain Guidance: domain_model is the checkpoint of model with no LoRA that model lacks, so there is no domain "
-            "to draw in; connect a domain file, or put the domain's LoRA on domain_model."
+            "Domain Guidance: domain_model is the checkpoint of model with no LoRA that model lacks, so there is no "
+            "domain to draw in; connect a domain file, or put the domain's LoRA on domain_model."
         )

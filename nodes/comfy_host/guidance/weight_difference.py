@@ -1,8 +1,8 @@
 """Two MODELs on the same weights: evaluate the second as the first plus its LoRA, without a second UNet in memory.
 
-Weights in memory can carry the patches of one patcher only; a second one that shares them is silently ignored by a plain
-evaluation (Comfy-Org/ComfyUI issue 14521). Here the missing patches run beside the layers, through the host's bypass hooks, around one
-evaluation, and the weights are never touched: W + dW acts as f(x) + h(x), h linear in dW.
+Weights in memory can carry the patches of one patcher only; a second one that shares them is silently ignored by a
+plain evaluation (Comfy-Org/ComfyUI issue 14521). Here the missing patches run beside the layers, through the host's
+bypass hooks, around one evaluation, and the weights are never touched: W + dW acts as f(x) + h(x), h linear in dW.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class Layer:
 class WeightDifference:
     """What has to be added to a loaded MODEL to make it another one on the same weights.
 
-    injections: what the host's own bypass loaders have put on the one patcher and not on the other, by which they too run
-    LoRAs beside the weights.
+    injections: what the host's own bypass loaders have put on the one patcher and not on the other, by which they too
+    run LoRAs beside the weights.
     """
 
     layers: tuple[Layer, ...] = ()
@@ -68,15 +68,17 @@ class WeightDifference:
         if not self._hooks:
             modules = [model.get_submodule(layer.module) for layer in self.layers]
             adapters = [_prepared(layer.adapter, module) for layer, module in zip(self.layers, modules)]
-            self._hooks.extend(BypassForwardHook(m, a, layer.strength) for layer, m, a in zip(self.layers, modules, adapters))
+            self._hooks.extend(
+                BypassForwardHook(m, a, layer.strength) for layer, m, a in zip(self.layers, modules, adapters)
+            )
         return self._hooks
 
 
 def difference(target: ModelPatcher, loaded: ModelPatcher, *, add_only: bool) -> WeightDifference:
     """`target` minus `loaded`, two MODELs of one `.model`. A LoRA on both counts with the difference of its strengths.
 
-    add_only: keep what `loaded` has beyond `target`, so that a domain LoRA sits on top of the user's own, wherever in the
-    graph the two branches part. Raises ValueError for a patch that is not a difference of a layer's output.
+    add_only: keep what `loaded` has beyond `target`, so that a domain LoRA sits on top of the user's own, wherever in
+    the graph the two branches part. Raises ValueError for a patch that is not a difference of a layer's output.
     """
     layers, matched = [], []
     for key, patch in _patches(target):
@@ -102,7 +104,9 @@ def _patches(model: ModelPatcher) -> Iterator[tuple[str, tuple]]:
 
 def _same_patch(a: tuple, b: tuple) -> bool:
     """One file's LoRA, also when two loader nodes read it."""
-    return a[2:] == b[2:] and (a[1] is b[1] or (type(a[1]) is type(b[1]) and _same_values(_values(a[1]), _values(b[1]))))
+    return a[2:] == b[2:] and (
+        a[1] is b[1] or (type(a[1]) is type(b[1]) and _same_values(_values(a[1]), _values(b[1])))
+    )
 
 
 def _values(data):
@@ -123,8 +127,8 @@ def _layer(key: str, patch: tuple, strength: float) -> Layer:
     adapter = _adapter(data, parameter)
     if adapter is None or strength_model != 1.0 or function is not None:
         raise ValueError(
-            f"The LoRA on domain_model changes '{key}' in a way ({_kind(data)}) that cannot run beside the shared weights: "
-            "load the checkpoint a second time for the domain branch and put the LoRA on that one."
+            f"The LoRA on domain_model changes '{key}' in a way ({_kind(data)}) that cannot run beside the shared "
+            "weights: load the checkpoint a second time for the domain branch and put the LoRA on that one."
         )
     return Layer(module, adapter if offset is None else SlicedAdapter(adapter, *offset), strength)
 
@@ -148,11 +152,15 @@ def _prepared(adapter, module: nn.Module):
 
 
 def _kind(data) -> str:
-    return data[0] if isinstance(data, tuple) and isinstance(data[0], str) else getattr(data, "name", type(data).__name__)
+    return (
+        data[0] if isinstance(data, tuple) and isinstance(data[0], str) else getattr(data, "name", type(data).__name__)
+    )
 
 
 class PlainDifference:
-    """A whole weight or bias difference as a bypass adapter: biases and norms of the host's own LoRA trainer are such."""
+    """A whole weight or bias difference as a bypass adapter: biases and norms of the host's own LoRA trainer are
+    such.
+    """
 
     def __init__(self, parameter: str, weights: tuple[Tensor]):
         self.parameter, self.weights = parameter, weights
@@ -173,7 +181,9 @@ class PlainDifference:
 
 
 def _per_channel(values: Tensor, module: nn.Module, output: Tensor) -> Tensor:
-    """[C] shaped to broadcast over a layer's output: channels come second for convolutions and group norms, else last."""
+    """[C] shaped to broadcast over a layer's output: channels come second for convolutions and group norms, else
+    last.
+    """
     channels_second = isinstance(module, (nn.GroupNorm, nn.Conv1d, nn.Conv2d, nn.Conv3d))
     return values.reshape(-1, *[1] * (output.ndim - 2)) if channels_second else values.expand_as(output)
 
@@ -191,7 +201,10 @@ class SlicedAdapter:
 
     def __init__(self, adapter, dim: int, start: int, length: int):
         if dim != 0:
-            raise ValueError(f"The LoRA on domain_model changes inputs {start} to {start + length} of a fused layer, expected outputs: bake it into a checkpoint.")
+            raise ValueError(
+                f"The LoRA on domain_model changes inputs {start} to {start + length} of a fused layer, expected "
+                "outputs: bake it into a checkpoint."
+            )
         self.adapter, self.start, self.length = copy.copy(adapter), start, length
 
     @property

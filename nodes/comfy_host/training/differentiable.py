@@ -1,5 +1,6 @@
-"""The host's networks made fit for a backward pass: nothing overwrites what a gradient needs, and what is cheap to make again is not
-kept for it, or, if asked, nothing within a block is (gradient checkpointing)."""
+"""The host's networks made fit for a backward pass: nothing overwrites what a gradient needs, and what is cheap to make
+again is not kept for it, or, if asked, nothing within a block is (gradient checkpointing).
+"""
 
 from __future__ import annotations
 
@@ -16,7 +17,9 @@ from ....domain_guidance.memory.recomputation import recomputation
 
 @contextmanager
 def with_gradients(network: nn.Module, save_memory: bool) -> Iterator[None]:
-    """Within the block the network can be differentiated. save_memory: every block makes its activations a second time."""
+    """Within the block the network can be differentiated. save_memory: every block makes its activations a
+    second time.
+    """
     with ExitStack() as undo:
         for norm in filter(_is_norm, network.modules()):
             undo.callback(norm.register_forward_pre_hook(_own_input).remove)
@@ -29,7 +32,9 @@ def with_gradients(network: nn.Module, save_memory: bool) -> Iterator[None]:
 
 
 def blocks(network: nn.Module) -> list[nn.Module]:
-    """The blocks of a UNet (residual blocks, transformers) or of a DiT; never the whole network, which would save nothing."""
+    """The blocks of a UNet (residual blocks, transformers) or of a DiT; never the whole network, which would save
+    nothing.
+    """
     containers = [child for child in network.children() if isinstance(child, (nn.ModuleList, TimestepEmbedSequential))]
     return [block for container in containers for item in container for block in _parts(item)]
 
@@ -47,8 +52,11 @@ def _is_norm(module: nn.Module) -> bool:
 
 
 def _own_input(_, inputs: tuple) -> tuple | None:
-    """Flux's blocks add into the residual stream that a norm has saved for its gradient. In a plain backward pass autograd notices;
-    in the second pass of a checkpoint it does not, and the gradient would be wrong without a word."""
+    """Flux's blocks add into the residual stream that a norm has saved for its gradient.
+
+    In a plain backward pass autograd notices; in the second pass of a checkpoint it does not, and the gradient would be
+    wrong without a word.
+    """
     return (inputs[0].clone(), *inputs[1:]) if torch.is_grad_enabled() else None
 
 

@@ -17,14 +17,23 @@ from ....domain_guidance.domains.text_free import cross_attentions
 from ....domain_guidance.memory.estimate import check_fits, device_memory, whole_network_estimate
 from ....domain_guidance.runs.optimizers import check_bitsandbytes
 from ....domain_guidance.training.text_removal import domain_latents, take_text_out
-from ..guidance.terms import terms_of
 from ..domains.origin import base_fingerprint
 from ..domains.prediction import has_zero_terminal_snr, prediction_of
+from ..guidance.terms import terms_of
 from .differentiable import with_gradients
 from .lora_layers import injected, lora_tensors, make_adapters
 from .result_file import ADAPTER, TEXT_FREE, ResultFile, host_weights
 from .trainable import HostTrainable
-from .trainable_copy import WIDE_DTYPES, check_can_be_copied, check_can_be_read, check_image_model, check_wide, copy_of, load_whole, training_mode
+from .trainable_copy import (
+    WIDE_DTYPES,
+    check_can_be_copied,
+    check_can_be_read,
+    check_image_model,
+    check_wide,
+    copy_of,
+    load_whole,
+    training_mode,
+)
 
 # Of the domain, for measuring the constants of a text-free network, each at several noise levels (our choice).
 CONSTANT_IMAGES = 8
@@ -44,8 +53,8 @@ def check_trainable(model: ModelPatcher, form: str, eight_bit_adam: bool = False
     check_image_model(model.model)
     if terms_of(model):
         raise ValueError(
-            "The model carries domain guidance, which acts on a sampler and cannot be trained: connect the model from before "
-            "Apply Domain Guidance."
+            "The model carries domain guidance, which acts on a sampler and cannot be trained: connect the model from "
+            "before Apply Domain Guidance."
         )
     prediction_of(model.get_model_object("model_sampling"))
     check_can_be_copied(model)
@@ -62,10 +71,21 @@ def check_trainable(model: ModelPatcher, form: str, eight_bit_adam: bool = False
 
 @contextmanager
 def made_trainable(
-    model: ModelPatcher, vae: ModelPatcher, empty: list, latents: CachedLatents, cell: int, *,
-    form: str, rank: int, seed: int, save_memory: bool, eight_bit_adam: bool,
-) -> Iterator[HostTrainable]:  # fmt: skip
-    """A copy of `model` on the device, trainable in the given form until the block ends. Call it outside inference mode.
+    model: ModelPatcher,
+    vae: ModelPatcher,
+    empty: list,
+    latents: CachedLatents,
+    cell: int,
+    *,
+    form: str,
+    rank: int,
+    seed: int,
+    save_memory: bool,
+    eight_bit_adam: bool,
+) -> Iterator[HostTrainable]:
+    """A copy of `model` on the device, trainable in the given form until the block ends.
+
+    Call it outside inference mode.
 
     vae: loaded beside it, for preview pictures. save_memory: gradient checkpointing. Raises ValueError, one sentence.
     """
@@ -87,7 +107,9 @@ def made_trainable(
         if form == TEXT_FREE:
             some = domain_latents(trainable, latents, images=CONSTANT_IMAGES, at_once=1)
             stack.callback(take_text_out(trainable, some).close)
-            logging.info("Domain Guidance: text taken out; what the constants miss, by layer: %s", trainable.notes["residuals"])
+            logging.info(
+                "Domain Guidance: text taken out; what the constants miss, by layer: %s", trainable.notes["residuals"]
+            )
         stack.enter_context(with_gradients(network, save_memory))
         yield trainable
 
@@ -95,9 +117,14 @@ def made_trainable(
 def _trainable(model, copy, adapters, empty, cell: int, form: str, rank: int) -> HostTrainable:
     network, sampling = copy.model.diffusion_model, copy.get_model_object("model_sampling")
     result = ResultFile(
-        form=form, prediction=prediction_of(sampling), base_fingerprint=base_fingerprint(model), base_name=model_name(model), empty=empty,
-        weights=_weights(model, copy, adapters), zero_terminal_snr=has_zero_terminal_snr(sampling),
-    )  # fmt: skip
+        form=form,
+        prediction=prediction_of(sampling),
+        base_fingerprint=base_fingerprint(model),
+        base_name=model_name(model),
+        empty=empty,
+        weights=_weights(model, copy, adapters),
+        zero_terminal_snr=has_zero_terminal_snr(sampling),
+    )
     identity = {"form": form, "base": result.base_fingerprint, "rank": rank if adapters else 0}
     module = AdaptedNetwork(network, adapters) if adapters else network
     return HostTrainable(copy.model, sampling, module, empty, cell, identity, result)
@@ -108,10 +135,16 @@ def _weights(model: ModelPatcher, copy: ModelPatcher, adapters: dict[str, nn.Mod
     if adapters:
         return lambda: lora_tensors(network, adapters, torch.float16)
     dtype = model.model.get_dtype()
-    return lambda: host_weights(network.state_dict(), copy.model.model_config, dtype if dtype in WIDE_DTYPES else torch.float16)
+    return lambda: host_weights(
+        network.state_dict(), copy.model.model_config, dtype if dtype in WIDE_DTYPES else torch.float16
+    )
 
 
 def model_name(model: ModelPatcher) -> str:
     """The name of the file that the MODEL was read from."""
     path = (model.cached_patcher_init or (None, ()))[1][:1]
-    return os.path.splitext(os.path.basename(path[0]))[0] if path and isinstance(path[0], str) else type(model.model).__name__
+    return (
+        os.path.splitext(os.path.basename(path[0]))[0]
+        if path and isinstance(path[0], str)
+        else type(model.model).__name__
+    )

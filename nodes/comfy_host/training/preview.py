@@ -25,7 +25,9 @@ COVER_SIDE = 256
 def draw(trainable: HostTrainable, bucket: Size) -> Tensor:
     """Latents [2, C, h, w] in the model's scale, always from the same noise (our choice: Euler, 12 steps)."""
     table = trainable.schedule.sigmas
-    sigmas = torch.cat([table[torch.linspace(len(table) - 1, 0, STEPS).round().long()], torch.zeros(1)]).to(trainable.device)
+    sigmas = torch.cat([table[torch.linspace(len(table) - 1, 0, STEPS).round().long()], torch.zeros(1)]).to(
+        trainable.device
+    )
     conditioning = trainable.conditioning(COUNT, bucket)
 
     def denoise(x: Tensor, sigma: Tensor) -> Tensor:
@@ -33,7 +35,9 @@ def draw(trainable: HostTrainable, bucket: Size) -> Tensor:
         output = trainable.predict(scaled, trainable.schedule.timestep(sigma), conditioning)
         return denoised(output.float(), x, sigma, trainable.prediction)
 
-    noise = torch.randn(COUNT, *trainable.latent_shape(bucket), generator=torch.Generator().manual_seed(0)).to(trainable.device)
+    noise = torch.randn(COUNT, *trainable.latent_shape(bucket), generator=torch.Generator().manual_seed(0)).to(
+        trainable.device
+    )
     return sample_euler(denoise, noise * sigmas[0], sigmas)
 
 
@@ -42,7 +46,9 @@ def commonest_bucket(latents: CachedLatents) -> Size:
 
 
 def picture_of(latent: Tensor, latent_format: comfy.latent_formats.LatentFormat, vae: Posteriors) -> Image.Image:
-    """A row of pictures from latents in the model's scale; rough colours where the decoder does not fit beside the model."""
+    """A row of pictures from latents in the model's scale; rough colours where the decoder does not fit beside the
+    model.
+    """
     try:
         # One at a time: beside a model in training there is seldom room for two.
         pictures = torch.cat([vae.decode(one) for one in latent_format.process_out(latent.float()).split(1)])

@@ -25,7 +25,14 @@ class TrainingProgress(RunProgress):
             self._say(f"images encoded: {event.done} of {event.total}")
         comfy.utils.ProgressBar(event.total).update_absolute(event.done)
 
-    def begin(self, trainable: HostTrainable, latents: CachedLatents, posteriors: Posteriors, files: RunFiles, settings: RunSettings) -> None:
+    def begin(
+        self,
+        trainable: HostTrainable,
+        latents: CachedLatents,
+        posteriors: Posteriors,
+        files: RunFiles,
+        settings: RunSettings,
+    ) -> None:
         self.begin_run(files, settings.steps)
         self._trainable, self._posteriors = trainable, posteriors
         self._process = OneProcess(settings.precision, trainable.device.type)
@@ -37,13 +44,20 @@ class TrainingProgress(RunProgress):
     def hear(self, event: Event) -> None:
         super().hear(event)
         if isinstance(event, Evaluated):
-            logging.info("Domain Guidance: step %d, loss on training images %.4f, on held-out ones %.4f.", event.step, event.train, event.held_out)
+            logging.info(
+                "Domain Guidance: step %d, loss on training images %.4f, on held-out ones %.4f.",
+                event.step,
+                event.train,
+                event.held_out,
+            )
             if event.memorising:
                 logging.warning("Domain Guidance: %s", event.memorising)
             self.note = event.memorising
             self.show(event.step)
         elif isinstance(event, Finished) and event.best_path:
-            self.tell(f"trained {event.step} steps; the lowest loss on held-out images is that of '{event.best_path.name}'")
+            self.tell(
+                f"trained {event.step} steps; the lowest loss on held-out images is that of '{event.best_path.name}'"
+            )
 
     def drawn(self, step: int) -> Image.Image:
         """With the averaged weights, which the module holds at this moment."""

@@ -11,10 +11,10 @@ import comfy.supported_models_base
 import torch
 from torch import Tensor
 
-from ....domain_guidance.domains.card import DomainCard
-from ....domain_guidance.domains.domain_file import read_card, read_covers, write_domain_file
 from ....domain_guidance.diffusion.parameterization import Prediction
 from ....domain_guidance.domains.adapter_file import write_adapter_file
+from ....domain_guidance.domains.card import DomainCard
+from ....domain_guidance.domains.domain_file import read_card, read_covers, write_domain_file
 from ..domains.empty_prompt import guidance_of, pooled_of
 
 ADAPTER, TEXT_FREE, EMPTY_PROMPT = FORMS = ("adapter", "text-free", "empty-prompt")
@@ -59,8 +59,12 @@ class ResultFile:
         )
 
 
-def host_weights(state: Mapping[str, Tensor], config: comfy.supported_models_base.BASE, dtype: torch.dtype) -> dict[str, Tensor]:
+def host_weights(
+    state: Mapping[str, Tensor], config: comfy.supported_models_base.BASE, dtype: torch.dtype
+) -> dict[str, Tensor]:
     """A network's state dict under the names of a file that the host's loaders read, in `dtype`."""
     # Copied to the CPU one by one: a second set of weights may not fit beside the first.
-    cpu = {name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None) for name, tensor in state.items()}
+    cpu = {
+        name: tensor.detach().to("cpu", dtype if tensor.is_floating_point() else None) for name, tensor in state.items()
+    }
     return config.process_unet_state_dict_for_saving(cpu)

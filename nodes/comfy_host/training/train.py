@@ -59,13 +59,23 @@ class Trained:
 
 
 def train_in_host(
-    model: ModelPatcher, vae: comfy.sd.VAE, empty: list, source: ImageSource, request: TrainRequest, progress: TrainingProgress
+    model: ModelPatcher,
+    vae: comfy.sd.VAE,
+    empty: list,
+    source: ImageSource,
+    request: TrainRequest,
+    progress: TrainingProgress,
 ) -> Trained:
-    """Trains, or goes on training, and loads the result. Raises ValueError, one sentence; whatever ends it, the state stays."""
+    """Trains, or goes on training, and loads the result.
+
+    Raises ValueError, one sentence; whatever ends it, the state stays.
+    """
     check_trainable(model, request.form, request.settings.eight_bit_adam)
     empty = with_guidance(empty, model, DEFAULT_GUIDANCE)
     folder = FOLDERS.get(request.form, FULL_FOLDER)
-    files = RunFiles.choose(os.path.join(folder_paths.get_output_directory(), folder), request.save_name, request.on_existing)
+    files = RunFiles.choose(
+        os.path.join(folder_paths.get_output_directory(), folder), request.save_name, request.on_existing
+    )
     posteriors = Posteriors(vae)
     with torch.inference_mode(False):
         latents = _encoded(posteriors, source, request.resolution or native_resolution(model), progress)
@@ -82,13 +92,19 @@ def native_resolution(model: ModelPatcher) -> int:
 def _encoded(posteriors: Posteriors, source: ImageSource, resolution: int, progress: TrainingProgress) -> CachedLatents:
     """The images' latents, from the cache that all trainings share."""
     cache = LatentCache(
-        os.path.join(folder_paths.get_user_directory(), "domain_guidance", "latents"), source, posteriors.encode,
-        vae=posteriors.fingerprint, bucket_of=aspect_buckets(resolution, step=min(STEP, resolution)), cell=posteriors.cell,
-    )  # fmt: skip
-    with out_of_memory(lambda: (
-        f"The device ran out of memory while the VAE encoded images at resolution {resolution}: lower resolution, or close what else uses "
-        "the device; what is encoded already is kept."
-    )):  # fmt: skip
+        os.path.join(folder_paths.get_user_directory(), "domain_guidance", "latents"),
+        source,
+        posteriors.encode,
+        vae=posteriors.fingerprint,
+        bucket_of=aspect_buckets(resolution, step=min(STEP, resolution)),
+        cell=posteriors.cell,
+    )
+    with out_of_memory(
+        lambda: (
+            f"The device ran out of memory while the VAE encoded images at resolution {resolution}: lower resolution, "
+            "or close what else uses the device; what is encoded already is kept."
+        )
+    ):
         for event in cache.fill(posteriors.batch_size(resolution**2)):
             comfy.model_management.throw_exception_if_processing_interrupted()
             if isinstance(event, Encoded):
@@ -98,17 +114,29 @@ def _encoded(posteriors: Posteriors, source: ImageSource, resolution: int, progr
     return cache.open()
 
 
-def _trained(model, vae, empty, latents, posteriors, files: RunFiles, request: TrainRequest, progress: TrainingProgress) -> Finished:
+def _trained(
+    model, vae, empty, latents, posteriors, files: RunFiles, request: TrainRequest, progress: TrainingProgress
+) -> Finished:
     settings = request.settings
     making = made_trainable(
-        model, vae.patcher, empty, latents, posteriors.cell,
-        form=request.form, rank=request.rank, seed=settings.seed, save_memory=request.save_memory, eight_bit_adam=settings.eight_bit_adam,
-    )  # fmt: skip
+        model,
+        vae.patcher,
+        empty,
+        latents,
+        posteriors.cell,
+        form=request.form,
+        rank=request.rank,
+        seed=settings.seed,
+        save_memory=request.save_memory,
+        eight_bit_adam=settings.eight_bit_adam,
+    )
     finished = None
-    too_little = out_of_memory(lambda: (
-        f"The device ran out of memory after step {progress.step}: switch gradient_checkpointing on, or lower batch_size and raise "
-        f"accumulation as much, or, as a new version, lower resolution; {kept(files)}."
-    ))  # fmt: skip
+    too_little = out_of_memory(
+        lambda: (
+            f"The device ran out of memory after step {progress.step}: switch gradient_checkpointing on, or lower "
+            f"batch_size and raise accumulation as much, or, as a new version, lower resolution; {kept(files)}."
+        )
+    )
     try:
         with too_little, making as trainable, closing(train_domain(trainable, latents, settings, files)) as events:
             progress.begin(trainable, latents, posteriors, files, settings)

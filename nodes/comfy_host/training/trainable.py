@@ -28,7 +28,14 @@ class HostTrainable:
     """
 
     def __init__(
-        self, model: BaseModel, sampling: nn.Module, module: nn.Module, empty: list, cell: int, identity: Mapping[str, Any], result: ResultFile
+        self,
+        model: BaseModel,
+        sampling: nn.Module,
+        module: nn.Module,
+        empty: list,
+        cell: int,
+        identity: Mapping[str, Any],
+        result: ResultFile,
     ):
         self.prediction = prediction_of(sampling)
         self.schedule = NoiseSchedule(sampling.sigmas.detach().float().cpu().clone())
@@ -49,13 +56,17 @@ class HostTrainable:
         time = self._model.process_timestep(time, x=noisy, **rest)
         whole = noisy if beside is None else torch.cat([noisy, beside], dim=1)
         options = {"optimized_attention_override": _differentiable_attention}
-        return self._model.diffusion_model(whole, time, context=context, control=None, transformer_options=options, **rest)
+        return self._model.diffusion_model(
+            whole, time, context=context, control=None, transformer_options=options, **rest
+        )
 
     @torch.no_grad()
     def conditioning(self, count: int, bucket: Size) -> dict[str, Any]:
         if bucket not in self._encoded:
             self._encoded[bucket] = self._encode(bucket)
-        sized = {name: cond.process_cond(batch_size=count, area=None).cond for name, cond in self._encoded[bucket].items()}
+        sized = {
+            name: cond.process_cond(batch_size=count, area=None).cond for name, cond in self._encoded[bucket].items()
+        }
         return {name: _on(value, self.device) for name, value in sized.items()}
 
     @property
@@ -82,7 +93,14 @@ class HostTrainable:
         noise = torch.zeros(1, *self.latent_shape(bucket), device=self.device)
         entries = [{**entry, "width": bucket.width, "height": bucket.height} for entry in convert_cond(self._empty)]
         encoded = comfy.samplers.encode_model_conds(
-            self._model.extra_conds, entries, noise, self.device, "negative", latent_image=noise, denoise_mask=None, seed=0
+            self._model.extra_conds,
+            entries,
+            noise,
+            self.device,
+            "negative",
+            latent_image=noise,
+            denoise_mask=None,
+            seed=0,
         )
         return encoded[0]["model_conds"]
 

@@ -24,19 +24,20 @@ def check_can_be_copied(model: ModelPatcher) -> None:
         raise ValueError("Training needs ComfyUI 0.25 or newer, in which a model can be copied for it: update ComfyUI.")
     if model.cached_patcher_init is None:
         raise ValueError(
-            "The loader of this model gives no way to read its file a second time (GGUF and some other loaders), which training "
-            "needs: load the model with Load Checkpoint or Load Diffusion Model, and train an adapter."
+            "The loader of this model gives no way to read its file a second time (GGUF and some other loaders), "
+            "which training needs: load the model with Load Checkpoint or Load Diffusion Model, and train an adapter."
         )
 
 
 def copy_of(model: ModelPatcher) -> ModelPatcher:
     """The MODEL read again from its file, with its LoRAs, as a patcher whose weights autograd can see.
 
-    Call it outside inference mode. The weights that a node receives are inference tensors, which cannot be trained, and on
-    a GPU they may be paged in at use, with no link to a gradient.
+    Call it outside inference mode. The weights that a node receives are inference tensors, which cannot be trained, and
+    on a GPU they may be paged in at use, with no link to a gradient.
     """
     copy = model.clone(disable_dynamic=True, force_deepcopy=True)
-    # Computes in fp32 (autocast narrows it) whatever type the weights are kept in, which adapters in fp32 can be added to.
+    # Computes in fp32 (autocast narrows it) whatever type the weights are kept in, which adapters in fp32 can be added
+    # to.
     copy.set_model_compute_dtype(torch.float32)
     copy.model.requires_grad_(False)
     return copy
@@ -60,8 +61,10 @@ def check_can_be_read(model: ModelPatcher) -> None:
     saved = model.model.model_config.process_unet_state_dict_for_saving(dict(model.model.diffusion_model.state_dict()))
     if model_detection.model_config_from_unet(saved, model_detection.unet_prefix_from_state_dict(saved)) is None:
         raise ValueError(
-            f"ComfyUI's loaders would not recognise a file of this network ({type(model.model.model_config).__name__}), so a whole "
-            "network of it cannot be saved as a domain: train the form 'adapter', or connect a LoRA on it to domain_model."
+            "ComfyUI's loaders would not recognise a file of this network "
+            f"({type(model.model.model_config).__name__}), so a whole "
+            "network of it cannot be saved as a domain: train the form 'adapter', or connect a LoRA on it to "
+            "domain_model."
         )
 
 
@@ -69,10 +72,12 @@ def load_whole(models: list[ModelPatcher]) -> None:
     """Put models on the device in full, everything else off it. Raises ValueError where they do not fit."""
     comfy.model_management.unload_all_models()
     size = sum(model.model_size() for model in models) / 2**30
-    with out_of_memory(lambda: (
-        f"The model takes {size:.1f} GiB and does not fit on the device whole, which training needs: load it with "
-        "weight_dtype fp8_e4m3fn and train the form 'adapter'."
-    )):  # fmt: skip
+    with out_of_memory(
+        lambda: (
+            f"The model takes {size:.1f} GiB and does not fit on the device whole, which training needs: load it with "
+            "weight_dtype fp8_e4m3fn and train the form 'adapter'."
+        )
+    ):
         comfy.model_management.load_models_gpu(models, memory_required=1e20, force_full_load=True)
         for model in models:  # with --novram the host leaves even these off the device
             model.partially_load(model.load_device, math.inf)
@@ -93,6 +98,6 @@ def check_image_model(model: BaseModel) -> None:
     """Raises ValueError for models of video, sound or shapes."""
     if model.latent_format.latent_dimensions != 2:
         raise ValueError(
-            f"The model works on {model.latent_format.latent_dimensions}-dimensional latents ({type(model).__name__}), and a "
-            "domain is trained from images: connect an image model."
+            f"The model works on {model.latent_format.latent_dimensions}-dimensional latents ({type(model).__name__}), "
+            "and a domain is trained from images: connect an image model."
         )

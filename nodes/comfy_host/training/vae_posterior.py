@@ -21,7 +21,9 @@ class Posteriors:
     def __init__(self, vae: comfy.sd.VAE):
         vae.throw_exception_if_invalid()
         if vae.latent_dim != 2:
-            raise ValueError(f"The VAE makes {vae.latent_dim}-dimensional latents, expected those of pictures: connect an image VAE.")
+            raise ValueError(
+                f"The VAE makes {vae.latent_dim}-dimensional latents, expected those of pictures: connect an image VAE."
+            )
         self._vae, self._network = vae, vae.first_stage_model
 
     @property
@@ -40,13 +42,17 @@ class Posteriors:
         return int(max(1, min(AT_ONCE, free // max(1, needed))))
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Pixels [B, 3, H, W] in [-1, 1] -> mean and log-variance [B, C, h, w]; None for a VAE that has no posterior."""
+        """Pixels [B, 3, H, W] in [-1, 1] -> mean and log-variance [B, C, h, w]; None for a VAE that has no
+        posterior.
+        """
         comfy.model_management.throw_exception_if_processing_interrupted()
         needed = self._vae.memory_used_encode(pixels.shape, self._vae.vae_dtype)
         comfy.model_management.load_models_gpu([self._vae.patcher], memory_required=needed)
         seen: list[Tensor] = []
         with torch.inference_mode(), self._watching(seen):
-            latent = self._network.encode(self._vae.process_input((pixels + 1) / 2).to(self._vae.device, self._vae.vae_dtype))
+            latent = self._network.encode(
+                self._vae.process_input((pixels + 1) / 2).to(self._vae.device, self._vae.vae_dtype)
+            )
             logvar = DiagonalGaussianDistribution(seen[0]).logvar if seen else None
             # A VAE that rearranges its latents afterwards has no log-variance that belongs to them.
             known = logvar is not None and logvar.shape == latent.shape

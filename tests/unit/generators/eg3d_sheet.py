@@ -6,7 +6,12 @@ import torch
 
 PLANES, WIDTHS, FEATURES, HIDDEN, ENLARGED, RESOLUTION = 16, {4: 8, 8: 8, 16: 6}, 4, 8, (6, 5), 32
 Z, W, RAYS, SAMPLES = 10, 12, 8, 6
-FULL = {"planes": 256, "widths": {r: min(32768 // r, 512) for r in (4, 8, 16, 32, 64, 128, 256)}, "features": 32, "hidden": 64}
+FULL = {
+    "planes": 256,
+    "widths": {r: min(32768 // r, 512) for r in (4, 8, 16, 32, 64, 128, 256)},
+    "features": 32,
+    "hidden": 64,
+}
 FULL |= {"enlarged": (256, 128), "resolution": 512, "z": 512, "w": 512}
 OPTIONS = {
     "depth_resolution": SAMPLES,
@@ -30,7 +35,9 @@ OPTIONS = {
 }
 
 
-def shapes(planes=PLANES, widths=WIDTHS, features=FEATURES, hidden=HIDDEN, enlarged=ENLARGED, resolution=RESOLUTION, z=Z, w=W):
+def shapes(
+    planes=PLANES, widths=WIDTHS, features=FEATURES, hidden=HIDDEN, enlarged=ENLARGED, resolution=RESOLUTION, z=Z, w=W
+):
     found = {
         "backbone.mapping.embed.weight": (w, 25),
         "backbone.mapping.embed.bias": (w,),
@@ -47,7 +54,9 @@ def shapes(planes=PLANES, widths=WIDTHS, features=FEATURES, hidden=HIDDEN, enlar
     }
 
     def block(name, inputs, outputs, r, channels):
-        layers = [("conv1", outputs, outputs, 3), ("torgb", outputs, channels, 1)] + ([("conv0", inputs, outputs, 3)] if inputs else [])
+        layers = [("conv1", outputs, outputs, 3), ("torgb", outputs, channels, 1)] + (
+            [("conv0", inputs, outputs, 3)] if inputs else []
+        )
         for layer, i, o, size in layers:
             found[f"{name}.{layer}.weight"] = (o, i, size, size)
             found[f"{name}.{layer}.bias"] = (o,)

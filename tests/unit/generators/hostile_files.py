@@ -1,5 +1,7 @@
-"""Files made to harm: pickles written opcode by opcode, archives written by hand. `hostile(canary)` gives name, bytes and what
-the refusal must say. Whatever they run would remove `canary`."""
+"""Files made to harm: pickles written opcode by opcode, archives written by hand.
+
+`hostile(canary)` gives name, bytes and what the refusal must say. Whatever they run would remove `canary`.
+"""
 
 import io
 import pickle
@@ -10,7 +12,9 @@ import torch
 
 STOP = b"."
 LEGACY = b"\x80\x02\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19." + pickle.dumps(1001, 2)
-SYSTEM = pickle.dumps({"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}, 2)
+SYSTEM = pickle.dumps(
+    {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}, 2
+)
 
 
 def proto(version):
@@ -56,7 +60,11 @@ TENSOR = named("torch._utils", "_rebuild_tensor_v2")
 NETWORK = named("dnnlib.tflib.network", "Network")
 OSG_DECODER = named("training.triplane", "OSGDecoder")
 FROM_BYTES = named("torch.storage", "_load_from_bytes")
-DTYPE = call(named("numpy", "dtype"), text("f4"), b"\x89", b"\x88") + tuple_of(integer(3), text("<"), b"NNN", integer(-1), integer(-1), integer(0)) + b"b"
+DTYPE = (
+    call(named("numpy", "dtype"), text("f4"), b"\x89", b"\x88")
+    + tuple_of(integer(3), text("<"), b"NNN", integer(-1), integer(-1), integer(0))
+    + b"b"
+)
 
 
 def long_integer(value):
@@ -161,7 +169,9 @@ def layers_of_long_names():
 def far_apart():
     """Each tensor has two numbers, from both ends of the same storage."""
     count = 10_000
-    parts = b"".join(text(f"style.{number}.weight") + tensor(stored(count), 0, (2,), (count - 1,)) for number in range(1, 20))
+    parts = b"".join(
+        text(f"style.{number}.weight") + tensor(stored(count), 0, (2,), (count - 1,)) for number in range(1, 20)
+    )
     return legacy(b"}" + text("g_ema") + b"}(" + parts + b"us", data=struct.pack("<q", count) + bytes(4 * count))
 
 
@@ -183,13 +193,28 @@ def hostile(canary):
         "posix-system.pkl": (pickled(call(named("posix", "system"), text("rm " + str(canary)))), "'posix.system'"),
         "eval.pkl": (pickled(call(named("builtins", "eval"), text("__import__('os')"))), "'builtins.eval'"),
         "getattr.pkl": (pickled(call(named("builtins", "getattr"), text("a"), text("b"))), "'builtins.getattr'"),
-        "dotted-name.pkl": (pickled(call(on_stack("collections", "OrderedDict.__class__"), remove)), "'collections.OrderedDict.__class__'"),
-        "dotted-module.pkl": (pickled(call(on_stack("torch", "serialization.os.remove"), remove)), "'torch.serialization.os.remove'"),
-        "split-elsewhere.pkl": (pickled(call(on_stack("collections.OrderedDict", "fromkeys"), remove)), "'collections.OrderedDict.fromkeys'"),
+        "dotted-name.pkl": (
+            pickled(call(on_stack("collections", "OrderedDict.__class__"), remove)),
+            "'collections.OrderedDict.__class__'",
+        ),
+        "dotted-module.pkl": (
+            pickled(call(on_stack("torch", "serialization.os.remove"), remove)),
+            "'torch.serialization.os.remove'",
+        ),
+        "split-elsewhere.pkl": (
+            pickled(call(on_stack("collections.OrderedDict", "fromkeys"), remove)),
+            "'collections.OrderedDict.fromkeys'",
+        ),
         "name-is-no-text.pkl": (pickled(text("os"), integer(3), b"\x93"), "no text"),
         "line-break-in-name.pkl": (pickled(on_stack("os\nremove", "x\ny")), r"os\\nremove.x\\ny"),
-        "protocol-0.pkl": (b"cos\nremove\n(S'" + str(canary).encode() + b"'\ntR." + b" " * 64, "neither a PyTorch file nor a pickle"),
-        "protocol-0-inside.pkl": (pickled(b"cos\nremove\n(S'" + str(canary).encode() + b"'\ntR", version=2), "'os.remove'"),
+        "protocol-0.pkl": (
+            b"cos\nremove\n(S'" + str(canary).encode() + b"'\ntR." + b" " * 64,
+            "neither a PyTorch file nor a pickle",
+        ),
+        "protocol-0-inside.pkl": (
+            pickled(b"cos\nremove\n(S'" + str(canary).encode() + b"'\ntR", version=2),
+            "'os.remove'",
+        ),
         "says-protocol-0.pkl": (pickled(b"N", version=0), "protocol 0"),
         "says-protocol-6.pkl": (pickled(b"N", version=6), "protocol 6"),
         "text-opcode.pkl": (pickled(b"S'a'\n"), "opcode STRING"),
@@ -205,18 +230,27 @@ def hostile(canary):
         "calls-a-text.pkl": (pickled(text("os.remove"), tuple_of(remove), b"R"), "malformed"),
         "calls-a-dict.pkl": (pickled(b"}", tuple_of(remove), b"R"), "malformed"),
         "newobj-remove.pkl": (pickled(named("os", "remove"), tuple_of(remove), b"\x81"), "'os.remove'"),
-        "builds-a-name.pkl": (pickled(RECONSTRUCT, meta(make=named("collections", "OrderedDict")), b"b"), "sets the state"),
+        "builds-a-name.pkl": (
+            pickled(RECONSTRUCT, meta(make=named("collections", "OrderedDict")), b"b"),
+            "sets the state",
+        ),
         "builds-a-tuple.pkl": (pickled(b")", b"}b"), "sets the state"),
         "builds-a-module.pkl": (pickled(module_of(), meta(__class__=text("x")), b"b"), "sets the state"),
         "appends-to-a-name.pkl": (pickled(named("collections", "OrderedDict"), remove, b"a"), "no list, dict or set"),
-        "os-in-nested-storage.pkl": (pickled(call(FROM_BYTES, data_bytes(legacy(call(named("os", "remove"), remove))))), "'os.remove'"),
+        "os-in-nested-storage.pkl": (
+            pickled(call(FROM_BYTES, data_bytes(legacy(call(named("os", "remove"), remove))))),
+            "'os.remove'",
+        ),
         "plain-pickle-in-nested-storage.pkl": (
             pickled(call(FROM_BYTES, data_bytes(pickled(call(named("os", "remove"), remove))))),
             "not of the form",
         ),
         "os-in-checkpoint.pt": (archive(pickled(call(named("os", "remove"), remove), version=2)), "'os.remove'"),
         "os-in-old-checkpoint.pt": (legacy(call(named("os", "remove"), remove)), "'os.remove'"),
-        "os-in-keys-of-old-checkpoint.pt": (LEGACY + SYSTEM + pickle.dumps({}, 2) + pickled(call(named("os", "remove"), remove)), "'os.remove'"),
+        "os-in-keys-of-old-checkpoint.pt": (
+            LEGACY + SYSTEM + pickle.dumps({}, 2) + pickled(call(named("os", "remove"), remove)),
+            "'os.remove'",
+        ),
         "persistence-in-checkpoint.pt": (archive(pickled(module_of(), version=2)), "'torch_utils.persistence"),
         # --- memory and time
         "huge-memo-index.pkl": (pickled(b"Nr\xff\xff\xff\x7f"), "no averaged generator"),
@@ -230,23 +264,37 @@ def hostile(canary):
         "key-of-two-lines.pkl": (pickled(b"}" + text("a\nb") + b"Ns"), "neither a name"),
         "key-of-a-megabyte.pkl": (pickled(b"}" + text("a" * 2**20) + b"Ns"), "neither a name"),
         "much-text.pkl": (pickled((text("a" * 2**20) + b"0") * 33), "MiB of text"),
-        "weights-twice.pt": (torch_saved({"g_ema": {f"{name}.bias": torch.ones(8) for name in ("conv1", "conv1.activate")}}), "there twice"),
+        "weights-twice.pt": (
+            torch_saved({"g_ema": {f"{name}.bias": torch.ones(8) for name in ("conv1", "conv1.activate")}}),
+            "there twice",
+        ),
         "text-without-end.pkl": (pickled(b"\x8d" + struct.pack("<Q", 2**62)), "text"),
         "bytes-without-end.pkl": (pickled(b"\x8e" + struct.pack("<Q", 2**62)), "cut off"),
         "many-nested-storages.pkl": (
-            pickled(remembered(data_bytes(legacy(b"N0" * 50_000 + stored()))), again(8, lambda data: call(FROM_BYTES, data))),
+            pickled(
+                remembered(data_bytes(legacy(b"N0" * 50_000 + stored()))), again(8, lambda data: call(FROM_BYTES, data))
+            ),
             "opcodes",
         ),
         "text-in-nested-storages.pkl": (
-            pickled(remembered(data_bytes(legacy(text("a" * 2**20) + b"0" + stored()))), again(40, lambda data: call(FROM_BYTES, data))),
+            pickled(
+                remembered(data_bytes(legacy(text("a" * 2**20) + b"0" + stored()))),
+                again(40, lambda data: call(FROM_BYTES, data)),
+            ),
             "MiB of text",
         ),
         "one-list-in-many-sets.pkl": (
-            pickled(remembered(b"]" + many(20_000, b"") + b"e"), again(2_000, lambda names: call(named("builtins", "set"), names))),
+            pickled(
+                remembered(b"]" + many(20_000, b"") + b"e"),
+                again(2_000, lambda names: call(named("builtins", "set"), names)),
+            ),
             "no averaged generator",
         ),
         "one-state-in-many-layers.pkl": (
-            pickled(remembered(b"}" + many(20_000, b"N") + b"u"), again(4_000, lambda state: OSG_DECODER + b")\x81" + state + b"b")),
+            pickled(
+                remembered(b"}" + many(20_000, b"N") + b"u"),
+                again(4_000, lambda state: OSG_DECODER + b")\x81" + state + b"b"),
+            ),
             "no averaged generator",
         ),
         "one-list-in-many-networks.pkl": (
@@ -260,12 +308,17 @@ def hostile(canary):
         "layers-of-long-names.pkl": (pickled(layers_of_long_names()), "at most 200 characters"),
         "one-dict-in-many-layers.pkl": (pickled(one_dict_in_many_layers()), "more than 20,000 tensors"),
         "bytearray-without-end.pkl": (pickled(b"\x96" + struct.pack("<Q", 2**40), version=5), "cut off"),
-        "module-in-itself.pkl": (pickled(b"}" + text("G_ema") + module_of(_modules=b"}q\x00") + b"q\x01h\x00" + text("a") + b"h\x01s0s"), "8 levels"),
+        "module-in-itself.pkl": (
+            pickled(b"}" + text("G_ema") + module_of(_modules=b"}q\x00") + b"q\x01h\x00" + text("a") + b"h\x01s0s"),
+            "8 levels",
+        ),
         "modules-of-modules.pkl": (pickled(many_modules()), "2,000 layers"),
         "integer-of-255-bytes.pkl": (pickled(long_integer(2**2030)), "64 bits"),
         "array-of-300-axes.pkl": (pickled(array((2,) * 300, bytes(8))), "without a shape"),
         "array-of-nothing.pkl": (
-            pickled(tuple_of(b"N", b"N", network_of(b"](" + text("dlatent_avg") + array((2**39, 2**39, 0), b"") + b"\x86e"))),
+            pickled(
+                tuple_of(b"N", b"N", network_of(b"](" + text("dlatent_avg") + array((2**39, 2**39, 0), b"") + b"\x86e"))
+            ),
             "empty",
         ),
         "array-of-2-to-40.pkl": (pickled(array((2**39,), bytes(8))), "beyond the 2 numbers"),
@@ -274,21 +327,44 @@ def hostile(canary):
         "stride-beyond-storage.pt": (legacy(in_g_ema(tensor(stored(), 0, (2,), (2,)))), "beyond"),
         "negative-offset.pt": (legacy(in_g_ema(tensor(stored(), -1, (2,), (1,)))), "beyond"),
         "negative-stride.pt": (legacy(in_g_ema(tensor(stored(), 1, (2,), (-1,)))), "no tensor has"),
-        "offset-is-text.pt": (legacy(in_g_ema(call(TENSOR, stored(), text("1"), tuple_of(integer(1)), tuple_of(integer(1)), b"\x89", b"N"))), "beyond"),
+        "offset-is-text.pt": (
+            legacy(
+                in_g_ema(call(TENSOR, stored(), text("1"), tuple_of(integer(1)), tuple_of(integer(1)), b"\x89", b"N"))
+            ),
+            "beyond",
+        ),
         "far-apart.pt": (far_apart(), "room for"),
         "stride-zero.pt": (legacy(in_g_ema(tensor(stored(), 0, (2**30,), (0,)))), "beyond"),
         "shape-stride-lengths.pt": (legacy(in_g_ema(tensor(stored(), 0, (2,), (1, 1)))), "beyond"),
         "storage-larger-than-file.pt": (legacy(in_g_ema(tensor(stored(2**30), 0, (2,), (1,)))), "cut off"),
-        "storage-length-differs.pt": (legacy(in_g_ema(tensor(stored(), 0, (2,), (1,))), data=struct.pack("<q", 3) + bytes(12)), "cut off"),
+        "storage-length-differs.pt": (
+            legacy(in_g_ema(tensor(stored(), 0, (2,), (1,))), data=struct.pack("<q", 3) + bytes(12)),
+            "cut off",
+        ),
         "storage-without-data.pt": (legacy(in_g_ema(tensor(stored(), 0, (2,), (1,))), keys=()), "no data"),
-        "storage-of-objects.pt": (legacy(in_g_ema(stored(kind="OrderedDict", module="collections"))), "something else than numbers"),
-        "zip-storage-larger.pt": (archive(pickled(in_g_ema(tensor(zip_storage(2**30), 0, (2,), (1,))), version=2)), "8 bytes where"),
+        "storage-of-objects.pt": (
+            legacy(in_g_ema(stored(kind="OrderedDict", module="collections"))),
+            "something else than numbers",
+        ),
+        "zip-storage-larger.pt": (
+            archive(pickled(in_g_ema(tensor(zip_storage(2**30), 0, (2,), (1,))), version=2)),
+            "8 bytes where",
+        ),
         "zip-storage-of-a-long-name.pt": (
-            archive(pickled(in_g_ema(tensor(zip_storage(key="0" * 10_000), 0, (2,), (1,))), version=2), records=[("data/" + "0" * 10_000, bytes(8))]),
+            archive(
+                pickled(in_g_ema(tensor(zip_storage(key="0" * 10_000), 0, (2,), (1,))), version=2),
+                records=[("data/" + "0" * 10_000, bytes(8))],
+            ),
             "would not write",
         ),
-        "zip-storage-missing.pt": (archive(pickled(in_g_ema(tensor(zip_storage(), 0, (2,), (1,))), version=2), records=()), "missing"),
-        "zip-bomb.pt": (archive(pickled(b"}", version=2), zipfile.ZIP_DEFLATED, [("data/0", bytes(50_000_000))]), "packed"),
+        "zip-storage-missing.pt": (
+            archive(pickled(in_g_ema(tensor(zip_storage(), 0, (2,), (1,))), version=2), records=()),
+            "missing",
+        ),
+        "zip-bomb.pt": (
+            archive(pickled(b"}", version=2), zipfile.ZIP_DEFLATED, [("data/0", bytes(50_000_000))]),
+            "packed",
+        ),
         "zip-entry-bomb.pt": (plain + twenty_thousand, "entries"),
         "zip-in-nested-storage.pkl": (pickled(call(FROM_BYTES, data_bytes(nested.getvalue()))), "not of the form"),
         "zip-of-something-else.pt": (archive(b"hello", root="a/b"), "not one of PyTorch"),
@@ -298,28 +374,57 @@ def hostile(canary):
             pickled(call(named("numpy.core.multiarray", "scalar"), text("f4"), data_bytes(bytes(4)))),
             "something else than a number",
         ),
-        "scalar-of-objects.pkl": (pickled(call(named("numpy", "dtype"), text("O8"), b"\x89", b"\x88")), "other than plain numbers"),
-        "scalar-too-short.pkl": (pickled(call(named("numpy._core.multiarray", "scalar"), DTYPE, data_bytes(bytes(2)))), "has 2 bytes"),
+        "scalar-of-objects.pkl": (
+            pickled(call(named("numpy", "dtype"), text("O8"), b"\x89", b"\x88")),
+            "other than plain numbers",
+        ),
+        "scalar-too-short.pkl": (
+            pickled(call(named("numpy._core.multiarray", "scalar"), DTYPE, data_bytes(bytes(2)))),
+            "has 2 bytes",
+        ),
         "dtype-with-fields.pkl": (
-            pickled(call(named("numpy", "dtype"), text("f4"), b"\x89", b"\x88"), tuple_of(integer(3), text("<"), b"N", text("a"), b"N"), b"b"),
+            pickled(
+                call(named("numpy", "dtype"), text("f4"), b"\x89", b"\x88"),
+                tuple_of(integer(3), text("<"), b"N", text("a"), b"N"),
+                b"b",
+            ),
             "plain",
         ),
         "array-of-another-class.pkl": (
-            pickled(call(named("numpy.core.multiarray", "_reconstruct"), named("collections", "OrderedDict"), b")", data_bytes(b"b"))),
+            pickled(
+                call(
+                    named("numpy.core.multiarray", "_reconstruct"),
+                    named("collections", "OrderedDict"),
+                    b")",
+                    data_bytes(b"b"),
+                )
+            ),
             "other than an array",
         ),
         "array-directly.pkl": (pickled(call(named("numpy", "ndarray"), b")")), "other means"),
         "array-shape-of-text.pkl": (pickled(array(None, bytes(8), shape_bytes=tuple_of(text("2")))), "without a shape"),
         "array-negative.pkl": (pickled(array((-2,), bytes(8))), "without a shape"),
-        "module-without-state.pkl": (pickled(call(RECONSTRUCT, meta(class_name=text("G")))), "without class name and state"),
+        "module-without-state.pkl": (
+            pickled(call(RECONSTRUCT, meta(class_name=text("G")))),
+            "without class name and state",
+        ),
         "module-of-nothing.pkl": (pickled(call(RECONSTRUCT)), "without class name and state"),
         "tensor-of-text.pkl": (pickled(call(TENSOR, text("a"), integer(0), b")", b")", b"\x89", b"N")), "no storage"),
-        "parameter-of-text.pkl": (pickled(call(named("torch._utils", "_rebuild_parameter"), text("a"), b"\x89", b"N")), "no tensor"),
+        "parameter-of-text.pkl": (
+            pickled(call(named("torch._utils", "_rebuild_parameter"), text("a"), b"\x89", b"N")),
+            "no tensor",
+        ),
         "bytes-of-text.pkl": (pickled(call(FROM_BYTES, text("a"))), "else than bytes"),
         "set-of-dicts.pkl": (pickled(call(named("builtins", "set"), b"]}a")), "no averaged generator"),
         "dict-from-arguments.pkl": (pickled(call(named("dnnlib.util", "EasyDict"), b"}")), "makes a dict"),
-        "layer-is-text.pkl": (pickled(b"}" + text("G_ema") + module_of(_modules=meta(a=text("b"))) + b"s"), "layer 'a'"),
-        "parameter-is-text.pkl": (pickled(b"}" + text("G_ema") + module_of(_parameters=meta(a=text("b"))) + b"s"), "tensor 'a'"),
+        "layer-is-text.pkl": (
+            pickled(b"}" + text("G_ema") + module_of(_modules=meta(a=text("b"))) + b"s"),
+            "layer 'a'",
+        ),
+        "parameter-is-text.pkl": (
+            pickled(b"}" + text("G_ema") + module_of(_parameters=meta(a=text("b"))) + b"s"),
+            "tensor 'a'",
+        ),
         "modules-are-text.pkl": (pickled(b"}" + text("G_ema") + module_of(_modules=text("a")) + b"s"), "not built as"),
         "network-state-is-text.pkl": (pickled(NETWORK + b")\x81" + text("a") + b"b"), "without a state"),
         "network-variables-are-text.pkl": (

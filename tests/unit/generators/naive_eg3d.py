@@ -85,10 +85,16 @@ def pixel(t, tri, camera, row, column, *, resolution, samples, finer, near, far,
     taken = [sample(near + (far - near) * (k + 0.5) / samples) for k in range(samples)]
     if finer:
         shares = [float(weight) for weight, _, _ in intervals(taken)]
-        taken = sorted(taken + [sample(depth) for depth in importance([s[0] for s in taken], shares, finer)], key=lambda s: s[0])
+        taken = sorted(
+            taken + [sample(depth) for depth in importance([s[0] for s in taken], shares, finer)], key=lambda s: s[0]
+        )
     parts = intervals(taken)
     opacity = sum(weight for weight, _, _ in parts)
-    return sum(weight * colour for weight, _, colour in parts), sum(weight * depth for weight, depth, _ in parts) / opacity, opacity
+    return (
+        sum(weight * colour for weight, _, colour in parts),
+        sum(weight * depth for weight, depth, _ in parts) / opacity,
+        opacity,
+    )
 
 
 def enlarged(t, features, w, noise=False, clamp=None):
@@ -97,5 +103,7 @@ def enlarged(t, features, w, noise=False, clamp=None):
     for block in ("superresolution.block0", "superresolution.block1"):
         x = naive.layer(t, f"{block}.conv0", x, w, clamp, noise, up=True)
         x = naive.layer(t, f"{block}.conv1", x, w, clamp, noise)
-        image = naive.filtered(naive.stuffed(image), (2, 1)) + naive.limited(naive.image_layer(t, f"{block}.torgb", x, w), clamp)
+        image = naive.filtered(naive.stuffed(image), (2, 1)) + naive.limited(
+            naive.image_layer(t, f"{block}.torgb", x, w), clamp
+        )
     return image

@@ -1,4 +1,5 @@
-"""The generator once more, as slowly and plainly as the papers describe it: one image at a time, one filter tap at a time.
+"""The generator once more, as slowly and plainly as the papers describe it: one image at a time, one filter tap at a
+time.
 
 It reads tensors under NVIDIA's names, in whatever precision they have, and shares no line with the library.
 """
@@ -43,7 +44,9 @@ def image(t, ws, clamp=None, noise=True):
             index += 1
         x = layer(t, f"synthesis.b{r}.conv1", x, ws[index], clamp, noise)
         index += 1
-        rgb = limited(image_layer(t, f"synthesis.b{r}.torgb", x, ws[index]), clamp)  # the next block starts at this style again
+        rgb = limited(
+            image_layer(t, f"synthesis.b{r}.torgb", x, ws[index]), clamp
+        )  # the next block starts at this style again
         picture = rgb if picture is None else filtered(stuffed(picture), (2, 1)) + rgb
     return picture
 
@@ -74,7 +77,9 @@ def layer(t, name, x, w, clamp, noise, up=False):
 def image_layer(t, name, x, w):
     style = style_of(t, name, w) / x.shape[0] ** 0.5
     weight = t[f"{name}.weight"][:, :, 0, 0] * style
-    return torch.stack([sum(weight[o, i] * x[i] for i in range(len(x))) + t[f"{name}.bias"][o] for o in range(len(weight))])
+    return torch.stack(
+        [sum(weight[o, i] * x[i] for i in range(len(x))) + t[f"{name}.bias"][o] for o in range(len(weight))]
+    )
 
 
 def lrelu(x):
@@ -96,7 +101,11 @@ def padded(x, sizes):
 def correlated(x, weight):
     o, i, kh, kw = weight.shape
     h, w = x.shape[1] - kh + 1, x.shape[2] - kw + 1
-    taps = [torch.einsum("oi,ihw->ohw", weight[:, :, a, b], x[:, a : a + h, b : b + w]) for a in range(kh) for b in range(kw)]
+    taps = [
+        torch.einsum("oi,ihw->ohw", weight[:, :, a, b], x[:, a : a + h, b : b + w])
+        for a in range(kh)
+        for b in range(kw)
+    ]
     return sum(taps)
 
 

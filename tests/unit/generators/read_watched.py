@@ -1,8 +1,9 @@
 """Reads every file of some folders while the interpreter reports what it does, and prints what became of each, as JSON.
 
-    python read_watched.py FOLDER ...
+python read_watched.py FOLDER ...
 """
 
+import contextlib
 import json
 import pickle
 import sys
@@ -10,9 +11,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[3]))
 
-import torch  # noqa: E402
+import torch
 
-from domain_guidance.generators import GeneratorFileError, open_generator_file  # noqa: E402
+from domain_guidance.generators import GeneratorFileError, open_generator_file
 
 HARMLESS = ("object.__getattr__", "builtins.id", "os.listdir", "os.scandir", "mmap.__new__", "sys._getframe", "gc.")
 
@@ -63,10 +64,8 @@ def warm_up(folder):
         if (folder / name).exists():
             open_generator_file(folder / name)
     for name in ("broken.pt", "broken.pkl"):
-        try:
+        with contextlib.suppress(GeneratorFileError):
             open_generator_file(folder / name)
-        except GeneratorFileError:
-            pass
     torch.ones(2, dtype=torch.float16).float().isfinite().all()
     b"x".decode("cp437")  # of the names in a zip archive
 

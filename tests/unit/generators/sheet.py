@@ -25,7 +25,11 @@ def nvidia_weights(classes=0, depth=DEPTH, resolution=RESOLUTION, dtype=torch.fl
     for r in (4, 8, 16, 32):
         if r > resolution:
             break
-        layers = [("conv1", WIDTHS[r], WIDTHS[r], 3)] + ([("conv0", WIDTHS[r // 2], WIDTHS[r], 3)] if r > 4 else []) + [("torgb", WIDTHS[r], 3, 1)]
+        layers = (
+            [("conv1", WIDTHS[r], WIDTHS[r], 3)]
+            + ([("conv0", WIDTHS[r // 2], WIDTHS[r], 3)] if r > 4 else [])
+            + [("torgb", WIDTHS[r], 3, 1)]
+        )
         for layer, inputs, outputs, size in layers:
             name = f"synthesis.b{r}.{layer}"
             add(f"{name}.weight", outputs, inputs, size, size)

@@ -1,4 +1,5 @@
-"""Writes EG3D files as the original program does: persistent modules, among them a renderer and a decoder that pickle plainly.
+"""Writes EG3D files as the original program does: persistent modules, among them a renderer and a decoder that pickle
+plainly.
 
     python write_eg3d_files.py FOLDER
 
@@ -12,8 +13,8 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-import eg3d_sheet as sheet  # noqa: E402
-import write_files as others  # noqa: E402
+import eg3d_sheet as sheet
+import write_files as others
 
 MARCHER = "training.volumetric_rendering."
 
@@ -33,7 +34,11 @@ MipRayMarcher2 = others.placed(f"{MARCHER}ray_marcher")(type("MipRayMarcher2", (
 def filters(tensors):
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
     places = {name.rsplit(".", 2)[0] for name in tensors if name.endswith("conv0.weight")} | {"superresolution"}
-    layers = {name.removesuffix(".weight") for name in tensors if ".conv" in name and name.count(".") <= 4 and name.endswith("weight") and "affine" not in name}
+    layers = {
+        name.removesuffix(".weight")
+        for name in tensors
+        if ".conv" in name and name.count(".") <= 4 and name.endswith("weight") and "affine" not in name
+    }
     return {f"{place}.resample_filter": torch.outer(taps, taps) / 64 for place in places | layers}
 
 
@@ -49,7 +54,9 @@ def generator(tensors, source, options, *, clamps=(None, 256), enlarging="Superr
     root.add_module("renderer", ImportanceRenderer(plane_axes=torch.eye(3).repeat(3, 1, 1)))
     root.renderer.add_module("ray_marcher", MipRayMarcher2())
     root.add_module("ray_sampler", RaySampler(ray_origins_h=None, depths=None))
-    layers = others.network({name.removeprefix("decoder.net."): t for name, t in tensors.items() if name.startswith("decoder.")}, source)._modules
+    layers = others.network(
+        {name.removeprefix("decoder.net."): t for name, t in tensors.items() if name.startswith("decoder.")}, source
+    )._modules
     root.add_module("decoder", OSGDecoder(hidden_dim=64))
     root.decoder.add_module("net", torch.nn.Sequential(layers["0"], torch.nn.Softplus(), layers["2"]))
     return root
@@ -59,14 +66,27 @@ def snapshot(tensors=None, source="raise SystemExit('executed')", options=None, 
     options = others.EasyDict({**sheet.OPTIONS, **(options or {})})
     averaged = generator(sheet.weights() if tensors is None else tensors, source, options, **changes)
     discriminator = others.network({"b4.weight": torch.ones(2, 2)}, source, "DualDiscriminator")
-    return {"G": discriminator, "D": discriminator, "G_ema": averaged, "training_set_kwargs": others.EasyDict(use_labels=True), "augment_pipe": None}
+    return {
+        "G": discriminator,
+        "D": discriminator,
+        "G_ema": averaged,
+        "training_set_kwargs": others.EasyDict(use_labels=True),
+        "augment_pipe": None,
+    }
 
 
 def write(folder):
     canary = f"import os; os.remove({str(folder / 'canary')!r})"
     for protocol in (3, 4):
         (folder / f"eg3d{protocol}.pkl").write_bytes(pickle.dumps(snapshot(source=canary), protocol))
-    other = {"ray_start": 0.1, "ray_end": 2.6, "box_warp": 1.6, "white_back": True, "superresolution_noise_mode": "const", "decoder_lr_mul": 2}
+    other = {
+        "ray_start": 0.1,
+        "ray_end": 2.6,
+        "box_warp": 1.6,
+        "white_back": True,
+        "superresolution_noise_mode": "const",
+        "decoder_lr_mul": 2,
+    }
     other |= {"c_gen_conditioning_zero": True, "avg_camera_radius": 1.7, "avg_camera_pivot": [0, 0, 0]}
     (folder / "other.pkl").write_bytes(pickle.dumps(snapshot(options=other, clamps=(128, None)), 4))
     silent = snapshot()

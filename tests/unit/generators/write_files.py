@@ -1,4 +1,5 @@
-"""Writes generator files of every foreign format, as the original programs do: with Python's pickle and with torch.save.
+"""Writes generator files of every foreign format, as the original programs do: with Python's pickle and with
+torch.save.
 
     python write_files.py FOLDER
 
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-import sheet  # noqa: E402
+import sheet
 
 
 def module(name):
@@ -68,22 +69,32 @@ class Persistent(torch.nn.Module):
 
 def network(tensors, source, class_name="Generator", **attributes):
     """Nested persistent modules that hold these tensors."""
-    root = Persistent(class_name, source, _init_args=(), _init_kwargs=EasyDict(z_dim=sheet.Z, channel=np.int64(3)), extra={"a", "b"})
+    root = Persistent(
+        class_name, source, _init_args=(), _init_kwargs=EasyDict(z_dim=sheet.Z, channel=np.int64(3)), extra={"a", "b"}
+    )
     for name, tensor in tensors.items():
         at = root
         *path, leaf = name.split(".")
         for part in path:
             if part not in at._modules:
-                at.add_module(part, Persistent("Layer", source, **(attributes if part.startswith(("conv", "torgb")) else {})))
+                at.add_module(
+                    part, Persistent("Layer", source, **(attributes if part.startswith(("conv", "torgb")) else {}))
+                )
             at = at._modules[part]
         buffer = leaf in ("w_avg", "noise_const", "resample_filter")
-        at.register_buffer(leaf, tensor.clone()) if buffer else at.register_parameter(leaf, torch.nn.Parameter(tensor.clone()))
+        at.register_buffer(leaf, tensor.clone()) if buffer else at.register_parameter(
+            leaf, torch.nn.Parameter(tensor.clone())
+        )
     return root
 
 
 def filters():
     taps = torch.tensor([1.0, 3.0, 3.0, 1.0])
-    return {f"synthesis.b{r}.{layer}resample_filter": torch.outer(taps, taps) / 64 for r in (8, 16, 32) for layer in ("", "conv0.", "conv1.")}
+    return {
+        f"synthesis.b{r}.{layer}resample_filter": torch.outer(taps, taps) / 64
+        for r in (8, 16, 32)
+        for layer in ("", "conv0.", "conv1.")
+    }
 
 
 def nvidia(tensors, source="raise SystemExit('executed')", **attributes):
@@ -132,7 +143,9 @@ def write(folder):
     (folder / "nvidia-two-clamps.pkl").write_bytes(pickle.dumps(two_clamps(plain), 4))
     for protocol in (3, 4):
         (folder / f"tensorflow{protocol}.pkl").write_bytes(pickle.dumps(tensorflow(plain), protocol))
-    (folder / "tensorflow-ada.pkl").write_bytes(pickle.dumps(tensorflow(labelled, conv_clamp=256, architecture="skip"), 4))
+    (folder / "tensorflow-ada.pkl").write_bytes(
+        pickle.dumps(tensorflow(labelled, conv_clamp=256, architecture="skip"), 4)
+    )
     for name, new in (("rosinality", True), ("rosinality-old", False)):
         torch.save(checkpoint(plain), folder / f"{name}.pt", _use_new_zipfile_serialization=new)
     torch.save(trainer(plain), folder / "trainer.pt")
@@ -150,7 +163,10 @@ def two_clamps(tensors):
 
 def trainer(tensors):
     layers = torch.nn.Linear(3, 3).state_dict()
-    moments = {number: {"step": torch.tensor(1.0), "exp_avg": torch.ones(3), "exp_avg_sq": torch.ones(3)} for number in range(2)}
+    moments = {
+        number: {"step": torch.tensor(1.0), "exp_avg": torch.ones(3), "exp_avg_sq": torch.ones(3)}
+        for number in range(2)
+    }
     group = {"lr": 0.002, "betas": (0.0, 0.99), "eps": 1e-8, "amsgrad": False, "fused": None, "params": [0, 1]}
     optimizer = {"state": moments, "param_groups": [group]}
     state = checkpoint(tensors)["g_ema"]
@@ -181,7 +197,12 @@ def write_refused(folder, plain):
     def changed(name, tensor):
         return {**plain, name: tensor}
 
-    pkl("stylegan3", nvidia({f"{name}.weight": torch.ones(2, 2) for name in ("mapping.fc0", "synthesis.L0_36_512", "synthesis.input")}))
+    pkl(
+        "stylegan3",
+        nvidia(
+            {f"{name}.weight": torch.ones(2, 2) for name in ("mapping.fc0", "synthesis.L0_36_512", "synthesis.input")}
+        ),
+    )
     pkl("resnet", nvidia({**plain, "synthesis.b8.skip.weight": torch.ones(8, 8, 1, 1)}))
     pkl("orig", nvidia({name: t for name, t in plain.items() if "torgb" not in name or "b32" in name}))
     pkl("unknown-key", nvidia({**plain, "synthesis.b8.attention.weight": torch.ones(3)}))
@@ -196,7 +217,10 @@ def write_refused(folder, plain):
     pkl("generator-itself", nvidia(plain)["G_ema"])
     top, mapping, synthesis = sheet.tensorflow(plain)
     style_mod = {f"4x4/Const/StyleMod/{part}": np.ones((2, 2), np.float32) for part in ("weight", "bias")}
-    pkl("stylegan1", (Network({}), Network({}), Network(top, {"mapping": Network(mapping), "synthesis": Network(style_mod)})))
+    pkl(
+        "stylegan1",
+        (Network({}), Network({}), Network(top, {"mapping": Network(mapping), "synthesis": Network(style_mod)})),
+    )
     skips = {**synthesis, "8x8/Skip/weight": np.ones((1, 1, 8, 8), np.float32)}
     labels = {**mapping, "LabelConcat/weight": np.ones((3, 3), np.float32)}
     pkl("tensorflow-resnet", (Network({}), Network({}), Network(top, {"synthesis": Network(skips)})))
