@@ -1,5 +1,4 @@
-"""What adapting a generator costs beside the original's call pattern: iterations per second and peak memory, in one
-run.
+"""What adapting a generator costs beside the original's call pattern: speed and peak memory, in one run.
 
     python benchmarks/adaptation.py [--gpu] [--rounds 12] [--json FILE]
 
@@ -8,10 +7,9 @@ generator is a StyleGAN2 of 256 pixels whose operations stand to the UNet's near
 do. All are counted and printed. One picture a step, a text scale of 100, the reconstruction regulariser on, Adam, fp32
 where nothing else is said:
 
-    original              score and regulariser each encode both pictures and ask the critic, which records a graph that
-    nobody
-                          walks; generators by grouped convolutions. Written from what is known of arXiv 2212.04473's
-                          release
+    original              score and regulariser each encode both pictures and ask the critic, which records a graph
+                          that nobody walks; generators by grouped convolutions. Written from what is known of the
+                          release of arXiv 2212.04473
     without UNet graphs   the same, the critic asked without a graph
     asked once            the same, and two encodings and one question to the critic for both terms
     ours                  `adapt_generator`

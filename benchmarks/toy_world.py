@@ -1,10 +1,10 @@
 """The papers' ordering of methods in miniature: trainings, a search for every method's best weights, and what they then
 draw.
 
-    python benchmarks/toy_world.py --quick        one training seed, 1,200 pictures, N = 100: under 20 minutes on two
-    cores python benchmarks/toy_world.py                three seeds, 1,200 to 25 pictures, N = 250: hours on a CPU
-    python benchmarks/toy_world.py --workers 2    the same by two processes python benchmarks/toy_world.py --gpu
-    the same on a GPU
+    python benchmarks/toy_world.py --quick      one training seed, 1,200 pictures, N = 100: under 20 minutes on 2 cores
+    python benchmarks/toy_world.py              three seeds, 1,200 to 25 pictures, N = 250: hours on a CPU
+    python benchmarks/toy_world.py --workers 2  the same by two processes
+    python benchmarks/toy_world.py --gpu        the same on a GPU
 
 Every finished job is in the results file at once, and the same command goes on from there. Trained models and pictures
 are kept in --work; a training whose files are gone is repeated only where a job that is still to be done needs it.

@@ -16,8 +16,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from .. import training
+from .. import runs, training
 from ..diffusion.noise_schedule import scaled_linear
+from ..files.atomic_file import save_tensors
 from ..toy_world import checkpoints
 from ..toy_world.digits import Digits, load_digits
 from ..toy_world.model import UNET_CONFIG
@@ -119,13 +120,11 @@ def train_control(file: Path, steps: int, device: torch.device, seed: int = 0) -
         prompt, masks = conditioning
         return unet(noisy, timestep, prompt, return_dict=False, **control(masks))[0]
 
-    settings = training.Settings(steps=steps, learning_rate=1e-3, warmup=min(20, steps - 1), cosine=True, seed=seed)
-    state = training.TrainingState(control, settings)
-    for _ in training.train(
-        state, training.noise_objective(predict, data, scaled_linear(), weight=form_weight), settings
-    ):
+    settings = runs.Settings(steps=steps, learning_rate=1e-3, warmup=min(20, steps - 1), cosine=True, seed=seed)
+    state = runs.TrainingState(control, settings)
+    for _ in runs.train(state, training.noise_objective(predict, data, scaled_linear(), weight=form_weight), settings):
         pass
-    training.save_tensors(file, {name: tensor.cpu() for name, tensor in control.state_dict().items()}, {})
+    save_tensors(file, {name: tensor.cpu() for name, tensor in control.state_dict().items()}, {})
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .. import training
+from .. import runs
 from ..adaptation import AdaptationSettings, AdaptedPair, adapt_generator
 from ..evaluation import diversity
 from ..generators import GeneratorFile, latents, read_generator_file
@@ -99,7 +99,7 @@ GOALS = {
 
 def adapt(way: Way, source: GeneratorFile, models: ToyModels, folder: Path, seed: int) -> AdaptedPair:
     """The pair after training, which goes on from what an earlier call left in the folder."""
-    files, pair = training.RunFiles(folder, way.file_name(seed)), AdaptedPair(source, "cpu")
+    files, pair = runs.RunFiles(folder, way.file_name(seed)), AdaptedPair(source, "cpu")
     settings = replace(way.settings, seed=seed)
     if not files.result.exists():
         if way.strength is None:

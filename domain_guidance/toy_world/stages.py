@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .. import training
+from .. import runs, training
 from ..diffusion.noise_schedule import scaled_linear
 from ..diffusion.parameterization import add_noise, network_input
 from ..domains.domain_file import DomainCard, write_domain_file
@@ -75,7 +75,7 @@ def make_judge(folder: Path, settings: Settings = JUDGE) -> None:
     torch.manual_seed(settings.seed)
     judge = FeatureNet()
     _run(judge, judge_objective(judge, sources), settings, folder / "features.state")
-    generator = training.step_generator(settings.steps, settings.seed)
+    generator = runs.step_generator(settings.steps, settings.seed)
     judge.calibrate(torch.cat([paint(digits, 1000, generator).images for paint in (paint_open_world, paint_domain)]))
     checkpoints.write_judge(judge, folder)
 
@@ -141,7 +141,7 @@ def form_weight(sigma: Tensor) -> Tensor:
     return (1 + sigma.square()).clamp(max=10)
 
 
-def _noise_objective(unet: nn.Module, data, weight=None) -> training.Objective:
+def _noise_objective(unet: nn.Module, data, weight=None) -> runs.Objective:
     return training.noise_objective(partial(predict, unet), data, scaled_linear(), weight=weight)
 
 
@@ -158,7 +158,7 @@ def _constant_batches(empty: Tensor):
     """Domain pictures at ten noise levels, with the empty prompt, as arguments of the UNet."""
     schedule, data = scaled_linear(), _domain_data(empty)
     for level in CONSTANT_TIMESTEPS:
-        generator = training.step_generator(level, seed=3)
+        generator = runs.step_generator(level, seed=3)
         batch, timestep = data(generator), torch.full((BATCH,), level)
         noise = torch.randn(batch.clean.shape, generator=generator)
         sigma = schedule.sigma(timestep)
@@ -183,22 +183,22 @@ def _write_domain(unet: nn.Module, form: str, folder: Path, settings: Settings, 
 
 def _run(
     module: nn.Module,
-    objective: training.Objective,
+    objective: runs.Objective,
     settings: Settings,
     saved: Path,
     make_optimizer: MakeOptimizer = adamw,
 ) -> None:
     """Train to the end, from `saved` where it exists; afterwards the module holds the averaged weights."""
-    state = training.TrainingState(module, settings, make_optimizer)
+    state = runs.TrainingState(module, settings, make_optimizer)
     if saved.exists():
-        training.load_state(saved, state)
+        runs.load_state(saved, state)
         logger.info("%s: goes on after step %d", saved.stem, state.step)
     first, started, losses = state.step, time.monotonic(), []
-    for event in training.train(state, objective, settings):
-        if isinstance(event, training.Step):
+    for event in runs.train(state, objective, settings):
+        if isinstance(event, runs.Step):
             losses.append(event.loss)
-        if isinstance(event, training.Checkpoint):
-            training.save_state(saved, state)
+        if isinstance(event, runs.Checkpoint):
+            runs.save_state(saved, state)
             pace = (event.step - first) / (time.monotonic() - started)
             recent = sum(losses[-settings.checkpoint_every :]) / len(losses[-settings.checkpoint_every :])
             logger.info(

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from domain_guidance import training
+from domain_guidance import runs, training
 from domain_guidance.diffusion.noise_schedule import scaled_linear
 from domain_guidance.diffusion.parameterization import denoised
 from domain_guidance.runs import Checkpoint, Finished, Sample, Settings, Step, TrainingState, train
@@ -87,7 +87,7 @@ def test_timesteps_are_drawn_from_the_whole_schedule_and_the_seed_alone():
 
     for noise in range(2):
         torch.manual_seed(noise)  # the global generator must not matter
-        generator = training.step_generator(step=3, seed=5)
+        generator = runs.step_generator(step=3, seed=5)
         batch = Batch(torch.zeros(4000, 1, 1, 1), None)
         training.noise_loss(record, batch, SCHEDULE, "epsilon", generator)
     assert torch.equal(drawn[0], drawn[1])
@@ -97,7 +97,7 @@ def test_timesteps_are_drawn_from_the_whole_schedule_and_the_seed_alone():
 
 def test_every_seed_and_every_step_draw_other_noise():
     drawn = [
-        torch.randn(4, generator=training.step_generator(step, seed))
+        torch.randn(4, generator=runs.step_generator(step, seed))
         for seed in (0, 1, 2, 2**31 - 1)
         for step in (0, 1, 999_999)
     ]
@@ -112,10 +112,10 @@ def test_a_resumed_run_ends_bit_for_bit_where_the_uninterrupted_one_does(tmp_pat
     _, state, objective = setup(settings)
     for event in train(state, objective, settings):
         if isinstance(event, Checkpoint):
-            training.save_state(tmp_path / "run.safetensors", state)
+            runs.save_state(tmp_path / "run.safetensors", state)
             break
     resumed, state, objective = setup(settings, Mean(99.0))
-    training.load_state(tmp_path / "run.safetensors", state)
+    runs.load_state(tmp_path / "run.safetensors", state)
     resumed_events = list(train(state, objective, settings))
 
     assert torch.equal(resumed.value, whole.value)
@@ -140,7 +140,7 @@ def test_plain_settings_make_the_textbook_loop_bit_for_bit():
     optimizer = torch.optim.AdamW(twin.parameters(), lr=0.05, weight_decay=1e-2)
     averages = [p.detach().clone() for p in twin.parameters()]
     for step in range(12):
-        generator = training.step_generator(step, seed=3)
+        generator = runs.step_generator(step, seed=3)
         clean = constant_pictures(generator).clean
         timestep = torch.randint(1000, (8,), generator=generator)
         noise = torch.randn(clean.shape, generator=generator)
@@ -148,7 +148,7 @@ def test_plain_settings_make_the_textbook_loop_bit_for_bit():
         loss = (twin((clean + sigma * noise) / (sigma**2 + 1) ** 0.5) - noise).square().flatten(1).mean(1).mean()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(twin.parameters(), 0.5)
-        optimizer.param_groups[0]["lr"] = training.learning_rate(step, settings)
+        optimizer.param_groups[0]["lr"] = runs.learning_rate(step, settings)
         optimizer.step()
         optimizer.zero_grad()
         assert losses[step] == loss.item()
@@ -186,13 +186,13 @@ def test_fp16_leaves_out_a_step_whose_scaled_gradient_overflows_and_goes_on(tmp_
     def objective(generator):
         return 30 * net(torch.ones(1, 4)).square().sum()
 
-    state, process = TrainingState(net, settings), training.OneProcess("fp16")
+    state, process = TrainingState(net, settings), runs.OneProcess("fp16")
     process.prepare(net, state.optimizer)
     events, before = train(state, objective, settings, process), net.weight.clone()
     assert next(events).step == 1
     assert torch.equal(net.weight, before) and process.scaling()["scale"] == 2**15
-    training.save_state(tmp_path / "run", state)
-    training.load_state(tmp_path / "run", TrainingState(net, settings))
+    runs.save_state(tmp_path / "run", state)
+    runs.load_state(tmp_path / "run", TrainingState(net, settings))
     list(events)
     assert not torch.equal(net.weight, before) and net.weight.isfinite().all()
 
@@ -214,12 +214,12 @@ def test_eight_bit_adam_keeps_small_moments_and_resumes_exactly(tmp_path):
     whole, state, events = made()
     for event in events:
         if isinstance(event, Step) and event.step == 4:
-            training.save_state(tmp_path / "run", state)
+            runs.save_state(tmp_path / "run", state)
     assert {
         tensor.dtype for tensor in state.optimizer.state[whole.weight].values() if getattr(tensor, "ndim", 0) == 2
     } == {torch.uint8}
     resumed, state, events = made()
-    training.load_state(tmp_path / "run", state)
+    runs.load_state(tmp_path / "run", state)
     list(events)
     assert state.step == 8 and torch.equal(resumed.weight, whole.weight)
 
@@ -253,11 +253,11 @@ def test_an_optimiser_whose_parameters_share_a_table_is_saved_and_resumes_exactl
     whole, state, events = made()
     for event in events:
         if isinstance(event, Step) and event.step == 3:
-            training.save_state(tmp_path / "run", state)
+            runs.save_state(tmp_path / "run", state)
     tables = [tensor for name, tensor in load_file(tmp_path / "run").items() if "qmap" in name]
     assert len(tables) == 2 * 4 and all(torch.equal(table, OneTable.table) for table in tables)
     resumed, state, events = made()
-    training.load_state(tmp_path / "run", state)
+    runs.load_state(tmp_path / "run", state)
     list(events)
     assert all(torch.equal(one, other) for one, other in zip(whole.parameters(), resumed.parameters()))
 
@@ -266,32 +266,32 @@ def test_a_file_of_another_model_is_refused(tmp_path):
     settings = Settings(steps=1)
     _, state, objective = setup(settings)
     list(train(state, objective, settings))
-    training.save_state(tmp_path / "run.safetensors", state)
+    runs.save_state(tmp_path / "run.safetensors", state)
     other = TrainingState(nn.Linear(2, 2), settings)
     with pytest.raises(ValueError, match="'run.safetensors' is no saved run of this model"):
-        training.load_state(tmp_path / "run.safetensors", other)
+        runs.load_state(tmp_path / "run.safetensors", other)
 
 
 def test_saving_before_the_first_step_is_refused(tmp_path):
     _, state, _ = setup(Settings(steps=1))
     with pytest.raises(ValueError, match="before the first step"):
-        training.save_state(tmp_path / "run.safetensors", state)
+        runs.save_state(tmp_path / "run.safetensors", state)
 
 
 def test_the_decay_of_the_average_is_the_papers():
-    assert training.ema_decay(0) == 0
-    assert training.ema_decay(7) == pytest.approx(1 - 1 / 4)
-    assert training.ema_decay(999_999) == pytest.approx(0.9999)
-    assert training.ema_decay(10**9) == 0.9999
+    assert runs.ema_decay(0) == 0
+    assert runs.ema_decay(7) == pytest.approx(1 - 1 / 4)
+    assert runs.ema_decay(999_999) == pytest.approx(0.9999)
+    assert runs.ema_decay(10**9) == 0.9999
 
 
 def test_the_average_is_the_written_out_sum_of_all_steps():
     parameter = nn.Parameter(torch.tensor([0.0]))
-    ema, expected = training.Ema({"p": parameter}), 0.0
+    ema, expected = runs.Ema({"p": parameter}), 0.0
     for step, value in enumerate((3.0, -1.0, 10.0), start=1):
         parameter.data.fill_(value)
         ema.update(step)
-        expected = training.ema_decay(step) * expected + (1 - training.ema_decay(step)) * value
+        expected = runs.ema_decay(step) * expected + (1 - runs.ema_decay(step)) * value
     assert ema.averages["p"].item() == pytest.approx(expected)
 
 
@@ -330,7 +330,7 @@ def test_the_gradient_is_clipped_to_its_norm():
 
 def test_the_rate_warms_up_then_stays_or_falls_to_nearly_zero():
     def rate(step, **kind):
-        return training.learning_rate(step, Settings(steps=100, learning_rate=1.0, warmup=10, **kind))
+        return runs.learning_rate(step, Settings(steps=100, learning_rate=1.0, warmup=10, **kind))
 
     assert [rate(0), rate(4), rate(9)] == pytest.approx([0.1, 0.5, 1.0])
     assert rate(10) == rate(99) == 1.0
@@ -348,13 +348,13 @@ def test_a_run_without_averages_holds_and_saves_none_and_ends_with_its_last_weig
             values[event.step] = module.value.item()
         else:
             assert module.value.item() == values[event.step]
-    training.save_state(tmp_path / "run", state)
+    runs.save_state(tmp_path / "run", state)
     assert not state.ema.averages and not [name for name in load_file(tmp_path / "run") if name.startswith("average")]
     resumed = TrainingState(Mean(), settings, average=False)
-    training.load_state(tmp_path / "run", resumed)
+    runs.load_state(tmp_path / "run", resumed)
     assert resumed.parameters["value"].item() == values[4]
     with pytest.raises(ValueError, match="no saved run of this model"):
-        training.load_state(tmp_path / "run", TrainingState(Mean(), settings))
+        runs.load_state(tmp_path / "run", TrainingState(Mean(), settings))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -364,7 +364,7 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path, bad):
     list(train(state, objective, settings))
     module.value.data.fill_(bad)
     with pytest.raises(FloatingPointError, match="weights of step 1 hold NaN or infinity and are not saved"):
-        training.save_state(tmp_path / "run", state)
+        runs.save_state(tmp_path / "run", state)
     assert not list(tmp_path.iterdir())
 
 
