@@ -1,4 +1,4 @@
-"""`python -m domain_guidance COMMAND`: the commands below; `--help` after one of them lists its options."""
+"""The entry of the command line: `python -m domain_guidance COMMAND`; `--help` after a command lists its options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m domain_guidance.demo --out demo.png`: the toy world's comparison as one picture and a few numbers."""
+"""The methods compared in one picture: `python -m domain_guidance.demo --out demo.png`, on the toy world."""
 
 from __future__ import annotations
 

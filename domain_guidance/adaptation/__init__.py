@@ -1,4 +1,4 @@
-"""Adapting a generator with a frozen diffusion model as its critic (arXiv 2212.04473)."""
+"""Adapting a generator, with a frozen diffusion model as its critic (arXiv 2212.04473)."""
 
 from .adapt import adapt_generator
 from .comparison import comparison_picture

@@ -1,3 +1,1 @@
-"""The command line: `python -m domain_guidance train`, `sample`, `adapt` and others, on local files, on one device or
-many.
-"""
+"""The command line, `python -m domain_guidance`: one command a file, on local files, on one device or several."""

@@ -1,3 +1,1 @@
-"""The diffusion model as the library sees it: a denoiser, what its network predicts, its noise schedule, and
-samplers.
-"""
+"""A diffusion model as the library sees it: denoiser, what its network predicts, noise schedule and samplers."""

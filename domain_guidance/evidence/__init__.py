@@ -1,7 +1,6 @@
-"""The papers' ordering of methods in miniature: the same prompts, noise and judge for every method, each at its best
-weights.
+"""The papers' ordering of methods in miniature: one set of prompts, one noise and one judge for every method.
 
-`plan` says how much, `jobs` lists what is to be done, `run` does what is not done yet, `tables` makes Markdown of the
-results. `worlds` trains, `methods` guides, `cells` measures; `control`, `editing` and `two_domains` are tasks of their
-own. `benchmarks/toy_world.py` is the command. Nothing is imported here.
+Every method is judged at its best weights. `plan` says how much, `jobs` lists what is to be done, `run` does what is
+not done yet, `tables` makes Markdown of the results. `worlds` trains, `methods` guides, `cells` measures; `control`,
+`editing` and `two_domains` are tasks of their own. `benchmarks/toy_world.py` is the command. Nothing is imported here.
 """

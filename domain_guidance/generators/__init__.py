@@ -1,6 +1,4 @@
-"""StyleGAN2 and EG3D generators: the networks in plain PyTorch, their one file format, and safe readers of foreign
-formats.
-"""
+"""StyleGAN2 and EG3D generators: plain PyTorch networks, one file format, and safe readers of foreign files."""
 
 from .convert import build_generator, convert, empty_generator, open_generator_file
 from .eg3d import Eg3dConfig, Eg3dGenerator

@@ -1,6 +1,4 @@
-"""Seeing which weights to use: what each term did in a sampling, what follows for the settings, and pictures of
-both.
-"""
+"""Which weights to use: what each term did while sampling, what to change, and pictures of both."""
 
 from .advice import Advice, advise
 from .report_picture import draw_report
