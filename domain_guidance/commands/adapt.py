@@ -12,11 +12,13 @@ from contextlib import ExitStack, closing
 from ..adaptation import AdaptedPair, adapt_generator, comparison_picture, find_perceptual
 from ..generators import open_generator_file
 from ..runs import RunFiles
-from .adapt_options import adaptation_settings
+from .adapt_options import adaptation_settings, add_adapt_options, resolve_adapt
+from .command import Command
 from .critic import make_critic
 from .interrupts import Check, stop_together
 from .listener import Listener, tensorboard
 from .options import plain
+from .presets import ADAPT_PRESETS
 from .processes import start_process
 
 logger = logging.getLogger(__name__)
@@ -47,3 +49,15 @@ def adapt(options: argparse.Namespace, check: Check) -> None:
             if process.rank == 0:
                 listener.hear(event)
             stop_together(process, check)
+
+
+ADAPT = Command(
+    name="adapt",
+    summary="adapt a generator to a prompt, a domain or both",
+    add_options=add_adapt_options,
+    run=adapt,
+    presets=ADAPT_PRESETS,
+    resolve=resolve_adapt,
+    less_memory="Lower --micro-batch and the same command resumes the run, or lower --resolution and adapt a new "
+    "version",
+)

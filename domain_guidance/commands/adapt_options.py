@@ -12,7 +12,7 @@ from ..adaptation import AdaptationSettings
 from ..distillation import Distillation, NoiseRange
 from ..distillation.step import Score
 from ..runs.process import Precision
-from .options import divided_batch, with_preset
+from .options import divided_batch
 from .presets import ADAPT_PRESETS
 
 
@@ -150,9 +150,8 @@ def _add_training(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--seed", type=int, default=0)
 
 
-def parse_adapt(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
-    """The adapt command's options: what was typed, then the preset's, then the defaults."""
-    options = with_preset(parser, arguments, ADAPT_PRESETS)
+def resolve_adapt(options: argparse.Namespace) -> None:
+    """Fill in the options whose default depends on whether there is a prompt, or on the device."""
     options.range = tuple(options.range)
     if options.directional is None and options.reconstruction is None:  # what won on the toy world, docs/adaptation.md
         options.directional, options.reconstruction = (0.0, 1.0) if options.prompt is None else (1.0, 0.0)
@@ -160,39 +159,37 @@ def parse_adapt(parser: argparse.ArgumentParser, arguments: list[str]) -> argpar
     if options.precision is None:
         # A text scale of 100 makes rounding 100 times as large, so not bf16, whose is eight times that of fp16.
         options.precision = "fp16" if torch.cuda.is_available() else "fp32"
-    return options
 
 
 def adaptation_settings(options: argparse.Namespace, world: int) -> AdaptationSettings:
     """The settings of one of `world` processes. Raises ValueError for what cannot work."""
-    names = [
-        "steps",
-        "learning_rate",
-        "seed",
-        "sample_every",
-        "checkpoint_every",
-        "precision",
-        "truncation",
-        "average",
-        "layers",
-        "perceptual",
-    ]
+    batch = divided_batch(options, world)
     return AdaptationSettings(
-        **{name: getattr(options, name) for name in names},
-        **divided_batch(options, world),
+        steps=options.steps,
+        learning_rate=options.learning_rate,
+        seed=options.seed,
+        sample_every=options.sample_every,
+        checkpoint_every=options.checkpoint_every,
+        batch_size=batch.at_once,
+        accumulation=batch.accumulation,
+        precision=options.precision,
+        truncation=options.truncation,
+        average=options.average,
+        layers=options.layers,
+        perceptual=options.perceptual,
         distillation=_distillation(options),
     )
 
 
 def _distillation(options: argparse.Namespace) -> Distillation:
-    names = [
-        "resolution",
-        "score",
-        "directional",
-        "unit_directional",
-        "reconstruction",
-        "relative_distance",
-        "percentile",
-        "antialias",
-    ]
-    return Distillation(**{name: getattr(options, name) for name in names}, noise=NoiseRange(*options.range))
+    return Distillation(
+        resolution=options.resolution,
+        noise=NoiseRange(*options.range),
+        score=options.score,
+        directional=options.directional,
+        unit_directional=options.unit_directional,
+        reconstruction=options.reconstruction,
+        relative_distance=options.relative_distance,
+        percentile=options.percentile,
+        antialias=options.antialias,
+    )

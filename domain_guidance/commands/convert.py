@@ -7,6 +7,7 @@ import logging
 from pathlib import Path
 
 from ..generators import convert as convert_file
+from .command import Command
 from .interrupts import Check
 
 logger = logging.getLogger(__name__)
@@ -35,3 +36,11 @@ def convert(options: argparse.Namespace, check: Check) -> None:
             "It holds %d tensors that its source did not: the mean style is estimated, noise maps are drawn",
             len(card.origin.estimated),
         )
+
+
+CONVERT = Command(
+    name="convert",
+    summary="convert a StyleGAN2 or EG3D file to a generator file",
+    add_options=add_convert_options,
+    run=convert,
+)

@@ -13,6 +13,7 @@ from torch import nn
 from ..data import FolderImages, ImageSource
 from ..diffusers_host.clip import ClipFolder
 from ..evaluation import Comparison, compare, frechet_distance, inception_features, load_inception, write_json
+from .command import Command
 from .interrupts import Check
 
 logger = logging.getLogger(__name__)
@@ -126,3 +127,11 @@ def tell_fid(
 def write(facts: dict[str, Any], options: argparse.Namespace) -> None:
     if options.out is not None:
         write_json(options.out, facts)
+
+
+EVALUATE = Command(
+    name="evaluate",
+    summary="measure a folder of pictures against real ones",
+    add_options=add_evaluate_options,
+    run=evaluate,
+)

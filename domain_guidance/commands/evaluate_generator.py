@@ -20,6 +20,7 @@ from ..diffusers_host.clip import ClipFolder
 from ..evaluation import Comparison, clip_score, diversity, embed, grouped_diversity
 from ..generators import Generator, build_generator, latents, open_generator_file
 from ..generators.drawing import check_flat, one_hot
+from .command import Command
 from .evaluate import (
     add_measure_options,
     check_measure_options,
@@ -150,3 +151,11 @@ def _tell_source(facts: dict[str, Any]) -> None:
         before,
         100 * facts["diversity"] / before,
     )
+
+
+EVALUATE_GENERATOR = Command(
+    name="evaluate-generator",
+    summary="measure a generator's pictures against real ones",
+    add_options=add_evaluate_generator_options,
+    run=evaluate_generator,
+)

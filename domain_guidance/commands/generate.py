@@ -17,6 +17,7 @@ from ..generators import Eg3dGenerator, Generator, Noise, build_generator, open_
 from ..generators.drawing import Drawing
 from ..pictures.axes_grid import mosaic
 from ..pictures.pixels import as_picture
+from .command import Command
 from .interrupts import Check
 from .views import add_view_options, check_view_options, draw_views, write_mesh
 
@@ -122,3 +123,11 @@ def draw(generator: Generator, drawing: Drawing, noise: Noise) -> Tensor:
 def _save(picture: Image.Image, path: Path) -> None:
     picture.save(path)
     logger.info("'%s' is drawn", path)
+
+
+GENERATE = Command(
+    name="generate",
+    summary="draw pictures with a generator",
+    add_options=add_generate_options,
+    run=generate,
+)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..domains.domain_file import DomainCard, read_card
+from .command import Command
 from .interrupts import Check
 
 logger = logging.getLogger(__name__)
@@ -64,3 +65,11 @@ def _training(record: dict[str, Any]) -> Iterator[str]:
         + ", ".join(f"{name.replace('_', ' ')} {record[name]}" for name in settings if name in record)
         + "."
     )
+
+
+INFO = Command(
+    name="info",
+    summary="describe domain files and adapters in plain words",
+    add_options=add_info_options,
+    run=info,
+)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 
@@ -84,14 +83,12 @@ def _add_looking(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--checkpoint-every", type=int, default=200, help="steps between saves of the state")
 
 
-def parse_train(parser: argparse.ArgumentParser, arguments: list[str]) -> argparse.Namespace:
-    """The train command's options: what was typed, then the preset's, then the defaults."""
-    options = with_preset(parser, arguments, PRESETS)
+def resolve_train(options: argparse.Namespace) -> None:
+    """Fill in the options whose default depends on the form or the device."""
     if options.learning_rate is None:
         options.learning_rate = LEARNING_RATES[options.form]
     if options.precision is None:
         options.precision = _fastest_precision()
-    return options
 
 
 def _fastest_precision() -> Precision:
@@ -102,38 +99,38 @@ def _fastest_precision() -> Precision:
     )  # older cards imitate bf16, slowly
 
 
-def with_preset(
-    parser: argparse.ArgumentParser, arguments: list[str], presets: Mapping[str, Mapping[str, Any]]
-) -> argparse.Namespace:
-    """What was typed, then the named preset's values, then the defaults."""
-    preset = parser.parse_args(arguments).preset
-    parser.set_defaults(**presets.get(preset, {}))
-    return parser.parse_args(arguments)
-
-
 def run_settings(options: argparse.Namespace, world: int) -> RunSettings:
     """The settings of one of `world` processes. Raises ValueError if the batch cannot be divided."""
-    names = [
-        "steps",
-        "learning_rate",
-        "weight_decay",
-        "max_gradient_norm",
-        "warmup",
-        "seed",
-        "sample_every",
-        "checkpoint_every",
-        "precision",
-        "mirror",
-        "eight_bit_adam",
-        "min_snr",
-        "evaluate_every",
-    ]
-    chosen: dict[str, Any] = {name: getattr(options, name) for name in names}
-    return RunSettings(**chosen, cosine=options.schedule == "cosine", **divided_batch(options, world))
+    batch = divided_batch(options, world)
+    return RunSettings(
+        steps=options.steps,
+        learning_rate=options.learning_rate,
+        weight_decay=options.weight_decay,
+        max_gradient_norm=options.max_gradient_norm,
+        warmup=options.warmup,
+        cosine=options.schedule == "cosine",
+        seed=options.seed,
+        sample_every=options.sample_every,
+        checkpoint_every=options.checkpoint_every,
+        batch_size=batch.at_once,
+        accumulation=batch.accumulation,
+        precision=options.precision,
+        mirror=options.mirror,
+        eight_bit_adam=options.eight_bit_adam,
+        min_snr=options.min_snr,
+        evaluate_every=options.evaluate_every,
+    )
 
 
-def divided_batch(options: argparse.Namespace, world: int) -> dict[str, int]:
-    """Pictures at a time in one of `world` processes, and micro-batches a step.
+class DividedBatch(NamedTuple):
+    """How one process works through a step: `at_once` pictures at a time, `accumulation` times."""
+
+    at_once: int
+    accumulation: int
+
+
+def divided_batch(options: argparse.Namespace, world: int) -> DividedBatch:
+    """The batch of a step divided over `world` processes and their micro-batches.
 
     Raises ValueError if the batch cannot be divided.
     """
@@ -143,7 +140,7 @@ def divided_batch(options: argparse.Namespace, world: int) -> dict[str, int]:
             f"A batch of {options.batch_size} images cannot be divided over {world} processes in micro-batches of "
             f"{at_once}: give a --batch-size that is a multiple of {max(1, at_once) * world}."
         )
-    return {"batch_size": at_once, "accumulation": options.batch_size // (at_once * world)}
+    return DividedBatch(at_once, options.batch_size // (at_once * world))
 
 
 def plain(options: argparse.Namespace) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from ..diffusion.sampling import karras_sigmas, sample_dpmpp_2m
 from ..domains.domain_file import DomainFileError
 from ..pictures.pixels import as_picture
 from ..runs.process import AUTOCAST
+from .command import Command
 from .interrupts import Check
 from .processes import start_process
 
@@ -118,3 +119,11 @@ def _denoiser(base: DiffusersFolder, options: argparse.Namespace, device: torch.
         weight=card.recommended_weight if options.weight is None else options.weight,
         cfg=card.recommended_cfg if options.cfg is None else options.cfg,
     )
+
+
+SAMPLE = Command(
+    name="sample",
+    summary="draw pictures with a trained domain model",
+    add_options=add_sample_options,
+    run=sample,
+)

@@ -26,9 +26,11 @@ from ..runs.process import AUTOCAST, Process
 from ..training import train_domain
 from ..training.preview import draw_preview
 from ..training.text_removal import domain_latents, take_text_out
+from .command import Command
 from .interrupts import Check, stop_together
 from .listener import SECONDS_BETWEEN_LINES, Listener, tensorboard
-from .options import plain, run_settings
+from .options import add_train_options, plain, resolve_train, run_settings
+from .presets import PRESETS
 from .processes import start_process
 
 logger = logging.getLogger(__name__)
@@ -168,3 +170,14 @@ class _Preview:
     def _decode(self, latent: Tensor) -> Tensor:
         with torch.autocast(latent.device.type, enabled=False):  # SDXL's VAE overflows in fp16
             return self.vae.decode(latent.float() / self.trainable.scaling + self.trainable.shift).sample
+
+
+TRAIN = Command(
+    name="train",
+    summary="train a domain model on a folder of images",
+    add_options=add_train_options,
+    run=train,
+    presets=PRESETS,
+    resolve=resolve_train,
+    less_memory="Lower --micro-batch or add --gradient-checkpointing; the same command then resumes the run",
+)

@@ -1,6 +1,5 @@
 """`python -m domain_guidance adapt`: a generator of 16 px and a diffusers folder a few thousand parameters large."""
 
-import argparse
 import importlib.util
 import json
 import logging
@@ -25,7 +24,9 @@ import mini_pipeline
 import tiny_adaptation as tiny
 
 from domain_guidance.__main__ import main
-from domain_guidance.commands.adapt_options import adaptation_settings, add_adapt_options, parse_adapt
+from domain_guidance.commands.adapt import ADAPT
+from domain_guidance.commands.adapt_options import adaptation_settings
+from domain_guidance.commands.command import parse
 from domain_guidance.commands.critic import DOMAIN_WEIGHT, make_critic
 from domain_guidance.commands.presets import ADAPT_PRESETS
 from domain_guidance.diffusers_host.folder import DiffusersFolder
@@ -107,9 +108,7 @@ def arguments(place, out, *switches, base="sd", **changed):
 
 
 def options_of(*words):
-    parser = argparse.ArgumentParser()
-    add_adapt_options(parser)
-    return parse_adapt(parser, list(words))
+    return parse("program", "", [ADAPT], ["adapt", *words])[1]
 
 
 def weights(file):
@@ -421,7 +420,7 @@ def test_ctrl_c_saves_the_state_and_the_same_command_makes_the_same_file(place, 
     assert process.returncode == 130, output
     made = [line["step"] for line in read_log(files.log) if line["event"] == "step"]
     assert int(load_file(files.state)["optimizer.step.synthesis.b8.conv0.weight"]) == made[-1] >= 3
-    assert "Stopped by the user; the same command goes on from what is saved" in output and "Traceback" not in output
+    assert "Stopped by the user; the same command resumes from what is saved" in output and "Traceback" not in output
     steps = made[-1] + 2
     main(arguments(place, tmp_path / "stopped.safetensors", steps=steps))
     main(arguments(place, tmp_path / "whole.safetensors", steps=steps))

@@ -1,5 +1,6 @@
 """`python -m domain_guidance train | sample`, on a diffusers folder a few thousand parameters large and real images."""
 
+import argparse
 import importlib.util
 import json
 import logging
@@ -21,10 +22,11 @@ sys.path.append(str(Path(__file__).parent))
 
 import mini_pipeline
 
-from domain_guidance.__main__ import main
-from domain_guidance.commands.options import add_train_options, parse_train, run_settings
+from domain_guidance.__main__ import COMMANDS, main
+from domain_guidance.commands.command import parse
+from domain_guidance.commands.options import run_settings
 from domain_guidance.commands.presets import PRESETS
-from domain_guidance.commands.train import encoded_at_once
+from domain_guidance.commands.train import TRAIN, encoded_at_once
 from domain_guidance.domains.adapter_file import read_adapter_file
 from domain_guidance.domains.domain_file import read_card, read_domain_file
 from domain_guidance.runs import RunFiles, ema_decay
@@ -73,11 +75,52 @@ def held_out(out, name="domain"):
 
 
 def options_of(*words):
-    import argparse
+    words = ("train", "--base", "b", "--images", "i", "--out", "o", "--steps", "100", *words)
+    return parse("program", "", [TRAIN], words)[1]
 
+
+# --- all commands ----------------------------------------------------------------------------------------------------
+
+
+def test_help_describes_every_command_in_one_line(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["--help"])
+    lines = capsys.readouterr().out.splitlines()
+    assert ended.value.code == 0 and len(COMMANDS) == 8
+    for command in COMMANDS:
+        (line,) = [line for line in lines if line.split()[:1] == [command.name]]
+        assert line.endswith(command.summary) and len(line) <= 80
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.name)
+def test_help_after_a_command_lists_its_options(command, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([command.name, "--help"])
+    printed = capsys.readouterr().out
+    own = argparse.ArgumentParser()
+    command.add_options(own)
+    words = [option for action in own._actions for option in action.option_strings]
+    assert ended.value.code == 0 and len(words) >= 2
+    assert all(word in printed for word in words)
+    assert command.summary[1:] in " ".join(printed.split())
+
+
+def test_an_unknown_command_is_answered_with_the_names_of_all(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["trian"])
+    assert ended.value.code == 2
+    said = capsys.readouterr().err
+    assert all(command.name in said for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command, name", [(command, name) for command in COMMANDS for name in command.presets])
+def test_a_preset_sets_options_that_its_command_has_to_values_that_they_take(command, name):
     parser = argparse.ArgumentParser()
-    add_train_options(parser)
-    return parse_train(parser, ["--base", "b", "--images", "i", "--out", "o", "--steps", "100", *words])
+    command.add_options(parser)
+    actions = {action.dest: action for action in parser._actions}
+    for option, value in command.presets[name].items():
+        assert option in actions
+        assert actions[option].choices is None or value in actions[option].choices
 
 
 # --- train -----------------------------------------------------------------------------------------------------------
@@ -213,7 +256,7 @@ def test_ctrl_c_and_a_clusters_term_save_the_state_and_say_where(place, tmp_path
     made = [line["step"] for line in read_log(log) if line["event"] == "step"]
     saved = int(load_file(RunFiles(tmp_path, "domain").state)["optimizer.step.conv_in.weight"])
     assert saved == made[-1] >= 3
-    assert "Stopped by the user; the same command goes on from what is saved" in output and "Traceback" not in output
+    assert "Stopped by the user; the same command resumes from what is saved" in output and "Traceback" not in output
 
 
 @pytest.mark.skipif(importlib.util.find_spec("accelerate") is None, reason="accelerate is not installed")
