@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     commands = top.add_subparsers(required=True)
     for name, command, text in (
         ("demo", demo, "draw the demo picture and print its numbers"),
-        ("test", test, "run the tests"),
+        ("test", test, "run the linter and the tests"),
     ):
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(command=command)
@@ -91,7 +91,8 @@ def test(options: argparse.Namespace) -> int:
         f"Chromium: {chromium or 'none was found, so the browser tests are left out (CHROMIUM names one)'}", flush=True
     )
     settings = PACK / "tests" / "pytest.ini"
-    parts = [run_part("unit tests", python.path, PACK / "tests" / "unit", cwd=PACK, settings=settings)]
+    parts: list = lint_checks(python)
+    parts.append(run_part("unit tests", python.path, PACK / "tests" / "unit", cwd=PACK, settings=settings))
     if usable:
         # In the host's root: the pack's `nodes` folder must not shadow the host's `nodes.py`.
         parts.append(run_part("host tests", python.path, PACK / "tests" / "host", cwd=comfyui, settings=settings))
@@ -101,6 +102,18 @@ def test(options: argparse.Namespace) -> int:
         parts.append(browser_tests(python, comfyui, settings))
     print("", *parts, sep="\n", flush=True)
     return 0 if all(part.good for part in parts) else 1
+
+
+def lint_checks(python) -> list:
+    """The first part; a machine that cannot get the linter says so and goes on to the tests."""
+    from launcher import LauncherError, environment
+    from launcher.lint import Check, lint
+
+    try:
+        ready = environment.ready(environment.probe(python.path, environment.LINT), environment.LINT, ENVIRONMENTS)
+    except LauncherError as problem:
+        return [Check("lint", reason=str(problem))]
+    return lint(ready.path, PACK)
 
 
 def browser_tests(python, comfyui: Path, settings: Path):

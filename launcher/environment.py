@@ -1,9 +1,8 @@
 """Which Python runs the pack: one that already has torch, untouched; what it lacks goes into an environment of ours.
 
 Nothing is ever installed into a Python that was found. Where one has torch and lacks something smaller, our environment
-is
-laid over it: a `.pth` file shows it the packages of that Python, and pip adds what is missing beside them. Constraints
-hold every package of that Python at its version.
+is laid over it: a `.pth` file shows it the packages of that Python, and pip adds what is missing beside them.
+Constraints hold every package of that Python at its version.
 """
 
 from __future__ import annotations
@@ -28,8 +27,9 @@ LIBRARY = {
 }
 DEMO = LIBRARY | {"sklearn": "scikit-learn>=1.3", "PIL": "Pillow>=10.1"}
 TEST = DEMO | {"pytest": "pytest>=8.0", "accelerate": "accelerate>=0.31", "peft": "peft>=0.17"}
-# Drives a Chromium that is there already; it downloads none. In no extra of pyproject.toml: only `run.py test` asks for
-# it.
+# The formatter's output belongs to a version, so ruff's is bounded on both sides.
+LINT = {"ruff": "ruff>=0.17.6,<0.18"}
+# Drives a Chromium that is there already and downloads none. In no extra: only `run.py test` asks for it.
 BROWSER = {"playwright": "playwright>=1.45"}
 # Without these ComfyUI's main.py does not start.
 COMFYUI = ("torch", "torchsde", "torchvision", "transformers", "aiohttp", "av")

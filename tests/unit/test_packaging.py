@@ -1,6 +1,7 @@
 """What the pack asks of the environment it is installed into."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -60,6 +61,7 @@ def test_the_launcher_asks_for_the_versions_that_the_project_names():
     assert wanted(environment.LIBRARY) == set(dependencies())
     assert wanted(environment.DEMO) == {*dependencies(), *extra("demo")}
     assert wanted(environment.TEST) == {*dependencies(), *extra("test")}
+    assert wanted(environment.LINT) == set(extra("lint"))
 
 
 def test_the_package_list_is_the_library_and_nothing_else():
@@ -76,6 +78,25 @@ def test_the_registry_gets_the_fields_it_requires():
     assert project["urls"]["Repository"].startswith("https://")
     assert comfy["PublisherId"] and comfy["DisplayName"] == "Domain Guidance"
     assert re.fullmatch(r">=\d+\.\d+\.\d+", comfy["requires-comfyui"])
+
+
+def workflow(name):
+    return (ROOT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8")
+
+
+def test_the_oldest_comfyui_that_is_tested_is_the_oldest_that_the_project_allows():
+    (tested,) = re.findall(r"comfyui: \[(.*)\]", workflow("tests"))
+    oldest = PROJECT["tool"]["comfy"]["requires-comfyui"].removeprefix(">=")
+    assert json.loads(f"[{tested}]") == [f"v{oldest}", "master"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the release runs on Linux, in its shell")
+def test_a_tag_of_another_version_is_not_published():
+    """The line of the release workflow, run as it stands there."""
+    (line,) = re.findall(r"run: (test .*)", workflow("release"))
+    for tag, code in ((f"v{PROJECT['project']['version']}", 0), ("v99.0.0", 1)):
+        environ = os.environ | {"GITHUB_REF_NAME": tag}
+        assert subprocess.run(["bash", "-c", line], cwd=ROOT, env=environ, check=False).returncode == code
 
 
 def library_modules():

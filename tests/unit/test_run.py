@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import run
-from launcher import LauncherError, chromium, comfyui, environment, pytest_run
+from launcher import LauncherError, chromium, comfyui, environment, lint, pytest_run
 
 
 def make_comfyui(folder):
@@ -171,13 +171,14 @@ PASSED = "3 passed, 0 failed, 0 skipped"
 
 @pytest.fixture
 def test_command(monkeypatch, capsys, tmp_path):
-    """`run.py test` with parts that all pass: its exit code and its closing lines, one for a part."""
+    """`run.py test` with tests that all pass: its exit code and its closing lines, one for a part."""
     python = environment.Python(Path(sys.executable), sys.version_info[:2])
 
-    def command(comfyui_found, usable, browser, ready=lambda base, *_: base):
+    def command(comfyui_found, usable, browser, ready=lambda base, *_: base, checks=()):
         monkeypatch.setattr(run, "prepare", lambda needed, torch: (tmp_path if comfyui_found else None, usable, python))
         monkeypatch.setattr(chromium, "find_chromium", lambda: browser)
         monkeypatch.setattr(environment, "ready", ready)
+        monkeypatch.setattr(lint, "lint", lambda python, pack: list(checks))
         monkeypatch.setattr(pytest_run, "run_part", lambda name, *_, **__: pytest_run.Part(name, 0, passed=3))
         code = run.test(run.parser().parse_args(["test"]))
         return code, capsys.readouterr().out.rpartition("\n\n")[2].splitlines()
@@ -200,13 +201,67 @@ def test_a_comfyui_and_a_chromium_bring_their_parts(test_command):
 
 
 def test_browser_tests_that_cannot_be_prepared_are_a_failure_of_their_own(test_command):
-    def no_network(*_):
+    def no_network(base, needed, *_):
+        if needed is environment.LINT:
+            return base
         raise LauncherError("pip could not install what is missing")
 
     assert test_command(True, True, Path("chromium"), no_network) == (
         1,
         [f"unit tests: {PASSED}", f"host tests: {PASSED}", "browser tests: no test was executed"],
     )
+
+
+def test_lint_that_found_something_makes_the_test_command_fail_and_its_tests_still_run(test_command):
+    checks = [lint.Check("ruff check", 1), lint.Check("ruff format", 0)]
+    assert test_command(False, False, None, checks=checks) == (
+        1,
+        ["ruff check: failed, see above", "ruff format: clean", f"unit tests: {PASSED}"],
+    )
+
+
+def test_a_linter_that_cannot_be_had_is_said_and_does_not_fail_the_tests(test_command):
+    def no_network(*_):
+        raise LauncherError("pip could not install what is missing")
+
+    assert test_command(False, False, None, no_network) == (
+        0,
+        ["lint: did not run (pip could not install what is missing)", f"unit tests: {PASSED}"],
+    )
+
+
+@pytest.fixture
+def tool(tmp_path):
+    """A module that answers as a tool does: its version, then what it is told to say of the code."""
+
+    def make(version="sys.exit(0)", verdict="sys.exit(0)"):
+        (tmp_path / "a_tool.py").write_text(f"import sys\nif '--version' in sys.argv: {version}\n{verdict}\n")
+        return lint.check("a tool", Path(sys.executable), ["a_tool", "check"], tmp_path)
+
+    return make
+
+
+@pytest.mark.parametrize(
+    "verdict, good, said", [("sys.exit(0)", True, "clean"), ("sys.exit(1)", False, "failed, see above")]
+)
+def test_the_verdict_of_a_tool_is_its_exit_code(tool, monkeypatch, tmp_path, verdict, good, said):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    check = tool(verdict=verdict)
+    assert (check.good, str(check)) == (good, f"a tool: {said}")
+
+
+def test_a_tool_that_does_not_start_gives_its_last_words_as_the_reason(tool, monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    check = tool(version="sys.exit('first line\\nno route to registry.npmjs.org')", verdict="sys.exit(1)")
+    assert (check.good, str(check)) == (True, "a tool: did not run (no route to registry.npmjs.org)")
+
+
+def test_the_real_linter_passes_clean_code_and_fails_what_is_not(tmp_path):
+    pytest.importorskip("ruff")
+    (tmp_path / "clean.py").write_text("value = 1\n")
+    assert [check.exit_code for check in lint.lint(Path(sys.executable), tmp_path)] == [0, 0]
+    (tmp_path / "unclean.py").write_text("import os\nvalue  = 1\n")
+    assert [check.exit_code for check in lint.lint(Path(sys.executable), tmp_path)] == [1, 1]
 
 
 def test_a_named_chromium_wins_over_the_path_and_a_wrong_one_is_said(tmp_path):
