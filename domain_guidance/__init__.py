@@ -4,4 +4,18 @@ The library knows no host. It speaks to one small protocol, `diffusion.denoiser.
 and diffusers (in `diffusers_host`) both fulfil.
 """
 
-__version__ = "0.1.0"
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+
+def _version(root: Path = Path(__file__).parents[1]) -> str:
+    """The version in pyproject.toml, its one source: of the clone that this is in, else of what pip installed."""
+    project = root / "pyproject.toml"
+    text = project.read_text(encoding="utf-8") if project.is_file() else ""
+    # ComfyUI's pack is a clone that pip never sees. A pyproject.toml beside an installed library is another project's.
+    own = re.search(r'^name = "domain-guidance"\nversion = "(.+)"$', text, re.MULTILINE)
+    return own[1] if own else version("domain-guidance")
+
+
+__version__ = _version()

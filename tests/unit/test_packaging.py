@@ -80,6 +80,34 @@ def test_the_registry_gets_the_fields_it_requires():
     assert re.fullmatch(r">=\d+\.\d+\.\d+", comfy["requires-comfyui"])
 
 
+def test_the_version_has_one_source_and_whoever_repeats_it_agrees():
+    import domain_guidance
+
+    version = PROJECT["project"]["version"]
+    assert domain_guidance.__version__ == version
+    assert f"\nversion: {version}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    headings = re.findall(r"^## \[(.+?)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings[:2] == ["Unreleased", version]
+
+
+def test_an_installed_library_asks_pip_and_not_another_projects_file(tmp_path, monkeypatch):
+    import domain_guidance
+
+    monkeypatch.setattr(domain_guidance, "version", {"domain-guidance": "1.2.3"}.get)
+    assert domain_guidance._version(tmp_path) == "1.2.3"
+    (tmp_path / "pyproject.toml").write_text('name = "other"\nversion = "9.9.9"\n')
+    assert domain_guidance._version(tmp_path) == "1.2.3"
+    (tmp_path / "pyproject.toml").write_text('name = "domain-guidance"\nversion = "0.2.0"\n')
+    assert domain_guidance._version(tmp_path) == "0.2.0"
+
+
+def test_the_commit_hook_formats_as_the_project_does():
+    (revision,) = re.findall(r"ruff-pre-commit\n +rev: v(\S+)", (ROOT / ".pre-commit-config.yaml").read_text())
+    (low, high) = re.fullmatch(r"ruff>=(.+),<(.+)", environment.LINT["ruff"]).groups()
+    parts = [[int(part) for part in version.split(".")] for version in (low, revision, high)]
+    assert parts[0] <= parts[1] < parts[2]
+
+
 def workflow(name):
     return (ROOT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8")
 
