@@ -7,16 +7,13 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 
+from ..domain_guidance.domains.training_forms import ADAPTER, LEARNING_RATES, TRAINING_FORMS
 from ..domain_guidance.training import RunSettings
 from .comfy_host.domains.empty_prompt import empty_prompt
 from .comfy_host.input_folder import NO_FOLDER, folder_choices, folder_fingerprint, image_source
 from .comfy_host.node_text import line_at
 from .comfy_host.training.progress import TrainingProgress
-from .comfy_host.training.result_file import ADAPTER, FORMS
 from .comfy_host.training.train import TrainRequest, train_in_host
-
-RATES = {ADAPTER: 1e-4}
-FULL_RATE = 1e-5  # arXiv 2312.08195
 
 
 class DomainGuidanceTrain(io.ComfyNode):
@@ -56,7 +53,7 @@ class DomainGuidanceTrain(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "form",
-                    options=list(FORMS),
+                    options=list(TRAINING_FORMS),
                     default=ADAPTER,
                     tooltip="adapter: a LoRA, small, fits a 12 GB card, transfers to merges of the base. text-free: "
                     "the whole UNet without its text (the paper). empty-prompt: the whole network with the "
@@ -260,7 +257,7 @@ class DomainGuidanceTrain(io.ComfyNode):
     ) -> io.NodeOutput:
         settings = RunSettings(
             steps=steps,
-            learning_rate=learning_rate or RATES.get(form, FULL_RATE),
+            learning_rate=learning_rate or LEARNING_RATES[form],
             batch_size=batch_size,
             accumulation=accumulation,
             precision=_precision(precision),

@@ -20,6 +20,7 @@ from ..diffusers_host.trainable import base_fingerprint
 from ..diffusers_host.trained_file import load_trained
 from ..domains.domain_file import DomainFileError
 from ..domains.fingerprint import fingerprint
+from ..domains.training_forms import is_adapter
 from ..memory.frozen_gradient import frozen_gradient
 from ..runs.process import AUTOCAST
 
@@ -93,9 +94,8 @@ def _domain(
             f"'{options.domain.name}' predicts {card.prediction} and the base {prediction}: give the base it was "
             "trained from."
         )
-    adapter = card.training.get("form") == "adapter"
     # An adapter lies on the critic's own weights, LoRA included, so that the term is the adapter's alone.
-    if card.base_fingerprint != base_fingerprint(unet) and not (adapter and options.lora):
+    if card.base_fingerprint != base_fingerprint(unet) and not (is_adapter(card) and options.lora):
         logger.warning(
             "'%s' was trained from another base (%s): the guidance pushes away from this one.",
             options.domain.name,

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ..domains.domain_file import DomainCard, read_card
+from ..domains.training_forms import ADAPTER, is_adapter
 from .command import Command
 from .interrupts import Check
 
 logger = logging.getLogger(__name__)
 
 FORMS = {
-    "adapter": "An adapter: a LoRA, for a base or its merges.",
+    ADAPTER: "An adapter: a LoRA, for a base or its merges.",
     "text-free": "A text-free domain UNet: whatever the prompt, it draws its domain.",
     "text-based": "A domain network that reads the empty prompt stored beside it.",
 }
@@ -38,7 +39,7 @@ def info(options: argparse.Namespace, check: Check) -> None:
 def describe(card: DomainCard) -> Iterator[str]:
     """The card's facts, a sentence a line."""
     record = card.training
-    yield FORMS["adapter" if record.get("form") == "adapter" else card.form]
+    yield FORMS[ADAPTER if is_adapter(card) else card.form]
     if card.fingerprint:
         yield f"Fingerprint of its weights: {card.fingerprint}."
     yield f"Trained from: {card.base_name or 'a base without a name'} (fingerprint {card.base_fingerprint})."

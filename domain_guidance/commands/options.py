@@ -8,12 +8,10 @@ from typing import Any, NamedTuple, get_args
 
 import torch
 
-from ..diffusers_host.trainable import TrainingForm
+from ..domains.training_forms import ADAPTER, LEARNING_RATES, TRAINING_FORMS
 from ..runs.process import Precision
 from ..training import RunSettings
 from .presets import PRESETS
-
-LEARNING_RATES = {"adapter": 1e-4, "text-free": 1e-5, "empty-prompt": 1e-5}
 
 
 def add_train_options(parser: argparse.ArgumentParser) -> None:
@@ -40,9 +38,7 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_method(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--form", choices=get_args(TrainingForm), default="adapter", help="what is trained (default: adapter)"
-    )
+    group.add_argument("--form", choices=TRAINING_FORMS, default=ADAPTER, help="what is trained (default: adapter)")
     group.add_argument("--rank", type=int, default=16, help="of the adapter's matrices")
     group.add_argument("--resolution", type=int, default=512, help="pixels: of a square's side, or of the shorter side")
     group.add_argument(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..domains.training_forms import TEXT_FREE
+
 # arXiv 2312.08195, as far as its released training says; steps and total batch time are unknown there.
 IN_DOMAIN_2025: dict[str, Any] = {
-    "form": "text-free",
+    "form": TEXT_FREE,
     "resolution": 512,
     "buckets": "shorter-side",
     "batch_size": 32,

@@ -18,6 +18,7 @@ from ..data import CachedLatents, Encoded, FolderImages, LatentCache, aspect_buc
 from ..diffusers_host.folder import DiffusersFolder, encoder_of
 from ..diffusers_host.trainable import DiffusersTrainable, add_adapter, base_fingerprint
 from ..domains.fingerprint import fingerprint
+from ..domains.training_forms import ADAPTER, TEXT_FREE
 from ..memory.estimate import check_fits, device_memory, whole_network_estimate
 from ..memory.recomputation import recomputation
 from ..runs import RunFiles
@@ -73,7 +74,7 @@ def _check_base(base: DiffusersFolder, options: argparse.Namespace, device: torc
     if options.eight_bit_adam:
         check_bitsandbytes()
     network = base.unet_without_weights()
-    if options.form != "adapter":
+    if options.form != ADAPTER:
         check_fits(whole_network_estimate(network, eight_bit_adam=options.eight_bit_adam), device_memory(device))
 
 
@@ -121,7 +122,7 @@ def _buckets(options, cell: int):
 def _make_trainable(
     base: DiffusersFolder, vae_config, latents, options, device, stack: ExitStack
 ) -> DiffusersTrainable:
-    adapter = options.form == "adapter"
+    adapter = options.form == ADAPTER
     # What is trained must be fp32; a frozen base may be as narrow as the arithmetic.
     unet = base.unet(AUTOCAST.get(options.precision, torch.float32) if adapter else torch.float32)
     schedule, prediction = base.schedule()
@@ -140,7 +141,7 @@ def _make_trainable(
     if adapter:
         add_adapter(unet, options.rank, options.seed)
     unet.to(device)
-    if options.form == "text-free":
+    if options.form == TEXT_FREE:
         some = domain_latents(trainable, latents, images=CONSTANT_IMAGES, at_once=4)
         stack.callback(take_text_out(trainable, some).close)
         logger.info("cross-attention replaced by constants; relative residuals %s", trainable.notes["residuals"])

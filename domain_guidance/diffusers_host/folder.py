@@ -21,7 +21,7 @@ from ..diffusion.noise_schedule import NoiseSchedule, scaled_linear
 from ..diffusion.parameterization import Prediction
 from ..domains.prompt import Prompt
 
-EMPTY_PROMPT = "empty_prompt.safetensors"
+EMPTY_PROMPT_FILE = "empty_prompt.safetensors"
 
 
 class PixelSpace(nn.Module):
@@ -149,12 +149,12 @@ class DiffusersFolder:
         return PixelSpace()
 
     def _stored_prompt(self, text: str) -> Prompt:
-        file = Path(self.place) / EMPTY_PROMPT
+        file = Path(self.place) / EMPTY_PROMPT_FILE
         if text or not file.is_file():
             lacks = (
                 f"it cannot read '{text}': leave the prompt out"
                 if text
-                else f"it holds no {EMPTY_PROMPT} either: add one"
+                else f"it holds no {EMPTY_PROMPT_FILE} either: add one"
             )
             raise ValueError(f"'{self.place}' has no text encoder, and {lacks}, or give a folder with a text encoder.")
         stored = load_file(file)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,10 @@ from ..domains.adapter_file import write_adapter_file
 from ..domains.domain_file import DomainCard, write_domain_file
 from ..domains.fingerprint import fingerprint
 from ..domains.prompt import Prompt
+from ..domains.training_forms import ADAPTER, TrainingForm, card_form
 from ..domains.unet_layouts import diffusers_to_host
 
-TrainingForm = Literal["adapter", "text-free", "empty-prompt"]
-ADAPTER = "domain"
+PEFT_ADAPTER_NAME = "domain"  # in peft's parameter names, not in the file
 # Everything that adapts to how a domain looks; the cross-attention (attn2) stays the base's (our choice).
 ADAPTED = (
     r".*(attn1\.to_q|attn1\.to_k|attn1\.to_v|attn1\.to_out\.0|ff\.net\.0\.proj|ff\.net\.2|proj_in|proj_out|conv1|conv2)"
@@ -67,14 +67,14 @@ class DiffusersTrainable:
 
     def write(self, path: str | os.PathLike, record: Mapping[str, Any]) -> None:
         card = DomainCard(
-            form="text-free" if self.form == "text-free" else "text-based",
+            form=card_form(self.form),
             prediction=self.prediction,
             base_fingerprint=self.base_fingerprint,
             base_name=self.base_name,
             training={**record, **self.notes, "form": self.form},
         )
         embedding = {"cross_attn": self.empty.cross_attn, "pooled_output": self.empty.pooled_output}
-        if self.form == "adapter":
+        if self.form == ADAPTER:
             write_adapter_file(path, self._adapter(), card=card, **embedding)
         else:
             weights = {
@@ -84,7 +84,10 @@ class DiffusersTrainable:
             write_domain_file(path, weights, card=card, **embedding)
 
     def _adapter(self) -> dict[str, Tensor]:
-        names = {f".lora_A.{ADAPTER}.weight": ".lora_down.weight", f".lora_B.{ADAPTER}.weight": ".lora_up.weight"}
+        names = {
+            f".lora_A.{PEFT_ADAPTER_NAME}.weight": ".lora_down.weight",
+            f".lora_B.{PEFT_ADAPTER_NAME}.weight": ".lora_up.weight",
+        }
         tensors = {}
         for name, parameter in self.module.named_parameters():
             for peft_name, our_name in names.items():
@@ -114,7 +117,7 @@ def add_adapter(unet: nn.Module, rank: int, seed: int = 0) -> None:
     unet.requires_grad_(False)
     with torch.random.fork_rng():  # peft draws from the global generator
         torch.manual_seed(seed)
-        unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=ADAPTED), adapter_name=ADAPTER)
+        unet.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=ADAPTED), adapter_name=PEFT_ADAPTER_NAME)
     for parameter in unet.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.float()

@@ -9,6 +9,7 @@ from torch import nn
 from ..domains.adapter_file import merged, read_adapter_file
 from ..domains.domain_file import DomainCard, read_card, read_domain_file
 from ..domains.prompt import Prompt
+from ..domains.training_forms import is_adapter
 from ..domains.unet_layouts import diffusers_to_host, host_to_diffusers
 
 
@@ -17,7 +18,7 @@ def load_trained(path: Path, unet: nn.Module) -> tuple[DomainCard, Prompt]:
 
     path: a domain file, or an adapter, which is merged. Raises DomainFileError for any other file.
     """
-    if read_card(path).training.get("form") == "adapter":
+    if is_adapter(read_card(path)):
         file = read_adapter_file(path)
         state = merged(diffusers_to_host(unet.state_dict(), unet.config), file.tensors)
     else:

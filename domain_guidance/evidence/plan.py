@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..domains.training_forms import ADAPTER, EMPTY_PROMPT, TEXT_FREE
+
 LARGEST = 1200  # pictures of the domain; smaller sets are the first of these
 FEW = 25  # pictures with which early stopping is tried
-RATES = {"text-free": 1e-3, "empty-prompt": 1e-3, "adapter": 1e-2}  # those of docs/training.md
+RATES = {TEXT_FREE: 1e-3, EMPTY_PROMPT: 1e-3, ADAPTER: 1e-2}  # those of docs/training.md
 BATCH = 32
 CONTROLLED = EDITED = (
     "base",

@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor, nn
 
-from ..diffusers_host.folder import EMPTY_PROMPT
+from ..diffusers_host.folder import EMPTY_PROMPT_FILE
 from ..files.atomic_file import save_tensors
 from . import checkpoints
 from .plates import painted_plates
@@ -41,6 +41,6 @@ def write_base_folder(folder: Path, unet: nn.Module, empty: Tensor) -> None:
     unet.save_pretrained(folder / "unet")
     scheduler = DDPMScheduler(1000, 0.00085, 0.012, "scaled_linear")  # noise_schedule.scaled_linear's own
     scheduler.save_pretrained(folder / "scheduler")
-    save_tensors(folder / EMPTY_PROMPT, {"cross_attn": empty}, {})
+    save_tensors(folder / EMPTY_PROMPT_FILE, {"cross_attn": empty}, {})
     index = {"unet": ["diffusers", "UNet2DConditionModel"], "scheduler": ["diffusers", "DDPMScheduler"]}
     (folder / "model_index.json").write_text(json.dumps({"_class_name": "DiffusionPipeline", **index}, indent=2) + "\n")

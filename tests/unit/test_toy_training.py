@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from domain_guidance.__main__ import main as command_line
-from domain_guidance.diffusers_host.folder import EMPTY_PROMPT, DiffusersFolder, PixelSpace, encoder_of
+from domain_guidance.diffusers_host.folder import EMPTY_PROMPT_FILE, DiffusersFolder, PixelSpace, encoder_of
 from domain_guidance.diffusion.noise_schedule import scaled_linear
 from domain_guidance.evaluation import split_half
 from domain_guidance.toy_world import checkpoints, comparison, evaluation, plates, scores
@@ -169,7 +169,7 @@ def test_a_prompt_for_a_base_without_text_encoder_is_refused_in_one_sentence(wor
 def test_a_folder_with_neither_text_encoder_nor_stored_prompt_names_the_file_that_it_lacks(tmp_path):
     (tmp_path / "model_index.json").write_text('{"_class_name": "DiffusionPipeline", "text_encoder": [null, null]}')
     with pytest.raises(
-        ValueError, match=f"has no text encoder, and it holds no {EMPTY_PROMPT} either: add one, or give"
+        ValueError, match=f"has no text encoder, and it holds no {EMPTY_PROMPT_FILE} either: add one, or give"
     ):
         DiffusersFolder(str(tmp_path)).prompt()
 

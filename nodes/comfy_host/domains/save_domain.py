@@ -13,11 +13,11 @@ from torch import Tensor
 from ....domain_guidance.domains.card import DomainCard
 from ....domain_guidance.domains.domain_file import write_domain_file
 from ....domain_guidance.domains.text_free import VALUES
+from ....domain_guidance.domains.training_forms import is_adapter
 from ....domain_guidance.domains.unet_layouts import HOST_PREFIX
 from ....domain_guidance.runs import RunFiles
 from ..guidance.terms import terms_of
 from ..training.forms import model_name
-from ..training.result_file import ADAPTER
 from ..training.trainable_copy import check_can_be_read
 from .empty_prompt import empty_prompt, guidance_of, pooled_of, with_guidance
 from .origin import DomainOrigin, base_fingerprint, origin_of
@@ -67,7 +67,7 @@ def _check_can_be_saved(model: ModelPatcher) -> None:
 
 def _base(model: ModelPatcher, base: ModelPatcher | None, origin: DomainOrigin | None) -> dict[str, str]:
     # A LoRA's base is what it sits on, whoever trained it.
-    if base is None and origin is not None and origin.card.training.get("form") != ADAPTER:
+    if base is None and origin is not None and not is_adapter(origin.card):
         return {"base_fingerprint": origin.card.base_fingerprint, "base_name": origin.card.base_name}
     return {"base_fingerprint": base_fingerprint(base or model), "base_name": model_name(base or model)}
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from ....domain_guidance.data import CachedLatents
 from ....domain_guidance.domains.text_free import cross_attentions
+from ....domain_guidance.domains.training_forms import ADAPTER, TEXT_FREE
 from ....domain_guidance.memory.estimate import check_fits, device_memory, whole_network_estimate
 from ....domain_guidance.runs.optimizers import check_bitsandbytes
 from ....domain_guidance.training.text_removal import domain_latents, take_text_out
@@ -22,7 +23,7 @@ from ..domains.prediction import has_zero_terminal_snr, prediction_of
 from ..guidance.terms import terms_of
 from .differentiable import with_gradients
 from .lora_layers import injected, lora_tensors, make_adapters
-from .result_file import ADAPTER, TEXT_FREE, ResultFile, host_weights
+from .result_file import ResultFile, host_weights
 from .trainable import HostTrainable
 from .trainable_copy import (
     WIDE_DTYPES,

@@ -15,9 +15,9 @@ from ....domain_guidance.diffusion.parameterization import Prediction
 from ....domain_guidance.domains.adapter_file import write_adapter_file
 from ....domain_guidance.domains.card import DomainCard
 from ....domain_guidance.domains.domain_file import read_card, read_covers, write_domain_file
+from ....domain_guidance.domains.training_forms import ADAPTER, card_form
 from ..domains.empty_prompt import guidance_of, pooled_of
 
-ADAPTER, TEXT_FREE, EMPTY_PROMPT = FORMS = ("adapter", "text-free", "empty-prompt")
 PICTURES_STEP = "pictures_of_step"  # in the card: the step after which the preview pictures were drawn
 
 
@@ -49,7 +49,7 @@ class ResultFile:
 
     def _card(self, record: Mapping[str, Any]) -> DomainCard:
         return DomainCard(
-            form="text-free" if self.form == TEXT_FREE else "text-based",
+            form=card_form(self.form),
             prediction=self.prediction,
             base_fingerprint=self.base_fingerprint,
             base_name=self.base_name,

@@ -15,6 +15,7 @@ from comfy.model_patcher import ModelPatcher
 from PIL import Image
 
 from ....domain_guidance.data import CachedLatents, Encoded, ImageSource, LatentCache, aspect_buckets
+from ....domain_guidance.domains.training_forms import ADAPTER
 from ....domain_guidance.runs import Finished, RunFiles
 from ....domain_guidance.training import RunSettings, train_domain
 from ..domains.empty_prompt import DEFAULT_GUIDANCE, with_guidance
@@ -24,7 +25,6 @@ from ..out_of_memory import out_of_memory
 from ..run_progress import follow, kept
 from .forms import check_trainable, made_trainable
 from .progress import TrainingProgress
-from .result_file import ADAPTER
 from .vae_posterior import Posteriors
 
 # Where the host's own loaders look, below the output folder.
