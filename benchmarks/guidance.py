@@ -61,7 +61,9 @@ def _host(folder, gpu):
     host_nodes = host_process.start(host_process.make_base_directory(folder), cpu=not gpu)
     host_nodes.NODE_CLASS_MAPPINGS.update(NODES)
     host = host_process.Host(host_process.load_pack(PACK))
-    domain_file, fingerprint = (host.library(f"domain_guidance.{name}") for name in ("domain_file", "fingerprint"))
+    domain_file, fingerprint = (
+        host.library(f"domain_guidance.domains.{name}") for name in ("domain_file", "fingerprint")
+    )
     return host, MiniModels(folder / "models", domain_file, fingerprint.fingerprint)
 
 

@@ -18,7 +18,7 @@ def probes(host):
 def toy(host):
     return {
         name: host.library(f"domain_guidance.{name}")
-        for name in ("toy_world.critics", "toy_world.comparison", "adaptation", "distillation", "training")
+        for name in ("toy_world.critics", "toy_world.comparison", "adaptation", "distillation", "runs")
     }
 
 
@@ -31,11 +31,11 @@ def by_library(toy, file, critic, folder, batch_size, **score):
         seed=3,
         distillation=toy["distillation"].Distillation(resolution=16, **score),
     )
-    files = toy["training"].RunFiles(folder, "by library")
+    files = toy["runs"].RunFiles(folder, "by library")
     with torch.inference_mode(False):
         pair = adaptation.AdaptedPair(file, "cpu")
         with closing(adaptation.adapt_generator(pair, critic, settings, files)) as events:
-            losses = [event.loss for event in events if isinstance(event, toy["training"].Step)]
+            losses = [event.loss for event in events if isinstance(event, toy["runs"].Step)]
         return losses, pair.file({}).weights
 
 

@@ -13,11 +13,11 @@ def world(host):
     """The library's comparison, measures and prompts, its models, and its held-out pictures of the domain as the judge
     sees them.
     """
-    comparison, measures, prompts = (
-        host.library(f"domain_guidance.toy_world.{name}") for name in ("comparison", "measures", "prompts")
+    comparison, scores, prompts = (
+        host.library(f"domain_guidance.toy_world.{name}") for name in ("comparison", "scores", "prompts")
     )
     models = comparison.load_models()
-    return comparison, measures, prompts, models, models.judge.read(comparison.held_out_domain(200).images).features
+    return comparison, scores, prompts, models, models.judge.read(comparison.held_out_domain(200).images).features
 
 
 def guided_world(host, weight, batch, **range_):
@@ -36,7 +36,7 @@ def judged(host, world):
     """(weight, cfg) -> over fifty prompts: share of digits read as asked, distance to the domain, share of values
     beyond the range.
     """
-    comparison, measures, prompts, models, held_out = world
+    comparison, scores, prompts, models, held_out = world
     sampling, asked = host.library("nodes.comfy_host.sampling"), comparison.every_prompt(1)
 
     def judge_setting(weight, cfg):
@@ -46,8 +46,8 @@ def judged(host, world):
             images = sampling.Sampling(seed=1000, **inputs, **SETTINGS)(model, cfg)["samples"]
         reading = models.judge.read(images)
         digits, distance = (
-            measures.share(reading.digit, asked.digit),
-            measures.kernel_distance(reading.features, held_out),
+            scores.share(reading.digit, asked.digit),
+            scores.kernel_distance(reading.features, held_out),
         )
         return digits, distance, (images.abs() > 1.05).float().mean().item()
 

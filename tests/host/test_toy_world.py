@@ -14,7 +14,7 @@ def world(host):
     """The library's judge, its held-out pictures of the domain, and the colours that the domain knows."""
     library = {
         name: host.library(f"domain_guidance.toy_world.{name}")
-        for name in ("comparison", "measures", "scenes", "checkpoints")
+        for name in ("comparison", "scores", "scenes", "checkpoints")
     }
     judge = library["checkpoints"].load_judge()
     held_out = judge.read(library["comparison"].held_out_domain(200).images).features
@@ -51,11 +51,11 @@ def judged(host, world):
     def judge_weight(weight):
         images, digits, strokes = pictures(host, library, weight)
         reading = judge.read(images)
-        measures = library["measures"]
+        scores = library["scores"]
         return (
-            measures.share(reading.digit, digits),
-            measures.share(reading.stroke, strokes),
-            measures.kernel_distance(reading.features, held_out),
+            scores.share(reading.digit, digits),
+            scores.share(reading.stroke, strokes),
+            scores.kernel_distance(reading.features, held_out),
         )
 
     return {weight: judge_weight(weight) for weight in (None, 1.5, -1.5)}
@@ -86,7 +86,7 @@ def test_the_plates_are_pictures_of_the_domain_and_of_every_digit(host, world):
     assert plates.shape == (256, 16, 16, 3) and plates.min() >= 0 and plates.max() <= 1
     reading = judge.read(plates.movedim(-1, 1) * 2 - 1)
     floor = host.library("domain_guidance.evaluation").split_half(held_out, confidence=0.5)
-    assert abs(library["measures"].kernel_distance(reading.features, held_out)) < 2 * floor
+    assert abs(library["scores"].kernel_distance(reading.features, held_out)) < 2 * floor
     assert reading.digit.bincount(minlength=10).min() >= 10
 
 
