@@ -26,8 +26,8 @@ import tiny_training as tiny
 import torch
 torch.set_num_threads(1)
 from safetensors.torch import load_file, save
-from domain_guidance import atomic_file
-from domain_guidance.training import RunFiles
+from domain_guidance.files import atomic_file
+from domain_guidance.runs import RunFiles
 from domain_guidance.runs.run_log import read_log
 
 folder, kills, steps = tiny.Path(sys.argv[1]), int(sys.argv[3]), int(sys.argv[4])

@@ -21,7 +21,7 @@ sys.path.append(str(Path(__file__).parent))
 
 import tiny_training as tiny
 
-from domain_guidance import training
+from domain_guidance import runs, training
 from domain_guidance.data import Split
 from domain_guidance.files import atomic_file
 from domain_guidance.memory.estimate import check_fits, memory_estimate, whole_network_estimate
@@ -256,7 +256,7 @@ def test_twenty_steps_equal_ten_a_kill_and_ten_more_bit_for_bit(tmp_path, step):
     whole, killed = (RunFiles(tmp_path / kind, "run") for kind in ("whole", "killed"))
     for name in ("state", "result", "best"):
         assert same_tensors(getattr(whole, name), getattr(killed, name)), name
-    assert training.state.read_record(whole.state) == training.state.read_record(killed.state)
+    assert runs.state.read_record(whole.state) == runs.state.read_record(killed.state)
     assert losses(tmp_path / "whole") == losses(tmp_path / "killed"), (
         "the same images, noise and timesteps, step by step"
     )
@@ -300,8 +300,8 @@ def test_fp16s_loss_scale_is_resumed_as_well(tmp_path):
         for steps in parts:
             tiny.run_tiny(tmp_path / kind, trainable=Loud(), precision="fp16", steps=steps)
     whole, parts = (RunFiles(tmp_path / kind, "run").state for kind in ("whole", "parts"))
-    assert 1 < training.state.read_record(whole)["scaling"]["scale"] < 2**16
-    assert training.state.read_record(whole) == training.state.read_record(parts) and same_tensors(whole, parts)
+    assert 1 < runs.state.read_record(whole)["scaling"]["scale"] < 2**16
+    assert runs.state.read_record(whole) == runs.state.read_record(parts) and same_tensors(whole, parts)
 
 
 def test_more_steps_extend_a_finished_run_as_if_they_had_been_asked_for_at_once(tmp_path):
@@ -401,7 +401,7 @@ def test_a_half_made_step_is_never_saved(tmp_path):
             raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training.Ema, "update", interrupt)
+        patch.setattr(runs.Ema, "update", interrupt)
         with pytest.raises(KeyboardInterrupt):
             list(started(tmp_path, trainable))
     assert int(load_file(RunFiles(tmp_path, "run").state)["optimizer.step.last.bias"]) == 5
