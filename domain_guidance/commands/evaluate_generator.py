@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..data import FolderImages
+from ..data import FolderImages, Skipped
 from ..diffusers_host.clip import ClipFolder
 from ..evaluation import Comparison, clip_score, diversity, embed, grouped_diversity
 from ..generators import Generator, build_generator, latents, open_generator_file
@@ -59,6 +59,8 @@ class GeneratorImages:
     def __init__(self, generator: Generator, count: int, psi: float, labels: Tensor | None = None):
         self._generator, self._count, self._psi, self._labels = generator, count, psi, labels
 
+        self.left_out: tuple[Skipped, ...] = ()
+
     def __len__(self) -> int:
         return self._count
 
@@ -69,6 +71,9 @@ class GeneratorImages:
 
     def name(self, index: int) -> str:
         return f"seed {index}"
+
+    def remark(self, index: int) -> str:
+        return ""
 
 
 def evaluate_generator(options: argparse.Namespace, check: Check) -> None:

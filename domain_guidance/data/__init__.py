@@ -4,8 +4,9 @@ from .buckets import Size, aspect_buckets, bucket_sizes, sdxl_size_conditioning,
 from .cached_latents import CachedImage, CachedLatents
 from .held_out import Split, split
 from .images import ImageError, UnreadableImage, read_image
-from .latent_cache import Encoded, LatentCache, LatentCacheError, Skipped
+from .latent_cache import Encoded, LatentCache, LatentCacheError
 from .latent_store import Posterior
+from .left_out import Remark, Skipped, because, remark_sentences
 from .loader import LatentBatch, LatentLoader, held_out_batches
 from .order import BatchOrder, Visit
 from .sources import BatchImages, FolderImages, ImageSource
@@ -24,15 +25,18 @@ __all__ = [
     "LatentCacheError",
     "LatentLoader",
     "Posterior",
+    "Remark",
     "Size",
     "Skipped",
     "Split",
     "UnreadableImage",
     "Visit",
     "aspect_buckets",
+    "because",
     "bucket_sizes",
     "held_out_batches",
     "read_image",
+    "remark_sentences",
     "sdxl_size_conditioning",
     "shorter_side",
     "split",

@@ -93,6 +93,12 @@ def crop_box(size: Size, bucket: Size) -> Box:
     return Box((size.width - width) // 2, (size.height - height) // 2, width, height)
 
 
+def cropped_away(size: Size, bucket: Size) -> float:
+    """The share of an image's area that its bucket leaves out, 0 to 1."""
+    box = crop_box(size, bucket)
+    return 1 - box.width * box.height / (size.width * size.height)
+
+
 def fit_to_bucket(image: Tensor, bucket: Size) -> Tensor:
     """An image [3, H, W] in [-1, 1], cropped to the bucket's ratio and resized to it: [3, bucket height, bucket width].
 

@@ -6,10 +6,10 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from .buckets import Size
 from .latent_store import DamagedEntry, LatentStore, Posterior
+from .left_out import Remark, Skipped, because, remark_sentences
 
 
 @dataclass(frozen=True)
@@ -22,13 +22,6 @@ class CachedImage:
     bucket: Size
 
 
-class NamedReason(Protocol):
-    """A skipped image: what it is called and why it is not used."""
-
-    name: str
-    reason: str
-
-
 class CachedLatents:
     """The usable images of a filled cache; `images[i]` and `read(i, ...)` go together.
 
@@ -38,11 +31,12 @@ class CachedLatents:
     def __init__(
         self,
         images: Sequence[CachedImage],
-        skipped: Sequence[NamedReason],
+        skipped: Sequence[Skipped],
         store: LatentStore,
         restore: Callable[[CachedImage, str], None],
+        remarks: Sequence[Remark] = (),
     ):
-        self.images, self.skipped = tuple(images), tuple(skipped)
+        self.images, self.skipped, self.remarks = tuple(images), tuple(skipped), tuple(remarks)
         self._store, self._restore = store, restore
 
     def __len__(self) -> int:
@@ -80,9 +74,7 @@ class CachedLatents:
 
     @property
     def report(self) -> str:
-        """One line for the user: how many are used and what they take, how many are not and why the first of them."""
+        """For the user: how many are used and what they take, which are not and why, and what to know of the others."""
         used = f"{len(self.images)} images used, {self.bytes_per_image / 1000:.0f} kB each in the latent cache"
-        if not self.skipped:
-            return f"{used}, none skipped."
-        first = self.skipped[0]
-        return f"{used}, {len(self.skipped)} skipped, the first of them '{first.name}' because {first.reason}."
+        skipped = f"{len(self.skipped)} skipped: {because(self.skipped)}" if self.skipped else "none skipped"
+        return " ".join([f"{used}, {skipped}.", *remark_sentences(self.remarks)])

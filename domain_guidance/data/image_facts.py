@@ -12,13 +12,17 @@ from pathlib import Path
 
 from .buckets import Size
 
+# Raised when more files can be read than before: what an older reader gave up on is then looked at again.
+READER = 2
+
 
 @dataclass(frozen=True)
 class Usable:
-    """key: the hash of its content. size: of the upright picture."""
+    """key: the hash of its content. size: of the upright picture. remark: the source's."""
 
     key: str
     size: Size
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -70,8 +74,8 @@ class ImageFacts:
 
 def _line(stamp: str, fact: Fact) -> str:
     if isinstance(fact, Usable):
-        return json.dumps({"stamp": stamp, "key": fact.key, "size": fact.size})
-    return json.dumps({"stamp": stamp, "reason": fact.reason, "try_again": fact.try_again})
+        return json.dumps({"stamp": stamp, "key": fact.key, "size": fact.size, "remark": fact.remark})
+    return json.dumps({"stamp": stamp, "reason": fact.reason, "try_again": fact.try_again, "reader": READER})
 
 
 def _read_facts(path: Path) -> dict[str, Fact]:
@@ -80,8 +84,9 @@ def _read_facts(path: Path) -> dict[str, Fact]:
         try:
             values = json.loads(line)
             if "key" in values:
-                facts[str(values["stamp"])] = Usable(str(values["key"]), Size(*map(int, values["size"])))
-            else:
+                size, remark = Size(*map(int, values["size"])), str(values.get("remark", ""))
+                facts[str(values["stamp"])] = Usable(str(values["key"]), size, remark)
+            elif values["reader"] == READER:  # a line without it is an older reader's
                 facts[str(values["stamp"])] = Unusable(str(values["reason"]), bool(values["try_again"]))
         except (ValueError, KeyError, TypeError):  # torn by a kill, or damaged: the image is looked at again
             continue

@@ -5,15 +5,45 @@ from __future__ import annotations
 import os
 import struct
 import zlib
+from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image, features
 from torch import Tensor
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+from .png_metadata import PNG_SIGNATURE, WithoutMetadata
+
+# AVIF is read where Pillow was built with it.
+AVIF = ((".avif", "AVIF"),) if features.check("avif") else ()
+KINDS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".jpe": "JPEG",
+    ".jfif": "JPEG",
+    ".png": "PNG",
+    ".apng": "PNG",
+    ".webp": "WEBP",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".gif": "GIF",
+    **dict(AVIF),
+}
+EXTENSIONS = frozenset(KINDS)
 # Named to Pillow, so that a file of another kind under one of these names never reaches a decoder nobody asked for.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF")
+FORMATS = tuple(dict.fromkeys(KINDS.values()))
+# EXIF 2.32, tag 0x0112: how the stored picture is turned or mirrored to stand upright.
+ORIENTATION = 0x0112
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 # Pillow's own limit at the time of writing, here so that what can be used does not depend on what a host has set.
 MAX_PIXELS = 89_478_485
 # What Pillow's decoders and its EXIF reader raise on damaged files; 12,000 files damaged at random raised nothing else.
@@ -32,21 +62,58 @@ def read_image(path: str | os.PathLike) -> Tensor:
     """The picture in a file, [3, H, W] in [-1, 1], fp32, turned upright by its EXIF orientation.
 
     Our choices: transparency is laid over white; of an animation or a document the first picture is taken; 16-bit grey
-    keeps its precision, 16-bit colour the upper eight bits that Pillow reads; colour profiles are not applied. Raises
-    ImageError for what cannot be decoded, UnreadableImage for what cannot be opened.
+    keeps its precision, 16-bit colour the upper eight bits that Pillow reads; colour profiles are not applied, and
+    other metadata is not looked at, so that trouble with it costs no picture. Raises ImageError for what cannot be
+    decoded, UnreadableImage for what cannot be opened.
     """
     try:
-        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
-            _check_size(image)
-            return _pixels(ImageOps.exif_transpose(image))
+        with open(path, "rb") as file:
+            return _decoded(file)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ImageError(f"it is too large ({error}): make it smaller") from error
     except Image.UnidentifiedImageError as error:
-        raise ImageError("it is no JPEG, PNG, WebP, BMP or TIFF image, whatever its name says: convert it") from error
+        *kinds, last = ["WebP" if kind == "WEBP" else kind for kind in FORMATS]
+        raise ImageError(f"it is no {', '.join(kinds)} or {last} image, whatever its name says: convert it") from error
     except ImageError:
         raise
     except DAMAGED as error:
         raise _reason(error) from error
+
+
+def is_animation(path: str | os.PathLike) -> bool:
+    """Whether a file that `read_image` reads holds a film, which pages of a TIFF and a phone's second JPEG are not."""
+    try:
+        with Image.open(path, formats=tuple({*FORMATS} - {"TIFF", "JPEG"})) as image:
+            return getattr(image, "is_animated", False)
+    except DAMAGED:  # another kind, or metadata that only `read_image` gets past
+        return False
+
+
+def _decoded(file: BinaryIO) -> Tensor:
+    try:
+        return _read(file)
+    except DAMAGED:
+        # A PNG may still be whole as a picture: Pillow gives up on texts or profiles beyond its limits, as workflows
+        # in pictures are, and on damage to either.
+        file.seek(0)
+        if file.read(len(PNG_SIGNATURE)) != PNG_SIGNATURE:
+            raise
+    return _read(WithoutMetadata(file))
+
+
+def _read(file: BinaryIO) -> Tensor:
+    with Image.open(file, formats=FORMATS) as image:
+        _check_size(image)
+        image.load()
+        return _pixels(_upright(image))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        turn = UPRIGHT.get(image.getexif().get(ORIENTATION))
+    except DAMAGED:  # of the metadata alone, for the pixels are there
+        return image
+    return image if turn is None else image.transpose(turn)
 
 
 def _reason(error: Exception) -> ImageError:

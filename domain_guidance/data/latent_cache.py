@@ -20,15 +20,17 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .buckets import BucketOf, Size, fit_to_bucket
+from .buckets import BucketOf, Size, cropped_away, fit_to_bucket
 from .cache_limit import LIMIT, trim
 from .cached_latents import CachedImage, CachedLatents
 from .image_facts import Fact, ImageFacts, Unusable, Usable
 from .images import ImageError, UnreadableImage
 from .latent_store import LatentStore, Posterior, entry_name
+from .left_out import Remark, Skipped, because
 from .sources import ImageSource
 
 LAYOUT = "v1"  # of the files, of reading and of resizing: a change of any makes every older entry another thing
+CROP_NAMED = 0.3  # of a picture's area; photographs of the usual shapes lose less
 WAITING = 16  # resized images held at most while their buckets fill up
 
 Encode = Callable[[Tensor], tuple[Tensor, Tensor | None]]
@@ -45,14 +47,6 @@ class Encoded:
     done: int
     total: int
     bytes: int
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """An image that will not be trained on."""
-
-    name: str
-    reason: str
 
 
 @dataclass(frozen=True)
@@ -128,6 +122,7 @@ class LatentCache:
         Raises LatentCacheError if an image was never looked at or too few can be used.
         """
         facts, images, skipped = ImageFacts(self._folder, self._rank), [], []
+        remarks: list[Remark] = []
         for index in range(len(self._source)):
             name, fact = self._source.name(index), facts.of_stamp(self._source.stamp(index))
             if fact is None:
@@ -138,9 +133,22 @@ class LatentCache:
                 skipped.append(Skipped(name, reason))
             else:
                 images.append(CachedImage(index, name, fact.key, self._bucket_of(fact.size)))
+                remarks += self._remarks(name, fact)
+        skipped += self._source.left_out
         if len(images) < minimum:
             raise LatentCacheError(_too_few(len(images), len(self._source), minimum, skipped))
-        return CachedLatents(images, skipped, self._store, self._restore)
+        return CachedLatents(images, skipped, self._store, self._restore, remarks)
+
+    def _remarks(self, name: str, fact: Usable) -> Iterator[Remark]:
+        if fact.remark:
+            yield Remark(name, fact.remark)
+        lost = cropped_away(fact.size, self._bucket_of(fact.size))
+        if lost > CROP_NAMED:
+            text = (
+                f"More than {CROP_NAMED:.0%} of a picture is cropped away, for training takes no shapes that long; "
+                "cut it into parts to use all of it"
+            )
+            yield Remark(name, text, f"{lost:.0%}")
 
     def _make_room(self, facts: ImageFacts) -> None:
         """Remove what has not been used for long, but nothing of this source, which from now on is in use."""
@@ -210,7 +218,7 @@ class LatentCache:
             fact = facts.of_key(key)
             if fact is None or not self._is_settled(fact, present):
                 pixels = self._source.load(index)
-                fact = Usable(key, Size(pixels.shape[2], pixels.shape[1]))
+                fact = Usable(key, Size(pixels.shape[2], pixels.shape[1]), self._source.remark(index))
         except ImageError as error:
             fact = Unusable(str(error), try_again=isinstance(error, UnreadableImage))
         with self._writing():
@@ -273,5 +281,5 @@ class LatentCache:
 
 
 def _too_few(used: int, total: int, minimum: int, skipped: Sequence[Skipped]) -> str:
-    first = f"; the first that cannot is '{skipped[0].name}', because {skipped[0].reason}" if skipped else ""
-    return f"{used} of {total} images can be used and training needs at least {minimum}: add images{first}."
+    others = f"; {because(skipped)}" if skipped else ""
+    return f"{used} of {total} images can be used and training needs at least {minimum}: add images{others}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -12,13 +12,23 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .images import EXTENSIONS, ImageError, UnreadableImage, read_image
+from .images import EXTENSIONS, ImageError, UnreadableImage, is_animation, read_image
+from .left_out import Skipped, because
 
 CHUNK = 1 << 20
+ANIMATION = "Only the first picture of an animation is used"
+HIDDEN = "it is hidden, for its name begins with a dot: rename it to use it"
+LINKED_FOLDER = "it is a link to a folder, and those are not followed: put the folder itself there to use it"
+NO_FILE = "it is neither a file nor a folder"
 
 
 class ImageSource(Protocol):
-    """Numbered images that are read one at a time."""
+    """Numbered images that are read one at a time.
+
+    left_out: what a user may take for an image of the source and is none, each with the reason.
+    """
+
+    left_out: Sequence[Skipped]
 
     def __len__(self) -> int: ...
 
@@ -36,6 +46,9 @@ class ImageSource(Protocol):
         unchanged too.
         """
 
+    def remark(self, index: int) -> str:
+        """The text of a `Remark` on an image that `load` can read; empty for most."""
+
 
 @dataclass(frozen=True)
 class ImageFile:
@@ -50,7 +63,7 @@ class ImageFile:
 class FolderImages:
     """The images in a folder and its sub-folders, sorted by their path within it.
 
-    Listing reads no file. Hidden files and folders are passed over, links to folders are not followed.
+    Listing reads no file. left_out: files of other kinds, hidden files and folders, links to folders.
     Raises ValueError if the folder is not there or holds no image.
     """
 
@@ -58,10 +71,14 @@ class FolderImages:
         root = Path(folder).resolve()
         if not root.is_dir():
             raise ValueError(f"There is no image folder '{folder}': check its path.")
-        self.files = sorted(_image_files(root), key=lambda file: file.name)
+        found = sorted(_found(root), key=lambda one: one.name)
+        self.files = [one for one in found if isinstance(one, ImageFile)]
+        self.left_out = tuple(one for one in found if isinstance(one, Skipped))
         if not self.files:
-            kinds = ", ".join(sorted(extension[1:] for extension in EXTENSIONS))
-            raise ValueError(f"The folder '{folder}' holds no images: put files of these kinds into it: {kinds}.")
+            there = f" (there is {because(self.left_out)})" if self.left_out else ""
+            raise ValueError(
+                f"The folder '{folder}' holds no images{there}: put files of these kinds into it: {_kinds()}."
+            )
 
     def __len__(self) -> int:
         return len(self.files)
@@ -88,6 +105,9 @@ class FolderImages:
         file = self.files[index]
         return f"{file.path}|{file.size}|{file.modified}"
 
+    def remark(self, index: int) -> str:
+        return ANIMATION if is_animation(self.files[index].path) else ""
+
 
 class BatchImages:
     """A batch of pictures, [B, H, W, 3] in [0, 1] as ComfyUI's IMAGE; of four channels the last is transparency, over
@@ -103,6 +123,7 @@ class BatchImages:
                 "expected [batch, height, width, 3] with values from 0 to 1: connect an IMAGE."
             )
         self.images = images.detach()
+        self.left_out: tuple[Skipped, ...] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -128,21 +149,52 @@ class BatchImages:
     def stamp(self, index: int) -> str:
         return self.content_key(index)  # in memory the truth is as near as any hint
 
+    def remark(self, index: int) -> str:
+        return ""
 
-def _image_files(root: Path) -> Iterator[ImageFile]:
+
+def _found(root: Path) -> Iterator[ImageFile | Skipped]:
     folders = [str(root)]
     while folders:
         for entry in _entries(folders.pop()):
-            if entry.is_dir(follow_symlinks=False):
+            if reason := _reason_against(entry):
+                yield Skipped(_name(entry, root), reason)
+            elif entry.is_dir(follow_symlinks=False):
                 folders.append(entry.path)
-            elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS:
+            else:
                 yield _image_file(entry, root)
+
+
+def _reason_against(entry: os.DirEntry) -> str:
+    """Why a folder's entry is not looked at; empty if it is."""
+    if entry.name.startswith("."):
+        return HIDDEN
+    if entry.is_dir():
+        return LINKED_FOLDER if _is_link(entry) else ""
+    if os.path.splitext(entry.name)[1].lower() not in EXTENSIONS:
+        return f"it is of no kind that is read here ({_kinds()})"
+    # A link to nowhere is no file either; reading it will say so.
+    return "" if entry.is_file() or entry.is_symlink() else NO_FILE
+
+
+def _is_link(entry: os.DirEntry) -> bool:
+    # Windows' own links to folders; Python knows them from 3.12 on.
+    is_junction = getattr(entry, "is_junction", lambda: False)
+    return entry.is_symlink() or is_junction()
+
+
+def _kinds() -> str:
+    return ", ".join(sorted(extension[1:] for extension in EXTENSIONS))
+
+
+def _name(entry: os.DirEntry, root: Path) -> str:
+    return Path(entry.path).relative_to(root).as_posix()
 
 
 def _entries(folder: str) -> list[os.DirEntry]:
     try:
         with os.scandir(folder) as entries:
-            return [entry for entry in entries if not entry.name.startswith(".")]
+            return list(entries)
     except OSError as error:
         raise ValueError(
             f"The image folder '{folder}' cannot be listed ({error.strerror}): check its permissions."
@@ -155,4 +207,4 @@ def _image_file(entry: os.DirEntry, root: Path) -> ImageFile:
         size, modified = facts.st_size, facts.st_mtime_ns
     except OSError:  # a link to nowhere, or a file deleted meanwhile: reading it will name it
         size, modified = -1, -1
-    return ImageFile(Path(entry.path).relative_to(root).as_posix(), entry.path, size, modified)
+    return ImageFile(_name(entry, root), entry.path, size, modified)

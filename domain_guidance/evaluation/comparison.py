@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ..data import ImageSource
+from ..data import ImageSource, because, remark_sentences
 from ..files.atomic_file import replacing
 from ..pictures.pixels import as_picture
 from .embedding import Embedded, Encoder, embed
@@ -75,9 +75,15 @@ def compare(
             for a, b, distance in found
         ],
     }
-    return Comparison(
-        measures, ours, describe(measures, encoder.name), draw_measures(measures, pairs, encoder.name), facts
-    )
+    text = "\n".join([describe(measures, encoder.name), *_losses("images", ours), *_losses("reference images", theirs)])
+    return Comparison(measures, ours, text, draw_measures(measures, pairs, encoder.name), facts)
+
+
+def _losses(what: str, embedded: Embedded) -> list[str]:
+    """What of the given pictures was not compared, a statement each."""
+    skipped = embedded.skipped
+    count = [f"Left out of the {what}, {len(skipped)} in all: {because(skipped)}."] if skipped else []
+    return [*count, *remark_sentences(embedded.remarks)]
 
 
 def write_json(path: str | os.PathLike, facts: dict[str, Any]) -> None:

@@ -11,9 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..data import ImageError, ImageSource
+from ..data import ImageError, ImageSource, Remark, Skipped, because
 
 logger = logging.getLogger(__name__)
+
+OUTSIDE_NAMED = 0.5  # of a picture's area; photographs of the usual shapes lose less
 
 
 class Encoder(Protocol):
@@ -28,10 +30,14 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class Embedded:
-    """features [N, D], float32, on the CPU; places: which pictures of the source they are of."""
+    """features [N, D], float32, on the CPU; places: which pictures of the source they are of. skipped, remarks: what of
+    the source is not seen, or not all of it.
+    """
 
     features: Tensor
     places: list[int]
+    skipped: tuple[Skipped, ...] = ()
+    remarks: tuple[Remark, ...] = ()
 
 
 def embed(
@@ -39,22 +45,23 @@ def embed(
 ) -> Embedded:
     """The features of all pictures of a source. done: told after each batch how many pictures were read; it may raise.
 
-    A picture that cannot be read is named in the log and left out. Raises ValueError where none can, or the encoder
+    A picture that cannot be read is left out, and named in the log. Raises ValueError where none can, or the encoder
     fails.
     """
     features, places = [], []
+    seen = _Seen(source, encoder.size)
     for start in range(0, len(source), batch_size):
-        squares = dict(_squares(source, range(start, min(start + batch_size, len(source))), encoder.size))
+        squares = dict(seen.squares(range(start, min(start + batch_size, len(source)))))
         if squares:
             features.append(encoder(torch.stack([*squares.values()])).float().cpu())
             places += squares
         done(min(start + batch_size, len(source)))
     if not features:
-        raise ValueError(f"None of the {len(source)} images can be read: look into the log for the reasons.")
+        raise ValueError(f"None of the {len(source)} images can be read: {because(seen.skipped)}.")
     found = torch.cat(features)
     if not found.isfinite().all():
         raise ValueError(f"The features of '{encoder.name}' hold NaN or infinity: load it in full precision.")
-    return Embedded(found, places)
+    return Embedded(found, places, (*seen.skipped, *source.left_out), tuple(seen.remarks))
 
 
 def centre_square(pixels: Tensor, size: int) -> Tensor:
@@ -73,9 +80,31 @@ def centre_square(pixels: Tensor, size: int) -> Tensor:
     return levels / 127.5 - 1
 
 
-def _squares(source: ImageSource, places: Iterable[int], size: int) -> Iterator[tuple[int, Tensor]]:
-    for index in places:
-        try:
-            yield index, centre_square(source.load(index), size)
-        except ImageError as error:
-            logger.warning("'%s' is left out, because %s.", source.name(index), error)
+class _Seen:
+    """Pictures as an encoder sees them, and what is lost on the way."""
+
+    def __init__(self, source: ImageSource, size: int):
+        self._source, self._size = source, size
+        self.skipped: list[Skipped] = []
+        self.remarks: list[Remark] = []
+
+    def squares(self, places: Iterable[int]) -> Iterator[tuple[int, Tensor]]:
+        """Every picture of these places that can be read, as `centre_square` makes it."""
+        for index in places:
+            name = self._source.name(index)
+            try:
+                pixels = self._source.load(index)
+            except ImageError as error:
+                logger.warning("'%s' is left out, because %s.", name, error)
+                self.skipped.append(Skipped(name, str(error)))
+                continue
+            self.remarks += self._remarks(index, name, pixels.shape[1:])
+            yield index, centre_square(pixels, self._size)
+
+    def _remarks(self, index: int, name: str, shape: tuple[int, int]) -> Iterator[Remark]:
+        if remark := self._source.remark(index):
+            yield Remark(name, remark)
+        lost = 1 - min(shape) / max(shape)
+        if lost > OUTSIDE_NAMED:
+            text = f"More than {OUTSIDE_NAMED:.0%} of a picture is outside of the central square that is compared"
+            yield Remark(name, text, f"{lost:.0%}")

@@ -1,5 +1,6 @@
 """The latent cache: what it keeps, what it does not do twice, and what it does with damage."""
 
+import json
 import os
 import shutil
 import sys
@@ -192,7 +193,41 @@ def test_a_broken_image_is_named_with_its_reason_and_the_rest_is_used(folder):
     assert "smaller (3x40) than one latent cell (4x4 pixels)" in reasons["2.png"]
     assert sorted(latents.skipped, key=lambda skip: skip.name) == sorted(skipped, key=lambda skip: skip.name)
     assert len(latents) == 6 and events[-1].done == events[-1].total == 9
-    assert latents.report.startswith("6 images used, ") and "3 skipped, the first of them '0.png'" in latents.report
+    assert latents.report.startswith("6 images used, ") and "3 skipped: '0.png' because" in latents.report
+    assert latents.report.count("because") == 3
+
+
+def test_what_a_folder_has_beside_images_is_in_the_report(folder):
+    (folder / "notes.txt").write_text("no image")
+    (folder / "linked").symlink_to(folder.parent)
+    cache, _ = filled(folder)
+    report = cache.open().report
+    assert report.startswith("9 images used, ") and "2 skipped: " in report
+    assert "'notes.txt' because" in report and "'linked' because" in report
+
+
+def test_what_an_older_reader_gave_up_on_is_looked_at_again(folder):
+    source = FolderImages(folder)
+    (folder.parent / "cache" / "v1").mkdir(parents=True)
+    line = {"stamp": source.stamp(0), "reason": "it is damaged (text too large)", "try_again": False}
+    (folder.parent / "cache" / "v1" / "images-0.jsonl").write_text(json.dumps(line) + "\n")
+    latents = filled(folder)[0].open()
+    assert len(latents) == 9 and latents.skipped == ()
+
+
+def test_a_picture_that_loses_much_to_the_crop_is_named_with_the_share_and_the_others_are_not(folder):
+    picture(70, 400, 40).save(folder / "panorama.png")
+    picture(71, 30, 40).save(folder / "portrait.png")
+    latents = filled(folder)[0].open()
+    assert [(one.name, one.extent) for one in latents.remarks] == [("panorama.png", "80%")]
+    assert "More than 30% of a picture is cropped away" in latents.report
+    assert latents.report.endswith("to use all of it: 'panorama.png' (80%).")
+
+
+def test_an_animation_is_named_in_every_run(folder):
+    picture(72).save(folder / "film.png", save_all=True, append_images=[picture(73)])
+    for _ in range(2):
+        assert filled(folder)[0].open().report.endswith("Only the first picture of an animation is used: 'film.png'.")
 
 
 def test_a_broken_image_is_named_in_every_run_but_read_again_only_when_it_changes(folder, monkeypatch):
@@ -226,7 +261,7 @@ def test_too_few_usable_images_are_an_error_that_names_the_first_fault(folder):
         path.write_text("no picture")
     cache, _ = filled(folder)
     with pytest.raises(
-        LatentCacheError, match="1 of 9 images can be used .* needs at least 2: .*'1.png', because it is no JPEG"
+        LatentCacheError, match="1 of 9 images can be used .* needs at least 2: .*'1.png'.*, each because it is no JPEG"
     ):
         cache.open()
     assert len(cache.open(minimum=1)) == 1

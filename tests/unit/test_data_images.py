@@ -8,12 +8,16 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin, features
 
-from domain_guidance.data import BatchImages, FolderImages, ImageError, UnreadableImage, read_image
+from domain_guidance.data import BatchImages, FolderImages, ImageError, Skipped, UnreadableImage, because, read_image
 from domain_guidance.data import images as images_module
+from domain_guidance.data.png_metadata import WithoutMetadata
 
 RED, GREEN, BLUE, WHITE, BLACK = (1, -1, -1), (-1, 1, -1), (-1, -1, 1), (1, 1, 1), (-1, -1, -1)
+
+
+needs_avif = pytest.mark.skipif(not features.check("avif"), reason="this Pillow was built without AVIF")
 
 
 def corners(image):
@@ -46,6 +50,11 @@ def close(colours, expected, tolerance=0.03):
         ("x.webp", {"lossless": True}),
         ("x.jpg", {"quality": 100, "subsampling": 0}),
         ("x.jpeg", {"quality": 100, "subsampling": 0, "progressive": True}),
+        ("x.jfif", {"quality": 100, "subsampling": 0}),
+        ("x.jpe", {"quality": 100, "subsampling": 0}),
+        ("x.apng", {}),
+        ("x.gif", {}),
+        pytest.param("x.avif", {"quality": 100}, marks=needs_avif),
     ],
 )
 def test_every_format_gives_the_picture_in_minus_one_to_one(tmp_path, name, options):
@@ -222,12 +231,12 @@ def test_a_warning_made_an_error_by_the_host_is_still_a_named_refusal(tmp_path):
 def test_a_file_that_is_no_image_and_a_format_nobody_asked_for_are_refused(tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "empty.png").write_bytes(b"")
-    quarters().save(tmp_path / "x.gif")
-    os.replace(tmp_path / "x.gif", tmp_path / "gif.png")
+    quarters().save(tmp_path / "x.ppm")
+    os.replace(tmp_path / "x.ppm", tmp_path / "ppm.png")
     # An EPS would start a PostScript interpreter if it reached its decoder.
     (tmp_path / "eps.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
-    for name in ("text.png", "empty.png", "gif.png", "eps.png"):
-        assert "no JPEG, PNG, WebP, BMP or TIFF" in refusal(tmp_path / name)
+    for name in ("text.png", "empty.png", "ppm.png", "eps.png"):
+        assert "no JPEG, PNG, WebP, BMP, TIFF, GIF" in refusal(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.webp", "x.bmp", "x.tif"])
@@ -288,6 +297,116 @@ def test_a_folder_is_searched_to_the_bottom_in_one_stable_order(tmp_path):
     assert source.load(1).shape == (3, 12, 16)
 
 
+def test_whatever_a_folder_has_beside_images_is_counted_and_named_with_its_reason(tmp_path):
+    fill(tmp_path / "dataset", "a.png", "b.jfif", ".c.png", ".trash/d.png")
+    fill(tmp_path / "elsewhere", "e.png")
+    (tmp_path / "dataset" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "dataset" / "f.png").symlink_to(tmp_path / "elsewhere" / "e.png")
+    for name in ("a.txt", "g.psd"):
+        (tmp_path / "dataset" / name).write_text("no image")
+    os.mkfifo(tmp_path / "dataset" / "pipe.png")
+    source = FolderImages(tmp_path / "dataset")
+    assert [source.name(i) for i in range(len(source))] == ["a.png", "b.jfif", "f.png"]
+    reasons = {one.name: one.reason for one in source.left_out}
+    assert sorted(reasons) == [".c.png", ".trash", "a.txt", "g.psd", "linked", "pipe.png"]
+    assert "hidden" in reasons[".c.png"] and "hidden" in reasons[".trash"]
+    assert "no kind that is read" in reasons["g.psd"] and "link to a folder" in reasons["linked"]
+    assert reasons["pipe.png"] == "it is neither a file nor a folder"
+    said = because(source.left_out)
+    assert "'a.txt' and 'g.psd', each because it is of no kind" in said and "'linked' because" in said
+
+
+def test_a_thousand_captions_are_counted_and_not_listed():
+    said = because([Skipped(f"{i}.txt", "it is a text") for i in range(1000)])
+    assert said.startswith("'0.txt', '1.txt', ") and said.endswith("and 980 more, each because it is a text")
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.webp", "x.gif", pytest.param("x.avif", marks=needs_avif)])
+def test_an_animation_is_used_with_a_remark_and_a_still_or_a_document_without(tmp_path, name):
+    still, other = Image.new("RGB", (16, 16), "red"), Image.new("RGB", (16, 16), "blue")
+    for folder in ("still", "film", "pages"):
+        (tmp_path / folder).mkdir()
+    still.save(tmp_path / "still" / name)
+    still.save(tmp_path / "film" / name, save_all=True, append_images=[other])
+    still.save(tmp_path / "pages" / "x.tif", save_all=True, append_images=[other])
+    film = FolderImages(tmp_path / "film")
+    close(corners(film.load(0)), [RED] * 4, 0.05)
+    assert film.remark(0) == "Only the first picture of an animation is used"
+    assert FolderImages(tmp_path / "still").remark(0) == FolderImages(tmp_path / "pages").remark(0) == ""
+
+
+def text_chunks(size, compressed):
+    info = PngImagePlugin.PngInfo()
+    info.add_text("workflow", "x" * size, zip=compressed)
+    return info
+
+
+@pytest.mark.parametrize("size, compressed", [(3 << 20, True), (70 << 20, False)], ids=["compressed", "plain"])
+def test_a_picture_that_carries_a_large_workflow_is_read(tmp_path, size, compressed):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    quarters().save(tmp_path / "x.png", pnginfo=text_chunks(size, compressed), exif=exif)
+    with pytest.raises(ValueError), Image.open(tmp_path / "x.png") as plain:
+        plain.load()
+    close(corners(read_image(tmp_path / "x.png")), UPRIGHT[3], 1e-6)
+
+
+def test_a_picture_with_a_large_colour_profile_is_read(tmp_path):
+    quarters().save(tmp_path / "x.png", icc_profile=bytes(3 << 20))
+    with pytest.raises(ValueError):
+        Image.open(tmp_path / "x.png")
+    close(corners(read_image(tmp_path / "x.png")), [RED, GREEN, BLUE, WHITE], 1e-6)
+
+
+def with_chunk(path, kind, data, good_checksum=True):
+    """A chunk put in front of the pixels of a PNG."""
+    whole = path.read_bytes()
+    place = whole.index(b"IDAT") - 4
+    checksum = zlib.crc32(kind + data) ^ (not good_checksum)
+    path.write_bytes(
+        whole[:place] + struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum) + whole[place:]
+    )
+
+
+@pytest.mark.parametrize(
+    "kind", [b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf", b"pHYs", b"gAMA", b"cHRM", b"sRGB", b"acTL"]
+)
+def test_damaged_metadata_costs_no_picture(tmp_path, kind):
+    for data in (b"", b"\0", b"x\0\0broken", bytes(40)):
+        for good in (True, False):
+            quarters().save(tmp_path / "x.png")
+            with_chunk(tmp_path / "x.png", kind, data, good)
+            close(corners(read_image(tmp_path / "x.png")), [RED, GREEN, BLUE, WHITE], 1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")  # Pillow's own, of the damage
+@pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.webp"])
+def test_damaged_exif_costs_no_picture(tmp_path, name):
+    random = np.random.default_rng(0)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    exif[0x9286] = "comment"
+    whole = exif.tobytes()
+    head = len(b"Exif\0\0")
+    for _ in range(40):
+        body = bytearray(whole[head : random.integers(head, len(whole) + 1)])
+        for place in random.integers(0, len(body) + 1, 3):
+            body[place : place + 1] = bytes([random.integers(0, 256)])
+        quarters().save(tmp_path / name, exif=whole[:head] + bytes(body), quality=100)
+        assert read_image(tmp_path / name).shape[0] == 3
+
+
+def test_metadata_is_passed_over_without_being_read(tmp_path):
+    quarters().save(tmp_path / "x.png", pnginfo=text_chunks(5 << 20, False))
+    with open(tmp_path / "x.png", "rb") as file:
+        bare = WithoutMetadata(file).read()
+        with_chunk(tmp_path / "x.png", b"tEXt", b"another")
+        assert WithoutMetadata(file).read() == bare
+    assert len(bare) < 1000 and b"workflow" not in bare
+    (tmp_path / "bare.png").write_bytes(bare)
+    assert torch.equal(read_image(tmp_path / "bare.png"), read_image(tmp_path / "x.png"))
+
+
 def test_listing_a_folder_reads_no_file(tmp_path, monkeypatch):
     (tmp_path / "broken.png").write_text("no picture")
     monkeypatch.setattr("builtins.open", lambda *args, **kwargs: pytest.fail("a file was opened"))
@@ -321,7 +440,9 @@ def test_content_decides_the_key_and_size_and_time_the_stamp(tmp_path):
 
 def test_a_folder_without_images_or_none_at_all_is_said(tmp_path):
     (tmp_path / "notes.txt").write_text("no image")
-    with pytest.raises(ValueError, match="holds no images: put files of these kinds into it: bmp, jpeg"):
+    with pytest.raises(
+        ValueError, match=r"holds no images \(there is 'notes.txt' because .*\): put files of these kinds"
+    ):
         FolderImages(tmp_path)
     with pytest.raises(ValueError, match="There is no image folder"):
         FolderImages(tmp_path / "missing")

@@ -231,6 +231,19 @@ def test_a_broken_file_shifts_no_name_and_counts_as_read(tmp_path):
     assert heard == [3, 4, 7, 9] and made.facts["reference_images"] == 4
 
 
+def test_what_is_not_compared_is_counted_and_named_in_the_text(tmp_path):
+    images = pictures(0, 5)
+    for number, picture in enumerate(images):
+        Image.fromarray((picture * 255).round().byte().numpy()).save(tmp_path / f"{number}.png")
+    (tmp_path / "0.png").write_bytes(b"no picture")
+    (tmp_path / "a.psd").write_text("another kind")
+    Image.new("RGB", (80, 10)).save(tmp_path / "panorama.png")
+    text = compare(BatchImages(images[1:]), FolderImages(tmp_path), Thumbnails(), batch_size=3).text
+    assert "Left out of the reference images, 2 in all: '0.png' because" in text and "'a.psd' because" in text
+    assert "central square that is compared: 'panorama.png' (88%)." in text
+    assert "Left out of the images" not in text
+
+
 def test_the_picture_shows_the_closest_pair_one_above_the_other():
     ours, theirs = pictures(0, 25) * 0.2, pictures(1, 25) * 0.2
     ours[3], theirs[9] = torch.tensor([1.0, 0.0, 0.0]), torch.tensor([1.0, 0.02, 0.0])  # red, and nearly as red
