@@ -70,6 +70,11 @@ def test_the_package_list_is_the_library_and_nothing_else():
     assert set(PROJECT["tool"]["setuptools"]["packages"]) == present
 
 
+def test_a_users_type_checker_is_told_that_the_library_has_types():
+    data = PROJECT["tool"]["setuptools"]["package-data"]
+    assert "py.typed" in data["domain_guidance"] and (ROOT / "domain_guidance" / "py.typed").is_file()
+
+
 def test_the_registry_gets_the_fields_it_requires():
     project, comfy = PROJECT["project"], PROJECT["tool"]["comfy"]
     assert "comfyui" not in project["name"].lower()
