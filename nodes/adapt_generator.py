@@ -25,9 +25,9 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
             display_name="Adapt Generator",
             category="model/training",
             description=(
-                "Turns a generator's pictures, seed for seed, into what the connected model and prompts would rather "
-                "see: to a prompt, or with Apply Domain Guidance on the model to a domain of images. Queue again to "
-                "go on after a Cancel, or with more steps."
+                "Fine-tunes a GAN generator so that its images move, seed for seed, towards what the connected "
+                "model prefers: a prompt, or, with Apply Domain Guidance on the model, a domain of images. Run it "
+                "again to continue after a Cancel or to train for more steps."
             ),
             search_aliases=[
                 "stylegan",
@@ -41,27 +41,31 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
             is_output_node=True,
             not_idempotent=True,
             inputs=[
-                GeneratorIO.Input("generator", tooltip="The source, from Load Generator. It stays as it is."),
+                GeneratorIO.Input(
+                    "generator", tooltip="The generator to start from, from Load Generator. It is not changed."
+                ),
                 io.Model.Input(
                     "model",
-                    tooltip="The critic. Whatever is on it acts: LoRAs, Apply Domain Guidance, "
-                    "IP-Adapter, model sampling. It stays as it is.",
+                    tooltip="The critic: any image model that predicts noise, velocity or flow. Everything applied "
+                    "to it takes effect: LoRAs, Apply Domain Guidance, IP-Adapter, ModelSampling nodes. It is not "
+                    "changed.",
                 ),
-                io.Vae.Input("vae", tooltip="The model's VAE, through which the critic sees the generator's pictures."),
+                io.Vae.Input("vae", tooltip="The model's VAE. It encodes the generator's images for the critic."),
                 io.Conditioning.Input(
                     "positive",
-                    tooltip="What the pictures shall become. ControlNets in it act. The empty prompt "
-                    "where a domain alone decides.",
+                    tooltip="Prompt that describes the result. ControlNets attached to it take effect. Use the "
+                    "empty prompt when a domain alone should decide.",
                 ),
                 io.Conditioning.Input(
-                    "negative", tooltip="The empty prompt, or what to keep away from. Not read at cfg 1."
+                    "negative", tooltip="The empty prompt, or a description of what to avoid. Ignored at cfg 1."
                 ),
                 io.Int.Input(
                     "steps",
                     default=1000,
                     min=1,
                     max=1_000_000,
-                    tooltip="Optimiser steps in all. More steps extend a finished adaptation.",
+                    tooltip="Total number of optimiser steps, counted over all runs. Raise it to continue a "
+                    "finished adaptation.",
                 ),
                 io.Float.Input(
                     "cfg",
@@ -70,8 +74,9 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     max=1000.0,
                     step=1.0,
                     round=0.01,
-                    tooltip="How strongly the prompt pulls; 100 is the paper's for Stable Diffusion, small models "
-                    "need about 7.5. 1 with empty prompts where Apply Domain Guidance alone shall decide.",
+                    tooltip="How strongly the prompt pulls. The paper uses 100 for Stable Diffusion; small models "
+                    "such as the Toy World's need about 7.5. Use 1, with empty prompts, when Apply Domain Guidance "
+                    "alone should decide.",
                 ),
                 io.Float.Input(
                     "learning_rate",
@@ -80,15 +85,16 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     max=1.0,
                     step=0.0001,
                     round=0.00000001,
-                    tooltip="Size of a step. Lower it where pictures fall apart, and take more steps.",
+                    tooltip="Size of each optimiser step. If the images fall apart, lower it and take more steps.",
                 ),
                 io.Combo.Input(
                     "regulariser",
                     options=list(REGULARISERS),
                     default=DIRECTIONAL,
-                    tooltip="What holds on to the source, against all pictures becoming alike. directional: the "
-                    "critic's view of the source counts, too, at twice its work; for prompts. reconstruction: "
-                    "pictures stay near the source's; for domains. none: fastest.",
+                    tooltip="Keeps the result close to the source, so that the images do not all become alike. "
+                    "directional: also takes into account what the critic says about the source's image; best for "
+                    "prompts, at twice the critic's work. reconstruction: keeps images close to the source's; best "
+                    "for domains. none: fastest.",
                 ),
                 io.Float.Input(
                     "regulariser_weight",
@@ -97,8 +103,8 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     max=100.0,
                     step=0.1,
                     round=0.0001,
-                    tooltip="Strength of the regulariser beside the critic; 1 is usual for faces, 0.5 for "
-                    "animals. Without effect for none.",
+                    tooltip="Strength of the regulariser relative to the critic. The paper uses 1 for faces and 0.5 "
+                    "for animals. Ignored if regulariser is none.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -106,18 +112,19 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     min=0,
                     max=2**31 - 1,
                     control_after_generate=False,
-                    tooltip="The same seed gives the same adaptation.",
+                    tooltip="The same seed and settings give the same adaptation.",
                 ),
                 io.String.Input(
                     "save_name",
                     default="my adapted generator",
-                    tooltip="Name of the file in output/generators, without folders.",
+                    tooltip="File name of the result in output/generators, without folders.",
                 ),
                 io.Combo.Input(
                     "on_existing",
                     options=["resume", "new version"],
                     default="resume",
-                    tooltip="Where an adaptation of this name exists: go on with it, or begin anew as name-2.",
+                    tooltip="What to do if an adaptation with this name exists. resume: continue it. new version: "
+                    "start over and save as name-2.",
                 ),
                 io.Int.Input(
                     "batch_size",
@@ -126,7 +133,7 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     max=256,
                     optional=True,
                     advanced=True,
-                    tooltip="Pictures a step. Steadier steps for as much more memory and time.",
+                    tooltip="Images per step. Larger batches give steadier steps; memory and time grow with them.",
                 ),
                 io.Int.Input(
                     "accumulation",
@@ -135,7 +142,8 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     max=1024,
                     optional=True,
                     advanced=True,
-                    tooltip="Batches a step: a larger batch at no more memory, in more time.",
+                    tooltip="Batches added up for each step: the effect of a larger batch without more memory, but "
+                    "in more time.",
                 ),
                 io.Int.Input(
                     "resolution",
@@ -145,8 +153,8 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     step=8,
                     optional=True,
                     advanced=True,
-                    tooltip="Pixels of a side at which the critic looks; pictures are resized. 0: 512 for SD 1 "
-                    "and 2, else 1024. Lower takes less memory.",
+                    tooltip="Side length in pixels at which the critic sees the images; they are resized to it. 0: "
+                    "512 for SD 1 and 2, 1024 for later models. Lower values need less memory.",
                 ),
                 io.Float.Input(
                     "noise_low",
@@ -157,8 +165,8 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     round=0.0001,
                     optional=True,
                     advanced=True,
-                    tooltip="Least noise under which the critic looks, as a share of its noise levels. Low noise "
-                    "decides on details.",
+                    tooltip="Lower end of the noise range that is scored, as a share of the critic's noise levels "
+                    "(0 to 1). Low noise affects fine details.",
                 ),
                 io.Float.Input(
                     "noise_high",
@@ -169,8 +177,8 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     round=0.0001,
                     optional=True,
                     advanced=True,
-                    tooltip="Most noise under which the critic looks, as a share of its noise levels. High noise "
-                    "decides on shape; 0.3 keeps the source's.",
+                    tooltip="Upper end of the noise range that is scored, as a share of the critic's noise levels "
+                    "(0 to 1). High noise affects shapes; 0.3 keeps those of the source.",
                 ),
                 io.Combo.Input(
                     "score",
@@ -178,8 +186,8 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     default="sds",
                     optional=True,
                     advanced=True,
-                    tooltip="sds: the paper's. likelihood: leaves the drawn noise in, which needs a small cfg, "
-                    "about 7.5.",
+                    tooltip="sds: score distillation, as in the paper. likelihood: does not subtract the noise that "
+                    "was added, and needs a small cfg of about 7.5.",
                 ),
                 io.Float.Input(
                     "percentile",
@@ -190,16 +198,16 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     round=0.0001,
                     optional=True,
                     advanced=True,
-                    tooltip="Share of a picture's gradient that is not clipped; the strongest rest is cut down to "
-                    "it. 1 clips nothing, usual for EG3D.",
+                    tooltip="The largest values of each image's gradient are clipped to this percentile (0.95 clips "
+                    "the top 5%). 1 clips nothing, which is usual for EG3D.",
                 ),
                 io.Boolean.Input(
                     "unit_directional",
                     default=False,
                     optional=True,
                     advanced=True,
-                    tooltip="Both views of the directional regulariser are scaled to the same size first, which "
-                    "makes it independent of cfg.",
+                    tooltip="Scales both sides of the directional regulariser to the same length first, so that its "
+                    "weight does not depend on cfg.",
                 ),
                 io.Float.Input(
                     "relative_distance",
@@ -210,8 +218,8 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     round=0.0001,
                     optional=True,
                     advanced=True,
-                    tooltip="Weight that keeps pictures as different from each other as the source's are; needs a "
-                    "batch_size of at least 3. 0 is off.",
+                    tooltip="Weight of a loss that keeps images as different from each other as the source's are. "
+                    "Needs a batch_size of at least 3; 0 turns it off.",
                 ),
                 io.Float.Input(
                     "perceptual",
@@ -222,8 +230,8 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     round=0.0001,
                     optional=True,
                     advanced=True,
-                    tooltip="Weight of the LPIPS distance to the source's pictures; needs the package lpips and "
-                    "VGG's weights on disk. 0 is off.",
+                    tooltip="Weight of the LPIPS distance to the source's images; 0 turns it off. Needs the Python "
+                    "package lpips and VGG's weights on disk.",
                 ),
                 io.Int.Input(
                     "layers",
@@ -232,8 +240,8 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     max=18,
                     optional=True,
                     advanced=True,
-                    tooltip="How many of the generator's layers are trained, those that the critic would move "
-                    "most. 0: all convolutions.",
+                    tooltip="Number of the generator's layers to train: those that the critic would change most. 0 "
+                    "trains all convolutions.",
                 ),
                 io.Float.Input(
                     "truncation",
@@ -244,15 +252,15 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     round=0.001,
                     optional=True,
                     advanced=True,
-                    tooltip="Of the latents trained on: 1 is all of the generator's variety, less keeps to "
-                    "typical pictures.",
+                    tooltip="Truncation (psi) of the latents used for training. 1 covers the generator's full "
+                    "variety; lower values stay closer to typical images.",
                 ),
                 io.Boolean.Input(
                     "average",
                     default=False,
                     optional=True,
                     advanced=True,
-                    tooltip="Keeps the moving average of the weights instead of the last ones: smoother, and "
+                    tooltip="Saves a moving average of the weights (EMA) instead of the last ones: smoother, but "
                     "slower to change.",
                 ),
                 io.Combo.Input(
@@ -261,8 +269,8 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     default="fp32",
                     optional=True,
                     advanced=True,
-                    tooltip="Of the generator's arithmetic; bf16 and fp16 save memory and time on a GPU. The "
-                    "critic keeps its own.",
+                    tooltip="Number format of the generator's computation; bf16 and fp16 save memory and time on a "
+                    "GPU. The critic keeps its own.",
                 ),
                 io.Int.Input(
                     "preview_every",
@@ -271,7 +279,7 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     max=100_000,
                     optional=True,
                     advanced=True,
-                    tooltip="Steps between two preview pictures, source above adapted; 0 for none.",
+                    tooltip="Steps between preview images (source above, adapted below); 0 turns them off.",
                 ),
                 io.Int.Input(
                     "checkpoint_every",
@@ -280,24 +288,27 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     max=100_000,
                     optional=True,
                     advanced=True,
-                    tooltip="Steps between two saves of the state. A Cancel saves too; this is for a crash of the "
-                    "machine.",
+                    tooltip="Steps between saves of the training state, in case ComfyUI crashes; 0 turns them off. "
+                    "Cancel saves the state anyway.",
                 ),
             ],
             outputs=[
                 GeneratorIO.Output(
-                    display_name="adapted", tooltip="Read from the saved file. Connect it to Sample Generator."
+                    display_name="adapted",
+                    tooltip="The adapted generator, read from the saved file. Connect it to Sample Generator.",
                 ),
                 io.Image.Output(
                     display_name="before_after",
-                    tooltip="Fixed seeds: the source's pictures above the adapted generator's.",
+                    tooltip="Images of the same seeds: the source above, the adapted generator below.",
                 ),
                 io.Image.Output(
                     display_name="curves",
-                    tooltip="How far each step's pictures were from what the critic would make of them.",
+                    tooltip="How far each step's images were from what the critic would make of them. The curve is "
+                    "noisy, because every step draws its own noise; judge by the images.",
                 ),
                 io.String.Output(
-                    display_name="file_name", tooltip="Of the result, in output/generators, as Load Generator lists it."
+                    display_name="file_name",
+                    tooltip="Name of the saved file in output/generators, as Load Generator lists it.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],

@@ -16,8 +16,9 @@ class DomainGuidanceApply(io.ComfyNode):
             display_name="Apply Domain Guidance",
             category="model/patch",
             description=(
-                "Draws in the domain of domain_model, at a weight of your choice, beside prompt, ControlNet, "
-                "IP-Adapter and LoRA. Put it between the checkpoint and the sampler; chain it for several domains."
+                "Gives whatever the sampler draws the look of a domain, at a weight you choose, alongside prompt, "
+                "ControlNet, IP-Adapter and LoRA. Place it between checkpoint and sampler; chain several for "
+                "several domains."
             ),
             search_aliases=[
                 "domain",
@@ -28,11 +29,11 @@ class DomainGuidanceApply(io.ComfyNode):
                 "fine-tune guidance",
             ],
             inputs=[
-                io.Model.Input("model", tooltip="The model that your prompt, LoRAs and ControlNets work on."),
+                io.Model.Input("model", tooltip="The model that your prompt, LoRAs and ControlNets apply to."),
                 io.Model.Input(
                     "domain_model",
-                    tooltip="The domain: from Load Domain UNet or Load Domain Adapter, a fine-tuned checkpoint, "
-                    "or this checkpoint with a LoRA.",
+                    tooltip="The domain: from Load Domain UNet or Load Domain Adapter, a fine-tuned checkpoint, or "
+                    "this checkpoint with a LoRA on it.",
                 ),
                 io.Float.Input(
                     "weight",
@@ -41,39 +42,42 @@ class DomainGuidanceApply(io.ComfyNode):
                     max=20.0,
                     step=0.05,
                     round=0.001,
-                    tooltip="How strongly the domain pulls; 0 changes nothing, negative pushes away. Usual: 1 to "
-                    "2.5, with cfg 3.",
+                    tooltip="How strongly the domain pulls: 1 to 2.5 is usual, with cfg 3 to 4. 0 changes nothing; "
+                    "negative values push away from the domain. Keep cfg + weight below 8.",
                 ),
                 io.Conditioning.Input(
                     "domain_conditioning",
                     optional=True,
-                    tooltip="The empty prompt (CLIP Text Encode with no text) for a domain model that brings none. "
-                    "A domain file brings its own.",
+                    tooltip="The empty prompt (CLIP Text Encode with no text), only needed if domain_model has no "
+                    "stored empty prompt. Domain files and domain adapters have one.",
                 ),
                 io.Model.Input(
                     "reference_model",
                     optional=True,
-                    tooltip="The checkpoint that the domain was trained from, if it is not model itself. "
-                    "Its prediction is subtracted, so that only the domain remains.",
+                    tooltip="The checkpoint that the domain was trained from, if it is not the one connected to "
+                    "model. Its prediction is subtracted, so that only the domain remains.",
                 ),
-                io.Mask.Input("mask", optional=True, tooltip="Where the domain acts: white fully, black not at all."),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where the domain acts: fully where the mask is white, not at all where it is black. "
+                    "Any size with the image's aspect ratio.",
+                ),
                 io.Combo.Input(
                     "reference",
                     options=["auto", "empty", "negative", "prompt"],
                     default="auto",
                     optional=True,
                     advanced=True,
-                    tooltip="What is subtracted. auto: the empty prompt, free where your negative prompt is empty. "
-                    "empty: the same. negative: always your negative prompt; faster, but an unusual negative "
-                    "prompt then leaks into the domain. prompt: domain and base both read your positive "
-                    "prompt; for distilled models at cfg 1 with a domain adapter, where weight 1 is the plain "
-                    "LoRA.",
+                    tooltip="The prediction to subtract. auto and empty: the one on the empty prompt, which costs "
+                    "nothing extra if your negative prompt is empty. negative: the one on your negative prompt; "
+                    "faster if that is not empty, but it then leaks into the domain. prompt: domain and base both "
+                    "read your positive prompt; for distilled models at cfg 1 with a domain adapter, where weight 1 "
+                    "equals the plain LoRA.",
                 ),
                 *shaping_inputs("domain"),
             ],
-            outputs=[
-                io.Model.Output(tooltip="The model with the domain's guidance; connect it to any sampler or guider.")
-            ],
+            outputs=[io.Model.Output(tooltip="The model with domain guidance. Connect it to any sampler or guider.")],
         )
 
     @classmethod

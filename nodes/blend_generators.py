@@ -18,23 +18,25 @@ class DomainGuidanceBlendGenerators(io.ComfyNode):
             display_name="Blend Generators",
             category="model/merging",
             description=(
-                "Makes one generator of two that share an origin, block by block: coarse blocks decide pose and "
-                "shape, fine ones textures and colours. With equal amounts it is a plain mean of the weights."
+                "Combines two generators of the same origin into one, block by block: coarse blocks decide pose and "
+                "shape, fine blocks textures and colours. With equal amounts it is a plain average of the weights."
             ),
             search_aliases=["layer swapping", "network blending", "toonify", "stylegan merge", "merge generators"],
             inputs=[
-                GeneratorIO.Input("generator1", tooltip="Gives the coarse blocks by default: poses and shapes."),
+                GeneratorIO.Input(
+                    "generator1", tooltip="With the default amounts, provides the coarse blocks: poses and shapes."
+                ),
                 GeneratorIO.Input(
                     "generator2",
-                    tooltip="Gives the fine blocks by default: textures and colours. Trained from generator1, or "
-                    "both from a third.",
+                    tooltip="With the default amounts, provides the fine blocks: textures and colours. One of the "
+                    "two must have been trained from the other, or both from a third.",
                 ),
                 io.Combo.Input(
                     "fine_from",
                     options=RESOLUTIONS,
                     default="32",
-                    tooltip="Blocks of so many pixels and more are the fine ones. For faces of 1024 px, 16 changes "
-                    "shapes with the looks, 64 only the looks.",
+                    tooltip="Blocks of this resolution in pixels and above count as fine. For faces at 1024 px, 16 "
+                    "changes shapes along with the look; 64 changes only the look.",
                 ),
                 io.Float.Input(
                     "coarse_amount",
@@ -43,7 +45,7 @@ class DomainGuidanceBlendGenerators(io.ComfyNode):
                     max=1.0,
                     step=0.05,
                     round=0.001,
-                    tooltip="Share of generator2 in the coarse blocks.",
+                    tooltip="Share of generator2 in the coarse blocks (0 to 1).",
                 ),
                 io.Float.Input(
                     "fine_amount",
@@ -52,7 +54,7 @@ class DomainGuidanceBlendGenerators(io.ComfyNode):
                     max=1.0,
                     step=0.05,
                     round=0.001,
-                    tooltip="Share of generator2 in the fine blocks.",
+                    tooltip="Share of generator2 in the fine blocks (0 to 1).",
                 ),
                 io.Float.Input(
                     "width",
@@ -63,7 +65,8 @@ class DomainGuidanceBlendGenerators(io.ComfyNode):
                     round=0.001,
                     optional=True,
                     advanced=True,
-                    tooltip="Of the passage between coarse and fine, in octaves of resolution; 0 for a step.",
+                    tooltip="Width of the transition between coarse and fine blocks, in doublings of the "
+                    "resolution; 0 is an abrupt change.",
                 ),
                 io.Float.Input(
                     "mapping_amount",
@@ -74,19 +77,25 @@ class DomainGuidanceBlendGenerators(io.ComfyNode):
                     round=0.001,
                     optional=True,
                     advanced=True,
-                    tooltip="Share of generator2 in the mapping from seeds to styles, which an adaptation leaves "
-                    "as it is.",
+                    tooltip="Share of generator2 in the mapping network, which turns seeds into styles (0 to 1). "
+                    "Has no effect after Adapt Generator, which leaves that network unchanged.",
                 ),
                 io.String.Input(
                     "amounts",
                     default="",
                     optional=True,
                     advanced=True,
-                    tooltip="Instead of fine_from, the two amounts and width: generator2's share in each block from 4 "
-                    "px up, such as 0, 0, 0.2, 0.8, 1.",
+                    tooltip="Replaces fine_from, both amounts and width: the share of generator2 in each block from "
+                    "4 px up, separated by commas, such as 0, 0, 0.2, 0.8, 1.",
                 ),
             ],
-            outputs=[GeneratorIO.Output(display_name="generator", tooltip="For Sample Generator and Save Generator.")],
+            outputs=[
+                GeneratorIO.Output(
+                    display_name="generator",
+                    tooltip="The blended generator, for Sample Generator or Save Generator. Its card records the "
+                    "history of both.",
+                )
+            ],
         )
 
     @classmethod

@@ -20,9 +20,9 @@ class DomainGuidanceEvaluate(io.ComfyNode):
             display_name=NAME,
             category="model/training",
             description=(
-                "Compares pictures with real ones of the domain: how far they are (KID, CMMD), whether they look like "
-                "it and show all of it (precision, recall), how varied they are, and whether they are copies. Nothing "
-                "is downloaded."
+                "Compares generated images with real ones of the domain: how far apart they are (KID, CMMD), "
+                "whether they look like the domain and cover all of it (precision, recall), how varied they are, "
+                "and whether they are copies. Nothing is downloaded."
             ),
             search_aliases=[
                 "domain guidance evaluation",
@@ -37,30 +37,34 @@ class DomainGuidanceEvaluate(io.ComfyNode):
             is_output_node=True,
             inputs=[
                 io.Image.Input(
-                    "images", tooltip="The pictures to judge, such as VAE Decode gives; 100 or more say most."
+                    "images",
+                    tooltip="The generated images to evaluate, for example from VAE Decode. Use 100 or more, all "
+                    "made with the same settings; below 50 the distance is mostly noise.",
                 ),
                 io.ClipVision.Input(
                     "clip_vision",
-                    tooltip="What the pictures are compared with, from Load CLIP Vision. Compare "
-                    "only numbers of the same model.",
+                    tooltip="The model whose features are compared, from Load CLIP Vision. Numbers from different "
+                    "models cannot be compared.",
                 ),
                 io.Image.Input(
                     "reference",
                     optional=True,
-                    tooltip="Real pictures of the domain, as a batch. For many pictures use a folder.",
+                    tooltip="Real images of the domain, as a batch. For many images use reference_folder.",
                 ),
                 io.Combo.Input(
                     "reference_folder",
                     options=folder_choices(),
                     default=NO_FOLDER,
                     optional=True,
-                    tooltip="Instead of reference: a sub-folder of ComfyUI's input folder, with all its sub-folders. "
-                    "The training images show memorisation, others of the domain show quality.",
+                    tooltip="Instead of reference: a sub-folder of ComfyUI's input folder, including its own "
+                    "sub-folders. The training images reveal memorisation; other images of the domain measure "
+                    "quality.",
                 ),
                 io.String.Input(
                     "save_name",
                     default="evaluation",
-                    tooltip="Name of the JSON file in the output folder, without folders. An older file stays.",
+                    tooltip="Name of the JSON file in the output folder, without folders. If it exists already, the "
+                    "new file becomes name-2.",
                 ),
                 io.Int.Input(
                     "neighbours",
@@ -69,8 +73,8 @@ class DomainGuidanceEvaluate(io.ComfyNode):
                     max=100,
                     optional=True,
                     advanced=True,
-                    tooltip="A picture is within reach of another one that is no farther than that one's "
-                    "neighbour of this rank. 3 is usual.",
+                    tooltip="Number of nearest neighbours that defines how close counts as alike, for precision and "
+                    "recall; 3 is usual.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -80,19 +84,24 @@ class DomainGuidanceEvaluate(io.ComfyNode):
                     control_after_generate=False,
                     optional=True,
                     advanced=True,
-                    tooltip="Of the resampling that the distance's interval is from.",
+                    tooltip="Seed of the resampling behind the distance's confidence interval.",
                 ),
             ],
             outputs=[
                 io.String.Output(
-                    display_name="report", tooltip="The measures in words, each with its number of pictures."
+                    display_name="report",
+                    tooltip="The measures in words, each with the number of images it is based on.",
                 ),
                 io.Image.Output(
                     display_name="picture",
-                    tooltip="The measures as plots, and the closest pairs: a picture "
-                    "above, its nearest reference below.",
+                    tooltip="The measures as plots, and below them the closest pairs: each generated image above "
+                    "its nearest reference image.",
                 ),
-                io.String.Output(display_name="file_name", tooltip="The JSON file, in ComfyUI's output folder."),
+                io.String.Output(
+                    display_name="file_name",
+                    tooltip="Name of the JSON file in ComfyUI's output folder, with all numbers and the nearest "
+                    "reference image of each image.",
+                ),
             ],
         )
 

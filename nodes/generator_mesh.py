@@ -16,13 +16,15 @@ class DomainGuidanceGeneratorMesh(io.ComfyNode):
             node_id="DomainGuidanceGeneratorMesh",
             display_name="Generator To Mesh",
             category="3d",
-            description="The closed surface of an EG3D generator's head or cat as a mesh with colours, for Save "
-            "3D Model and Preview 3D.",
+            description=(
+                "Extracts the surface of an EG3D generator's head or cat as a closed mesh with colours, for Save 3D "
+                "Model and Preview 3D."
+            ),
             search_aliases=["eg3d mesh", "gan to mesh", "marching cubes", "head to glb", "export 3d"],
             inputs=[
                 GeneratorIO.Input("generator", tooltip="An EG3D generator, from Load Generator or adapted."),
                 io.Int.Input(
-                    "seed", default=0, min=0, max=SEED_MAX, control_after_generate=True, tooltip="Of the head."
+                    "seed", default=0, min=0, max=SEED_MAX, control_after_generate=True, tooltip="Seed of the head."
                 ),
                 io.Float.Input(
                     "truncation",
@@ -31,7 +33,7 @@ class DomainGuidanceGeneratorMesh(io.ComfyNode):
                     max=2.0,
                     step=0.05,
                     round=0.001,
-                    tooltip="psi, as in View Generator.",
+                    tooltip="Truncation (psi): 1 for full variety, 0.7 for safer heads, 0 for the average head.",
                 ),
                 io.Int.Input(
                     "resolution",
@@ -39,8 +41,8 @@ class DomainGuidanceGeneratorMesh(io.ComfyNode):
                     min=8,
                     max=512,
                     step=8,
-                    tooltip="Points of the grid in each direction. Twice as many take eight times the time, and "
-                    "make four times the triangles.",
+                    tooltip="Number of grid points in each direction. Doubling it takes eight times as long and "
+                    "gives four times as many triangles.",
                 ),
                 io.Float.Input(
                     "density",
@@ -49,16 +51,19 @@ class DomainGuidanceGeneratorMesh(io.ComfyNode):
                     max=1000.0,
                     step=0.5,
                     round=0.001,
-                    tooltip="At which the surface lies. Lower where the mesh has holes, higher where there are "
-                    "floating pieces.",
+                    tooltip="Density threshold of the surface. Lower it if the mesh has holes; raise it if there "
+                    "are floating pieces.",
                 ),
                 GeneratorLatentIO.Input(
-                    "latent", optional=True, tooltip="Take the first of these instead of the seed, as it is."
+                    "latent",
+                    optional=True,
+                    tooltip="Uses the first of these latents, exactly as it is, instead of the seed.",
                 ),
             ],
             outputs=[
                 io.Mesh.Output(
-                    tooltip="For Save 3D Model. Colours are those of the volume, before the super-resolution."
+                    tooltip="The mesh, for Save 3D Model. Its colours are those of the volume before "
+                    "super-resolution and already include the light: display it unlit."
                 )
             ],
         )

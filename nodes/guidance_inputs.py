@@ -19,7 +19,7 @@ def shaping_inputs(term: str) -> list[io.Input]:
             round=0.001,
             optional=True,
             advanced=True,
-            tooltip=f"Share of the sampling (0 to 1) after which the {term} starts to act.",
+            tooltip=f"Point in the sampling (0 to 1) at which the {term} starts to act.",
         ),
         io.Float.Input(
             "end_percent",
@@ -30,8 +30,8 @@ def shaping_inputs(term: str) -> list[io.Input]:
             round=0.001,
             optional=True,
             advanced=True,
-            tooltip=f"Share of the sampling (0 to 1) after which the {term} stops. Ending early keeps fine detail "
-            "the base's.",
+            tooltip=f"Point in the sampling (0 to 1) at which the {term} stops acting. Ending early leaves fine "
+            "detail to the base model.",
         ),
         io.Combo.Input(
             "control",
@@ -39,8 +39,8 @@ def shaping_inputs(term: str) -> list[io.Input]:
             default="same",
             optional=True,
             advanced=True,
-            tooltip=f"ControlNets of the sampler's prompts. same: both sides of the {term} see them. "
-            "none: neither does, at the price of one more evaluation per step.",
+            tooltip=f"What ControlNets on the sampler's prompts do to the {term}. same: both of its predictions use "
+            "them. none: neither does, which costs one more model evaluation per step.",
         ),
         io.Float.Input(
             "projection",
@@ -51,8 +51,8 @@ def shaping_inputs(term: str) -> list[io.Input]:
             round=0.001,
             optional=True,
             advanced=True,
-            tooltip=f"Share kept of the part of the {term}'s pull that only scales the picture. 1 keeps all, 0 removes "
-            "it; lower it against oversaturation.",
+            tooltip=f"How much of the component of the {term}'s pull that only scales the image is kept: 1 all of "
+            "it, 0 none. Lower it if colours oversaturate.",
         ),
         io.Float.Input(
             "norm_cap",
@@ -63,13 +63,13 @@ def shaping_inputs(term: str) -> list[io.Input]:
             round=0.001,
             optional=True,
             advanced=True,
-            tooltip="Longest allowed pull per step, as a length in latent units; 0 is no limit. "
-            "Against burning at high weights.",
+            tooltip="Upper limit for the length of the pull at each step, in latent units; 0 is no limit. Helps "
+            "against burnt images at high weights.",
         ),
         WeightSchedule.Input(
             "schedule",
             optional=True,
-            tooltip="From Domain Guidance Schedule: the weight over the sampling, as a factor on weight. Without "
-            "it the weight stays.",
+            tooltip="Varies the weight over the course of the sampling; from Domain Guidance Schedule. Without it, "
+            "the weight is constant.",
         ),
     ]

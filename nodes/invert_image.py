@@ -20,8 +20,8 @@ class DomainGuidanceInvertImage(io.ComfyNode):
             display_name="Project Image Into Generator",
             category="model/latent",
             description=(
-                "Finds the latent with which a generator draws a picture as close as it can to yours. Draw that "
-                "latent with an adapted generator, and it is your picture in its style."
+                "Finds the latent for which the generator's image is as close as possible to yours (GAN inversion). "
+                "Draw that latent with an adapted generator to see your image in its style."
             ),
             search_aliases=[
                 "gan inversion",
@@ -32,14 +32,20 @@ class DomainGuidanceInvertImage(io.ComfyNode):
             ],
             inputs=[
                 GeneratorIO.Input(
-                    "generator", tooltip="The one to find the picture in: the source, not the adapted one."
+                    "generator", tooltip="The generator to search in: the original one, not the adapted one."
                 ),
                 io.Image.Input(
                     "image",
-                    tooltip="One picture or several, cut to their central square, framed as "
-                    "the generator's own pictures are.",
+                    tooltip="One or more images, each searched for separately. Each is cropped to its central "
+                    "square; transparent areas become white. Frame them like the generator's own images.",
                 ),
-                io.Int.Input("steps", default=500, min=1, max=10000, tooltip="Of the search, for each picture."),
+                io.Int.Input(
+                    "steps",
+                    default=500,
+                    min=1,
+                    max=10000,
+                    tooltip="Search steps for each image. The second half refines.",
+                ),
                 io.Float.Input(
                     "learning_rate",
                     default=0.2,
@@ -47,20 +53,22 @@ class DomainGuidanceInvertImage(io.ComfyNode):
                     max=2.0,
                     step=0.01,
                     round=0.0001,
-                    tooltip="Size of a step, in units of the styles' spread. Lower it if the picture jumps about.",
+                    tooltip="Step size of the search, relative to the spread of the styles. Lower it if the preview "
+                    "jumps around; raise it if it hardly moves.",
                 ),
                 io.Combo.Input(
                     "styles",
                     options=[PER_LAYER, ONE],
                     default=PER_LAYER,
-                    tooltip="One style for each layer comes closest; one for all stays among what the generator draws "
-                    "by itself, and takes new styles better.",
+                    tooltip="one for each (w+): a separate style for each layer, which comes closest to your image. "
+                    "one for all (w): a single style, which stays among what the generator draws by itself and "
+                    "takes on new styles better.",
                 ),
                 io.ClipVision.Input(
                     "clip_vision",
                     optional=True,
-                    tooltip="Compares pictures by its features as well as by "
-                    "pixels, which helps with real photographs.",
+                    tooltip="Compares this model's features as well as pixels. Helps with photographs, but takes "
+                    "longer.",
                 ),
                 io.Float.Input(
                     "clip_weight",
@@ -71,7 +79,7 @@ class DomainGuidanceInvertImage(io.ComfyNode):
                     round=0.001,
                     optional=True,
                     advanced=True,
-                    tooltip="Of clip_vision's features beside the pixels.",
+                    tooltip="Weight of clip_vision's features relative to the pixels.",
                 ),
                 io.Int.Input(
                     "candidates",
@@ -80,8 +88,8 @@ class DomainGuidanceInvertImage(io.ComfyNode):
                     max=10000,
                     optional=True,
                     advanced=True,
-                    tooltip="Random pictures that are looked at first; the search begins at the closest of them "
-                    "or at the mean one.",
+                    tooltip="Number of random images to look at first; the search starts from the closest of them "
+                    "or from the average image.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -91,20 +99,24 @@ class DomainGuidanceInvertImage(io.ComfyNode):
                     control_after_generate=False,
                     optional=True,
                     advanced=True,
-                    tooltip="Of the candidates; the same seed finds the same latent.",
+                    tooltip="Seed of the candidates; the same seed finds the same latent.",
                 ),
                 GeneratorCamerasIO.Input(
                     "cameras",
                     optional=True,
-                    tooltip="With an EG3D generator: from where the pictures were taken, one for all or one for "
-                    "each; without, from the front.",
+                    tooltip="For EG3D generators: the cameras that took the images, one for all of them or one for "
+                    "each. Without it, from the front.",
                 ),
             ],
             outputs=[
                 GeneratorLatentIO.Output(
-                    display_name="latent", tooltip="For Sample Generator, with this generator or one adapted from it."
+                    display_name="latent",
+                    tooltip="The latent that was found, for Sample Generator with this generator or one adapted "
+                    "from it.",
                 ),
-                io.Image.Output(display_name="found", tooltip="What the generator draws with it."),
+                io.Image.Output(
+                    display_name="found", tooltip="What this generator draws from the latent: how good the search was."
+                ),
             ],
             hidden=[io.Hidden.unique_id],
         )

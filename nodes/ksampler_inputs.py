@@ -18,9 +18,9 @@ def ksampler_inputs(cfg: bool = True) -> list[io.Input]:
             min=0,
             max=0xFFFFFFFFFFFFFFFF,
             control_after_generate=True,
-            tooltip="Seed of the noise; the same seed gives KSampler's picture.",
+            tooltip="Seed of the noise; the same seed gives the same image as in KSampler.",
         ),
-        io.Int.Input("steps", default=20, min=1, max=10000, tooltip="Steps of the sampling."),
+        io.Int.Input("steps", default=20, min=1, max=10000, tooltip="Number of sampling steps."),
         io.Float.Input(
             "cfg",
             default=4.0,
@@ -28,7 +28,7 @@ def ksampler_inputs(cfg: bool = True) -> list[io.Input]:
             max=100.0,
             step=0.1,
             round=0.01,
-            tooltip="Weight of the prompt. With domain guidance 3 to 4 is usual.",
+            tooltip="How strongly the prompt pulls. With domain guidance, 3 to 4 is usual.",
         ),
         io.Combo.Input("sampler_name", options=comfy.samplers.KSampler.SAMPLERS, tooltip="The sampling method."),
         io.Combo.Input(
@@ -38,14 +38,14 @@ def ksampler_inputs(cfg: bool = True) -> list[io.Input]:
         ),
         io.Conditioning.Input("positive", tooltip="The prompt."),
         io.Conditioning.Input("negative", tooltip="The negative prompt; leave it empty if you can."),
-        io.Latent.Input("latent_image", tooltip="The latent to denoise; an empty one for a new picture."),
+        io.Latent.Input("latent_image", tooltip="The latent to denoise; an empty one for a new image."),
         io.Float.Input(
             "denoise",
             default=1.0,
             min=0.0,
             max=1.0,
             step=0.01,
-            tooltip="Share of the noise: 1 for a new picture, less to keep more of latent_image.",
+            tooltip="Amount of denoising: 1 for a new image, less to keep more of latent_image.",
         ),
     ]
     return [entry for entry in inputs if cfg or entry.id != "cfg"]

@@ -19,15 +19,15 @@ class DomainGuidanceLoadAdapter(io.ComfyNode):
             display_name="Load Domain Adapter",
             category="model/loaders",
             description=(
-                "A domain adapter, as Train Domain writes it, as the domain_model of Apply Domain Guidance: with its "
-                "stored empty prompt, on the weights of your model, which are not copied and not changed."
+                "Loads a domain adapter made by Train Domain, with its stored empty prompt, as the domain_model of "
+                "Apply Domain Guidance. It runs on your model's weights, which are neither copied nor changed."
             ),
             search_aliases=["domain", "load domain", "domain lora", "lora guidance", "adapter"],
             inputs=[
                 io.Model.Input(
                     "model",
-                    tooltip="The same checkpoint as at Apply Domain Guidance, in any "
-                    "precision; merges of the base work, too.",
+                    tooltip="The same checkpoint as for Apply Domain Guidance, in any precision, before or after "
+                    "your own LoRAs. Merges and fine-tunes of the adapter's base work, too.",
                 ),
                 io.Combo.Input(
                     "lora_name",
@@ -43,11 +43,13 @@ class DomainGuidanceLoadAdapter(io.ComfyNode):
                     round=0.001,
                     optional=True,
                     advanced=True,
-                    tooltip="Strength of the LoRA itself; 1 is as it was trained. How strongly the domain pulls "
-                    "is set at Apply Domain Guidance.",
+                    tooltip="Strength of the LoRA itself; 1 is as trained. How strongly the domain pulls is set by "
+                    "weight in Apply Domain Guidance.",
                 ),
             ],
-            outputs=[io.Model.Output(display_name="domain_model", tooltip="Connect it to Apply Domain Guidance.")],
+            outputs=[
+                io.Model.Output(display_name="domain_model", tooltip="The domain. Connect it to Apply Domain Guidance.")
+            ],
         )
 
     @classmethod

@@ -18,22 +18,24 @@ class DomainGuidanceLoadGenerator(io.ComfyNode):
             display_name="Load Generator",
             category="model/loaders",
             description=(
-                "A StyleGAN2 generator from NVIDIA's .pkl files, rosinality's .pt files and what was trained from "
-                "them, an EG3D from its .pkl, or this pack's own files. Nothing in a file is executed; a foreign one "
-                "is converted to safetensors the first time."
+                "Loads a StyleGAN2 generator from NVIDIA's .pkl files, rosinality's .pt files or models trained "
+                "from them, an EG3D generator from its .pkl, or this pack's own files. Nothing in a file is "
+                "executed; other formats are converted to safetensors once."
             ),
             search_aliases=["stylegan", "stylegan2", "eg3d", "gan", "load stylegan", "load pkl"],
             inputs=[
                 io.Combo.Input(
                     "generator_name",
                     options=listed(),
-                    tooltip="A generator's file in models/generators or output/generators: .pkl, .pt, .pth or "
+                    tooltip="A generator file in models/generators or output/generators: .pkl, .pt, .pth or "
                     ".safetensors.",
                 ),
             ],
             outputs=[
                 GeneratorIO.Output(
-                    display_name="generator", tooltip="For Sample Generator and all other nodes of generators."
+                    display_name="generator",
+                    tooltip="The generator with its averaged weights (EMA), for Sample Generator and the other "
+                    "generator nodes.",
                 )
             ],
         )

@@ -17,7 +17,10 @@ class DomainGuidanceLoadUNet(io.ComfyNode):
             node_id="DomainGuidanceLoadUNet",
             display_name="Load Domain UNet",
             category="model/loaders",
-            description="Loads a domain file: the domain's UNet, the empty prompt it was trained with, and its card.",
+            description=(
+                "Loads a domain file: the domain's UNet, the empty prompt it was trained with, and a card that "
+                "records its training."
+            ),
             search_aliases=["domain", "load domain", "text-free unet", "domain guidance loader"],
             inputs=[
                 io.Combo.Input(
@@ -31,11 +34,13 @@ class DomainGuidanceLoadUNet(io.ComfyNode):
                     default="default",
                     optional=True,
                     advanced=True,
-                    tooltip="How the weights are kept in memory. Use the same as for the base, or rounding joins "
-                    "the guidance.",
+                    tooltip="How the weights are stored in memory; default is the file's own type. Use the same as "
+                    "for the base model, or rounding differences become part of the guidance.",
                 ),
             ],
-            outputs=[io.Model.Output(display_name="domain_model", tooltip="Connect it to Apply Domain Guidance.")],
+            outputs=[
+                io.Model.Output(display_name="domain_model", tooltip="The domain. Connect it to Apply Domain Guidance.")
+            ],
         )
 
     @classmethod

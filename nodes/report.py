@@ -17,7 +17,7 @@ class DomainGuidanceReport(io.ComfyNode):
             display_name="Domain Guidance Report",
             category="model/sampling",
             description=(
-                "Samples exactly as KSampler does and shows, step by step, how strongly domain and prompt pull, with "
+                "Samples exactly like KSampler and shows, step by step, how strongly domain and prompt pull, with "
                 "advice on weight, cfg and range."
             ),
             search_aliases=[
@@ -32,13 +32,16 @@ class DomainGuidanceReport(io.ComfyNode):
             inputs=[
                 *ksampler_inputs(),
                 io.Vae.Input(
-                    "vae", optional=True, tooltip="Shows the picture in the report and counts its clipped pixels."
+                    "vae", optional=True, tooltip="Shows the image in the report and counts its clipped pixels."
                 ),
             ],
             outputs=[
-                io.Latent.Output(tooltip="What KSampler would give."),
+                io.Latent.Output(tooltip="The same latent that KSampler would give."),
                 io.Image.Output(display_name="report", tooltip="The plots, with the advice below."),
-                io.String.Output(display_name="advice", tooltip="The advice in words, then the numbers of every step."),
+                io.String.Output(
+                    display_name="advice",
+                    tooltip="The advice in words, then the numbers of every step; show it with Preview as Text.",
+                ),
             ],
         )
 

@@ -22,21 +22,27 @@ class DomainGuidanceSampleGenerator(io.ComfyNode):
             display_name="Sample Generator",
             category="model/sampling",
             description=(
-                "Draws pictures with a generator, one for each seed, or frames on a way from seed to seed. A seed has "
-                "the same picture however many are drawn, and it is the one that NVIDIA's tools show for it."
+                "Draws images with a generator: one for each seed, or frames that move from seed to seed. A seed "
+                "always gives the same image, however many are drawn, and the same one as in NVIDIA's tools."
             ),
             search_aliases=["stylegan", "gan", "generate faces", "style mixing", "latent walk", "interpolation"],
             inputs=[
-                GeneratorIO.Input("generator", tooltip="From Load Generator or any other node of generators."),
+                GeneratorIO.Input("generator", tooltip="From Load Generator or any other generator node."),
                 io.Int.Input(
                     "seed",
                     default=0,
                     min=0,
                     max=SEED_MAX,
                     control_after_generate=True,
-                    tooltip="Seed of the first picture; the others have the numbers after it.",
+                    tooltip="Seed of the first image; the next images use the seeds that follow.",
                 ),
-                io.Int.Input("count", default=8, min=1, max=4096, tooltip="How many pictures, or frames of a way."),
+                io.Int.Input(
+                    "count",
+                    default=8,
+                    min=1,
+                    max=4096,
+                    tooltip="Number of images, or of frames if interpolation is on.",
+                ),
                 io.Float.Input(
                     "truncation",
                     default=0.7,
@@ -44,28 +50,29 @@ class DomainGuidanceSampleGenerator(io.ComfyNode):
                     max=2.0,
                     step=0.05,
                     round=0.001,
-                    tooltip="psi: 1 for all of the variety, less for safer pictures nearer to the mean one, 0 for "
-                    "the mean itself.",
+                    tooltip="Truncation (psi): 1 for full variety, 0.7 for safer images closer to the average, 0 "
+                    "for the average image, negative values for the opposite.",
                 ),
                 io.Combo.Input(
                     "interpolation",
                     options=list(WAYS),
                     default="none",
-                    tooltip="none: one picture for each seed. Otherwise count frames on the way from seed to the next "
-                    "seed: on arcs between latents, or straight between styles, which is smoother.",
+                    tooltip="none: one image for each seed. Otherwise, frames move from one seed to the next: "
+                    "spherical in z on an arc between latents, linear in w straight between styles, which is "
+                    "smoother.",
                 ),
                 io.Boolean.Input(
                     "loop",
                     default=False,
-                    tooltip="With interpolation: the way leads back to the first seed, so that the frames can be "
-                    "played in a circle.",
+                    tooltip="With interpolation: returns to the first seed and stops one frame before it, so that "
+                    "the frames play as a loop.",
                 ),
                 GeneratorLatentIO.Input(
                     "latent",
                     optional=True,
-                    tooltip="Draw these instead of seeds, as they are: from Project Image Into Generator, or from "
-                    "another Sample Generator. Truncation then does nothing, seed only for random noise, and "
-                    "count only for interpolation.",
+                    tooltip="Draws these latents, exactly as they are, instead of seeds; from Project Image Into "
+                    "Generator or another Sample Generator. truncation then only affects mix_seed, seed only random "
+                    "noise, and count only interpolation.",
                 ),
                 io.Int.Input(
                     "mix_from",
@@ -74,9 +81,9 @@ class DomainGuidanceSampleGenerator(io.ComfyNode):
                     max=17,
                     optional=True,
                     advanced=True,
-                    tooltip="Style mixing: layers from this number up take the styles of mix_seed. About 4 keeps pose "
-                    "and shape, 8 all but colours; 0 for no mixing. A generator of 256 px has 14 layers, one "
-                    "of 1024 px 18.",
+                    tooltip="Style mixing: layers from this number up use the styles of mix_seed. About 4 keeps "
+                    "pose and shape, 8 everything but the colours; 0 is off. A generator of 256 px has 14 layers, "
+                    "one of 1024 px 18.",
                 ),
                 io.Int.Input(
                     "mix_seed",
@@ -85,7 +92,7 @@ class DomainGuidanceSampleGenerator(io.ComfyNode):
                     max=SEED_MAX,
                     optional=True,
                     advanced=True,
-                    tooltip="Seed of the fine styles when mix_from is set.",
+                    tooltip="Seed of the styles that mix_from mixes in.",
                 ),
                 io.Int.Input(
                     "stops",
@@ -94,7 +101,7 @@ class DomainGuidanceSampleGenerator(io.ComfyNode):
                     max=1000,
                     optional=True,
                     advanced=True,
-                    tooltip="With interpolation: how many seeds the way passes, the first included.",
+                    tooltip="With interpolation: number of seeds to pass through, including the first.",
                 ),
                 io.Int.Input(
                     "truncation_cutoff",
@@ -103,8 +110,8 @@ class DomainGuidanceSampleGenerator(io.ComfyNode):
                     max=18,
                     optional=True,
                     advanced=True,
-                    tooltip="Truncate only so many layers from the coarsest, which leaves the colours their "
-                    "variety; 0 for all.",
+                    tooltip="Truncates only this many layers, from the coarsest, which preserves the variety of "
+                    "colours; 0 truncates all.",
                 ),
                 io.Combo.Input(
                     "noise",
@@ -112,8 +119,8 @@ class DomainGuidanceSampleGenerator(io.ComfyNode):
                     default="const",
                     optional=True,
                     advanced=True,
-                    tooltip="Of fine details: const, the file's own and always the same; random, drawn anew for "
-                    "each seed; none, smooth.",
+                    tooltip="Noise for fine details such as hair and pores. const: the file's own, always the same. "
+                    "random: drawn anew for each seed. none: smooth.",
                 ),
                 io.Int.Input(
                     "class_label",
@@ -122,15 +129,15 @@ class DomainGuidanceSampleGenerator(io.ComfyNode):
                     max=8191,
                     optional=True,
                     advanced=True,
-                    tooltip="Class of a generator that was trained with classes, counted from 0; -1 for none.",
+                    tooltip="Class to draw, counted from 0, for a generator trained with classes; -1 for none.",
                 ),
             ],
             outputs=[
-                io.Image.Output(tooltip="The pictures."),
+                io.Image.Output(tooltip="The images, at the generator's own resolution."),
                 GeneratorLatentIO.Output(
                     display_name="latent",
-                    tooltip="Their styles, to draw the same ones with another generator, "
-                    "such as one adapted from this.",
+                    tooltip="The styles of the images, after truncation and mixing. Use them to draw the same "
+                    "images with another generator, such as one adapted from this.",
                 ),
             ],
         )

@@ -16,16 +16,26 @@ class DomainGuidanceSaveGenerator(io.ComfyNode):
             display_name="Save Generator",
             category="model/merging",
             description=(
-                "Writes a generator into output/generators, with the record of where it comes from and how it was "
-                "trained. An existing file is never overwritten."
+                "Saves a generator to output/generators, with a record of where it came from and how it was "
+                "trained. Existing files are never overwritten."
             ),
             search_aliases=["stylegan", "gan", "save stylegan", "convert pkl", "export generator"],
             is_output_node=True,
             inputs=[
                 GeneratorIO.Input("generator", tooltip="From Blend Generators, Adapt Generator or Load Generator."),
-                io.String.Input("name", default="my generator", tooltip="Name of the file, without folders."),
+                io.String.Input(
+                    "name",
+                    default="my generator",
+                    tooltip="File name without folders or extension. If it exists already, the new file becomes "
+                    "name-2.",
+                ),
             ],
-            outputs=[io.String.Output(display_name="file_name", tooltip="As Load Generator lists it.")],
+            outputs=[
+                io.String.Output(
+                    display_name="file_name",
+                    tooltip="Name of the file in output/generators, as Load Generator lists it after a refresh (R).",
+                )
+            ],
         )
 
     @classmethod

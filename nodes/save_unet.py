@@ -15,30 +15,47 @@ class DomainGuidanceSaveUNet(io.ComfyNode):
             display_name="Save Domain UNet",
             category="model/merging",
             description=(
-                "Writes a model with everything on it (LoRAs, merges) as a domain file into output/diffusion_models: "
-                "its weights, its empty prompt and a card. An existing file is never overwritten."
+                "Saves a model, with everything applied to it (LoRAs, merges), as a domain file in "
+                "output/diffusion_models: its weights, its empty prompt and a card. Existing files are never "
+                "overwritten."
             ),
             search_aliases=["domain guidance", "save domain", "convert checkpoint to domain"],
             is_output_node=True,
             inputs=[
-                io.Model.Input("model", tooltip="A fine-tuned checkpoint, a merge, or a base with a LoRA."),
+                io.Model.Input(
+                    "model",
+                    tooltip="The model to save: a fine-tuned checkpoint, a merge, or a base with a LoRA. Everything "
+                    "applied to it is baked in.",
+                ),
                 io.Clip.Input(
-                    "clip", optional=True, tooltip="The model's text encoder; only the empty prompt is encoded with it."
+                    "clip", optional=True, tooltip="The model's text encoder, used only to encode the empty prompt."
                 ),
                 io.Conditioning.Input(
                     "empty_conditioning",
                     optional=True,
-                    tooltip="Instead of clip: the encoded empty prompt. A model from Load Domain UNet needs neither.",
+                    tooltip="Instead of clip: the encoded empty prompt (CLIP Text Encode with no text). A model "
+                    "from Load Domain UNet needs neither.",
                 ),
                 io.Model.Input(
                     "base_model",
                     optional=True,
                     tooltip="The checkpoint that the model was trained from, so that the file can warn when it is "
-                    "used on another. A base with a LoRA on it is its own.",
+                    "used with another one. Not needed for a base with a LoRA on it.",
                 ),
-                io.String.Input("name", default="my domain", tooltip="Name of the file, without folders."),
+                io.String.Input(
+                    "name",
+                    default="my domain",
+                    tooltip="File name without folders or extension. If it exists already, the new file becomes "
+                    "name-2.",
+                ),
             ],
-            outputs=[io.String.Output(display_name="file_name", tooltip="As Load Domain UNet lists it.")],
+            outputs=[
+                io.String.Output(
+                    display_name="file_name",
+                    tooltip="Name of the file in output/diffusion_models, as Load Domain UNet lists it after a "
+                    "refresh (R).",
+                )
+            ],
         )
 
     @classmethod

@@ -18,7 +18,10 @@ class DomainGuidanceSchedule(io.ComfyNode):
             node_id="DomainGuidanceSchedule",
             display_name="Domain Guidance Schedule",
             category="model/patch",
-            description="The weight of a domain or a term over the sampling. One schedule may serve several nodes.",
+            description=(
+                "Varies the weight of a domain or a term over the course of the sampling. One schedule can serve "
+                "several nodes."
+            ),
             search_aliases=[
                 "domain",
                 "guidance schedule",
@@ -33,8 +36,8 @@ class DomainGuidanceSchedule(io.ComfyNode):
                     options=list(SHAPES),
                     default="linear",
                     tooltip="linear: a straight line from first to last. cosine: the same, level at both ends. "
-                    "interval: first inside of start and end, 0 outside. constant: first, always. list: "
-                    "straight lines through the numbers of list.",
+                    "interval: first between start and end, 0 outside. constant: first throughout. list: straight "
+                    "lines through the numbers in list.",
                 ),
                 io.Float.Input(
                     "first",
@@ -43,7 +46,8 @@ class DomainGuidanceSchedule(io.ComfyNode):
                     max=10.0,
                     step=0.05,
                     round=0.001,
-                    tooltip="Factor on the weight at start_percent; 1 is the node's own weight.",
+                    tooltip="Factor on the weight at start_percent: 1 is the node's own weight, 0 is off, negative "
+                    "values push away.",
                 ),
                 io.Float.Input(
                     "last",
@@ -61,8 +65,8 @@ class DomainGuidanceSchedule(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     round=0.001,
-                    tooltip="Share of the sampling (0 to 1) at which the shape begins. Before it the first factor "
-                    "holds.",
+                    tooltip="Point in the sampling (0 to 1) at which the shape begins. Before it, the first factor "
+                    "applies (0 for interval).",
                 ),
                 io.Float.Input(
                     "end_percent",
@@ -71,7 +75,8 @@ class DomainGuidanceSchedule(io.ComfyNode):
                     max=1.0,
                     step=0.01,
                     round=0.001,
-                    tooltip="Share of the sampling (0 to 1) at which the shape ends. After it the last factor holds.",
+                    tooltip="Point in the sampling (0 to 1) at which the shape ends. After it, the last factor "
+                    "applies (0 for interval).",
                 ),
                 io.String.Input(
                     "list",
@@ -79,7 +84,7 @@ class DomainGuidanceSchedule(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip="For the shape list: factors at equal distances from start_percent to end_percent, "
-                    "with commas between.",
+                    "separated by commas.",
                 ),
             ],
             outputs=[

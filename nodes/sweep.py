@@ -19,22 +19,23 @@ class DomainGuidanceSweep(io.ComfyNode):
             display_name="Domain Guidance Sweep",
             category="model/sampling",
             description=(
-                "Draws the same noise under every pair of a domain weight and a cfg, as one labelled grid. Cancel "
-                "gives the cells made so far."
+                "Draws the same noise with every combination of a domain weight and a cfg and shows the images in "
+                "one labelled grid. Cancel keeps the cells finished so far."
             ),
             search_aliases=["domain guidance grid", "xy plot", "weight sweep", "cfg sweep", "compare weights"],
             inputs=[
                 *ksampler_inputs(cfg=False),
-                io.Vae.Input("vae", tooltip="Makes pictures of the latents."),
+                io.Vae.Input("vae", tooltip="Decodes the latents."),
                 io.String.Input(
                     "weights",
                     default="0, 1, 1.5, 2, 3",
-                    tooltip="Domain weights, one column each, from -20 to 20: numbers with commas between them.",
+                    tooltip="Domain weights, one column each, from -20 to 20, separated by commas. They replace the "
+                    "weight of Apply Domain Guidance, which must not be 0.",
                 ),
                 io.String.Input(
                     "cfgs",
                     default="2, 4, 6",
-                    tooltip="Values of cfg, one row each, from 0 to 100: numbers with commas between them.",
+                    tooltip="Values of cfg, one row each, from 0 to 100, separated by commas.",
                 ),
                 io.Combo.Input(
                     "vary",
@@ -42,17 +43,17 @@ class DomainGuidanceSweep(io.ComfyNode):
                     default=LAST,
                     optional=True,
                     advanced=True,
-                    tooltip="With several domains. last: the Apply Domain Guidance next to this node takes the "
-                    "weights, others keep theirs. all, in proportion: every domain's own weight is multiplied "
-                    "by the numbers, so 1 is as you set them.",
+                    tooltip="With several domains. last: the Apply Domain Guidance closest to this node takes the "
+                    "weights, the others keep theirs. all, in proportion: every domain's own weight is multiplied "
+                    "by the numbers, so that 1 leaves them as they are.",
                 ),
             ],
             outputs=[
                 io.Image.Output(
                     display_name="grid",
-                    tooltip="Weights from left to right, cfgs from top to bottom; at most 4096 pixels wide and high.",
+                    tooltip="Weights from left to right, cfg from top to bottom; at most 4096 pixels wide and high.",
                 ),
-                io.Image.Output(display_name="cells", tooltip="The cells in full size, row by row."),
+                io.Image.Output(display_name="cells", tooltip="The images at full size, row by row."),
                 io.String.Output(display_name="settings", tooltip="Weight and cfg of every cell, in the same order."),
             ],
             hidden=[io.Hidden.unique_id],

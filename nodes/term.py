@@ -16,8 +16,9 @@ class DomainGuidanceTerm(io.ComfyNode):
             display_name="Domain Guidance Term",
             category="model/patch",
             description=(
-                "One more guidance beside cfg and domains: another prompt, a ControlNet with a weight of its own, "
-                "another model, or the difference of two prompts. Chain it with Apply Domain Guidance, in any order."
+                "Adds one more guidance term alongside cfg and domains: another prompt, a ControlNet with its own "
+                "weight, another model, or the difference between two prompts. Chain it with Apply Domain Guidance "
+                "in any order."
             ),
             search_aliases=[
                 "domain",
@@ -29,11 +30,11 @@ class DomainGuidanceTerm(io.ComfyNode):
                 "compose",
             ],
             inputs=[
-                io.Model.Input("model", tooltip="The model that your prompt, LoRAs and ControlNets work on."),
+                io.Model.Input("model", tooltip="The model that your prompt, LoRAs and ControlNets apply to."),
                 io.Conditioning.Input(
                     "conditioning",
-                    tooltip="What the term draws towards: a prompt, with a ControlNet or not. For a part of the "
-                    "picture use mask.",
+                    tooltip="The prompt that the term pulls towards, with or without a ControlNet. To limit it to "
+                    "part of the image, use mask.",
                 ),
                 io.Float.Input(
                     "weight",
@@ -42,32 +43,37 @@ class DomainGuidanceTerm(io.ComfyNode):
                     max=20.0,
                     step=0.05,
                     round=0.001,
-                    tooltip="How strongly the term pulls; 0 changes nothing, negative pushes away. It adds to "
-                    "cfg: usual is a sum up to 8.",
+                    tooltip="How strongly the term pulls; 0 changes nothing, negative values push away. It adds to "
+                    "cfg: keep the sum of cfg and all weights below 8.",
                 ),
                 io.Model.Input(
                     "term_model",
                     optional=True,
-                    tooltip="The model that reads conditioning: another checkpoint, a domain, or this checkpoint with "
-                    "a LoRA. Without it, model itself.",
+                    tooltip="The model that reads conditioning: another checkpoint, a domain, or this checkpoint "
+                    "with a LoRA on it, which needs no second UNet. Without it, model itself.",
                 ),
                 io.Conditioning.Input(
                     "minus",
                     optional=True,
-                    tooltip="The opposite of conditioning: the term is then the difference of the two prompts, both "
-                    "read by the same model. Without it the sampler's negative prompt is subtracted, as cfg "
-                    "does, or the empty prompt that a domain file as term_model brings.",
+                    tooltip="The prompt to subtract, read by the same model, so that only the difference between "
+                    "the two prompts acts. Without it, the sampler's negative prompt is subtracted, as in cfg, or "
+                    "the stored empty prompt if term_model is a domain file.",
                 ),
                 io.Model.Input(
                     "reference_model",
                     optional=True,
-                    tooltip="Whose prediction is subtracted, if not model's. With minus: if not the one that "
+                    tooltip="The model whose prediction is subtracted. Without it, model; with minus, the one that "
                     "reads conditioning.",
                 ),
-                io.Mask.Input("mask", optional=True, tooltip="Where the term acts: white fully, black not at all."),
+                io.Mask.Input(
+                    "mask",
+                    optional=True,
+                    tooltip="Where the term acts: fully where the mask is white, not at all where it is black. Any "
+                    "size with the image's aspect ratio.",
+                ),
                 *shaping_inputs("term"),
             ],
-            outputs=[io.Model.Output(tooltip="The model with one more term; connect it to any sampler or guider.")],
+            outputs=[io.Model.Output(tooltip="The model with one more term. Connect it to any sampler or guider.")],
         )
 
     @classmethod

@@ -24,42 +24,50 @@ class DomainGuidanceToyWorld(io.ComfyNode):
             display_name="Toy World",
             category="model/loaders",
             description=(
-                "A small real model that comes with the pack: handwritten digits in coloured strokes, drawn from a "
-                "prompt, a domain model trained on pictures of blue-rimmed plates alone, such pictures, and a GAN. "
-                "Everything that a sampler, a training and an adaptation need."
+                "A small real model that comes with the pack, so that everything can be tried without a download: a "
+                "base that draws handwritten digits from a prompt, a domain model trained only on pictures of "
+                "blue-rimmed plates, those pictures, and a GAN."
             ),
             search_aliases=["domain guidance demo", "first look", "example", "digits"],
             inputs=[
                 io.Combo.Input(
-                    "digit", options=[*map(str, range(10)), ANY], default="3", tooltip="The digit the prompt asks for."
+                    "digit",
+                    options=[*map(str, range(10)), ANY],
+                    default="3",
+                    tooltip="The digit that the prompt asks for; any leaves it open.",
                 ),
                 io.Combo.Input(
                     "stroke",
                     options=[*STROKES, ANY],
                     default="red",
-                    tooltip="The colour of the stroke that the prompt asks for.",
+                    tooltip="The stroke colour that the prompt asks for; any leaves it open.",
                 ),
                 io.Combo.Input(
                     "ground",
                     options=[*GROUNDS, ANY],
                     default=ANY,
-                    tooltip="The colour of the ground that the prompt asks for.",
+                    tooltip="The background colour that the prompt asks for. With a domain, leave it at any: the "
+                    "plate is the background.",
                 ),
-                io.Int.Input("batch_size", default=8, min=1, max=256, tooltip="How many pictures to draw at once."),
+                io.Int.Input("batch_size", default=8, min=1, max=256, tooltip="Number of images to draw at once."),
             ],
             outputs=[
-                io.Model.Output(display_name="base", tooltip="Draws digits on any ground from a prompt."),
-                io.Model.Output(display_name="domain", tooltip="Draws plates; it reads no prompt at all."),
-                io.Vae.Output(tooltip="Pixels are latents here."),
+                io.Model.Output(
+                    display_name="base", tooltip="The base model, which draws digits on any background from a prompt."
+                ),
+                io.Model.Output(
+                    display_name="domain", tooltip="The domain model, which draws plates and reads no prompt at all."
+                ),
+                io.Vae.Output(tooltip="A VAE for the sampler's graph. Here, pixels are their own latents."),
                 io.Conditioning.Output(display_name="positive", tooltip="The prompt."),
                 io.Conditioning.Output(display_name="negative", tooltip="The empty prompt."),
-                io.Latent.Output(tooltip="An empty picture of 16x16 pixels."),
+                io.Latent.Output(tooltip="Empty latents of 16x16 pixels, as many as batch_size."),
                 io.Image.Output(
-                    display_name="plates", tooltip="256 pictures of the domain, 16x16 pixels each, to train one from."
+                    display_name="plates", tooltip="256 images of the domain, 16x16 pixels each, for Train Domain."
                 ),
                 GeneratorIO.Output(
                     display_name="generator",
-                    tooltip="A StyleGAN2 that draws such digits by seed, to adapt, blend and project into.",
+                    tooltip="A StyleGAN2 that draws digits on coloured backgrounds by seed, for the generator nodes.",
                 ),
             ],
         )

@@ -24,17 +24,21 @@ class DomainGuidanceTrain(io.ComfyNode):
             display_name="Train Domain",
             category="model/training",
             description=(
-                "Trains a domain from images alone, no captions. Queue again to go on after a Cancel, or with more "
-                "steps. The result lies where Load Domain UNet and the stock loaders look."
+                "Trains a domain from images alone, without captions. Run it again to continue after a Cancel or to "
+                "train for more steps. The result is saved where Load Domain UNet and ComfyUI's own loaders look."
             ),
             search_aliases=["domain guidance training", "train lora", "fine-tune", "text-free training"],
             is_output_node=True,
             not_idempotent=True,
             inputs=[
-                io.Model.Input("model", tooltip="The base to train from, straight from its loader. It stays as it is."),
-                io.Vae.Input("vae", tooltip="The base's VAE."),
+                io.Model.Input(
+                    "model", tooltip="The base model to train from, straight from its loader. It is not changed."
+                ),
+                io.Vae.Input("vae", tooltip="The base model's VAE."),
                 io.Clip.Input(
-                    "clip", optional=True, tooltip="The base's text encoder; only the empty prompt is encoded with it."
+                    "clip",
+                    optional=True,
+                    tooltip="The base model's text encoder, used only to encode the empty prompt.",
                 ),
                 io.Conditioning.Input(
                     "empty_conditioning",
@@ -42,21 +46,21 @@ class DomainGuidanceTrain(io.ComfyNode):
                     tooltip="Instead of clip: the encoded empty prompt (CLIP Text Encode with no text).",
                 ),
                 io.Image.Input(
-                    "images", optional=True, tooltip="The domain's images, as a batch. For many images use a folder."
+                    "images", optional=True, tooltip="The domain's images, as a batch. For many images use folder."
                 ),
                 io.Combo.Input(
                     "folder",
                     options=folder_choices(),
                     default=NO_FOLDER,
                     optional=True,
-                    tooltip="Instead of images: a sub-folder of ComfyUI's input folder, with all its sub-folders.",
+                    tooltip="Instead of images: a sub-folder of ComfyUI's input folder, including its own sub-folders.",
                 ),
                 io.Combo.Input(
                     "form",
                     options=list(TRAINING_FORMS),
                     default=ADAPTER,
-                    tooltip="adapter: a LoRA, small, fits a 12 GB card, transfers to merges of the base. text-free: "
-                    "the whole UNet without its text (the paper). empty-prompt: the whole network with the "
+                    tooltip="adapter: a LoRA; small, fits a 12 GB card, works on merges of the base. text-free: the "
+                    "whole UNet without its text input, as in the paper. empty-prompt: the whole network with the "
                     "empty prompt, also for SD3 and Flux.",
                 ),
                 io.Int.Input(
@@ -64,7 +68,8 @@ class DomainGuidanceTrain(io.ComfyNode):
                     default=1000,
                     min=1,
                     max=1_000_000,
-                    tooltip="Optimiser steps in all. More steps extend a finished training.",
+                    tooltip="Total number of optimiser steps, counted over all runs. Raise it to continue a "
+                    "finished training.",
                 ),
                 io.Float.Input(
                     "learning_rate",
@@ -73,13 +78,18 @@ class DomainGuidanceTrain(io.ComfyNode):
                     max=1.0,
                     step=0.000001,
                     round=0.00000001,
-                    tooltip="0 is the form's own: 0.0001 for an adapter, 0.00001 for the whole network.",
+                    tooltip="Size of each optimiser step. 0 uses the form's default: 0.0001 for an adapter, 0.00001 "
+                    "for a whole network.",
                 ),
                 io.Int.Input(
-                    "batch_size", default=1, min=1, max=1024, tooltip="Images at a time. Memory grows with it."
+                    "batch_size", default=1, min=1, max=1024, tooltip="Images per step. Memory use grows with it."
                 ),
                 io.Int.Input(
-                    "rank", default=16, min=1, max=1024, tooltip="Size of the adapter. Other forms ignore it."
+                    "rank",
+                    default=16,
+                    min=1,
+                    max=1024,
+                    tooltip="Rank, and so the size, of the adapter. Ignored by the other forms.",
                 ),
                 io.Int.Input(
                     "seed",
@@ -87,14 +97,15 @@ class DomainGuidanceTrain(io.ComfyNode):
                     min=0,
                     max=2**31 - 1,
                     control_after_generate=False,
-                    tooltip="The same seed gives the same training.",
+                    tooltip="The same seed and settings give the same training.",
                 ),
-                io.String.Input("save_name", default="my domain", tooltip="Name of the file, without folders."),
+                io.String.Input("save_name", default="my domain", tooltip="File name of the result, without folders."),
                 io.Combo.Input(
                     "on_existing",
                     options=["resume", "new version"],
                     default="resume",
-                    tooltip="Where a training of this name exists: go on with it, or begin anew as name-2.",
+                    tooltip="What to do if a training run with this name exists. resume: continue it. new version: "
+                    "start over and save as name-2.",
                 ),
                 io.Int.Input(
                     "resolution",
@@ -104,8 +115,8 @@ class DomainGuidanceTrain(io.ComfyNode):
                     step=8,
                     optional=True,
                     advanced=True,
-                    tooltip="Images are trained at about this many pixels squared, in buckets of their shape. 0: "
-                    "512 for SD 1 and 2, else 1024.",
+                    tooltip="Images are resized to about this many pixels squared, in buckets by aspect ratio. 0: "
+                    "512 for SD 1 and 2, 1024 for later models.",
                 ),
                 io.Int.Input(
                     "accumulation",
@@ -114,7 +125,8 @@ class DomainGuidanceTrain(io.ComfyNode):
                     max=1024,
                     optional=True,
                     advanced=True,
-                    tooltip="Batches a step: a larger batch at no more memory, in more time.",
+                    tooltip="Batches added up for each step: the effect of a larger batch without more memory, but "
+                    "in more time.",
                 ),
                 io.Combo.Input(
                     "precision",
@@ -122,22 +134,23 @@ class DomainGuidanceTrain(io.ComfyNode):
                     default="auto",
                     optional=True,
                     advanced=True,
-                    tooltip="Of the arithmetic; what is trained stays in fp32. auto: bf16 where the GPU has it, "
-                    "else fp16; fp32 on a CPU.",
+                    tooltip="Number format of the computation; the trained weights stay in fp32. auto: bf16 if the "
+                    "GPU supports it, otherwise fp16; fp32 on a CPU.",
                 ),
                 io.Boolean.Input(
                     "gradient_checkpointing",
                     default=True,
                     optional=True,
                     advanced=True,
-                    tooltip="Computes every block twice and needs far less memory.",
+                    tooltip="Computes every block twice, which takes longer but needs far less memory.",
                 ),
                 io.Boolean.Input(
                     "eight_bit_adam",
                     default=False,
                     optional=True,
                     advanced=True,
-                    tooltip="The optimiser's state in 8 bits, where bitsandbytes is installed.",
+                    tooltip="Keeps the optimiser's state in 8 bits to save memory; needs the Python package "
+                    "bitsandbytes.",
                 ),
                 io.Int.Input(
                     "warmup",
@@ -146,7 +159,7 @@ class DomainGuidanceTrain(io.ComfyNode):
                     max=100_000,
                     optional=True,
                     advanced=True,
-                    tooltip="Steps over which the learning rate rises.",
+                    tooltip="Number of steps over which the learning rate rises from 0.",
                 ),
                 io.Combo.Input(
                     "schedule",
@@ -154,7 +167,7 @@ class DomainGuidanceTrain(io.ComfyNode):
                     default="constant",
                     optional=True,
                     advanced=True,
-                    tooltip="The learning rate after the warm-up.",
+                    tooltip="The learning rate after the warm-up: constant, or falling along a cosine.",
                 ),
                 io.Float.Input(
                     "mirror",
@@ -164,7 +177,8 @@ class DomainGuidanceTrain(io.ComfyNode):
                     step=0.05,
                     optional=True,
                     advanced=True,
-                    tooltip="Share of images shown mirrored. 0 for text, logos and other one-sided things.",
+                    tooltip="Share of images that are shown mirrored (0 to 1). Use 0 for text, logos and other "
+                    "subjects with a left and a right.",
                 ),
                 io.Float.Input(
                     "min_snr",
@@ -174,7 +188,7 @@ class DomainGuidanceTrain(io.ComfyNode):
                     step=0.5,
                     optional=True,
                     advanced=True,
-                    tooltip="Cap of the signal-to-noise weight on the loss; 5 is usual, 0 is the plain loss.",
+                    tooltip="Cap of the signal-to-noise weight on the loss (min-SNR); 5 is usual, 0 is the plain loss.",
                 ),
                 io.Int.Input(
                     "preview_every",
@@ -183,7 +197,7 @@ class DomainGuidanceTrain(io.ComfyNode):
                     max=100_000,
                     optional=True,
                     advanced=True,
-                    tooltip="Steps between two preview pictures; 0 for none.",
+                    tooltip="Steps between preview images; 0 turns them off.",
                 ),
                 io.Int.Input(
                     "evaluate_every",
@@ -192,7 +206,8 @@ class DomainGuidanceTrain(io.ComfyNode):
                     max=100_000,
                     optional=True,
                     advanced=True,
-                    tooltip="Steps between two measurements on held-out images; 0 for none.",
+                    tooltip="Steps between measurements on held-out images, by which the best file is chosen; 0 "
+                    "turns them off. With a few dozen images use 50 or less.",
                 ),
                 io.Int.Input(
                     "checkpoint_every",
@@ -201,21 +216,22 @@ class DomainGuidanceTrain(io.ComfyNode):
                     max=100_000,
                     optional=True,
                     advanced=True,
-                    tooltip="Steps between two saves of the state. A Cancel saves too; this is for a crash of the "
-                    "machine.",
+                    tooltip="Steps between saves of the training state, in case ComfyUI crashes; 0 turns them off. "
+                    "Cancel saves the state anyway.",
                 ),
             ],
             outputs=[
                 io.Model.Output(
                     display_name="domain_model",
-                    tooltip="Read from the saved file. Connect it to Apply Domain Guidance.",
+                    tooltip="The domain, read from the saved file. Connect it to Apply Domain Guidance.",
                 ),
                 io.Image.Output(
                     display_name="curves", tooltip="The losses: of each step, and on training and held-out images."
                 ),
                 io.String.Output(
                     display_name="file_name",
-                    tooltip="Of the result: in output/loras for an adapter, else output/diffusion_models.",
+                    tooltip="Name of the saved file: in output/loras for an adapter, otherwise in "
+                    "output/diffusion_models.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],

@@ -19,13 +19,12 @@ class DomainGuidanceViewGenerator(io.ComfyNode):
             node_id="DomainGuidanceViewGenerator",
             display_name="View Generator",
             category="3d",
-            description="Pictures of an EG3D generator's heads or cats from all sides, with their depth and "
-            "surface normals.",
+            description=("Draws an EG3D generator's heads or cats from all sides, with depth and surface normals."),
             search_aliases=["eg3d", "3d gan", "novel view", "depth map", "normal map", "turntable"],
             inputs=[
                 GeneratorIO.Input("generator", tooltip="An EG3D generator, from Load Generator or adapted."),
                 GeneratorCamerasIO.Input(
-                    "cameras", optional=True, tooltip="From Generator Cameras; the one in front without."
+                    "cameras", optional=True, tooltip="From Generator Cameras. Without it, a single camera in front."
                 ),
                 io.Int.Input(
                     "seed",
@@ -33,14 +32,14 @@ class DomainGuidanceViewGenerator(io.ComfyNode):
                     min=0,
                     max=SEED_MAX,
                     control_after_generate=True,
-                    tooltip="Of the first head; the others have the numbers after it.",
+                    tooltip="Seed of the first head; the next heads use the seeds that follow.",
                 ),
                 io.Int.Input(
                     "count",
                     default=1,
                     min=1,
                     max=4096,
-                    tooltip="How many heads. Each is seen by all cameras before the next.",
+                    tooltip="Number of heads. Each is seen by all cameras before the next.",
                 ),
                 io.Float.Input(
                     "truncation",
@@ -49,13 +48,13 @@ class DomainGuidanceViewGenerator(io.ComfyNode):
                     max=2.0,
                     step=0.05,
                     round=0.001,
-                    tooltip="psi: 1 for all of the variety, less for safer heads nearer to the mean one, 0 for "
-                    "the mean itself.",
+                    tooltip="Truncation (psi): 1 for full variety, 0.7 for safer heads, 0 for the average head.",
                 ),
                 GeneratorLatentIO.Input(
                     "latent",
                     optional=True,
-                    tooltip="See these instead of seeds, as they are. truncation and count then do nothing.",
+                    tooltip="Shows these latents, exactly as they are, instead of seeds; truncation and count are "
+                    "then ignored.",
                 ),
                 io.Int.Input(
                     "rays",
@@ -64,8 +63,8 @@ class DomainGuidanceViewGenerator(io.ComfyNode):
                     max=1024,
                     optional=True,
                     advanced=True,
-                    tooltip="In each direction, before the super-resolution: time and the size of depth and "
-                    "normals. 0: the generator's own, 128 mostly.",
+                    tooltip="Rays in each direction before super-resolution, which is also the size of depth and "
+                    "normals. Time grows with its square. 0: the generator's own, usually 128.",
                 ),
                 io.Int.Input(
                     "samples",
@@ -74,8 +73,8 @@ class DomainGuidanceViewGenerator(io.ComfyNode):
                     max=1024,
                     optional=True,
                     advanced=True,
-                    tooltip="Of each ray, and as many again where it meets something: time for fewer artefacts. 2 "
-                    "at least; 0: the generator's own, 48 mostly.",
+                    tooltip="Samples along each ray, and as many again where it meets something. More take longer "
+                    "and give fewer artefacts. At least 2; 0: the generator's own, usually 48.",
                 ),
                 io.Int.Input(
                     "rays_at_once",
@@ -84,8 +83,8 @@ class DomainGuidanceViewGenerator(io.ComfyNode):
                     max=2**20,
                     optional=True,
                     advanced=True,
-                    tooltip="Bounds the memory, which grows with samples: 4096 at 48 samples take about half a "
-                    "gigabyte. The pictures do not depend on it.",
+                    tooltip="Number of rays computed together, which limits memory: 4096 rays of 48 samples take "
+                    "about half a gigabyte. It does not affect the images.",
                 ),
                 io.Combo.Input(
                     "noise",
@@ -93,18 +92,18 @@ class DomainGuidanceViewGenerator(io.ComfyNode):
                     default="const",
                     optional=True,
                     advanced=True,
-                    tooltip="Of fine details of the volume: const, the file's own; random, drawn anew for each "
-                    "seed; none, smooth.",
+                    tooltip="Noise for fine details of the volume. const: the file's own, always the same. random: "
+                    "drawn anew for each seed. none: smooth.",
                 ),
             ],
             outputs=[
-                io.Image.Output(tooltip="The pictures: the first head by all cameras, then the next head."),
+                io.Image.Output(tooltip="The images: the first head from all cameras, then the next head."),
                 io.Image.Output(
                     display_name="depth", tooltip="Near is white, far is black; as many pixels as there are rays."
                 ),
                 io.Image.Output(
                     display_name="normals",
-                    tooltip="Red to the right, green up, blue to the viewer; as many pixels as there are rays.",
+                    tooltip="Red points right, green up, blue towards the viewer; as many pixels as there are rays.",
                 ),
                 GeneratorLatentIO.Output(
                     display_name="latent", tooltip="The heads' styles, for Generator To Mesh or an adapted generator."
