@@ -12,6 +12,7 @@ from .comfy_host.generators.adapt import AdaptRequest, adapt_in_host
 from .comfy_host.generators.progress import AdaptationProgress
 from .comfy_host.node_text import line_at
 from .comfy_host.sampling import as_image
+from .finite_inputs import finite_inputs
 from .generator_types import GeneratorIO
 
 NO_REGULARISER, DIRECTIONAL, RECONSTRUCTION = REGULARISERS = ("none", "directional", "reconstruction")
@@ -315,6 +316,7 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
         )
 
     @classmethod
+    @finite_inputs
     def execute(
         cls,
         generator,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .comfy_host.guidance.apply import apply_domain
+from .finite_inputs import finite_inputs
 from .guidance_inputs import shaping_inputs
 
 
@@ -81,5 +82,6 @@ class DomainGuidanceApply(io.ComfyNode):
         )
 
     @classmethod
+    @finite_inputs
     def execute(cls, model, domain_model, weight, **settings) -> io.NodeOutput:
         return io.NodeOutput(apply_domain(model, domain_model, weight, **settings))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .comfy_host.generators.blending import blend_generators
+from .finite_inputs import finite_inputs
 from .generator_types import GeneratorIO
 
 RESOLUTIONS = [str(4 << level) for level in range(9)]
@@ -99,6 +100,7 @@ class DomainGuidanceBlendGenerators(io.ComfyNode):
         )
 
     @classmethod
+    @finite_inputs
     def execute(
         cls, generator1, generator2, fine_from, coarse_amount, fine_amount, width=0.0, mapping_amount=0.0, amounts=""
     ) -> io.NodeOutput:

@@ -7,6 +7,7 @@ from typing import get_args
 from comfy_api.latest import io
 
 from ..domain_guidance.generators.eg3d.poses import Arrangement, Poses
+from .finite_inputs import finite_inputs
 from .generator_types import GeneratorCamerasIO
 
 
@@ -71,5 +72,6 @@ class DomainGuidanceCamera(io.ComfyNode):
         )
 
     @classmethod
+    @finite_inputs
     def execute(cls, arrangement, yaw, pitch, yaw_range, pitch_range, count, columns, rows) -> io.NodeOutput:
         return io.NodeOutput(Poses(arrangement, yaw, pitch, yaw_range, pitch_range, count, columns, rows))

@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..domain_guidance.generators.drawing import Drawing
 from .comfy_host.generators.views import mesh
+from .finite_inputs import finite_inputs
 from .generator_types import SEED_MAX, GeneratorIO, GeneratorLatentIO
 
 
@@ -69,5 +70,6 @@ class DomainGuidanceGeneratorMesh(io.ComfyNode):
         )
 
     @classmethod
+    @finite_inputs
     def execute(cls, generator, seed, truncation, resolution, density, latent=None) -> io.NodeOutput:
         return io.NodeOutput(mesh(generator, Drawing(seed, 1, truncation), resolution, density, latent))

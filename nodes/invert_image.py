@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from ..domain_guidance.generators.invert import Inversion
 from .comfy_host.generators.inversion import invert_images
 from .comfy_host.unfinished_results import last_cancel, remember_cancel
+from .finite_inputs import finite_inputs
 from .generator_types import SEED_MAX, GeneratorCamerasIO, GeneratorIO, GeneratorLatentIO
 
 PER_LAYER, ONE = "one for each (w+)", "one for all (w)"
@@ -126,6 +127,7 @@ class DomainGuidanceInvertImage(io.ComfyNode):
         return last_cancel(cls.hidden.unique_id)
 
     @classmethod
+    @finite_inputs
     def execute(
         cls,
         generator,

@@ -7,6 +7,7 @@ from comfy_api.latest import io
 
 from .comfy_host.domains.load_adapter import load_domain_adapter
 from .comfy_host.domains.load_domain import changed_at
+from .finite_inputs import finite_inputs
 
 FOLDER = "loras"
 
@@ -58,5 +59,6 @@ class DomainGuidanceLoadAdapter(io.ComfyNode):
         return changed_at(FOLDER, lora_name)
 
     @classmethod
+    @finite_inputs
     def execute(cls, model, lora_name: str, strength: float = 1.0) -> io.NodeOutput:
         return io.NodeOutput(load_domain_adapter(model, FOLDER, lora_name, strength))

@@ -5,13 +5,38 @@ from __future__ import annotations
 import math
 import re
 
+RULE = "numbers with commas between, such as 0, 1, 1.5; with semicolons or spaces between, 1,5 is one and a half"
+
 
 def parse_numbers(text: str, name: str, low: float, high: float) -> list[float]:
-    """The numbers of "0, 1, 1.5" in their order. Raises ValueError, one sentence, naming the list `name`."""
-    words = [word for word in re.split(r"[,;\s]+", text) if word]
+    """The numbers of "0, 1, 1.5" in their order, or of "0; 1; 1,5".
+
+    A comma between two digits is a decimal comma where semicolons or spaces alone separate, else it separates, as a
+    comma beside a space always does. Raises ValueError, one sentence, naming the list `name`.
+    """
+    words = _words(text, name)
     if not words:
         raise ValueError(f"The list of {name} is empty: give numbers separated by commas, such as 0, 1, 1.5.")
     return [_number(word, name, low, high) for word in words]
+
+
+def _words(text: str, name: str) -> list[str]:
+    # A comma beside a space, or at either end, separates in every way of writing.
+    text = re.sub(r"\s*,\s+|\s+,|^,|,$", "|", text.strip())
+    if not re.search(r"[;\s]", text):
+        return [word for word in re.split(r"[,|]+", text) if word]
+    words = [word for word in re.split(r"[;\s|]+", text) if word]
+    if any("," in word for word in words):
+        _check_decimals(words, name)
+    return [word.replace(",", ".") for word in words]
+
+
+def _check_decimals(words: list[str], name: str) -> None:
+    """Refuse commas that may be meant in either way."""
+    bad = next((word for word in words if "," in word and not re.fullmatch(r"[+-]?\d+,\d+", word)), None)
+    if bad is not None or any("." in word for word in words):
+        what = f"'{bad}' in it" if bad is not None else "decimal points and decimal commas in it"
+        raise ValueError(f"The list of {name} has {what}, which can be read in two ways: give {RULE}.")
 
 
 def _number(word: str, name: str, low: float, high: float) -> float:
@@ -20,10 +45,7 @@ def _number(word: str, name: str, low: float, high: float) -> float:
     except ValueError:
         number = math.nan
     if math.isnan(number):
-        raise ValueError(
-            f"The list of {name} has '{word}' in it, which is no number: separate numbers by commas and write decimals "
-            "with a point, such as 0, 1, 1.5."
-        )
+        raise ValueError(f"The list of {name} has '{word}' in it, which is no number: give {RULE}.")
     if not low <= number <= high:
         raise ValueError(f"The list of {name} has {number:g} in it: give numbers from {low:g} to {high:g}.")
     return number + 0.0  # -0 is 0

@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from .comfy_host.guidance.report import report
 from .comfy_host.sampling import Sampling, as_image
+from .finite_inputs import finite_inputs
 from .ksampler_inputs import ksampler_inputs
 
 
@@ -46,6 +47,7 @@ class DomainGuidanceReport(io.ComfyNode):
         )
 
     @classmethod
+    @finite_inputs
     def execute(cls, model, cfg, vae=None, **sampling) -> io.NodeOutput:
         made = report(model, Sampling(**sampling), cfg, vae)
         return io.NodeOutput(made.latent, as_image(made.plot), made.text)

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..domain_guidance.generators import Noise
 from ..domain_guidance.generators.drawing import Drawing
 from .comfy_host.generators.pictures import sample
+from .finite_inputs import finite_inputs
 from .generator_types import SEED_MAX, GeneratorIO, GeneratorLatentIO
 
 WAYS = {"none": "none", "spherical in z": "z", "linear in w": "w"}
@@ -143,6 +144,7 @@ class DomainGuidanceSampleGenerator(io.ComfyNode):
         )
 
     @classmethod
+    @finite_inputs
     def execute(
         cls,
         generator,

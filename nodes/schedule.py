@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..domain_guidance.guidance import Schedule, schedule
+from .finite_inputs import finite_inputs
 from .guidance_inputs import WeightSchedule
 from .number_lists import parse_numbers
 
@@ -84,7 +85,7 @@ class DomainGuidanceSchedule(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip="For the shape list: factors at equal distances from start_percent to end_percent, "
-                    "separated by commas.",
+                    "separated by commas; with semicolons between, 1,5 is one and a half.",
                 ),
             ],
             outputs=[
@@ -95,6 +96,7 @@ class DomainGuidanceSchedule(io.ComfyNode):
         )
 
     @classmethod
+    @finite_inputs
     def execute(cls, shape, first, last, start_percent, end_percent, list="1, 0.5, 0") -> io.NodeOutput:
         return io.NodeOutput(_schedule(shape, first, last, start_percent, end_percent, list))
 

@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from .comfy_host.guidance.sweep import ALL, LAST, sweep
 from .comfy_host.sampling import Sampling, as_image
 from .comfy_host.unfinished_results import last_cancel, remember_cancel
+from .finite_inputs import finite_inputs
 from .ksampler_inputs import ksampler_inputs
 from .number_lists import parse_numbers
 
@@ -29,13 +30,15 @@ class DomainGuidanceSweep(io.ComfyNode):
                 io.String.Input(
                     "weights",
                     default="0, 1, 1.5, 2, 3",
-                    tooltip="Domain weights, one column each, from -20 to 20, separated by commas. They replace the "
-                    "weight of Apply Domain Guidance, which must not be 0.",
+                    tooltip="Domain weights, one column each, from -20 to 20, separated by commas; with semicolons "
+                    "between, 1,5 is one and a half. They replace the weight of Apply Domain Guidance, which must not "
+                    "be 0.",
                 ),
                 io.String.Input(
                     "cfgs",
                     default="2, 4, 6",
-                    tooltip="Values of cfg, one row each, from 0 to 100, separated by commas.",
+                    tooltip="Values of cfg, one row each, from 0 to 100, separated by commas; with semicolons between, "
+                    "1,5 is one and a half.",
                 ),
                 io.Combo.Input(
                     "vary",
@@ -64,6 +67,7 @@ class DomainGuidanceSweep(io.ComfyNode):
         return last_cancel(cls.hidden.unique_id)
 
     @classmethod
+    @finite_inputs
     def execute(cls, model, vae, weights, cfgs, vary=LAST, **sampling) -> io.NodeOutput:
         columns, rows = (
             _each_once(parse_numbers(weights, "weights", -20, 20)),

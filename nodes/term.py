@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .comfy_host.guidance.apply import apply_term
+from .finite_inputs import finite_inputs
 from .guidance_inputs import shaping_inputs
 
 
@@ -77,5 +78,6 @@ class DomainGuidanceTerm(io.ComfyNode):
         )
 
     @classmethod
+    @finite_inputs
     def execute(cls, model, conditioning, weight, **settings) -> io.NodeOutput:
         return io.NodeOutput(apply_term(model, conditioning, weight, **settings))

@@ -14,6 +14,7 @@ from .comfy_host.input_folder import NO_FOLDER, folder_choices, folder_fingerpri
 from .comfy_host.node_text import line_at
 from .comfy_host.training.progress import TrainingProgress
 from .comfy_host.training.train import TrainRequest, train_in_host
+from .finite_inputs import finite_inputs
 
 
 class DomainGuidanceTrain(io.ComfyNode):
@@ -242,6 +243,7 @@ class DomainGuidanceTrain(io.ComfyNode):
         return folder_fingerprint(folder)
 
     @classmethod
+    @finite_inputs
     def execute(
         cls,
         model,

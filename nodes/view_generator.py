@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..domain_guidance.generators import Noise
 from ..domain_guidance.generators.drawing import Drawing
 from .comfy_host.generators.views import Volume, view
+from .finite_inputs import finite_inputs
 from .generator_types import SEED_MAX, GeneratorCamerasIO, GeneratorIO, GeneratorLatentIO
 
 
@@ -112,6 +113,7 @@ class DomainGuidanceViewGenerator(io.ComfyNode):
         )
 
     @classmethod
+    @finite_inputs
     def execute(
         cls,
         generator,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -61,9 +62,18 @@ def parse(
     if command.presets and options.preset:
         places.choices[command.name].set_defaults(**command.presets[options.preset])
         options = parser.parse_args(arguments)
+    _check_finite(options, places.choices[command.name])
     del options.command
     command.resolve(options)
     return command, options
+
+
+def _check_finite(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Refuse NaN and infinity, which Python reads as numbers."""
+    for name, value in vars(options).items():
+        for one in value if isinstance(value, (list, tuple)) else [value]:
+            if isinstance(one, float) and not math.isfinite(one):
+                parser.error(f"argument --{name.replace('_', '-')}: {one} came, expected a finite number.")
 
 
 def _sentence(summary: str) -> str:

@@ -611,3 +611,28 @@ def test_a_domain_of_another_base_is_said_and_another_prediction_refused(place, 
     ]
     assert main(words) == 1
     assert "predicts epsilon and the base v_prediction" in said.text
+
+
+def numbers_of_commands():
+    """A command, words that satisfy it, and the option of each of its numbers."""
+    for command in COMMANDS:
+        parser = argparse.ArgumentParser()
+        command.add_options(parser)
+        words = [command.name]
+        for action in parser._actions:
+            if action.required:
+                words += [*action.option_strings[:1], str(next(iter(action.choices or ["1"])))]
+        for action in parser._actions:
+            if action.type is float:
+                yield command.name, words, action.option_strings[0], action.nargs or 1
+
+
+def test_every_number_of_every_command_must_be_finite(capsys):
+    found = list(numbers_of_commands())
+    assert len(found) > 20 and {"train", "sample", "adapt", "generate"} <= {name for name, *_ in found}
+    for _, words, option, count in found:
+        for value in ("nan", "inf"):
+            with pytest.raises(SystemExit) as ended:
+                main([*words, option, *[value] * count])
+            said = capsys.readouterr().err
+            assert ended.value.code == 2 and f"argument {option}: {value} came, expected a finite number." in said

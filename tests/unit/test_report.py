@@ -257,7 +257,26 @@ def test_numbers_are_read_as_people_write_them():
     assert list(map(str, parse_numbers("1, -0, 1e0,", "weights", -20, 20))) == ["1.0", "0.0", "1.0"]
 
 
-@pytest.mark.parametrize("text", ["", " , ;", "1, two", "nan", "inf", "-21", "1,,x"])
+@pytest.mark.parametrize(
+    "text, numbers",
+    [
+        ("0; 1,5; 3", [0, 1.5, 3]),
+        ("0;1,5;3", [0, 1.5, 3]),
+        ("0 -1,5 3", [0, -1.5, 3]),
+        ("0\n1,5\n3\n", [0, 1.5, 3]),
+        ("0,1,5,3", [0, 1, 5, 3]),
+        ("0, 1,5, 3", [0, 1, 5, 3]),
+        ("0, 1, 1.5", [0, 1, 1.5]),
+        ("0 , 1 , 1.5 ,", [0, 1, 1.5]),
+        ("1,5", [1, 5]),
+        ("1,5;", [1.5]),
+    ],
+)
+def test_a_comma_is_a_decimal_one_where_semicolons_or_spaces_separate(text, numbers):
+    assert parse_numbers(text, "weights", -20, 20) == numbers
+
+
+@pytest.mark.parametrize("text", ["", " , ;", "1, two", "nan", "inf", "-21", "1,,x", "0,1,2; 3", "1.5; 2,5", "0;,5;1"])
 def test_a_bad_list_is_refused_in_one_sentence_with_its_name(text):
     with pytest.raises(ValueError, match="list of weights .*[.]$") as caught:
         parse_numbers(text, "weights", -20, 20)
