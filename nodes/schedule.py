@@ -85,7 +85,7 @@ class DomainGuidanceSchedule(io.ComfyNode):
                     optional=True,
                     advanced=True,
                     tooltip="For the shape list: factors at equal distances from start_percent to end_percent, "
-                    "separated by commas; with semicolons between, 1,5 is one and a half.",
+                    "separated by commas. Separated by semicolons, 1,5 means one and a half.",
                 ),
             ],
             outputs=[

@@ -30,15 +30,15 @@ class DomainGuidanceSweep(io.ComfyNode):
                 io.String.Input(
                     "weights",
                     default="0, 1, 1.5, 2, 3",
-                    tooltip="Domain weights, one column each, from -20 to 20, separated by commas; with semicolons "
-                    "between, 1,5 is one and a half. They replace the weight of Apply Domain Guidance, which must not "
-                    "be 0.",
+                    tooltip="Domain weights, one column each, from -20 to 20, separated by commas. Separated by "
+                    "semicolons, 1,5 means one and a half. They replace the weight of Apply Domain Guidance, which "
+                    "must not be 0.",
                 ),
                 io.String.Input(
                     "cfgs",
                     default="2, 4, 6",
-                    tooltip="Values of cfg, one row each, from 0 to 100, separated by commas; with semicolons between, "
-                    "1,5 is one and a half.",
+                    tooltip="Values of cfg, one row each, from 0 to 100, separated by commas. Separated by semicolons, "
+                    "1,5 means one and a half.",
                 ),
                 io.Combo.Input(
                     "vary",

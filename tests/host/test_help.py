@@ -1,5 +1,6 @@
 """What a user reads of a node before using it: its page, tooltips, names, and where it is listed."""
 
+import importlib.util
 import re
 
 import host_process
@@ -43,6 +44,31 @@ def test_every_node_has_a_page_and_every_page_a_node(own):
 def test_a_page_names_every_input_and_none_that_is_not_there(own):
     for name, (node, _) in own.items():
         assert listed(PAGES[name], "Inputs") == widgets_and_sockets(node).keys(), name
+
+
+@pytest.fixture(scope="module")
+def make_help():
+    """The script that writes the pages' lists."""
+    spec = importlib.util.spec_from_file_location("make_help", host_process.PACK_ROOT / "docs" / "make_help.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_lists_of_a_page_are_those_that_the_script_makes_of_the_schema(own, make_help):
+    outdated = [name for name, (node, _) in own.items() if make_help.filled(PAGES[name], node) != PAGES[name]]
+    assert outdated == [], "run `cd ComfyUI; python <pack>/docs/make_help.py`"
+
+
+def test_a_page_without_a_place_for_its_lists_is_refused(own, make_help):
+    node, _ = own["DomainGuidanceTerm"]
+    with pytest.raises(ValueError, match="0 places for the outputs, expected one"):
+        make_help.filled(PAGES["DomainGuidanceTerm"].replace("<!-- /outputs -->", ""), node)
+
+
+def test_a_page_names_every_output_and_none_that_is_not_there(own):
+    for name, (node, _) in own.items():
+        assert listed(PAGES[name], "Outputs") == set(node.RETURN_NAMES), name
 
 
 def test_a_page_has_a_title_a_graph_and_what_to_do_about_errors(own):
