@@ -1,8 +1,6 @@
-"""The unit tests need no ComfyUI; the pack's root is importable here so that `domain_guidance` and `launcher` are
-found.
-"""
+"""The unit tests need no ComfyUI: `domain_guidance`, `launcher` and the tests' own helpers are importable here."""
 
 import sys
 from pathlib import Path
 
-sys.path.append(str(Path(__file__).parents[2]))
+sys.path += [str(Path(__file__).parents[2]), str(Path(__file__).parent)]

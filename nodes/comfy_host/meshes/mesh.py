@@ -1,0 +1,56 @@
+"""The host's MESH as the library's surface, and a painted surface as a MESH."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import comfy.model_management
+from comfy_api.latest._util import MESH
+from torch import Tensor
+
+from ....domain_guidance.meshes import MeshError, Surface, Views
+
+
+@dataclass(frozen=True)
+class MeshViews:
+    """What flows along a VIEWS link: a surface, and the cameras that look at it."""
+
+    surface: Surface
+    views: Views
+
+
+def surface_of(mesh: MESH) -> Surface:
+    """The one mesh of a MESH, on the device that the host computes on. Raises MeshError for several."""
+    if len(mesh.vertices) != 1:
+        raise MeshError(f"{len(mesh.vertices)} meshes came in one batch, but one is expected: use Merge Meshes before.")
+    vertices, faces = mesh.vertices[0], mesh.faces[0]
+    uvs = None if mesh.uvs is None else mesh.uvs[0]
+    if mesh.vertex_counts is not None and mesh.face_counts is not None:
+        count = int(mesh.vertex_counts[0])
+        vertices, faces, uvs = vertices[:count], faces[: int(mesh.face_counts[0])], None if uvs is None else uvs[:count]
+    device = comfy.model_management.get_torch_device()
+    return Surface(
+        vertices.to(device).float(),
+        faces.to(device).long(),
+        None if uvs is None else _within_texture(uvs.to(device).float()),
+    )
+
+
+def _within_texture(uvs: Tensor) -> Tensor:
+    """Coordinates beyond the texture are fitted into it, as the host's own baking nodes do."""
+    low, high = uvs.amin(0), uvs.amax(0)
+    if float(low.min()) >= -1e-4 and float(high.max()) <= 1.0001:
+        return uvs
+    return (uvs - low) / (high - low).max().clamp_min(1e-12)
+
+
+def with_texture(mesh: MESH, surface: Surface, texture: Tensor) -> MESH:
+    """`mesh` with another texture [T, T, 3] and the coordinates that it was painted with; nothing else changes."""
+    painted = copy.copy(mesh)
+    painted.texture = texture[None].cpu()
+    if mesh.uvs is not None and surface.uvs is not None:
+        uvs = mesh.uvs.clone()
+        uvs[0, : len(surface.uvs)] = surface.uvs.to(uvs)
+        painted.uvs = uvs
+    return painted

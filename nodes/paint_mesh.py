@@ -1,0 +1,62 @@
+"""Paint Mesh From Views: a texture made from one picture of each view."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..domain_guidance.meshes import paint
+from .comfy_host.meshes.mesh import surface_of, with_texture
+from .mesh_types import ViewsIO
+
+
+class DomainGuidancePaintMesh(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="DomainGuidancePaintMesh",
+            display_name="Paint Mesh From Views",
+            category="3d/texturing",
+            description="Paints the mesh's texture from one picture of each view, and fills what no view shows.",
+            search_aliases=["project texture", "bake views", "texture a mesh", "multi view texture"],
+            inputs=[
+                io.Mesh.Input(
+                    "mesh",
+                    tooltip="The mesh that the views were made from, with texture coordinates (Unwrap Mesh UVs).",
+                ),
+                ViewsIO.Input("views", tooltip="From Views Of Mesh."),
+                io.Image.Input("images", tooltip="One picture for each view, in the order of the views."),
+                io.Int.Input(
+                    "texture_size",
+                    default=1024,
+                    min=16,
+                    max=8192,
+                    step=8,
+                    tooltip="Width and height of the texture, in pixels.",
+                ),
+                io.Float.Input(
+                    "sharpness",
+                    default=6.0,
+                    min=0.0,
+                    max=64.0,
+                    step=0.5,
+                    advanced=True,
+                    tooltip="How strongly a view that faces the surface outweighs one that sees it at an angle. Low "
+                    "values blend more, high values give sharper seams.",
+                ),
+            ],
+            outputs=[
+                io.Mesh.Output(display_name="mesh", tooltip="The painted mesh, for Save 3D Model."),
+                io.Image.Output(display_name="texture", tooltip="The texture as a picture."),
+                io.Mask.Output(
+                    display_name="unseen",
+                    tooltip="White where no view shows the surface, for inpainting the texture.",
+                ),
+            ],
+        )
+
+    @classmethod
+    def execute(cls, mesh, views, images, texture_size, sharpness=6.0) -> io.NodeOutput:
+        surface = surface_of(mesh)
+        painted = paint(surface, views.views, images.to(surface.vertices)[..., :3], texture_size, sharpness)
+        unseen = (painted.charted & ~painted.seen).float()
+        return io.NodeOutput(with_texture(mesh, surface, painted.image), painted.image[None].cpu(), unseen[None].cpu())

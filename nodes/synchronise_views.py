@@ -1,0 +1,40 @@
+"""Synchronise Views: the views of one mesh are drawn as pictures of one thing."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from .comfy_host.meshes.synchronise import synchronised
+from .mesh_types import ViewsIO
+
+
+class DomainGuidanceSynchroniseViews(io.ComfyNode):
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        def moment(name: str, default: float, tooltip: str) -> io.Float.Input:
+            return io.Float.Input(name, default=default, min=0.0, max=1.0, step=0.01, tooltip=tooltip)
+
+        return io.Schema(
+            node_id="DomainGuidanceSynchroniseViews",
+            display_name="Synchronise Views",
+            category="3d/texturing",
+            description="Makes the pictures of a batch agree wherever they show the same point of a mesh, while they "
+            "are sampled. Put it anywhere between the checkpoint and the sampler.",
+            search_aliases=["multi view consistency", "SyncMVD", "texture a mesh", "consistent views"],
+            inputs=[
+                io.Model.Input("model", tooltip="The model that draws the views."),
+                ViewsIO.Input("views", tooltip="From Views Of Mesh. The empty latent needs one picture for each view."),
+                moment(
+                    "share", 1.0, "How much of the average over the views is mixed in at each step; 0 does nothing."
+                ),
+                moment("start", 0.0, "When it begins, as a share of the sampling: 0 is the first step."),
+                moment(
+                    "end", 1.0, "When it ends, as a share of the sampling. Lower values leave the fine detail alone."
+                ),
+            ],
+            outputs=[io.Model.Output(tooltip="The model; it draws the views as one thing.")],
+        )
+
+    @classmethod
+    def execute(cls, model, views, share, start, end) -> io.NodeOutput:
+        return io.NodeOutput(synchronised(model, views, share, start, end))
