@@ -16,12 +16,15 @@ from .invert_image import DomainGuidanceInvertImage
 from .load_adapter import DomainGuidanceLoadAdapter
 from .load_generator import DomainGuidanceLoadGenerator
 from .load_unet import DomainGuidanceLoadUNet
+from .mesh_views import DomainGuidanceMeshViews
+from .paint_mesh import DomainGuidancePaintMesh
 from .report import DomainGuidanceReport
 from .sample_generator import DomainGuidanceSampleGenerator
 from .save_generator import DomainGuidanceSaveGenerator
 from .save_unet import DomainGuidanceSaveUNet
 from .schedule import DomainGuidanceSchedule
 from .sweep import DomainGuidanceSweep
+from .synchronise_views import DomainGuidanceSynchroniseViews
 from .term import DomainGuidanceTerm
 from .toy_world import DomainGuidanceToyWorld
 from .train import DomainGuidanceTrain
@@ -56,6 +59,9 @@ class DomainGuidanceExtension(ComfyExtension):
             DomainGuidanceInvertImage,
             DomainGuidanceBlendGenerators,
             DomainGuidanceSaveGenerator,
+            DomainGuidanceMeshViews,
+            DomainGuidanceSynchroniseViews,
+            DomainGuidancePaintMesh,
         ]
 
 

@@ -10,6 +10,8 @@ from ..domain_guidance.toy_world.model import CHANNELS, IMAGE_SIZE
 from ..domain_guidance.toy_world.plates import read_sheet
 from ..domain_guidance.toy_world.prompts import encode_prompt
 from ..domain_guidance.toy_world.scenes import GROUNDS, STROKES
+from ..domain_guidance.toy_world.vase import vase
+from .comfy_host.meshes.mesh import as_mesh
 from .comfy_host.toy import load_base, load_domain, load_generator, pixel_vae
 from .generator_types import GeneratorIO
 
@@ -69,6 +71,7 @@ class DomainGuidanceToyWorld(io.ComfyNode):
                     display_name="generator",
                     tooltip="A StyleGAN2 that draws digits on coloured backgrounds by seed, for the generator nodes.",
                 ),
+                io.Mesh.Output(display_name="mesh", tooltip="A vase with texture coordinates, to paint."),
             ],
         )
 
@@ -91,4 +94,5 @@ class DomainGuidanceToyWorld(io.ComfyNode):
             latent,
             read_sheet(),
             load_generator(),
+            as_mesh(vase()),
         )

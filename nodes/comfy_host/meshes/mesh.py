@@ -37,6 +37,11 @@ def surface_of(mesh: MESH) -> Surface:
     )
 
 
+def as_mesh(surface: Surface) -> MESH:
+    """A surface as the host's MESH of one object."""
+    return MESH(surface.vertices[None], surface.faces[None], None if surface.uvs is None else surface.uvs[None])
+
+
 def _within_texture(uvs: Tensor) -> Tensor:
     """Coordinates beyond the texture are fitted into it, as the host's own baking nodes do."""
     low, high = uvs.amin(0), uvs.amax(0)

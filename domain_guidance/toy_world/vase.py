@@ -1,0 +1,28 @@
+"""A vase as a mesh: something to paint without a download."""
+
+from __future__ import annotations
+
+from math import pi
+
+import torch
+
+from ..meshes import Surface
+
+ROWS, COLUMNS = 48, 96
+RIM, FOOT = 0.92, 0.08  # of the height: where the outline turns in to close the top and the bottom
+
+
+def vase() -> Surface:
+    """A closed surface of revolution about the y axis, 2 high, with one chart round its side."""
+    down, across = torch.meshgrid(torch.linspace(0, 1, ROWS + 1), torch.linspace(0, 1, COLUMNS + 1), indexing="ij")
+    body = 0.55 + 0.25 * (2 * pi * (down - 0.15)).sin()
+    lid, foot = ((1 - down) / (1 - RIM)).clamp(0, 1), (down / FOOT).clamp(0, 1)
+    radius = body * lid.sqrt() * foot.sqrt()
+    turn = 2 * pi * across
+    vertices = torch.stack((radius * turn.sin(), 1 - 2 * down, radius * turn.cos()), dim=2).view(-1, 3)
+    corner = torch.arange(ROWS)[:, None] * (COLUMNS + 1) + torch.arange(COLUMNS)
+    below, right = corner + COLUMNS + 1, corner + 1
+    faces = torch.cat(
+        (torch.stack((corner, below, right), -1).view(-1, 3), torch.stack((right, below, below + 1), -1).view(-1, 3))
+    )
+    return Surface(vertices, faces, torch.stack((across, down), dim=2).view(-1, 2))

@@ -1,0 +1,221 @@
+"""Views of a mesh, sampling in which they agree, and the painted mesh, in the real host on the toy world's vase."""
+
+import json
+import math
+import struct
+
+import pytest
+import torch
+from host_process import PromptError
+from prompts import Graph, ksampler
+from scenes import EMPTY, assert_differs, assert_same, build
+
+COUNT, SIZE = 8, 16
+SETTINGS = {"steps": 12, "cfg": 4.0, "sampler_name": "dpmpp_2m", "scheduler": "karras", "seed": 5}
+
+
+class Painting:
+    """The toy world's vase and its views, with what samples them."""
+
+    def __init__(self, **toy):
+        self.graph = Graph()
+        asked = {"digit": "3", "stroke": "red", "ground": "any", "batch_size": COUNT} | toy
+        self.toy = self.graph.add("DomainGuidanceToyWorld", **asked)
+        self.mesh = self.toy[8]
+        self.views = self.views_of(self.mesh)
+
+    def views_of(self, mesh, **changes):
+        inputs = {"arrangement": "ring", "count": COUNT, "width": SIZE, "height": SIZE} | changes
+        return self.graph.add("DomainGuidanceMeshViews", mesh=mesh, **inputs)
+
+    def synchronised(self, model, **changes):
+        return self.graph.add("DomainGuidanceSynchroniseViews", model=model, views=self.views, **changes)
+
+    def guided(self, model, **changes):
+        return self.graph.add(
+            "DomainGuidanceApply", model=model, domain_model=self.toy[1], **{"weight": 1.5, **changes}
+        )
+
+    def sample(self, model, **changes):
+        return ksampler(self.graph, model, self.toy[3], self.toy[4], self.toy[5], **{**SETTINGS, **changes})
+
+
+@pytest.fixture
+def painting():
+    return Painting()
+
+
+@pytest.fixture(scope="module")
+def correspondence(host):
+    """Where the toy views' pixels lie in one another, from the library: measured apart from the node."""
+    meshes = host.library("domain_guidance.meshes")
+    surface = host.library("domain_guidance.toy_world.vase").vase()
+    lens = {"field_of_view": math.radians(40), "height": SIZE, "width": SIZE}
+    return meshes.correspond(surface, meshes.arrange(surface, "ring", count=COUNT, **lens))
+
+
+def disagreement(correspondence, pictures):
+    """The mean squared difference between every view and its neighbour where both see the surface at under 60 degrees."""
+    differences = []
+    for number in range(len(pictures)):
+        other = (number + 1) % len(pictures)
+        weights = correspondence.weights[number]
+        both = (weights[number] > 0.1) & (weights[other] > 0.1)
+        there = torch.nn.functional.grid_sample(
+            pictures[other : other + 1], correspondence.places[number, other : other + 1], align_corners=False
+        )[0]
+        differences.append((there - pictures[number])[:, both].flatten())
+    return float(torch.cat(differences).square().mean())
+
+
+def decibels(error, span=2.0):
+    return 10 * math.log10(span**2 / error)
+
+
+def test_the_views_are_those_of_the_hosts_own_renderer(host, painting):
+    """RenderMesh traces rays; its silhouette and normals are the oracle for the camera, the axes and the pixels."""
+    g, size = painting.graph, 128
+    views = painting.views_of(painting.mesh, width=size, height=size, count=3)
+    seen, masks = host.value(g, views[0]).views, host.value(g, views[3])
+    normals = host.value(g, views[2])
+    for number in range(3):
+        x, y, z = seen.eyes[number].tolist()
+        camera = {
+            "position": {"x": x, "y": y, "z": z},
+            "target": dict(zip("xyz", seen.target.tolist(), strict=True)),
+            "fov": 40.0,
+            "zoom": 1.0,
+            "cameraType": "perspective",
+        }
+        render = _nodes()["RenderMesh"]
+        mesh = host.value(g, painting.mesh)
+        picture, mask = render.execute(mesh, "normal", size, size, "#8080ff", camera_info=camera).args
+        assert (mask[0] == masks[number]).float().mean() > 0.995
+        both = (mask[0] > 0) & (masks[number] > 0)
+        assert (picture[0][both] - normals[number][both]).abs().mean() < 0.02  # the host's are flat, ours are smooth
+
+
+def _nodes():
+    import nodes
+
+    return nodes.NODE_CLASS_MAPPINGS
+
+
+def test_a_share_of_nothing_or_an_empty_range_gives_the_hosts_latent_bit_for_bit(host, painting):
+    plain = host.samples(painting.graph, painting.sample(painting.toy[0]))
+    for changes in ({"share": 0.0}, {"start": 0.5, "end": 0.5}):
+        same = painting.synchronised(painting.toy[0], **changes)
+        assert torch.equal(host.samples(painting.graph, painting.sample(same)), plain)
+
+
+def test_the_model_that_was_patched_goes_on_as_it_was(host, painting):
+    before = host.samples(painting.graph, painting.sample(painting.toy[0]))
+    host.samples(painting.graph, painting.sample(painting.synchronised(painting.toy[0])))
+    assert torch.equal(host.samples(painting.graph, painting.sample(painting.toy[0]), fresh=True), before)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "cfg"), [("dpmpp_2m", 4.0), ("euler", 4.0), ("euler_ancestral", 4.0), ("dpmpp_2m", 1.0)]
+)
+def test_synchronised_views_agree_and_plain_ones_do_not(host, painting, correspondence, sampler, cfg):
+    changes = {"sampler_name": sampler, "cfg": cfg}
+    plain = host.samples(painting.graph, painting.sample(painting.toy[0], **changes))
+    agreed = host.samples(painting.graph, painting.sample(painting.synchronised(painting.toy[0]), **changes))
+    before, after = disagreement(correspondence, plain), disagreement(correspondence, agreed)
+    assert decibels(after) >= decibels(before) + 10
+
+
+def test_what_lies_beside_the_mesh_is_left_to_each_view_in_a_single_step(host, painting, correspondence):
+    one = {"steps": 1, "sampler_name": "euler"}
+    plain = host.samples(painting.graph, painting.sample(painting.toy[0], **one))
+    agreed = host.samples(painting.graph, painting.sample(painting.synchronised(painting.toy[0]), **one))
+    beside = ~correspondence.covered[:, None].expand_as(plain)
+    assert torch.equal(agreed[beside], plain[beside])
+    assert_differs(agreed[~beside], plain[~beside])
+
+
+def test_it_does_not_matter_whether_the_domain_comes_before_or_after(host, painting):
+    before = painting.synchronised(painting.guided(painting.toy[0]))
+    after = painting.guided(painting.synchronised(painting.toy[0]))
+    one, two = (host.samples(painting.graph, painting.sample(model)) for model in (before, after))
+    assert_same(one, two)
+    assert_differs(one, host.samples(painting.graph, painting.sample(painting.synchronised(painting.toy[0]))))
+
+
+def test_views_guided_by_a_domain_agree_as_well(host, painting, correspondence):
+    guided = painting.synchronised(painting.guided(painting.toy[0]))
+    assert decibels(disagreement(correspondence, host.samples(painting.graph, painting.sample(guided)))) >= 30
+
+
+def test_a_batch_that_is_not_the_views_is_refused_in_a_sentence(host):
+    painting = Painting(batch_size=3)
+    with pytest.raises(PromptError, match="3 latents are sampled, but Synchronise Views has 8 views"):
+        host.samples(painting.graph, painting.sample(painting.synchronised(painting.toy[0])))
+
+
+def test_latents_of_another_shape_than_the_views_are_refused_in_a_sentence(host, painting):
+    painting.views = painting.views_of(painting.mesh, width=32)
+    with pytest.raises(PromptError, match="16 x 16 cells, but the views are 32 x 16 pixels"):
+        host.samples(painting.graph, painting.sample(painting.synchronised(painting.toy[0])))
+
+
+def test_latents_eight_times_smaller_than_the_views_are_synchronised_too(host, minis):
+    s = build(minis, negative=EMPTY)
+    toy = s.graph.add("DomainGuidanceToyWorld", digit="1", stroke="red", ground="any", batch_size=1)
+    views = s.graph.add("DomainGuidanceMeshViews", mesh=toy[8], arrangement="ring", count=4, width=128, height=128)
+    latent = s.graph.add("EmptyLatentImage", width=128, height=128, batch_size=4)
+    model = s.graph.add("DomainGuidanceSynchroniseViews", model=s.model, views=views)
+    sampled = [
+        host.samples(s.graph, ksampler(s.graph, chosen, s.positive, s.negative, latent)) for chosen in (s.model, model)
+    ]
+    assert sampled[1].shape == (4, 4, 16, 16) and sampled[1].isfinite().all()
+    assert_differs(sampled[0], sampled[1])
+
+
+def test_the_painted_mesh_shows_its_views_in_the_hosts_renderer_and_is_saved_with_its_texture(
+    host, painting, base_directory
+):
+    g = painting.graph
+    views = painting.views_of(painting.mesh, arrangement="ring, top and bottom", count=6, width=192, height=192)
+    _, normals = host.value(g, views[0]), host.value(g, views[2])
+    painted = g.add(
+        "DomainGuidancePaintMesh", mesh=painting.mesh, views=views, images=views[2], texture_size=512, sharpness=24.0
+    )
+    texture, unseen = host.value(g, painted[1]), host.value(g, painted[2])
+    assert texture.shape == (1, 512, 512, 3) and unseen.shape == (1, 512, 512)
+    seen, mesh = host.value(g, views[0]).views, host.value(g, painted)
+    camera = {
+        "position": dict(zip("xyz", seen.eyes[0].tolist(), strict=True)),
+        "target": dict(zip("xyz", seen.target.tolist(), strict=True)),
+        "fov": 40.0,
+    }
+    picture, mask = _nodes()["RenderMesh"].execute(mesh, "texture", 192, 192, "#000000", camera_info=camera).args
+    centre = (slice(80, 112), slice(80, 112))  # faces the first camera, so that it is painted by it nearly alone
+    assert (mask[0][centre] > 0).all()
+    assert (picture[0][centre] - normals[0][centre]).abs().mean() < 0.03
+    g.add("SaveGLB", mesh=painted, filename_prefix="vase")
+    host.run(g)
+    saved = next((base_directory / "output").glob("vase*.glb")).read_bytes()
+    length = struct.unpack_from("<I", saved, 12)[0]
+    document = json.loads(saved[20 : 20 + length])
+    assert document["materials"][0]["pbrMetallicRoughness"]["baseColorTexture"] == {"index": 0, "texCoord": 0}
+    assert "TEXCOORD_0" in document["meshes"][0]["primitives"][0]["attributes"]
+
+
+def test_a_mesh_without_texture_coordinates_names_the_node_that_makes_them(host, painting):
+    import copy
+
+    bare = copy.copy(host.value(painting.graph, painting.mesh))
+    bare.uvs = None
+    paint = _nodes()["DomainGuidancePaintMesh"]
+    with pytest.raises(ValueError, match="Unwrap Mesh UVs"):
+        paint.execute(bare, host.value(painting.graph, painting.views), torch.zeros(8, 16, 16, 3), 64)
+
+
+def test_the_hosts_own_unwrapping_is_painted_as_well(host, painting):
+    g = painting.graph
+    unwrapped = g.add("UnwrapMesh", mesh=painting.mesh, resolution=256)
+    views = painting.views_of(unwrapped, arrangement="ring, top and bottom", count=4, width=64, height=64)
+    painted = g.add("DomainGuidancePaintMesh", mesh=unwrapped, views=views, images=views[2], texture_size=256)
+    unseen = host.value(g, painted[2])
+    assert unseen.mean() < 0.2
