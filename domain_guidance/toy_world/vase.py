@@ -9,15 +9,15 @@ import torch
 from ..meshes import Surface
 
 ROWS, COLUMNS = 48, 96
-RIM, FOOT = 0.92, 0.08  # of the height: where the outline turns in to close the top and the bottom
+CLOSED = 0.04  # of the height: within it, from either end, the outline turns in
 
 
 def vase() -> Surface:
     """A closed surface of revolution about the y axis, 2 high, with one chart round its side."""
     down, across = torch.meshgrid(torch.linspace(0, 1, ROWS + 1), torch.linspace(0, 1, COLUMNS + 1), indexing="ij")
-    body = 0.55 + 0.25 * (2 * pi * (down - 0.15)).sin()
-    lid, foot = ((1 - down) / (1 - RIM)).clamp(0, 1), (down / FOOT).clamp(0, 1)
-    radius = body * lid.sqrt() * foot.sqrt()
+    belly, lip = (-(((down - 0.58) / 0.22) ** 2)).exp(), (-((down / 0.1) ** 2)).exp()
+    ends = (torch.minimum(down, 1 - down) / CLOSED).clamp(0, 1).sqrt()
+    radius = (0.3 + 0.36 * belly + 0.14 * lip) * ends
     turn = 2 * pi * across
     vertices = torch.stack((radius * turn.sin(), 1 - 2 * down, radius * turn.cos()), dim=2).view(-1, 3)
     corner = torch.arange(ROWS)[:, None] * (COLUMNS + 1) + torch.arange(COLUMNS)
