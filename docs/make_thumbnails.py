@@ -3,6 +3,7 @@
 Each shows, above, what goes in or what the base draws, and below, the same prompts and noise with domain guidance.
 """
 
+import math
 import sys
 import tempfile
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import torch
 from PIL import Image, ImageDraw
+from torch.nn import functional
 
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))
@@ -24,12 +26,14 @@ from domain_guidance.generators.eg3d.rays import rays
 from domain_guidance.generators.eg3d.renderer import render
 from domain_guidance.generators.invert import Inversion, invert
 from domain_guidance.guidance import Term, compose, schedule
+from domain_guidance.meshes import arrange, correspond, draw_views, paint
 from domain_guidance.pictures.labelled_grid import to_picture
 from domain_guidance.runs import RunFiles
 from domain_guidance.toy_world import checkpoints, comparison
 from domain_guidance.toy_world.critics import domain_critic, prompt_critic
 from domain_guidance.toy_world.plates import read_sheet
 from domain_guidance.toy_world.prompts import Prompts, encode
+from domain_guidance.toy_world.vase import vase
 
 SIZE, CELL, GAP = 384, 120, 6
 CFG, WEIGHT, SEED = 4.0, 1.5, 31
@@ -152,6 +156,27 @@ def from_all_sides():
     return torch.where(hit, colour, 1.0), torch.where(hit, normals(depth, seen), 1.0)
 
 
+@torch.no_grad()
+def painted_vase(models):
+    """Views of a vase, drawn in the domain as pictures of one thing, and the vase that they paint, turned."""
+    surface, lens = vase(), {"field_of_view": math.radians(40), "height": 16, "width": 16}
+    views = arrange(surface, "ring", count=4, **lens)
+    found, asked = correspond(surface, views), prompts([8] * 4, [0] * 4, [-1] * 4)
+    guided = GuidedDenoiser(models.base, models.domain, models.empty, models.empty, WEIGHT, CFG)
+    sigmas = karras_sigmas(20, models.schedule.sigmas[0].item(), models.schedule.sigmas[-1].item())
+    noise = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(5)) * sigmas[0]
+    told = encode(asked, models.table)
+    drawn = sample_dpmpp_2m(lambda x, s: found.average(guided(x, s, told)), noise, sigmas)
+    texture = paint(surface, views, drawn.movedim(1, -1) / 2 + 0.5, 256).image
+    shown = []
+    turned = arrange(surface, "ring from above", count=12, **lens).at(CELL, CELL)
+    for fragments in draw_views(surface, turned)[:3]:
+        places = fragments.interpolate(surface.uvs, surface.faces) * 2 - 1
+        colours = functional.grid_sample(texture.movedim(-1, 0)[None], places[None], align_corners=False)[0]
+        shown.append(torch.where(fragments.covered, colours * 2 - 1, 1.0))
+    return [drawn[:3], shown]
+
+
 def sketch(plate):
     """The stroke on a plate, white on black, as a ControlNet would be given it."""
     y, x = torch.meshgrid(torch.arange(16) - 7.5, torch.arange(16) - 7.5, indexing="ij")
@@ -212,6 +237,7 @@ def main():
             by_seed(to_plates.module, SEEDS),
             by_seed(to_plates.module, (8, 10, 11)),
         ],
+        "21-paint-a-mesh-in-a-domain": painted_vase(models),
         "17-my-face-in-this-style": [base, projected(to_plates, base)],
         "18-how-good-is-a-domain": [pictures, plates],
         "19-a-head-from-all-sides": from_all_sides(),

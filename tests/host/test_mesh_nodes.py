@@ -55,7 +55,7 @@ def correspondence(host):
 
 
 def disagreement(correspondence, pictures):
-    """The mean squared difference between every view and its neighbour where both see the surface at under 60 degrees."""
+    """The mean squared difference of every view and its neighbour where both see the surface well."""
     differences = []
     for number in range(len(pictures)):
         other = (number + 1) % len(pictures)
@@ -122,7 +122,7 @@ def test_synchronised_views_agree_and_plain_ones_do_not(host, painting, correspo
     plain = host.samples(painting.graph, painting.sample(painting.toy[0], **changes))
     agreed = host.samples(painting.graph, painting.sample(painting.synchronised(painting.toy[0]), **changes))
     before, after = disagreement(correspondence, plain), disagreement(correspondence, agreed)
-    assert decibels(after) >= decibels(before) + 10
+    assert decibels(after) >= max(30, decibels(before) + 10)
 
 
 def test_what_lies_beside_the_mesh_is_left_to_each_view_in_a_single_step(host, painting, correspondence):
@@ -143,8 +143,12 @@ def test_it_does_not_matter_whether_the_domain_comes_before_or_after(host, paint
 
 
 def test_views_guided_by_a_domain_agree_as_well(host, painting, correspondence):
-    guided = painting.synchronised(painting.guided(painting.toy[0]))
-    assert decibels(disagreement(correspondence, host.samples(painting.graph, painting.sample(guided)))) >= 30
+    plain = painting.guided(painting.toy[0])
+    before, after = (
+        disagreement(correspondence, host.samples(painting.graph, painting.sample(model)))
+        for model in (plain, painting.synchronised(plain))
+    )
+    assert decibels(after) >= decibels(before) + 10
 
 
 def test_a_batch_that_is_not_the_views_is_refused_in_a_sentence(host):
@@ -212,7 +216,12 @@ def test_a_mesh_without_texture_coordinates_names_the_node_that_makes_them(host,
         paint.execute(bare, host.value(painting.graph, painting.views), torch.zeros(8, 16, 16, 3), 64)
 
 
-def test_the_hosts_own_unwrapping_is_painted_as_well(host, painting):
+def test_the_hosts_own_unwrapping_is_painted_as_well(host, painting, monkeypatch):
+    from server import PromptServer
+
+    said = []  # the host's node tells its server what it made, and here there is none
+    stand_in = type("Server", (), {"send_progress_text": lambda self, text, node: said.append(text)})()
+    monkeypatch.setattr(PromptServer, "instance", stand_in, raising=False)
     g = painting.graph
     unwrapped = g.add("UnwrapMesh", mesh=painting.mesh, resolution=256)
     views = painting.views_of(unwrapped, arrangement="ring, top and bottom", count=4, width=64, height=64)
