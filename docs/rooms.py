@@ -20,7 +20,7 @@ FLOORS = (  # from the top; rooms of the library without its name
     ("what is made", ("adaptation", "training", "diffusers_host")),
     ("what it is made with", ("evaluation", "distillation", "domains")),
     ("what everything uses", ("report", "data", "runs", "generators", "diffusion")),
-    ("the ground", ("pictures", "files", "memory", "guidance")),
+    ("the ground", ("pictures", "files", "memory", "guidance", "meshes")),
 )
 PLACES = {  # where a room is that is not a folder of the library
     "benchmarks": "benchmarks/",
