@@ -1,7 +1,11 @@
 """A domain that is the same checkpoint with a LoRA: no second UNet, and the LoRA is never silently ignored."""
 
+import math
+
 import pytest
 import torch
+from mini_models import weights
+from safetensors.torch import save_file
 from scenes import EMPTY, OTHER, assert_differs, assert_same, build
 from watchers import watch_evaluations
 
@@ -130,3 +134,89 @@ def test_two_loras_of_one_file_guide_and_refer_without_a_third_unet(host, minis,
         s.model, with_lora(s, minis, copy), reference_model=shared_reference, domain_conditioning=s.prompt(EMPTY)
     )
     assert_same(result, host.samples(s.graph, s.sample(same, seed=113)))
+
+
+def factors(number):
+    """Two factors of a number, the first as near to its root as can be."""
+    return next((small, number // small) for small in range(int(number**0.5), 0, -1) if number % small == 0)
+
+
+def kronecker(rank1, rank2, tucker=False):
+    """LoKr of the given ranks; 0 is a factor that is kept whole. tucker: the core of a convolution on its own."""
+
+    def tensors(shape, draw):
+        (rows1, rows2), (columns1, columns2) = factors(shape[0]), factors(shape[1])
+        kernel = shape[2:]
+        if rank1:
+            yield from (("lokr_w1_a", draw(rows1, rank1)), ("lokr_w1_b", draw(rank1, columns1)))
+        else:
+            yield "lokr_w1", draw(rows1, columns1)
+        if not rank2:
+            yield "lokr_w2", draw(rows2, columns2, *kernel)
+        elif tucker and kernel:
+            yield from (("lokr_t2", draw(rank2, rank2, *kernel)), ("lokr_w2_a", draw(rank2, rows2)))
+            yield "lokr_w2_b", draw(rank2, columns2)
+        else:
+            yield from (("lokr_w2_a", draw(rows2, rank2)), ("lokr_w2_b", draw(rank2, columns2 * math.prod(kernel))))
+
+    return tensors
+
+
+def hadamard(tucker):
+    def tensors(shape, draw, rank=3):
+        kernel = shape[2:]
+        for side in (1, 2):
+            if tucker and kernel:
+                yield f"hada_t{side}", draw(rank, rank, *kernel)
+                yield from ((f"hada_w{side}_a", draw(rank, shape[0])), (f"hada_w{side}_b", draw(rank, shape[1])))
+            else:
+                yield f"hada_w{side}_a", draw(shape[0], rank)
+                yield f"hada_w{side}_b", draw(rank, math.prod(shape[1:]))
+
+    return tensors
+
+
+KINDS = {
+    "lokr": kronecker(0, 0),
+    "lokr, first factor decomposed": kronecker(3, 0),
+    "lokr, second factor decomposed": kronecker(0, 3),
+    "lokr, both decomposed at other ranks": kronecker(2, 3),
+    "lokr, tucker": kronecker(0, 3, tucker=True),
+    "lokr, tucker, both decomposed": kronecker(2, 3, tucker=True),
+    "loha": hadamard(False),
+    "loha, tucker": hadamard(True),
+}
+
+
+def adapter_file(minis, kind):
+    """A LoRA file of one kind, on every linear and convolution inside of the UNet."""
+    generator, out = torch.Generator().manual_seed(5), {}
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator) * 0.3
+
+    for name, weight in weights("sd15").items():
+        if name.endswith(".weight") and weight.dim() > 1 and not name.startswith(("out.", "input_blocks.0.")):
+            base = f"diffusion_model.{name.removesuffix('.weight')}"
+            out |= {f"{base}.{part}": tensor for part, tensor in KINDS[kind](weight.shape, draw)}
+            out[f"{base}.alpha"] = torch.tensor(1.5)
+    file = "".join(c if c.isalnum() else "_" for c in kind) + ".safetensors"
+    save_file(out, str(minis.root / "loras" / file))
+    return file
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_adapter_that_is_a_difference_of_weights_runs_beside_them(host, minis, kind):
+    """Against the host's own patching, on a second copy of the weights."""
+    s, file = build(minis), adapter_file(minis, kind)
+    shared, separate = (
+        s.guide(
+            s.model,
+            s.graph.add("LoraLoaderModelOnly", model=model, lora_name=file, strength_model=0.6),
+            domain_conditioning=s.prompt(EMPTY),
+        )
+        for model in (s.model, second_copy(s, minis))
+    )
+    result = host.samples(s.graph, s.sample(shared))
+    assert_same(result, host.samples(s.graph, s.sample(separate)), 2e-5)
+    assert_differs(result, host.samples(s.graph, s.sample(s.model)))

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 
+import comfy.model_management
 import torch
 import torch.nn.functional as F
 from comfy.model_base import BaseModel
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 # Where these adapters keep a DoRA scale; with one the layer is no longer base plus difference.
 DORA_SCALE = {LoRAAdapter: 4, LoHaAdapter: 7, LoKrAdapter: 8}
 LORA_RESHAPE = 5
+LOKR_FACTORS = slice(0, 2)  # None where a factor is a product itself
 
 
 @dataclass(frozen=True)
@@ -146,9 +148,29 @@ def _adapter(data, parameter: str):
 def _prepared(adapter, module: nn.Module):
     # A copy: the hook moves and casts the adapter's tensors, which the LoRA on another branch still needs as they are.
     adapter = copy.copy(adapter)
+    if isinstance(adapter, SlicedAdapter):
+        part = torch.Size((adapter.length, *module.weight.shape[1:]))
+        adapter.adapter = _computable(adapter.adapter, module, part)
+    else:
+        adapter = _computable(adapter, module, module.weight.shape if hasattr(module, "weight") else None)
     if isinstance(adapter, PlainDifference):
         adapter.module = module
     return adapter
+
+
+def _computable(adapter, module: nn.Module, shape: torch.Size | None):
+    """The adapter itself, or its whole difference of the weight where the host's bypass cannot run it.
+
+    The bypass takes Kronecker products on convolutions, and factors that are products themselves, in other shapes and
+    with another scale than the host's own patching does.
+    """
+    is_convolution = isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
+    decomposed = isinstance(adapter, LoKrAdapter) and any(factor is None for factor in adapter.weights[LOKR_FACTORS])
+    if not decomposed and not (is_convolution and isinstance(adapter, (LoKrAdapter, LoHaAdapter))):
+        return adapter
+    nothing = torch.zeros(shape, device=comfy.model_management.get_torch_device())
+    whole = adapter.calculate_weight(nothing, adapter.name, 1.0, 1.0, None, lambda change: change)
+    return PlainDifference("weight", (whole,))
 
 
 def _kind(data) -> str:
@@ -218,7 +240,7 @@ class SlicedAdapter:
     def h(self, x: Tensor, base_out: Tensor) -> Tensor:
         vars(self.adapter).update({k: v for k, v in vars(self).items() if k not in ("adapter", "start", "length")})
         out = torch.zeros_like(base_out)
-        part = out.narrow(-1, self.start, self.length)
+        part = out.narrow(1 if self.is_conv else -1, self.start, self.length)
         part.copy_(self.adapter.h(x, part))
         return out
 
