@@ -60,7 +60,7 @@ def demo(options: argparse.Namespace) -> int:
     code = subprocess.run(
         [str(python.path), "-m", "domain_guidance.demo", "--out", str(picture)], cwd=PACK, check=False
     ).returncode
-    if code == 0 and usable:
+    if code == 0 and comfyui and usable:
         first_look(python, comfyui, picture)
     return code
 
@@ -93,12 +93,12 @@ def test(options: argparse.Namespace) -> int:
     settings = PACK / "tests" / "pytest.ini"
     parts: list = lint_checks(python)
     parts.append(run_part("unit tests", python.path, PACK / "tests" / "unit", cwd=PACK, settings=settings))
-    if usable:
+    if comfyui and usable:
         # In the host's root: the pack's `nodes` folder must not shadow the host's `nodes.py`.
         parts.append(run_part("host tests", python.path, PACK / "tests" / "host", cwd=comfyui, settings=settings))
     elif comfyui:
         parts.append(Part("host tests"))
-    if usable and chromium:
+    if comfyui and usable and chromium:
         parts.append(browser_tests(python, comfyui, settings))
     print("", *parts, sep="\n", flush=True)
     return 0 if all(part.good for part in parts) else 1

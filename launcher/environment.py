@@ -82,9 +82,18 @@ def probe(path: Path, modules: Iterable[str]) -> Python | None:
     except (OSError, subprocess.CalledProcessError):
         return None
     facts = json.loads(answer.stdout.splitlines()[-1])
-    if tuple(facts["version"]) < (3, 10):
+    major, minor = facts["version"]
+    if (major, minor) < (3, 10):
         return None
-    return Python(path, **{name: tuple(value) if isinstance(value, list) else value for name, value in facts.items()})
+    return Python(
+        path,
+        version=(major, minor),
+        missing=tuple(facts["missing"]),
+        accelerator=facts["accelerator"],
+        can_make_environments=facts["can_make_environments"],
+        folders=tuple(facts["folders"]),
+        installed=tuple(facts["installed"]),
+    )
 
 
 def first_with(modules: Iterable[str], candidates: Iterable[Path], asked: Iterable[str]) -> Python | None:
@@ -160,10 +169,12 @@ def _make(folder: Path, base: Python | None) -> None:
 
 def _show_packages(python: Path, base: Python) -> None:
     """Make the packages of `base` importable in our environment, after its own."""
-    own = probe(python, ()).folders
+    own = probe(python, ())
+    if own is None:
+        raise LauncherError(f"{python}, which was just made, does not run: delete its folder and run this again")
     # addsitedir and not the bare path: the base's packages may themselves be reached through `.pth` files.
     lines = [f"import site; site.addsitedir({folder!r})" for folder in base.folders]
-    Path(own[0], "packages_of_the_base.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    Path(own.folders[0], "packages_of_the_base.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _install(python: Path, requirements: list[str], folder: Path, base: Python | None) -> None:

@@ -5,7 +5,7 @@ to.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -36,7 +36,7 @@ def adapt_generator(
     files: RunFiles,
     process: Process | None = None,
     perceptual: Perceptual | None = None,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Adapt the pair's source until `settings.steps`, from the saved state where there is one, telling what happens.
 
     process: left out, the run is this process alone. perceptual: needed where its weight is not 0; `find_perceptual`

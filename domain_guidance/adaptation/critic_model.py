@@ -22,18 +22,27 @@ class CriticModel(Protocol):
         differs, and the adapted generator's card says them.
     """
 
-    prediction: Prediction
-    schedule: NoiseSchedule
-    device: torch.device
-    identity: Mapping[str, Any]
+    @property
+    def prediction(self) -> Prediction: ...
+
+    @property
+    def schedule(self) -> NoiseSchedule: ...
+
+    @property
+    def device(self) -> torch.device: ...
+
+    @property
+    def identity(self) -> Mapping[str, Any]: ...
 
     def denoise(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """The guided denoised prediction [B, C, h, w] at noise levels [B], in the model's latent scale.
 
         Called without a graph; with a directional regulariser the batch holds every picture twice.
         """
+        ...
 
     def encode(self, pixels: Tensor) -> Tensor:
         """Pixels [B, 3, R, R] in [-1, 1] to the mode of the VAE's posterior [B, C, h, w] in the model's latent scale,
         with a graph.
         """
+        ...

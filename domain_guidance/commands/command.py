@@ -63,7 +63,7 @@ def parse(
         places.choices[command.name].set_defaults(**command.presets[options.preset])
         options = parser.parse_args(arguments)
     _check_finite(options, places.choices[command.name])
-    del options.command
+    del vars(options)["command"]
     command.resolve(options)
     return command, options
 

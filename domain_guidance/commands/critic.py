@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Callable
 from contextlib import ExitStack
+from copy import deepcopy
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -14,7 +16,7 @@ from torch import nn
 from ..data import Size
 from ..diffusers_host.critic import DiffusersCritic, DomainTerm, PosteriorMode
 from ..diffusers_host.denoiser import PromptedUNet
-from ..diffusers_host.folder import DiffusersFolder, PixelSpace
+from ..diffusers_host.folder import DiffusersFolder, PixelSpace, latent_scale, on_device
 from ..diffusers_host.lora import add_lora
 from ..diffusers_host.trainable import base_fingerprint
 from ..diffusers_host.trained_file import load_trained
@@ -24,7 +26,12 @@ from ..domains.training_forms import is_adapter
 from ..memory.frozen_gradient import frozen_gradient
 from ..runs.process import AUTOCAST
 
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, UNet2DConditionModel
+
 logger = logging.getLogger(__name__)
+
+Host = Callable[["UNet2DConditionModel"], PromptedUNet]
 
 DOMAIN_WEIGHT = (
     4.0  # the best of a sweep on the toy world, beside a reconstruction weight of 1; from 7.5 on pictures burn
@@ -50,6 +57,7 @@ def make_critic(options: argparse.Namespace, device: torch.device, stack: ExitSt
     )
     domain, domain_facts = _domain(unet, prediction, host, options, device) if options.domain else (None, {})
     vae = base.vae()
+    scale = latent_scale(vae)
     encoder, vae_facts = _encoder(vae, options.precision, stack)
     return DiffusersCritic(
         unet=host(_frozen(unet, options, device)),
@@ -59,8 +67,8 @@ def make_critic(options: argparse.Namespace, device: torch.device, stack: ExitSt
         negative=base.prompt(options.negative) if options.negative else None,
         cfg=options.cfg,
         domain=domain,
-        scaling=vae.config.scaling_factor,
-        shift=vae.config.shift_factor or 0.0,
+        scaling=scale.scaling,
+        shift=scale.shift,
         identity={**_facts(unet, options, lora), **domain_facts, **vae_facts},
     )
 
@@ -76,18 +84,17 @@ def _check_asked(options: argparse.Namespace) -> None:
         )
 
 
-def _facts(unet: nn.Module, options: argparse.Namespace, lora: str | None) -> dict[str, Any]:
+def _facts(unet: UNet2DConditionModel, options: argparse.Namespace, lora: str | None) -> dict[str, Any]:
     text = {"prompt": options.prompt, "negative prompt": options.negative, "cfg": options.cfg} if options.prompt else {}
     of_lora = {"LoRA": lora, "LoRA strength": options.lora_strength} if lora else {}
     return {"base": base_fingerprint(unet), **of_lora, **text}
 
 
 def _domain(
-    unet: nn.Module, prediction: str, host, options: argparse.Namespace, device: torch.device
+    unet: UNet2DConditionModel, prediction: str, host: Host, options: argparse.Namespace, device: torch.device
 ) -> tuple[DomainTerm | None, dict[str, Any]]:
     """The domain's network as a term, and what a resumed run must share of it; nothing at weight 0."""
-    network = type(unet).from_config(unet.config).eval()
-    network.load_state_dict(unet.state_dict())
+    network = deepcopy(unet)
     card, empty = load_trained(options.domain, network)
     if card.prediction != prediction:
         raise DomainFileError(
@@ -106,17 +113,16 @@ def _domain(
     return term, {"domain": card.fingerprint, "domain weight": weight}
 
 
-def _encoder(vae: nn.Module, precision: str, stack: ExitStack) -> tuple[nn.Module, dict[str, Any]]:
+def _encoder(vae: AutoencoderKL | PixelSpace, precision: str, stack: ExitStack) -> tuple[nn.Module, dict[str, Any]]:
     """In the run's precision, but in fp32 where fp16 would overflow, which is what a VAE's force_upcast says."""
     if isinstance(vae, PixelSpace):
         return nn.Identity(), {}
-    wide = precision == "fp16" and vae.config.force_upcast
+    wide = precision == "fp16" and vae.config["force_upcast"]
     dtype = torch.float32 if wide else AUTOCAST.get(precision, torch.float32)
     facts, encoder = {"VAE": fingerprint(vae.state_dict())}, PosteriorMode(vae, dtype)
     stack.enter_context(frozen_gradient(encoder))
     return encoder, facts
 
 
-def _frozen(unet: nn.Module, options: argparse.Namespace, device: torch.device) -> nn.Module:
-    # Not through diffusers, which warns of every cast.
-    return nn.Module.to(unet, device, AUTOCAST.get(options.precision, torch.float32)).requires_grad_(False)
+def _frozen(unet: UNet2DConditionModel, options: argparse.Namespace, device: torch.device) -> UNet2DConditionModel:
+    return on_device(unet, device, AUTOCAST.get(options.precision, torch.float32)).requires_grad_(False)

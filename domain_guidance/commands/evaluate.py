@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..data import FolderImages, ImageSource
+from ..data import FolderImages, Pictures
 from ..diffusers_host.clip import ClipFolder
 from ..evaluation import Comparison, compare, frechet_distance, inception_features, load_inception, write_json
 from .command import Command
@@ -79,7 +79,7 @@ def opened_inception(options: argparse.Namespace) -> nn.Module | None:
 
 
 def measured(
-    samples: ImageSource, reference: ImageSource, encoder: ClipFolder, options: argparse.Namespace, check: Check
+    samples: Pictures, reference: Pictures, encoder: ClipFolder, options: argparse.Namespace, check: Check
 ) -> Comparison:
     """The comparison that the options ask for."""
     return compare(
@@ -107,8 +107,8 @@ def tell(made: Comparison, facts: dict[str, Any], options: argparse.Namespace) -
 
 def tell_fid(
     network: nn.Module | None,
-    samples: ImageSource,
-    reference: ImageSource,
+    samples: Pictures,
+    reference: Pictures,
     facts: dict[str, Any],
     options: argparse.Namespace,
     check: Check,

@@ -54,7 +54,7 @@ def add_evaluate_generator_options(parser: argparse.ArgumentParser) -> None:
 
 
 class GeneratorImages:
-    """A generator's pictures as a `data.ImageSource`, image i from seed i alone, drawn when it is asked for."""
+    """A generator's pictures as a `data.Pictures`, image i from seed i alone, drawn when it is asked for."""
 
     def __init__(self, generator: Generator, count: int, psi: float, labels: Tensor | None = None):
         self._generator, self._count, self._psi, self._labels = generator, count, psi, labels
@@ -109,6 +109,7 @@ def drawn_from(file: Path, options: argparse.Namespace) -> GeneratorImages:
     read = open_generator_file(file)
     check_flat(read)
     generator = build_generator(read).to(chosen_device())
+    assert isinstance(generator, Generator)  # it is flat
     return GeneratorImages(generator, options.count, options.truncation, one_hot(options.label, generator))
 
 

@@ -87,7 +87,7 @@ def generate(options: argparse.Namespace, check: Check) -> None:
             else:
                 options.out.mkdir(parents=True, exist_ok=True)
                 _save(as_picture(image), options.out / f"seed{seed:06d}{name}.png")
-        if options.mesh:
+        if options.mesh and isinstance(generator, Eg3dGenerator):
             write_mesh(generator, drawing, options, options.out / f"seed{seed:06d}.ply", check)
     if drawn:
         options.out.parent.mkdir(parents=True, exist_ok=True)

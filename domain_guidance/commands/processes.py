@@ -8,9 +8,10 @@ import os
 import torch
 
 from ..runs import OneProcess, Process
+from ..runs.process import Precision
 
 
-def start_process(precision: str) -> tuple[Process, torch.device]:
+def start_process(precision: Precision) -> tuple[Process, torch.device]:
     """This process of the run, and its device. Under `accelerate launch` or torchrun it is one of several."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..data import Size
 from ..diffusers_host.denoiser import PromptedUNet
-from ..diffusers_host.folder import DiffusersFolder
+from ..diffusers_host.folder import DiffusersFolder, decoded, on_device
 from ..diffusers_host.trainable import base_fingerprint
 from ..diffusers_host.trained_file import load_trained
 from ..diffusion.denoiser import GuidedDenoiser
@@ -55,10 +55,10 @@ def sample(options: argparse.Namespace, check: Check) -> None:
     """
     process, device = start_process(options.precision)
     base = DiffusersFolder(options.base, options.allow_download)
-    vae, cell = base.vae().to(device), base.latent_cell
+    vae, cell = on_device(base.vae(), device), base.latent_cell
     denoiser, prompt = _denoiser(base, options, device), base.prompt(options.prompt) if options.prompt else None
     schedule, _ = base.schedule()
-    shape = (vae.config.latent_channels, options.height // cell, options.width // cell)
+    shape = (vae.config["latent_channels"], options.height // cell, options.width // cell)
     options.out.mkdir(parents=True, exist_ok=True)
     for number in range(process.rank, options.count, process.world):
         with torch.no_grad():
@@ -71,10 +71,7 @@ def sample(options: argparse.Namespace, check: Check) -> None:
                     options.steps,
                     device,
                 )
-            # In fp32: SDXL's VAE overflows in fp16.
-            picture = vae.decode(latent.float() / vae.config.scaling_factor + (vae.config.shift_factor or 0.0)).sample[
-                0
-            ]
+            picture = decoded(vae, latent)[0]
         path = options.out / f"{options.seed + number:06d}.png"
         as_picture(picture).save(path)
         logger.info("'%s' is drawn", path)
@@ -112,8 +109,8 @@ def _denoiser(base: DiffusersFolder, options: argparse.Namespace, device: torch.
     size = Size(options.width, options.height)
     host = partial(PromptedUNet, schedule=schedule, prediction=prediction, size=size)
     return GuidedDenoiser(
-        base=host(unet.to(device)),
-        domain=host(domain.to(device)),
+        base=host(on_device(unet, device)),
+        domain=host(on_device(domain, device)),
         empty=base.prompt(),
         domain_conditioning=empty,
         weight=card.recommended_weight if options.weight is None else options.weight,

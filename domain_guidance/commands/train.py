@@ -9,13 +9,23 @@ import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data import CachedLatents, Encoded, FolderImages, LatentCache, aspect_buckets, shorter_side
-from ..diffusers_host.folder import DiffusersFolder, encoder_of
+from ..data.buckets import BucketOf
+from ..diffusers_host.folder import (
+    DiffusersFolder,
+    LatentScale,
+    PixelSpace,
+    decoded,
+    encoder_of,
+    latent_scale,
+    on_device,
+)
 from ..diffusers_host.trainable import DiffusersTrainable, add_adapter, base_fingerprint
 from ..domains.fingerprint import fingerprint
 from ..domains.training_forms import ADAPTER, TEXT_FREE
@@ -33,6 +43,9 @@ from .listener import SECONDS_BETWEEN_LINES, Listener, tensorboard
 from .options import add_train_options, plain, resolve_train, run_settings
 from .presets import PRESETS
 from .processes import start_process
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
 
 logger = logging.getLogger(__name__)
 
@@ -59,7 +72,7 @@ def train(options: argparse.Namespace, check: Check) -> None:
         _cache(base, vae, options, process, device), process, check, encoded_at_once(options.resolution)
     )
     with ExitStack() as stack:
-        trainable = _make_trainable(base, vae.config, latents, options, device, stack)
+        trainable = _make_trainable(base, latent_scale(vae), latents, options, device, stack)
         listener = Listener(
             files, settings.steps, _Preview(trainable, vae, latents, process).draw, tensorboard(files, process, stack)
         )
@@ -79,7 +92,11 @@ def _check_base(base: DiffusersFolder, options: argparse.Namespace, device: torc
 
 
 def _cache(
-    base: DiffusersFolder, vae: nn.Module, options: argparse.Namespace, process: Process, device: torch.device
+    base: DiffusersFolder,
+    vae: AutoencoderKL | PixelSpace,
+    options: argparse.Namespace,
+    process: Process,
+    device: torch.device,
 ) -> LatentCache:
     return LatentCache(
         options.cache or options.out / "latents",
@@ -113,14 +130,19 @@ def _fill_cache(cache: LatentCache, process: Process, check: Check, at_once: int
     return cache.open()
 
 
-def _buckets(options, cell: int):
+def _buckets(options: argparse.Namespace, cell: int) -> BucketOf:
     if options.buckets == "aspect":
         return aspect_buckets(options.resolution, step=min(8 * cell, options.resolution))
     return shorter_side(options.resolution, cell=cell)
 
 
 def _make_trainable(
-    base: DiffusersFolder, vae_config, latents, options, device, stack: ExitStack
+    base: DiffusersFolder,
+    scale: LatentScale,
+    latents: CachedLatents,
+    options: argparse.Namespace,
+    device: torch.device,
+    stack: ExitStack,
 ) -> DiffusersTrainable:
     adapter = options.form == ADAPTER
     # What is trained must be fp32; a frozen base may be as narrow as the arithmetic.
@@ -134,13 +156,13 @@ def _make_trainable(
         form=options.form,
         base_fingerprint=base_fingerprint(unet),
         base_name=Path(options.base).name,
-        scaling=vae_config.scaling_factor,
-        shift=vae_config.shift_factor or 0.0,
+        scaling=scale.scaling,
+        shift=scale.shift,
         rank=options.rank if adapter else 0,
     )
     if adapter:
         add_adapter(unet, options.rank, options.seed)
-    unet.to(device)
+    on_device(unet, device)
     if options.form == TEXT_FREE:
         some = domain_latents(trainable, latents, images=CONSTANT_IMAGES, at_once=4)
         stack.callback(take_text_out(trainable, some).close)
@@ -159,7 +181,7 @@ class _Preview:
     """Draws what the model now makes by itself, at the size of the first image."""
 
     trainable: DiffusersTrainable
-    vae: nn.Module
+    vae: AutoencoderKL | PixelSpace
     latents: CachedLatents
     process: Process
 
@@ -169,8 +191,8 @@ class _Preview:
             return draw_preview(self.trainable, self._decode, self.latents.images[0].bucket, shape, PREVIEWS)
 
     def _decode(self, latent: Tensor) -> Tensor:
-        with torch.autocast(latent.device.type, enabled=False):  # SDXL's VAE overflows in fp16
-            return self.vae.decode(latent.float() / self.trainable.scaling + self.trainable.shift).sample
+        with torch.autocast(latent.device.type, enabled=False):
+            return decoded(self.vae, latent)
 
 
 TRAIN = Command(

@@ -9,7 +9,7 @@ from .latent_store import Posterior
 from .left_out import Remark, Skipped, because, remark_sentences
 from .loader import LatentBatch, LatentLoader, held_out_batches
 from .order import BatchOrder, Visit
-from .sources import BatchImages, FolderImages, ImageSource
+from .sources import BatchImages, FolderImages, ImageSource, Pictures
 
 __all__ = [
     "BatchImages",
@@ -24,6 +24,7 @@ __all__ = [
     "LatentCache",
     "LatentCacheError",
     "LatentLoader",
+    "Pictures",
     "Posterior",
     "Remark",
     "Size",

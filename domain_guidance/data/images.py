@@ -101,7 +101,7 @@ def _decoded(file: BinaryIO) -> Tensor:
     return _read(WithoutMetadata(file))
 
 
-def _read(file: BinaryIO) -> Tensor:
+def _read(file: BinaryIO | WithoutMetadata) -> Tensor:
     with Image.open(file, formats=FORMATS) as image:
         _check_size(image)
         image.load()
@@ -110,7 +110,7 @@ def _read(file: BinaryIO) -> Tensor:
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        turn = UPRIGHT.get(image.getexif().get(ORIENTATION))
+        turn = UPRIGHT.get(image.getexif().get(ORIENTATION, 1))
     except DAMAGED:  # of the metadata alone, for the pixels are there
         return image
     return image if turn is None else image.transpose(turn)

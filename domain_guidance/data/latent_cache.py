@@ -105,7 +105,7 @@ class LatentCache:
         known = {index: facts.of_stamp(self._source.stamp(index)) for index in share}
         todo = [index for index in share if not self._is_settled(known[index], present)]
         for index in sorted(set(share) - set(todo)):
-            if reason := self._refusal(known[index]):
+            if (fact := known[index]) is not None and (reason := self._refusal(fact)):
                 yield Skipped(self._source.name(index), reason)
         done, written = len(share) - len(todo), 0
         yield Encoded(done, len(share), written)
@@ -129,7 +129,7 @@ class LatentCache:
                 raise LatentCacheError(
                     f"'{name}' is not in the latent cache yet: let every process fill its share first."
                 )
-            if reason := self._refusal(fact):
+            if (reason := self._refusal(fact)) or isinstance(fact, Unusable):
                 skipped.append(Skipped(name, reason))
             else:
                 images.append(CachedImage(index, name, fact.key, self._bucket_of(fact.size)))
@@ -198,7 +198,9 @@ class LatentCache:
             else:
                 others.append(outcome)
             fullest = max(waiting, key=lambda bucket: len(waiting[bucket]), default=None)
-            if waiting and (len(waiting[fullest]) >= batch_size or sum(map(len, waiting.values())) >= WAITING):
+            if fullest is not None and (
+                len(waiting[fullest]) >= batch_size or sum(map(len, waiting.values())) >= WAITING
+            ):
                 yield waiting.pop(fullest), others
                 others = []
             elif len(others) >= WAITING:  # a long row of renamed files, say: the listener hears of them and may stop
@@ -223,7 +225,7 @@ class LatentCache:
             fact = Unusable(str(error), try_again=isinstance(error, UnreadableImage))
         with self._writing():
             facts.add(self._source.stamp(index), fact)
-        if reason := self._refusal(fact):
+        if (reason := self._refusal(fact)) or isinstance(fact, Unusable):
             return Skipped(self._source.name(index), reason)
         if pixels is None:
             return None

@@ -22,32 +22,42 @@ LINKED_FOLDER = "it is a link to a folder, and those are not followed: put the f
 NO_FILE = "it is neither a file nor a folder"
 
 
-class ImageSource(Protocol):
-    """Numbered images that are read one at a time.
+class Pictures(Protocol):
+    """Numbered pictures that are read one at a time.
 
-    left_out: what a user may take for an image of the source and is none, each with the reason.
+    left_out: what a user may take for a picture of the source and is none, each with the reason.
     """
 
-    left_out: Sequence[Skipped]
+    @property
+    def left_out(self) -> Sequence[Skipped]: ...
 
     def __len__(self) -> int: ...
 
     def load(self, index: int) -> Tensor:
         """The picture, [3, H, W] in [-1, 1]. Raises ImageError."""
+        ...
 
     def name(self, index: int) -> str:
         """What a user calls it."""
+        ...
+
+    def remark(self, index: int) -> str:
+        """The text of a `Remark` on an image that `load` can read; empty for most."""
+        ...
+
+
+class ImageSource(Pictures, Protocol):
+    """Pictures whose content is known by keys, so that what was made of them can be found again."""
 
     def content_key(self, index: int) -> str:
         """A hash of its content, hexadecimal: the same content has the same key under every name. Raises ImageError."""
+        ...
 
     def stamp(self, index: int) -> str:
         """A cheap hint of the content: where an unchanged stamp was seen before, the content is taken as
         unchanged too.
         """
-
-    def remark(self, index: int) -> str:
-        """The text of a `Remark` on an image that `load` can read; empty for most."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from .folder import on_device
+
+if TYPE_CHECKING:
+    from transformers import CLIPModel, CLIPVisionModelWithProjection
 
 KINDS = ("clip", "clip_vision_model")
 # Of CLIP's release (Radford et al. 2021), where the folder names no others.
@@ -28,8 +34,8 @@ class ClipFolder:
                 f"'{folder}' is no folder of a CLIP model, its config.json names {config.get('model_type')!r}, "
                 f"expected one of {', '.join(KINDS)}: give a folder that transformers saved."
             )
-        self._model = _loaded(folder, whole=config["model_type"] == "clip").to(device)
-        self.size = self._model.vision_model.config.image_size
+        self._model = on_device(_loaded(folder, whole=config["model_type"] == "clip"), device)
+        self.size = cast("int", self._model.vision_model.config.image_size)  # a pair for no CLIP
         self.name = folder.resolve().name
         self._mean, self._deviation = _normalisation(folder, device)
 
@@ -42,28 +48,28 @@ class ClipFolder:
     @torch.no_grad()
     def embed_text(self, text: str) -> Tensor:
         """The embedding [1, D] of a text. Raises ValueError where the folder cannot read any."""
-        if not hasattr(self._model, "text_projection") or not (self._folder / "tokenizer_config.json").is_file():
+        from transformers import CLIPModel, CLIPTokenizer
+
+        model = self._model
+        if not isinstance(model, CLIPModel) or not (self._folder / "tokenizer_config.json").is_file():
             raise ValueError(
                 f"'{self._folder}' reads no text: give a folder of the whole CLIP with its tokenizer, or leave the "
                 "prompt out."
             )
-        from transformers import CLIPTokenizer
-
         tokens = CLIPTokenizer.from_pretrained(self._folder, local_files_only=True)(
             text, truncation=True, return_tensors="pt"
         ).to(self._device)
-        return self._model.text_projection(self._model.text_model(**tokens).pooler_output).cpu()
+        return model.text_projection(model.text_model(**tokens).pooler_output).cpu()
 
 
-def _loaded(folder: Path, whole: bool) -> nn.Module:
+def _loaded(folder: Path, whole: bool) -> CLIPModel | CLIPVisionModelWithProjection:
     """A weight that the folder lacks would be random, so it is refused."""
     from transformers import CLIPModel, CLIPVisionModelWithProjection
 
     kind = CLIPModel if whole else CLIPVisionModelWithProjection
+    load: Callable[..., Any] = kind.from_pretrained  # its annotation knows nothing of the loading info
     try:
-        model, found = kind.from_pretrained(
-            folder, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
+        model, found = load(folder, local_files_only=True, use_safetensors=True, output_loading_info=True)
     except OSError as error:
         raise ValueError(
             f"'{folder}' holds no weights in the safetensors format: give a folder with model.safetensors."
@@ -80,7 +86,8 @@ def _normalisation(folder: Path, device: torch.device) -> tuple[Tensor, Tensor]:
     path = folder / "preprocessor_config.json"
     values = _json(path) if path.is_file() else {}
     given = (values.get("image_mean", MEAN), values.get("image_std", DEVIATION))
-    return tuple(torch.tensor(numbers, device=device)[:, None, None] for numbers in given)
+    mean, deviation = (torch.tensor(numbers, device=device)[:, None, None] for numbers in given)
+    return mean, deviation
 
 
 def _json(path: Path) -> dict[str, Any]:

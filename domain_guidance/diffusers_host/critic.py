@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,9 @@ from ..diffusion.parameterization import Prediction
 from ..domains.prompt import Prompt
 from ..guidance import Term, compose
 from .denoiser import PromptedUNet
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL
 
 
 @dataclass(frozen=True)
@@ -84,7 +87,7 @@ class DiffusersCritic:
 class PosteriorMode(nn.Module):
     """The encoding half of a frozen `diffusers.AutoencoderKL`; the decoder is not kept. dtype: of its arithmetic."""
 
-    def __init__(self, vae: nn.Module, dtype: torch.dtype):
+    def __init__(self, vae: AutoencoderKL, dtype: torch.dtype):
         super().__init__()
         self.encoder, self.quant_conv = vae.encoder, vae.quant_conv
         self.to(dtype).eval().requires_grad_(False)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data import Size, sdxl_size_conditioning
 from ..diffusion.noise_schedule import NoiseSchedule
 from ..diffusion.parameterization import Prediction, denoised, network_input
 from ..domains.prompt import Prompt
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
 
 
 @dataclass(frozen=True)
@@ -46,7 +49,7 @@ class PromptedUNet:
     It computes in the UNet's own type. size: of the picture in pixels, which SDXL reads.
     """
 
-    unet: nn.Module
+    unet: UNet2DConditionModel
     schedule: NoiseSchedule
     prediction: Prediction
     size: Size
@@ -70,10 +73,10 @@ class PromptedUNet:
         return denoised(output.float(), x, sigma, self.prediction).chunk(len(prompts))
 
     def _added(self, prompts: Sequence[Prompt], like: Tensor) -> dict[str, Tensor] | None:
-        if prompts[0].pooled_output is None:
+        vectors = [prompt.pooled_output for prompt in prompts if prompt.pooled_output is not None]
+        if not vectors:
             return None
-        each = len(like) // len(prompts)
-        pooled = torch.cat([prompt.pooled_output.expand(each, -1) for prompt in prompts])
+        pooled = torch.cat([vector.expand(len(like) // len(prompts), -1) for vector in vectors])
         return {
             "text_embeds": pooled.to(like),
             "time_ids": sdxl_size_conditioning(self.size).to(like).expand(len(like), -1),

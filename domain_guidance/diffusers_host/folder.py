@@ -11,15 +11,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from ..data.latent_cache import Encode
 from ..diffusion.noise_schedule import NoiseSchedule, scaled_linear
 from ..diffusion.parameterization import Prediction
 from ..domains.prompt import Prompt
+
+if TYPE_CHECKING:
+    from diffusers import AutoencoderKL, ConfigMixin, UNet2DConditionModel
+
+Network = TypeVar("Network", bound=nn.Module)
 
 EMPTY_PROMPT_FILE = "empty_prompt.safetensors"
 
@@ -27,10 +33,38 @@ EMPTY_PROMPT_FILE = "empty_prompt.safetensors"
 class PixelSpace(nn.Module):
     """What stands for the VAE of a base without one: a picture [B, 3, H, W] in [-1, 1] is its own latent."""
 
-    config = SimpleNamespace(latent_channels=3, scaling_factor=1.0, shift_factor=0.0)
+    config: Mapping[str, Any] = {"latent_channels": 3, "scaling_factor": 1.0, "shift_factor": 0.0}
 
     def decode(self, latent: Tensor) -> SimpleNamespace:
         return SimpleNamespace(sample=latent)
+
+
+class LatentScale(NamedTuple):
+    """How a VAE's latents become the model's: model latent = (VAE latent - shift) scaling."""
+
+    scaling: float
+    shift: float
+
+    def to_vae(self, latent: Tensor) -> Tensor:
+        """A latent of the model in the VAE's own scale."""
+        return latent / self.scaling + self.shift
+
+
+def latent_scale(vae: AutoencoderKL | PixelSpace) -> LatentScale:
+    """The scale that the VAE's configuration names."""
+    return LatentScale(vae.config["scaling_factor"], vae.config["shift_factor"] or 0.0)
+
+
+def decoded(vae: AutoencoderKL | PixelSpace, latent: Tensor) -> Tensor:
+    """Pixels [B, 3, H, W] of latents in the model's scale, computed in fp32: SDXL's VAE overflows in fp16."""
+    decode: Callable[..., Any] = vae.decode
+    return decode(latent_scale(vae).to_vae(latent.float())).sample
+
+
+def on_device(network: Network, device: torch.device, dtype: torch.dtype | None = None) -> Network:
+    """The network itself, moved to a device and, where a type is given, cast to it."""
+    nn.Module.to(network, device, dtype)  # not through diffusers, which warns of every cast
+    return network
 
 
 @dataclass(frozen=True)
@@ -51,17 +85,17 @@ class DiffusersFolder:
                 "pipeline, or allow the download with --allow-download."
             )
 
-    def unet(self, dtype: torch.dtype = torch.float32) -> nn.Module:
+    def unet(self, dtype: torch.dtype = torch.float32) -> UNet2DConditionModel:
         """The base UNet, for evaluation. Raises ValueError if the pipeline has another kind of network."""
         return self._unet_class().from_pretrained(self.place, **self._part("unet"), torch_dtype=dtype).eval()
 
-    def unet_without_weights(self) -> nn.Module:
+    def unet_without_weights(self) -> UNet2DConditionModel:
         """The base UNet on the meta device, in fp32. Raises ValueError if the pipeline has another kind of network."""
         kind = self._unet_class()
         with torch.device("meta"):
-            return kind.from_config(kind.load_config(self.place, **self._part("unet")))
+            return cast("UNet2DConditionModel", kind.from_config(self._config(kind, "unet")))
 
-    def vae(self) -> nn.Module:
+    def vae(self) -> AutoencoderKL | PixelSpace:
         """The base's VAE, or `PixelSpace`. Raises ValueError if there is none and the UNet does not work on pixels."""
         if not self._has("vae"):
             return self._pixels()
@@ -74,7 +108,7 @@ class DiffusersFolder:
         """model_index.json: which class each part is of."""
         from diffusers import DiffusionPipeline
 
-        return DiffusionPipeline.load_config(self.place, local_files_only=not self.download)
+        return cast("Mapping[str, Any]", DiffusionPipeline.load_config(self.place, local_files_only=not self.download))
 
     @property
     def latent_cell(self) -> int:
@@ -83,13 +117,13 @@ class DiffusersFolder:
             return 1
         from diffusers import AutoencoderKL
 
-        return 2 ** (len(AutoencoderKL.load_config(self.place, **self._part("vae"))["block_out_channels"]) - 1)
+        return 2 ** (len(self._config(AutoencoderKL, "vae")["block_out_channels"]) - 1)
 
     def schedule(self) -> tuple[NoiseSchedule, Prediction]:
         """The noise levels the base was trained at and what it puts out."""
         from diffusers import DDPMScheduler  # its configuration alone, which every scheduler of the family shares
 
-        config = DDPMScheduler.load_config(self.place, **self._part("scheduler"))
+        config = self._config(DDPMScheduler, "scheduler")
         if config.get("beta_schedule", "scaled_linear") != "scaled_linear":
             raise ValueError(
                 f"The base's noise schedule is '{config['beta_schedule']}', expected scaled_linear: train it in "
@@ -127,7 +161,7 @@ class DiffusersFolder:
             pooled = output.text_embeds if number else None
         return Prompt(torch.cat(embeddings, dim=-1), pooled)
 
-    def _unet_class(self) -> type[nn.Module]:
+    def _unet_class(self) -> type[UNet2DConditionModel]:
         if "unet" not in self.index:
             raise ValueError(
                 f"'{self.place}' is a {self.index.get('_class_name')} without a UNet: the command line trains UNets, "
@@ -140,8 +174,8 @@ class DiffusersFolder:
     def _pixels(self) -> PixelSpace:
         from diffusers import UNet2DConditionModel
 
-        channels = UNet2DConditionModel.load_config(self.place, **self._part("unet"))["in_channels"]
-        if channels != PixelSpace.config.latent_channels:
+        channels = self._config(UNet2DConditionModel, "unet")["in_channels"]
+        if channels != PixelSpace.config["latent_channels"]:
             raise ValueError(
                 f"'{self.place}' names no vae in its model_index.json, and its UNet takes {channels} channels, not the "
                 "3 of pixels: add the vae."
@@ -180,21 +214,25 @@ class DiffusersFolder:
     def _has(self, name: str) -> bool:
         return self.index.get(name, [None])[0] is not None
 
+    def _config(self, kind: type[ConfigMixin], name: str) -> dict[str, Any]:
+        # Its annotation names a pair, which it gives only where it is asked for more.
+        return cast("dict[str, Any]", kind.load_config(self.place, **self._part(name)))
+
     def _part(self, name: str) -> dict[str, Any]:
         return {"subfolder": name, "local_files_only": not self.download}
 
 
-def encoder_of(vae: nn.Module, device: torch.device) -> Callable[[Tensor], tuple[Tensor, Tensor | None]]:
+def encoder_of(vae: AutoencoderKL | PixelSpace, device: torch.device) -> Encode:
     """What a latent cache calls: pixels [B, 3, H, W] in [-1, 1] -> posterior mean and log-variance on the CPU.
 
     Pixels that are latents have no variance, None.
     """
     if isinstance(vae, PixelSpace):
         return lambda pixels: (pixels, None)
-    vae.to(device)
+    encoder: Callable[..., Any] = on_device(vae, device).encode
 
     def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:
-        posterior = vae.encode(pixels.to(device)).latent_dist
+        posterior = encoder(pixels.to(device)).latent_dist
         return posterior.mean.cpu(), posterior.logvar.cpu()
 
     return encode

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
 
 from ..domains.adapter_file import merged, read_adapter_file
 from ..domains.fingerprint import fingerprint
 from ..domains.unet_layouts import diffusers_to_host, host_to_diffusers
 
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
 logger = logging.getLogger(__name__)
 
 
-def add_lora(unet: nn.Module, path: Path, strength: float = 1.0) -> str:
+def add_lora(unet: UNet2DConditionModel, path: Path, strength: float = 1.0) -> str:
     """Add a LoRA's update to the UNet's weights, for good; its fingerprint.
 
     Raises ValueError for a file that changes nothing of it.
@@ -42,7 +45,7 @@ def _tensors(path: Path) -> dict[str, torch.Tensor]:
         ) from error
 
 
-def _add_adapter(unet: nn.Module, path: Path, strength: float) -> None:
+def _add_adapter(unet: UNet2DConditionModel, path: Path, strength: float) -> None:
     """An adapter of this library."""
     file = read_adapter_file(path)
     scaled = {name: tensor * strength if name.endswith(".alpha") else tensor for name, tensor in file.tensors.items()}
@@ -51,7 +54,7 @@ def _add_adapter(unet: nn.Module, path: Path, strength: float) -> None:
     )
 
 
-def _add_foreign(unet: nn.Module, path: Path, strength: float) -> None:
+def _add_foreign(unet: UNet2DConditionModel, path: Path, strength: float) -> None:
     from diffusers.loaders import StableDiffusionLoraLoaderMixin as Loader
     from diffusers.utils import is_peft_available
 

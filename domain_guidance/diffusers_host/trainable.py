@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..data import Size, sdxl_size_conditioning
 from ..diffusion.noise_schedule import NoiseSchedule
@@ -19,6 +19,9 @@ from ..domains.fingerprint import fingerprint
 from ..domains.prompt import Prompt
 from ..domains.training_forms import ADAPTER, TrainingForm, card_form
 from ..domains.unet_layouts import diffusers_to_host
+
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
 
 PEFT_ADAPTER_NAME = "domain"  # in peft's parameter names, not in the file
 # Everything that adapts to how a domain looks; the cross-attention (attn2) stays the base's (our choice).
@@ -34,7 +37,7 @@ class DiffusersTrainable:
     scaling, shift: the VAE's, of model latent = (latent - shift) scaling. notes: what the card says of the making.
     """
 
-    module: nn.Module
+    module: UNet2DConditionModel
     schedule: NoiseSchedule
     prediction: Prediction
     empty: Prompt
@@ -98,12 +101,12 @@ class DiffusersTrainable:
         return diffusers_to_host(tensors, self.module.config)
 
 
-def base_fingerprint(unet: nn.Module) -> str:
+def base_fingerprint(unet: UNet2DConditionModel) -> str:
     """The fingerprint of an untouched diffusers UNet; take it before anything is added or trained."""
     return fingerprint(diffusers_to_host(unet.state_dict(), unet.config))
 
 
-def add_adapter(unet: nn.Module, rank: int, seed: int = 0) -> None:
+def add_adapter(unet: UNet2DConditionModel, rank: int, seed: int = 0) -> None:
     """Put peft's LoRA on everything but the cross-attention, ready to be trained; all else is frozen.
 
     Raises ValueError where peft is not installed.

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-from torch import nn
+from typing import TYPE_CHECKING
 
 from ..domains.adapter_file import merged, read_adapter_file
 from ..domains.domain_file import DomainCard, read_card, read_domain_file
@@ -12,8 +11,11 @@ from ..domains.prompt import Prompt
 from ..domains.training_forms import is_adapter
 from ..domains.unet_layouts import diffusers_to_host, host_to_diffusers
 
+if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
 
-def load_trained(path: Path, unet: nn.Module) -> tuple[DomainCard, Prompt]:
+
+def load_trained(path: Path, unet: UNet2DConditionModel) -> tuple[DomainCard, Prompt]:
     """Give `unet`, a copy of the base, the domain's weights; the file's card and the empty prompt that goes with them.
 
     path: a domain file, or an adapter, which is merged. Raises DomainFileError for any other file.

@@ -73,7 +73,7 @@ def covers_from(metadata: Mapping[str, str] | None) -> tuple[bytes, ...]:
 
 def card_from(metadata: Mapping[str, str] | None, name: str) -> DomainCard:
     """The card in a file's metadata. name: the file's, for messages. Raises DomainFileError."""
-    if CARD_KEY not in (metadata or {}):
+    if metadata is None or CARD_KEY not in metadata:
         raise DomainFileError(
             f"'{name}' is not a domain file, it has no Domain Guidance card: load it with 'Load Diffusion Model' "
             "and connect the encoded empty prompt to domain_conditioning."

@@ -67,7 +67,7 @@ def prompt_from(metadata: Mapping[str, str] | None, name: str) -> tuple[Tensor, 
 
     Raises DomainFileError if it is damaged.
     """
-    if PROMPT_KEY not in (metadata or {}):
+    if metadata is None or PROMPT_KEY not in metadata:
         return None
     try:
         tensors = load(base64.b64decode(metadata[PROMPT_KEY], validate=True))

@@ -65,7 +65,7 @@ def measure_constants(
 
 def norm_before(unet: nn.Module, attention: str) -> nn.Module:
     """The norm in front of the cross-attention of this name."""
-    return unet.get_submodule(attention.rpartition(".")[0]).norm2
+    return unet.get_submodule(f"{attention.rpartition('.')[0]}.norm2")
 
 
 def make_text_free(state: Mapping[str, Tensor], constants: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -121,7 +121,7 @@ def cross_attention_skipped(unet: nn.Module) -> Iterator[None]:
 
 def _constant_of(attention: nn.Module) -> Callable[..., Tensor]:
     def constant(tokens: Tensor, *_, **__) -> Tensor:
-        return attention.to_out[0].bias.to(tokens.dtype).expand(*tokens.shape[:2], -1)
+        return attention.get_parameter(BIAS).to(tokens.dtype).expand(*tokens.shape[:2], -1)
 
     return constant
 
@@ -134,12 +134,13 @@ class _Meter:
     """Sums of one module's output [B, N, C] and of its square, in fp64."""
 
     def __init__(self):
-        self.count, self.total, self.power = 0, 0.0, 0.0
+        self.count, self.power = 0, 0.0
+        self.total = torch.zeros((), dtype=torch.float64)
 
     def see(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
         rows = output.flatten(0, -2).double()
         self.count += len(rows)
-        self.total = self.total + rows.sum(0)
+        self.total = self.total.to(rows) + rows.sum(0)
         self.power += rows.square().sum().item()
 
     def estimate(self) -> ConstantEstimate:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from ..data import ImageSource, because, remark_sentences
+from ..data import Pictures, because, remark_sentences
 from ..files.atomic_file import replacing
 from ..pictures.pixels import as_picture
 from .embedding import Embedded, Encoder, embed
@@ -35,8 +35,8 @@ class Comparison:
 
 
 def compare(
-    samples: ImageSource,
-    reference: ImageSource,
+    samples: Pictures,
+    reference: Pictures,
     encoder: Encoder,
     *,
     neighbours: int = 3,

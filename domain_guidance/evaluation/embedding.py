@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from ..data import ImageError, ImageSource, Remark, Skipped, because
+from ..data import ImageError, Pictures, Remark, Skipped, because
 
 logger = logging.getLogger(__name__)
 
@@ -21,11 +21,15 @@ OUTSIDE_NAMED = 0.5  # of a picture's area; photographs of the usual shapes lose
 class Encoder(Protocol):
     """An image encoder. name: what it is called in reports. size: the side of its pictures in pixels."""
 
-    name: str
-    size: int
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def size(self) -> int: ...
 
     def __call__(self, pixels: Tensor) -> Tensor:
         """Pictures [B, 3, size, size] in [-1, 1] to features [B, D]."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,7 @@ class Embedded:
 
 
 def embed(
-    source: ImageSource, encoder: Encoder, *, batch_size: int = 16, done: Callable[[int], None] = lambda count: None
+    source: Pictures, encoder: Encoder, *, batch_size: int = 16, done: Callable[[int], None] = lambda count: None
 ) -> Embedded:
     """The features of all pictures of a source. done: told after each batch how many pictures were read; it may raise.
 
@@ -83,7 +87,7 @@ def centre_square(pixels: Tensor, size: int) -> Tensor:
 class _Seen:
     """Pictures as an encoder sees them, and what is lost on the way."""
 
-    def __init__(self, source: ImageSource, size: int):
+    def __init__(self, source: Pictures, size: int):
         self._source, self._size = source, size
         self.skipped: list[Skipped] = []
         self.remarks: list[Remark] = []

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..data import ImageError, ImageSource
+from ..data import ImageError, Pictures
 
 logger = logging.getLogger(__name__)
 
@@ -58,9 +58,7 @@ def load_inception(weights: str | os.PathLike) -> nn.Module:
 
 
 @torch.no_grad()
-def inception_features(
-    source: ImageSource, network: nn.Module, device: torch.device, check: Callable[[], None]
-) -> Tensor:
+def inception_features(source: Pictures, network: nn.Module, device: torch.device, check: Callable[[], None]) -> Tensor:
     """FID's features [N, 2048] of all readable pictures of a source, each resized as its original did.
 
     network: see `load_inception`; it is moved to the device. check: called before each picture; it may raise. Raises

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.grad import conv2d_input
 
 from .recomputation import recomputation
 
@@ -48,7 +49,7 @@ def frozen_gradient(network: nn.Module, is_plain: Callable[[nn.Conv2d], bool] = 
                 and not isinstance(module.padding, str)
             ):
                 undo.callback(delattr, module, "forward")
-                module.forward = partial(_convolved, module)
+                vars(module)["forward"] = partial(_convolved, module)
         yield
 
 
@@ -75,5 +76,5 @@ class _Convolution(torch.autograd.Function):
         weight = weight.to(gradient.dtype)
         if ctx.channels_last:  # the kernel that would have seen this of the input
             weight = weight.contiguous(memory_format=torch.channels_last)
-        found = torch.nn.grad.conv2d_input(ctx.shape, weight, gradient, *ctx.sizes)
+        found = conv2d_input(ctx.shape, weight, gradient, *ctx.sizes)
         return found, None, None, *(None for _ in ctx.sizes)

@@ -75,18 +75,20 @@ class _Memory:
         finally:
             self._recipes = None
 
-    def saw(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
+    def saw(self, function: Callable[..., Tensor], inputs: tuple, output: Tensor) -> None:
         """A forward hook: `output` can be made again."""
         # By its address, which is the output's as long as that lives. Nothing is known any more once the pass has
         # ended.
         if self._recipes is not None and inputs and output.requires_grad and output is not inputs[0]:
-            recipe = _Made(module, self._pack(inputs[0]), self._arithmetic)
+            recipe = _Made(function, self._source(inputs[0]), self._arithmetic)
             self._recipes[_address(output)] = ref(output), output._version, recipe
 
     def gate(self, module: nn.Module) -> Callable[..., Tensor]:
+        proj = module.get_submodule("proj")
+
         def forward(tokens: Tensor, *_, **__) -> Tensor:
-            both = module.proj(tokens)
-            self.saw(module.proj, (tokens,), both)
+            both = proj(tokens)
+            self.saw(proj, (tokens,), both)
             output = _Gate.apply(both)
             self.saw(_gated, (both,), output)
             return output
@@ -94,14 +96,18 @@ class _Memory:
         return forward
 
     def _pack(self, tensor: Tensor) -> Tensor | _Kept | _View:
-        if isinstance(tensor, nn.Parameter):  # in memory anyway
-            return tensor
-        alive, version, recipe = self._recipes.get(_address(tensor), (_nothing, 0, None))
-        output = alive()
-        if output is None or output._version != version:  # or overwritten since
-            self.kept[_address(tensor)] = tensor.untyped_storage().nbytes()
-            return _Kept(tensor)
-        return _View(recipe, tensor)
+        return tensor if isinstance(tensor, nn.Parameter) else self._source(tensor)  # a parameter is in memory anyway
+
+    def _source(self, tensor: Tensor) -> _Kept | _View:
+        """What gives the tensor back: it is made again where that is possible, and kept elsewhere."""
+        known = (self._recipes or {}).get(_address(tensor))
+        if known is not None:
+            alive, version, recipe = known
+            output = alive()
+            if output is not None and output._version == version:  # not overwritten since
+                return _View(recipe, tensor)
+        self.kept[_address(tensor)] = tensor.untyped_storage().nbytes()
+        return _Kept(tensor)
 
 
 class _Kept:
@@ -182,10 +188,6 @@ def _unpack(packed: Tensor | _Kept | _View) -> Tensor:
         return packed.value()
     with torch.no_grad():
         return packed.value()
-
-
-def _nothing() -> None:
-    return None
 
 
 def _address(tensor: Tensor) -> int:

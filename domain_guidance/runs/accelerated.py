@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +34,7 @@ class AcceleratedProcess:
         self._accelerator.backward(loss)
 
     def clip(self, parameters: Iterable[nn.Parameter], max_norm: float) -> float:
-        return float(self._accelerator.clip_grad_norm_(parameters, max_norm))
+        return float(cast("Tensor", self._accelerator.clip_grad_norm_(parameters, max_norm)))
 
     def step(self) -> None:
         self._optimizer.step()
@@ -42,7 +42,7 @@ class AcceleratedProcess:
 
     def mean(self, value: Tensor) -> Tensor:
         # On the accelerator's device: NCCL reduces nothing that lies on the CPU.
-        return self._accelerator.reduce(value.to(self._accelerator.device), reduction="mean")
+        return cast("Tensor", self._accelerator.reduce(value.to(self._accelerator.device), reduction="mean"))
 
     def wait(self) -> None:
         self._accelerator.wait_for_everyone()
@@ -56,7 +56,7 @@ class AcceleratedProcess:
         A process that ends while the group's threads still let go of tensors can be aborted by them, after all its work
         is done.
         """
-        self._network = self._optimizer = None
+        del self._network, self._optimizer
         self._accelerator.free_memory()
         self._accelerator.end_training()
 

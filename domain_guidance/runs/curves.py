@@ -73,5 +73,5 @@ def _axes(draw: ImageDraw.ImageDraw, points: list[tuple[int, float]], width: int
     return place
 
 
-def _font() -> ImageFont.ImageFont:
+def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
     return ImageFont.load_default(TEXT)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 
@@ -76,7 +76,7 @@ def train(
     objective: Objective | Sequence[Objective],
     settings: Settings,
     process: Process | None = None,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Train `state`'s parameters from its step to `settings.steps`, telling what happens.
 
     objective: the loss of one batch, a scalar, drawn with the generator it is given; `loss.noise_objective` makes one.

@@ -16,34 +16,45 @@ AUTOCAST = {"bf16": torch.bfloat16, "fp16": torch.float16}
 class Process(Protocol):
     """One of `world` processes that train the same parameters, numbered by `rank`; 0 writes the files."""
 
-    rank: int
-    world: int
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def world(self) -> int: ...
 
     def prepare(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[..., Tensor]:
         """What to call instead of the network, so that gradients are averaged over processes."""
+        ...
 
     def arithmetic(self) -> AbstractContextManager:
         """Within the block the network computes in the run's precision."""
+        ...
 
     def accumulating(self) -> AbstractContextManager:
         """Within the block gradients are only added up, not exchanged."""
+        ...
 
     def backward(self, loss: Tensor) -> None: ...
 
     def clip(self, parameters: Iterable[nn.Parameter], max_norm: float) -> float:
         """Scale the gradients down to the norm where theirs is larger. Returns the norm before."""
+        ...
 
     def step(self) -> None:
         """Step the optimiser, then forget the gradients."""
+        ...
 
     def mean(self, value: Tensor) -> Tensor:
         """The mean of a tensor over all processes."""
+        ...
 
     def wait(self) -> None:
         """Go on when every process is here."""
+        ...
 
     def scaling(self) -> dict[str, Any]:
         """fp16's loss scale, to be saved with the run; empty in other precisions."""
+        ...
 
     def restore_scaling(self, saved: dict[str, Any]) -> None: ...
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 
 from ..memory.estimate import MemoryEstimate
@@ -17,7 +17,7 @@ from .state import load_state, read_record, save_state
 from .task import Task
 
 
-def run_task(task: Task, files: RunFiles, process: Process) -> Iterator[Event]:
+def run_task(task: Task, files: RunFiles, process: Process) -> Generator[Event, None, None]:
     """Train from the saved state, where there is one, until `task.settings.steps`, telling what happens.
 
     The listener may stop after any event: close the generator (`contextlib.closing`), and the state of the last whole
@@ -47,7 +47,7 @@ class _Run:
         self.saved_step = 0
         self.log = RunLog(files.log)
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event, None, None]:
         try:
             # Leaving here closes the inner generator first, which puts the trained weights back where the averages were
             # in.
@@ -55,7 +55,7 @@ class _Run:
         finally:
             self._save_what_is_new()
 
-    def _events(self) -> Iterator[Event]:
+    def _events(self) -> Generator[Event, None, None]:
         memory = self._prepare()
         yield Prepared(self.state.step, self._message(memory), memory)
         if not self.state.step and self.settings.sample_every:

@@ -113,7 +113,7 @@ def _restore(state: TrainingState, tensors: dict[str, Tensor], step: int) -> Non
     for name, average in state.ema.averages.items():
         average.copy_(tensors[f"average.{name}"])
     numbers = {name: number for number, name in enumerate(state.parameters)}
-    saved: dict[int, dict[str, Tensor | int]] = {}
+    saved: dict[int, dict[str, Tensor | float]] = {}
     for key, value in tensors.items():
         part, _, rest = key.partition(".")
         if part == "optimizer":

@@ -5,7 +5,7 @@ listen to.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -35,7 +35,7 @@ def train_domain(
     settings: RunSettings,
     files: RunFiles,
     process: Process | None = None,
-) -> Iterator[Event]:
+) -> Generator[Event, None, None]:
     """Train on the cached images until `settings.steps`, from the saved state where there is one, telling what happens.
 
     process: left out, the run is this process alone, in the settings' precision.
@@ -110,7 +110,7 @@ class _DomainTask:
         kind = self.trainable.prediction
         weight = min_snr(self.settings.min_snr, kind) if self.settings.min_snr else None
 
-        def objective(loader: LatentLoader, share: Share):
+        def objective(loader: LatentLoader, share: Share) -> Objective:
             def loss(generator: torch.Generator) -> Tensor:
                 batch = loader.batch(state.step, generator)
                 clean = self.trainable.latent_scale(batch.latents.to(self.device))

@@ -28,7 +28,8 @@ CONSTANT_LEVELS = 10
 class NotedTrainable(Trainable, Protocol):
     """A `Trainable` whose module is the UNet. notes: what the card says of the making, beside the run's own record."""
 
-    notes: dict[str, Any]
+    @property
+    def notes(self) -> dict[str, Any]: ...
 
 
 def domain_latents(
@@ -60,7 +61,9 @@ def take_text_out(trainable: NotedTrainable, latents: Iterable[tuple[Tensor, Siz
     return skipping
 
 
-def _constant_batches(trainable: NotedTrainable, latents: Iterable[tuple[Tensor, Size]]):
+def _constant_batches(
+    trainable: NotedTrainable, latents: Iterable[tuple[Tensor, Size]]
+) -> Iterator[tuple[Tensor, Tensor, Any]]:
     """Domain latents at ten evenly spaced noise levels with the empty prompt, as arguments of `predict`."""
     steps = len(trainable.schedule.sigmas)
     generator = torch.Generator().manual_seed(0)

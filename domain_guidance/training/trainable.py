@@ -25,10 +25,17 @@ class Trainable(Protocol):
         names when one differs.
     """
 
-    prediction: Prediction
-    schedule: NoiseSchedule
-    module: nn.Module
-    identity: Mapping[str, Any]
+    @property
+    def prediction(self) -> Prediction: ...
+
+    @property
+    def schedule(self) -> NoiseSchedule: ...
+
+    @property
+    def module(self) -> nn.Module: ...
+
+    @property
+    def identity(self) -> Mapping[str, Any]: ...
 
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Any) -> Tensor:
         """The raw network output [B, C, h, w], with gradient.
@@ -36,15 +43,19 @@ class Trainable(Protocol):
         noisy: [B, C, h, w], scaled as the network expects it (`diffusion.parameterization.network_input`). timestep:
         [B], whole indices into the schedule.
         """
+        ...
 
     def conditioning(self, count: int, bucket: Size) -> Any:
         """The constant empty prompt for `count` images of this size in pixels, with all else the network reads."""
+        ...
 
     def latent_scale(self, latent: Tensor) -> Tensor:
         """A latent in the VAE's own scale, [B, C, h, w], in the scale the network was made for."""
+        ...
 
     def write(self, path: str | os.PathLike, record: Mapping[str, Any]) -> None:
         """Write the finished file, atomically, from the weights that the module holds now.
 
         record: the training record for the file's card, plain JSON values. Raises OSError if the disk does not take it.
         """
+        ...
