@@ -1,6 +1,4 @@
-"""`python -m domain_guidance adapt`: a StyleGAN2 and a diffusers folder to a generator that draws what a prompt or a
-domain asks for.
-"""
+"""`python -m domain_guidance adapt`: a generator that draws what a prompt or a domain asks for."""
 
 from __future__ import annotations
 

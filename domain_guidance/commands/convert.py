@@ -18,9 +18,9 @@ def add_convert_options(parser: argparse.ArgumentParser) -> None:
         "source",
         type=Path,
         metavar="IN",
-        help="NVIDIA .pkl (PyTorch or TensorFlow, EG3D), rosinality .pt or generator file",
+        help="NVIDIA's .pkl (PyTorch, TensorFlow or EG3D), rosinality's .pt, or a generator file",
     )
-    parser.add_argument("target", type=Path, metavar="OUT", help="generator file to write, .safetensors")
+    parser.add_argument("target", type=Path, metavar="OUT", help="generator file to write, a .safetensors")
 
 
 def convert(options: argparse.Namespace, check: Check) -> None:

@@ -46,10 +46,7 @@ def make_critic(options: argparse.Namespace, device: torch.device, stack: ExitSt
     _check_asked(options)
     base = DiffusersFolder(options.base, options.allow_download)
     if options.resolution % base.latent_cell:
-        raise ValueError(
-            f"The critic was to look at {options.resolution} pixels: give a --resolution that is a multiple of "
-            f"{base.latent_cell}."
-        )
+        raise ValueError(f"The --resolution is {options.resolution} pixels: make it a multiple of {base.latent_cell}.")
     unet, (schedule, prediction) = base.unet(), base.schedule()
     lora = add_lora(unet, options.lora, options.lora_strength) if options.lora else None
     host = partial(

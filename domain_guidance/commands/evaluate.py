@@ -21,7 +21,10 @@ logger = logging.getLogger(__name__)
 
 def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--images", type=Path, required=True, help="folder of the pictures to judge, searched with its sub-folders"
+        "--images",
+        type=Path,
+        required=True,
+        help="folder of the pictures to judge; its subfolders are searched as well",
     )
     add_measure_options(parser)
 
@@ -29,24 +32,28 @@ def add_evaluate_options(parser: argparse.ArgumentParser) -> None:
 def add_measure_options(parser: argparse.ArgumentParser) -> None:
     """What both evaluations ask for."""
     parser.add_argument(
-        "--reference", type=Path, required=True, help="folder of real pictures, searched with its sub-folders"
+        "--reference", type=Path, required=True, help="folder of real pictures; its subfolders are searched as well"
     )
     parser.add_argument(
         "--clip",
         type=Path,
         required=True,
-        help="transformers folder of a CLIP, whole or its image half; nothing is downloaded",
+        help="folder of a CLIP model or its image encoder, in the format of transformers",
     )
     parser.add_argument(
-        "--inception", type=Path, help="torch-fidelity's InceptionV3 weights, for FID as well; needs torch-fidelity"
+        "--inception",
+        type=Path,
+        help="InceptionV3 weights of torch-fidelity, to measure FID as well; needs the package torch-fidelity",
     )
     parser.add_argument(
-        "--out", type=Path, help="JSON file of all numbers, and of every picture's nearest reference picture"
+        "--out", type=Path, help="JSON file for all numbers and for the reference picture nearest to each picture"
     )
-    parser.add_argument("--plot", type=Path, help="PNG file of the measures and the closest pairs")
-    parser.add_argument("--neighbours", type=int, default=3, help="of precision and recall (default: 3)")
-    parser.add_argument("--batch-size", type=int, default=32, help="pictures at a time (default: 32)")
-    parser.add_argument("--seed", type=int, default=0, help="of the resampling")
+    parser.add_argument("--plot", type=Path, help="PNG file for the measures and the closest pairs")
+    parser.add_argument(
+        "--neighbours", type=int, default=3, help="neighbours that precision and recall look at (default: %(default)s)"
+    )
+    parser.add_argument("--batch-size", type=int, default=32, help="pictures at a time (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the resampling (default: %(default)s)")
 
 
 def evaluate(options: argparse.Namespace, check: Check) -> None:

@@ -37,18 +37,25 @@ logger = logging.getLogger(__name__)
 
 
 def add_evaluate_generator_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help="generator file, or a foreign one that convert reads")
-    parser.add_argument("--count", type=int, default=2000, help="how many pictures, of seeds 0, 1, ... (default: 2000)")
-    parser.add_argument("--truncation", type=float, default=0.7, help="psi: 1 for all of the variety (default: 0.7)")
-    parser.add_argument("--label", type=int, help="class of a generator that knows classes")
+    parser.add_argument("file", type=Path, metavar="FILE", help="generator file, or any file that convert reads")
     parser.add_argument(
-        "--groups", type=int, default=10, help="groups of seeds in which diversity is measured as well (default: 10)"
+        "--count", type=int, default=2000, help="number of pictures, of the seeds 0, 1, ... (default: %(default)s)"
     )
     parser.add_argument(
-        "--prompt", help="text that the pictures should show, for a CLIP score; --clip must be a whole CLIP"
+        "--truncation", type=float, default=0.7, help="truncation psi: 1 for full variety (default: %(default)s)"
+    )
+    parser.add_argument("--label", type=int, help="class to draw, for a class-conditional generator")
+    parser.add_argument(
+        "--groups",
+        type=int,
+        default=10,
+        help="groups of seeds within which diversity is measured as well (default: %(default)s)",
     )
     parser.add_argument(
-        "--source", type=Path, help="the generator before its adaptation: how much of its diversity is left"
+        "--prompt", help="text that the pictures should show, to measure a CLIP score; needs a whole model as --clip"
+    )
+    parser.add_argument(
+        "--source", type=Path, help="the generator before its adaptation, to measure how much of its diversity is left"
     )
     add_measure_options(parser)
 

@@ -26,28 +26,34 @@ MAX_SEEDS = 100_000
 
 
 def add_generate_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="FILE", help="generator file, or a foreign one that convert reads")
+    parser.add_argument("file", type=Path, metavar="FILE", help="generator file, or any file that convert reads")
     parser.add_argument(
         "--seeds",
         type=seeds,
         default=[*range(16)],
-        help="as 0-15 or 3,7,20-24; numbers as in NVIDIA's tools (default: 0-15)",
+        help="seeds such as 0-15 or 3,7,20-24, which draw what they draw in NVIDIA's tools (default: 0-15)",
     )
     parser.add_argument(
         "--truncation",
         type=float,
         default=0.7,
-        help="psi: 1 for all of the variety, 0 for the mean picture (default: 0.7)",
+        help="truncation psi: 1 for full variety, 0 for the average picture (default: %(default)s)",
     )
     parser.add_argument(
-        "--cutoff", type=int, help="truncate only this many of the styles, from the coarsest (default: all)"
+        "--cutoff", type=int, help="number of styles to truncate, counted from the coarsest (default: all)"
     )
-    parser.add_argument("--label", type=int, help="class of a generator that knows classes")
+    parser.add_argument("--label", type=int, help="class to draw, for a class-conditional generator")
     parser.add_argument(
-        "--noise", choices=get_args(Noise), default="const", help="of the file, fresh for each seed, or none"
+        "--noise",
+        choices=get_args(Noise),
+        default="const",
+        help="noise in the layers: const is the file's own, random is new for each seed (default: %(default)s)",
     )
     parser.add_argument(
-        "--out", type=Path, required=True, help="one picture of all (.png), or a folder of pictures named by their seed"
+        "--out",
+        type=Path,
+        required=True,
+        help="a .png with all pictures side by side, or a folder for one picture per seed",
     )
     add_view_options(parser)
 
@@ -60,7 +66,7 @@ def seeds(text: str) -> list[int]:
         first, last = (int(match[1]), int(match[2] or match[1])) if match else (1, 0)
         if not first <= last < 2**64:
             raise argparse.ArgumentTypeError(
-                f"'{text}' names no seeds, expected numbers and rising ranges as in 3,7,20-24"
+                f"'{text}' is not a list of seeds, expected numbers and rising ranges such as 3,7,20-24"
             )
         if len(chosen) + last - first >= MAX_SEEDS:
             raise argparse.ArgumentTypeError(f"'{text}' names more than {MAX_SEEDS:,} seeds")
@@ -98,7 +104,7 @@ def check_out(out: Path) -> None:
     """Raises ValueError for a picture of another format, of whose name there would else be a folder."""
     if out.suffix.lower() not in ("", ".png") and not out.is_dir():
         raise ValueError(
-            f"--out is '{out.name}': name a .png for one picture of all, or a folder that is there or has no dot "
+            f"--out is '{out.name}': name a .png for one picture of all, or a folder that exists or has no dot "
             "in its name."
         )
 

@@ -16,7 +16,7 @@ from .interrupts import Check
 logger = logging.getLogger(__name__)
 
 FORMS = {
-    ADAPTER: "An adapter: a LoRA, for a base or its merges.",
+    ADAPTER: "An adapter: a LoRA for its base and for merges of it.",
     "text-free": "A text-free domain UNet: whatever the prompt, it draws its domain.",
     "text-based": "A domain network that reads the empty prompt stored beside it.",
 }
@@ -24,7 +24,7 @@ PREDICTIONS = {"epsilon": "noise", "v_prediction": "velocity", "flow": "flow"}
 
 
 def add_info_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="domain file or adapter")
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="domain file or adapter written by train")
 
 
 def info(options: argparse.Namespace, check: Check) -> None:

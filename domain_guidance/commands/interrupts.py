@@ -15,8 +15,7 @@ Check = Callable[[], None]
 
 @contextmanager
 def stop_requests() -> Iterator[Check]:
-    """Within the block SIGINT and SIGTERM are heard when the yielded check is called, which then raises
-    KeyboardInterrupt.
+    """Within the block, the yielded check raises KeyboardInterrupt once SIGINT or SIGTERM has come.
 
     Raised wherever Python happens to be, it may end up in the C code of a library and come out as another error. A
     second signal raises at once.

@@ -1,6 +1,4 @@
-"""What a run tells on the command line: log lines, preview pictures, the curve, and TensorBoard where it is
-installed.
-"""
+"""What a run shows on the command line: log lines, previews, the curve, and TensorBoard if it is installed."""
 
 from __future__ import annotations
 

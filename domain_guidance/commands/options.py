@@ -15,68 +15,138 @@ from .presets import PRESETS
 
 
 def add_train_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--base", required=True, help="diffusers folder of the base model")
-    parser.add_argument("--images", type=Path, required=True, help="folder of images, searched with its sub-folders")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the result; the run's state lies beside it")
-    parser.add_argument("--name", default="domain", help="of the result, without .safetensors")
+    parser.add_argument("--base", required=True, help="folder of the base model, in the format of diffusers")
     parser.add_argument(
-        "--on-existing", choices=("resume", "new version"), default="resume", help="what to do with a run of that name"
+        "--images", type=Path, required=True, help="folder of training images; its subfolders are searched as well"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder for the result and the state of the run")
+    parser.add_argument(
+        "--name", default="domain", help="file name of the result, without .safetensors (default: %(default)s)"
     )
     parser.add_argument(
-        "--cache", type=Path, help="folder of the latent cache, which runs share (default: latents, in --out)"
+        "--on-existing",
+        choices=("resume", "new version"),
+        default="resume",
+        help="what to do if there is a run of that name already (default: %(default)s)",
     )
     parser.add_argument(
-        "--preset", choices=sorted(PRESETS), help="set the options below as a paper does; what is given wins"
+        "--cache",
+        type=Path,
+        help="folder of the latent cache, which runs may share (default: the folder latents in --out)",
     )
     parser.add_argument(
-        "--steps", type=int, required=True, help="optimiser steps in all; more of them extend a finished run"
+        "--preset",
+        choices=sorted(PRESETS),
+        help="settings of a paper for the options below; options that you give take precedence",
+    )
+    parser.add_argument(
+        "--steps",
+        type=int,
+        required=True,
+        help="total number of optimiser steps; a higher number extends a finished run",
     )
     _add_method(parser.add_argument_group("method"))
-    _add_looking(parser.add_argument_group("looking"))
-    parser.add_argument("--allow-download", action="store_true", help="let --base be the name of a repository")
-    parser.add_argument("--dry-run", action="store_true", help="print the resolved options as JSON and do nothing")
+    _add_watching(parser.add_argument_group("watching the run"))
+    parser.add_argument(
+        "--allow-download",
+        action="store_true",
+        help="let --base name a repository on the Hugging Face Hub, which is then downloaded",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the options as they resolve, as JSON, and stop")
 
 
 def _add_method(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--form", choices=TRAINING_FORMS, default=ADAPTER, help="what is trained (default: adapter)")
-    group.add_argument("--rank", type=int, default=16, help="of the adapter's matrices")
-    group.add_argument("--resolution", type=int, default=512, help="pixels: of a square's side, or of the shorter side")
+    group.add_argument("--form", choices=TRAINING_FORMS, default=ADAPTER, help="what is trained (default: %(default)s)")
+    group.add_argument("--rank", type=int, default=16, help="rank of the adapter (default: %(default)s)")
     group.add_argument(
-        "--buckets", choices=("aspect", "shorter-side"), default="aspect", help="how images of other shapes are sized"
+        "--resolution",
+        type=int,
+        default=512,
+        help="pixels along one side of a square, or along the shorter side (default: %(default)s)",
     )
-    group.add_argument("--batch-size", type=int, default=4, help="images a step, over all processes and micro-batches")
     group.add_argument(
-        "--micro-batch", type=int, help="images at a time in one process (default: its whole share of the batch)"
+        "--buckets",
+        choices=("aspect", "shorter-side"),
+        default="aspect",
+        help="how images that are not square are resized (default: %(default)s)",
     )
-    group.add_argument("--learning-rate", type=float, help="default: 1e-4 for an adapter, 1e-5 for a full form")
     group.add_argument(
-        "--schedule", choices=("constant", "cosine"), default="constant", help="of the learning rate after warm-up"
+        "--batch-size",
+        type=int,
+        default=4,
+        help="images per step, over all processes and micro-batches (default: %(default)s)",
     )
-    group.add_argument("--warmup", type=int, default=0, help="steps of linear warm-up")
-    group.add_argument("--weight-decay", type=float, default=1e-2)
-    group.add_argument("--max-gradient-norm", type=float, default=1.0)
+    group.add_argument(
+        "--micro-batch",
+        type=int,
+        help="images that one process computes at a time (default: its whole share of the batch)",
+    )
+    group.add_argument(
+        "--learning-rate",
+        type=float,
+        help="step size of the optimiser (default: 1e-4 for an adapter, 1e-5 for a whole network)",
+    )
+    group.add_argument(
+        "--schedule",
+        choices=("constant", "cosine"),
+        default="constant",
+        help="learning rate after the warm-up (default: %(default)s)",
+    )
+    group.add_argument(
+        "--warmup",
+        type=int,
+        default=0,
+        help="steps over which the learning rate rises to its full value (default: %(default)s)",
+    )
+    group.add_argument("--weight-decay", type=float, default=1e-2, help="of AdamW (default: %(default)s)")
+    group.add_argument(
+        "--max-gradient-norm",
+        type=float,
+        default=1.0,
+        help="longer gradients are scaled down to this norm (default: %(default)s)",
+    )
     group.add_argument(
         "--precision",
         choices=get_args(Precision),
-        help="of the arithmetic (default: bf16 on a GPU, fp16 on one without it, fp32 on a CPU)",
+        help="precision of the arithmetic (default: bf16 on a GPU, fp16 on one without bf16, fp32 on a CPU)",
     )
     group.add_argument(
-        "--eight-bit-adam", action=argparse.BooleanOptionalAction, default=False, help="needs bitsandbytes"
+        "--eight-bit-adam",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="AdamW with 8-bit moments, which needs the package bitsandbytes",
     )
     group.add_argument(
-        "--gradient-checkpointing", action=argparse.BooleanOptionalAction, default=False, help="less memory, slower"
+        "--gradient-checkpointing",
+        action=argparse.BooleanOptionalAction,
+        default=False,
+        help="save memory at the cost of speed",
     )
-    group.add_argument("--mirror", type=float, default=0.5, help="share of mirrored images, 0 to 1")
-    group.add_argument("--min-snr", type=float, default=0.0, help="cap of the loss weight (5 in its paper), 0 for none")
-    group.add_argument("--seed", type=int, default=0)
+    group.add_argument(
+        "--mirror", type=float, default=0.5, help="probability that an image is mirrored, 0 to 1 (default: %(default)s)"
+    )
+    group.add_argument(
+        "--min-snr",
+        type=float,
+        default=0.0,
+        help="gamma of min-SNR loss weighting, 5 in its paper, 0 to turn it off (default: %(default)s)",
+    )
+    group.add_argument("--seed", type=int, default=0, help="seed of the whole run (default: %(default)s)")
 
 
-def _add_looking(group: argparse._ArgumentGroup) -> None:
+def _add_watching(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "--evaluate-every", type=int, default=100, help="steps between measurements of the held-out loss, 0 for none"
+        "--evaluate-every",
+        type=int,
+        default=100,
+        help="steps between measurements of the held-out loss, 0 for never (default: %(default)s)",
     )
-    group.add_argument("--sample-every", type=int, default=0, help="steps between preview pictures, 0 for none")
-    group.add_argument("--checkpoint-every", type=int, default=200, help="steps between saves of the state")
+    group.add_argument(
+        "--sample-every", type=int, default=0, help="steps between preview pictures, 0 for never (default: %(default)s)"
+    )
+    group.add_argument(
+        "--checkpoint-every", type=int, default=200, help="steps between saves of the state (default: %(default)s)"
+    )
 
 
 def resolve_train(options: argparse.Namespace) -> None:

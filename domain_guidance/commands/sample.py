@@ -1,6 +1,4 @@
-"""`python -m domain_guidance sample`: pictures from a trained file, image i from seed + i alone, on as many devices as
-there are.
-"""
+"""`python -m domain_guidance sample`: pictures from a trained file, image i from seed + i alone."""
 
 from __future__ import annotations
 
@@ -31,21 +29,36 @@ logger = logging.getLogger(__name__)
 
 
 def add_sample_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--base", required=True, help="diffusers folder of the base model")
-    parser.add_argument("--domain", type=Path, required=True, help="domain file or adapter that train wrote")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the pictures, named by their seed")
-    parser.add_argument("--count", type=int, default=4, help="how many pictures")
-    parser.add_argument("--seed", type=int, default=0, help="of the first picture; picture i has seed + i")
+    parser.add_argument("--base", required=True, help="folder of the base model, in the format of diffusers")
+    parser.add_argument("--domain", type=Path, required=True, help="domain file or adapter written by train")
     parser.add_argument(
-        "--prompt", default="", help="what to draw (default: nothing, that is, any picture of the domain)"
+        "--out", type=Path, required=True, help="folder for the pictures, which are named by their seed"
     )
-    parser.add_argument("--weight", type=float, help="domain weight w_d (default: what the file recommends)")
-    parser.add_argument("--cfg", type=float, help="text weight w_c (default: what the file recommends)")
-    parser.add_argument("--steps", type=int, default=25, help="of DPM-Solver++ (2M)")
-    parser.add_argument("--width", type=int, default=512, help="pixels")
-    parser.add_argument("--height", type=int, default=512, help="pixels")
-    parser.add_argument("--precision", choices=("fp32", *AUTOCAST), default="fp32")
-    parser.add_argument("--allow-download", action="store_true", help="let --base be the name of a repository")
+    parser.add_argument("--count", type=int, default=4, help="number of pictures (default: %(default)s)")
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the first picture; the next ones count up from it (default: %(default)s)",
+    )
+    parser.add_argument("--prompt", default="", help="prompt (default: none, which gives any picture of the domain)")
+    parser.add_argument(
+        "--weight", type=float, help="weight of the domain guidance, w_d (default: as the file recommends)"
+    )
+    parser.add_argument("--cfg", type=float, help="weight of the text guidance, w_c (default: as the file recommends)")
+    parser.add_argument(
+        "--steps", type=int, default=25, help="sampling steps of DPM-Solver++ (2M) (default: %(default)s)"
+    )
+    parser.add_argument("--width", type=int, default=512, help="in pixels (default: %(default)s)")
+    parser.add_argument("--height", type=int, default=512, help="in pixels (default: %(default)s)")
+    parser.add_argument(
+        "--precision", choices=("fp32", *AUTOCAST), default="fp32", help="precision of the UNets (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--allow-download",
+        action="store_true",
+        help="let --base name a repository on the Hugging Face Hub, which is then downloaded",
+    )
 
 
 def sample(options: argparse.Namespace, check: Check) -> None:

@@ -22,28 +22,30 @@ MAX_GRID = 512  # points of a mesh's grid in each direction
 
 
 def add_view_options(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group(
-        "EG3D", "generators of volumes, which are drawn from the front where nothing is said"
-    )
+    group = parser.add_argument_group("EG3D", "3D generators, which are drawn from the front unless you choose cameras")
     group.add_argument(
         "--camera",
         type=poses,
         metavar="POSES",
-        help="orbit:24, that many around an ellipse; grid:3x5, rows and columns; or degrees as in 20,-5",
+        help="orbit:24 along an ellipse, grid:3x5 in rows and columns, or yaw and pitch in degrees as in 20,-5",
     )
-    group.add_argument("--rays", type=int, help="in each direction; more are slower and finer (default: the file's)")
     group.add_argument(
-        "--samples", type=int, help="of each ray, and as many again where they matter (default: the file's)"
+        "--rays", type=int, help="rays along each side; more are slower and finer (default: as the file says)"
     )
-    group.add_argument("--depth", action="store_true", help="pictures of depth beside the others, near is white")
-    group.add_argument("--normals", action="store_true", help="pictures of surface normals beside the others")
+    group.add_argument(
+        "--samples", type=int, help="samples per ray, and as many again near surfaces (default: as the file says)"
+    )
+    group.add_argument("--depth", action="store_true", help="also draw depth, with near in white")
+    group.add_argument("--normals", action="store_true", help="also draw surface normals")
     group.add_argument(
         "--mesh",
         type=int,
         metavar="N",
-        help="a coloured mesh of each seed as .ply, from a grid of N points in each direction",
+        help="also write a coloured mesh per seed as .ply, from a grid of N points along each side",
     )
-    group.add_argument("--density", type=float, default=10.0, help="at which the mesh's surface lies (default: 10)")
+    group.add_argument(
+        "--density", type=float, default=10.0, help="density threshold of the mesh's surface (default: %(default)s)"
+    )
 
 
 def poses(text: str) -> Tensor:
@@ -52,7 +54,7 @@ def poses(text: str) -> Tensor:
         return _poses(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(
-            f"'{text}' names no cameras, expected orbit:24, grid:3x5 or degrees as in 20,-5"
+            f"'{text}' is not a choice of cameras, expected orbit:24, grid:3x5 or degrees as in 20,-5"
         ) from error
 
 
@@ -77,8 +79,7 @@ def check_view_options(options: argparse.Namespace, generator: Generator | Eg3dG
     ]
     if given and not isinstance(generator, Eg3dGenerator):
         raise ValueError(
-            f"--{given[0]} is given and the generator draws pictures and no volumes: leave it out, or give an EG3D "
-            "generator."
+            f"--{given[0]} needs a 3D generator, and this one is flat: leave it out, or give an EG3D generator."
         )
     if options.label is not None and isinstance(generator, Eg3dGenerator):
         raise ValueError("A label is given and an EG3D generator has cameras in its place: give --camera.")
@@ -91,8 +92,9 @@ def check_view_options(options: argparse.Namespace, generator: Generator | Eg3dG
 
 @torch.no_grad()
 def draw_views(generator: Eg3dGenerator, drawing: Drawing, options: argparse.Namespace) -> Iterator[tuple[str, Tensor]]:
-    """What is added to the seed's name, and a picture [3, H, W] in [-1, 1]: all views of one seed, with what is to lie
-    beside them.
+    """All views of one seed, with depth and normals where they are asked for.
+
+    Yields what is added to the seed's name, and a picture [3, H, W] in [-1, 1].
     """
     several = options.camera is not None and len(options.camera) > 1
     cameras = generator.cameras(options.camera)

@@ -15,6 +15,8 @@ from torch.nn import functional
 
 
 class Size(NamedTuple):
+    """Width and height in pixels."""
+
     width: int
     height: int
 
@@ -113,10 +115,9 @@ def fit_to_bucket(image: Tensor, bucket: Size) -> Tensor:
 
 
 def sdxl_size_conditioning(bucket: Size) -> Tensor:
-    """SDXL's six numbers for an image of this bucket, [6] fp32: original height and width, crop top and left, target
-    height and width.
+    """SDXL's six numbers for an image of this bucket, [6] fp32.
 
-    The bucket's size is given as both sizes and the crop as 0, so that sampling at a bucket's size asks for what was
-    trained.
+    They are the original height and width, crop top and left, target height and width. The bucket's size is given as
+    both sizes and the crop as 0, so that sampling at a bucket's size asks for what was trained.
     """
     return torch.tensor([bucket.height, bucket.width, 0, 0, bucket.height, bucket.width], dtype=torch.float32)

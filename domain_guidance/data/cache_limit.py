@@ -23,7 +23,7 @@ FOLDERS = f"v[0-9]*/{'[0-9a-f]' * 16}/??"  # layout, VAE, first letters of the k
 
 
 class Removed(NamedTuple):
-    """last_used: of the youngest entry that went, in seconds since the epoch."""
+    """What a trim took away. last_used: of the youngest entry that went, in seconds since the epoch."""
 
     entries: int
     bytes: int

@@ -14,7 +14,7 @@ from .left_out import Remark, Skipped, because, remark_sentences
 
 @dataclass(frozen=True)
 class CachedImage:
-    """index: in the image source. key: its content's. bucket: the size it was encoded at."""
+    """An image with latents. index: in its source. key: of its content. bucket: the size it was encoded at."""
 
     index: int
     name: str

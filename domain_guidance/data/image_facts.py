@@ -18,7 +18,7 @@ READER = 2
 
 @dataclass(frozen=True)
 class Usable:
-    """key: the hash of its content. size: of the upright picture. remark: the source's."""
+    """An image that can be used. key: the hash of its content. size: of the upright picture. remark: the source's."""
 
     key: str
     size: Size
@@ -27,7 +27,10 @@ class Usable:
 
 @dataclass(frozen=True)
 class Unusable:
-    """try_again: the fault may lie outside the file, so an unchanged stamp proves nothing."""
+    """An image that cannot be used.
+
+    try_again: the fault may lie outside the file, so an unchanged stamp proves nothing.
+    """
 
     reason: str
     try_again: bool

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 import torch
@@ -98,10 +98,10 @@ def _decoded(file: BinaryIO) -> Tensor:
         file.seek(0)
         if file.read(len(PNG_SIGNATURE)) != PNG_SIGNATURE:
             raise
-    return _read(WithoutMetadata(file))
+    return _read(cast("BinaryIO", WithoutMetadata(file)))
 
 
-def _read(file: BinaryIO | WithoutMetadata) -> Tensor:
+def _read(file: BinaryIO) -> Tensor:
     with Image.open(file, formats=FORMATS) as image:
         _check_size(image)
         image.load()

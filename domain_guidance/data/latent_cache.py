@@ -90,8 +90,7 @@ class LatentCache:
         self._store = LatentStore(self._folder, vae)
 
     def fill(self, batch_size: int = 4) -> Iterator[Encoded | Skipped]:
-        """Encode what is missing of this rank's share, `batch_size` images at a time (at most 16), telling what
-        happens.
+        """Encode what is missing of this rank's share, `batch_size` (at most 16) at a time, telling what happens.
 
         Before any work come the images known to be unusable and one `Encoded` that counts what is settled already. It
         can be abandoned after every event, and killed at any time: the next call goes on with the images that are

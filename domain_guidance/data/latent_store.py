@@ -26,9 +26,7 @@ SUFFIX = ".safetensors"
 
 
 class Posterior(NamedTuple):
-    """A diagonal Gaussian over latents in the VAE's own scale, [..., C, h, w]; without logvar it is the point
-    `mean`.
-    """
+    """A diagonal Gaussian over latents [..., C, h, w] in the VAE's own scale; without logvar the point `mean`."""
 
     mean: Tensor
     logvar: Tensor | None

@@ -16,8 +16,10 @@ from .order import BatchOrder
 
 @dataclass(frozen=True)
 class LatentBatch:
-    """latents: [B, C, h, w] fp32 in the VAE's own scale, on the CPU. bucket: their size in pixels. images: positions in
-    the cache.
+    """Latents of one size, drawn from the cache.
+
+    latents: [B, C, h, w] fp32 in the VAE's own scale, on the CPU. bucket: their size in pixels. images: their positions
+    in the cache.
     """
 
     latents: Tensor
@@ -76,8 +78,9 @@ class LatentLoader:
 
 
 def held_out_batches(latents: CachedLatents, images: Sequence[int], batch_size: int) -> Iterator[LatentBatch]:
-    """Every given image once and not mirrored, as its posterior's mean, in a fixed order; the last of a bucket may be
-    smaller.
+    """Every given image once and not mirrored, as its posterior's mean, in a fixed order.
+
+    The last batch of a bucket may be smaller.
     """
     for group in _by_bucket(latents, images):
         for start in range(0, len(group), batch_size):

@@ -1,6 +1,4 @@
-"""Which images make up a step: a pure function of seed and step, so that resuming needs no state but the step
-counter.
-"""
+"""Which images make up a step, from seed and step alone, so that resuming needs no state but the step counter."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ import torch
 
 @dataclass(frozen=True)
 class Visit:
-    """One rank's part of a step. places: positions within the bucket. mirrored: for each, whether its mirror is
-    meant.
-    """
+    """One rank's part of a step. places: positions in the bucket. mirrored: for each, whether its mirror is meant."""
 
     bucket: int
     places: tuple[int, ...]

@@ -54,9 +54,7 @@ class ImageSource(Pictures, Protocol):
         ...
 
     def stamp(self, index: int) -> str:
-        """A cheap hint of the content: where an unchanged stamp was seen before, the content is taken as
-        unchanged too.
-        """
+        """A cheap hint of the content, which is taken as unchanged where the stamp is."""
         ...
 
 
@@ -120,8 +118,9 @@ class FolderImages:
 
 
 class BatchImages:
-    """A batch of pictures, [B, H, W, 3] in [0, 1] as ComfyUI's IMAGE; of four channels the last is transparency, over
-    white.
+    """A batch of pictures in memory, [B, H, W, 3] in [0, 1] as ComfyUI's IMAGE.
+
+    Of four channels the last is transparency, which is laid over white.
 
     Raises ValueError if it is something else.
     """

@@ -31,7 +31,7 @@ class ClipFolder:
         config = _json(folder / "config.json")
         if config.get("model_type") not in KINDS:
             raise ValueError(
-                f"'{folder}' is no folder of a CLIP model, its config.json names {config.get('model_type')!r}, "
+                f"'{folder}' is not a CLIP model's folder, for its config.json names {config.get('model_type')!r}, "
                 f"expected one of {', '.join(KINDS)}: give a folder that transformers saved."
             )
         self._model = on_device(_loaded(folder, whole=config["model_type"] == "clip"), device)
@@ -53,7 +53,7 @@ class ClipFolder:
         model = self._model
         if not isinstance(model, CLIPModel) or not (self._folder / "tokenizer_config.json").is_file():
             raise ValueError(
-                f"'{self._folder}' reads no text: give a folder of the whole CLIP with its tokenizer, or leave the "
+                f"'{self._folder}' cannot read text: give the folder of a whole CLIP with its tokenizer, or leave the "
                 "prompt out."
             )
         tokens = CLIPTokenizer.from_pretrained(self._folder, local_files_only=True)(

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DomainTerm:
-    """weight (D_domain - D_base(empty)), a term of the critic. prompt: the empty prompt that the domain was trained
-    with.
+    """A term of the critic, weight (D_domain - D_base(empty)).
+
+    prompt: the empty prompt that the domain was trained with.
     """
 
     unet: PromptedUNet
@@ -37,8 +38,8 @@ class DiffusersCritic:
         D = D(negative) + cfg [D(prompt) - D(negative)] + weight [D_domain - D(empty)]
 
     prompt: None for a critic without text, D = D(empty) + weight [D_domain - D(empty)]. What the base is asked at one
-    noise level is
-    one call of it: two predictions with a prompt, a third where a domain term meets a negative prompt with words in it.
+    noise level is one call of it: two predictions with a prompt, a third where a domain term meets a negative prompt
+    with words in it.
     encoder: pixels [B, 3, R, R] -> the mode of the VAE's posterior, in the VAE's own scale. scaling, shift: of model
     latent = (latent - shift) scaling.
     """

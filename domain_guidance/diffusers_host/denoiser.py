@@ -43,8 +43,7 @@ class DiffusersDenoiser:
 
 @dataclass(frozen=True)
 class PromptedUNet:
-    """A `diffusers.UNet2DConditionModel` as a `Denoiser` whose conditioning is a text encoder's output, pooled vector
-    included.
+    """A `diffusers.UNet2DConditionModel` as a `Denoiser` whose conditioning is a `Prompt`.
 
     It computes in the UNet's own type. size: of the picture in pixels, which SDXL reads.
     """

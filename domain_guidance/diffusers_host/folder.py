@@ -69,10 +69,10 @@ def on_device(network: Network, device: torch.device, dtype: torch.dtype | None 
 
 @dataclass(frozen=True)
 class DiffusersFolder:
-    """A folder (or, with `download`, a repository name) that a diffusers pipeline of the Stable Diffusion family was
-    saved to.
+    """A saved diffusers pipeline of the Stable Diffusion family, read part by part.
 
-    Every part is read when it is asked for and kept by whoever asked.
+    place: its folder or, with `download`, the name of a repository. Every part is read when it is asked for and kept by
+    whoever asked. Raises ValueError for a folder that holds no pipeline.
     """
 
     place: str
@@ -81,7 +81,7 @@ class DiffusersFolder:
     def __post_init__(self):
         if not self.download and not (Path(self.place) / "model_index.json").is_file():
             raise ValueError(
-                f"'{self.place}' is no diffusers folder, it has no model_index.json: give the folder of a saved "
+                f"'{self.place}' is not a diffusers folder, for it has no model_index.json: give the folder of a saved "
                 "pipeline, or allow the download with --allow-download."
             )
 

@@ -65,7 +65,7 @@ def read_adapter_file(path: str | os.PathLike) -> AdapterFile:
     prompt = prompt_from(metadata, name)
     if prompt is None or not tensors or _foreign(tensors):
         raise DomainFileError(
-            f"'{name}' is no adapter that Domain Guidance trained: load it as an ordinary LoRA, and connect the "
+            f"'{name}' is not an adapter that Domain Guidance trained: load it as an ordinary LoRA, and connect the "
             "encoded empty prompt."
         )
     own = {key: tensor.clone() for key, tensor in tensors.items()}  # a mapped file could not be written over on Windows
@@ -84,7 +84,8 @@ def merged(weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict
         key = f"{module.removeprefix(PREFIX)}.weight"
         if key not in result or result[key].numel() != len(up) * down[0].numel():
             raise DomainFileError(
-                f"The adapter changes '{key}', which this base has not or in another shape: give its own base."
+                f"The adapter changes '{key}', which this base lacks or has in another shape: use the "
+                "base that it was trained from."
             )
         update = tensors[f"{module}.alpha"] / len(down) * (up.flatten(1) @ down.flatten(1))
         result[key] = (result[key].float() + update.view_as(result[key])).to(result[key].dtype)

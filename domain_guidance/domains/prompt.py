@@ -1,5 +1,4 @@
-"""An encoded prompt, and how a domain's file keeps the empty one it was trained with: as tensors, or as text in the
-metadata.
+"""An encoded prompt, and how a domain's file keeps the empty one that it was trained with.
 
 A full network's file keeps tensors, which loaders of networks pass over. A LoRA's file keeps text: its loader warns of
 every tensor that it does not know, and hands the metadata on.
@@ -32,13 +31,13 @@ class Prompt:
 
 
 def prompt_tensors(cross_attn: Tensor, pooled_output: Tensor | None) -> dict[str, Tensor]:
-    """The prompt [1, T, D] and the pooled vector [1, P] under the names that files give them."""
+    """The empty prompt [1, T, D] and its pooled vector [1, P] under the names that files give them."""
     tensors = {CROSS_ATTN: cross_attn} | ({} if pooled_output is None else {POOLED: pooled_output})
     return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
 
 
 def take_prompt(tensors: dict[str, Tensor], name: str) -> tuple[Tensor, Tensor | None]:
-    """Prompt and pooled vector, taken out of a file's tensors. name: the file's. Raises DomainFileError."""
+    """Take the empty prompt and its pooled vector out of a file's tensors. name: the file's. Raises DomainFileError."""
     cross_attn, pooled = tensors.pop(CROSS_ATTN, None), tensors.pop(POOLED, None)
     if cross_attn is None:
         raise DomainFileError(
@@ -58,7 +57,7 @@ def take_prompt(tensors: dict[str, Tensor], name: str) -> tuple[Tensor, Tensor |
 
 
 def prompt_metadata(cross_attn: Tensor, pooled_output: Tensor | None) -> dict[str, str]:
-    """The prompt as the base64 of a small safetensors file."""
+    """The empty prompt as metadata, the base64 of a small safetensors file."""
     return {PROMPT_KEY: base64.b64encode(save(prompt_tensors(cross_attn, pooled_output))).decode()}
 
 

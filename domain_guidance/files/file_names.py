@@ -10,9 +10,7 @@ LONGEST = 200  # bytes, which leaves room for endings; most file systems take 25
 
 
 def is_plain(name: str) -> bool:
-    """Whether it names a file on its own: no folders, not hidden, no control characters, and short enough for a
-    disk.
-    """
+    """Whether it names a file by itself: no folder, not hidden, no control character, short enough for a disk."""
     is_text = bool(name) and min(name) >= " " and len(name.encode(errors="replace")) <= LONGEST
     return is_text and not name.startswith(".") and os.path.basename(name.replace("\\", "/")) == name
 

@@ -54,8 +54,9 @@ def memory_estimate(
 
 
 def whole_network_estimate(module: nn.Module, *, eight_bit_adam: bool = False) -> MemoryEstimate:
-    """Bytes by part where every parameter is trained, in fp32 whatever it is held in now; it may lie on the meta
-    device.
+    """Bytes by part where every parameter is trained in fp32.
+
+    The module may be held in any type, and on the meta device.
     """
     size = 4 * sum(p.numel() for p in module.parameters())
     return MemoryEstimate(

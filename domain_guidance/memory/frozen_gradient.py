@@ -1,6 +1,4 @@
-"""The gradient through a frozen network to what it was given, in about a third of the memory: it needs no weight's
-gradient.
-"""
+"""The gradient through a frozen network to its input, in about a third of the memory."""
 
 from __future__ import annotations
 
@@ -27,8 +25,7 @@ def is_torchs_own(module: nn.Conv2d) -> bool:
 
 @contextmanager
 def frozen_gradient(network: nn.Module, is_plain: Callable[[nn.Conv2d], bool] = is_torchs_own) -> Iterator[None]:
-    """Within the block a frozen network's forward pass keeps little more than the inputs of its norms for the backward
-    pass.
+    """Within the block a frozen network keeps little more than the inputs of its norms for the backward pass.
 
     PyTorch keeps every convolution's input, which only the gradient of a weight reads. Outputs and gradients do not
     change by a bit. For networks whose convolutions are `nn.Conv2d` modules with padding by zeros; others are left as

@@ -51,8 +51,7 @@ def recomputation(network: nn.Module, made_again: tuple[type[nn.Module], ...] = 
 
 
 class _Memory:
-    """A forward pass during which it is known how to make tensors again; autograd gets the recipe where it would keep
-    the tensor.
+    """A forward pass that gives autograd the recipe of a tensor where it would keep the tensor.
 
     kept: bytes of what the last pass kept nevertheless, by address.
     """
@@ -155,9 +154,7 @@ class _View:
 
 
 class _Gate(torch.autograd.Function):
-    """The gate of Shazeer 2020 (arXiv 2002.05202), first half times GELU of the second, which keeps nothing but its
-    input.
-    """
+    """The gate of Shazeer 2020 (arXiv 2002.05202), first half times GELU of the second; only its input is kept."""
 
     @staticmethod
     def forward(ctx, both: Tensor) -> Tensor:

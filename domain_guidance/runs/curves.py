@@ -17,7 +17,9 @@ WINDOWS = 20
 
 
 def draw_curves(log: Path, width: int = 768, height: int = 432) -> Image.Image:
-    """The curves of a run's log: the loss of every step, and on training and held-out images at fixed noise, or where
+    """The curves of a run's log as a picture.
+
+    They are the loss of every step, and beside it the loss on training and held-out images at fixed noise or, where
     nothing is measured, as in an adaptation, the mean of neighbouring steps.
     """
     curves = _curves(list(read_log(log)))

@@ -39,7 +39,7 @@ class Settings:
 
     def __post_init__(self):
         if self.steps < 1:
-            raise ValueError(f"Training for {self.steps} steps was asked for: give at least 1.")
+            raise ValueError(f"The number of steps is {self.steps}: give at least 1.")
 
 
 def adamw(parameters: Sequence[torch.nn.Parameter], settings: Settings) -> torch.optim.Optimizer:

@@ -1,6 +1,4 @@
-"""The optimisers of runs: AdamW for images, or the one with moments of 8 bits that the paper's release uses; Adam for
-generators.
-"""
+"""The optimisers of runs: AdamW for domains, with moments of 32 bits or 8; Adam for generators."""
 
 from __future__ import annotations
 

@@ -131,5 +131,5 @@ class _Run:
     def _start(self) -> str:
         step, steps = self.state.step, self.settings.steps
         if step >= steps:
-            return f"The run '{self.files.name}' has made its {step} steps: ask for more of them to go on."
-        return f"Goes on after step {step} of {steps}." if step else f"{steps} steps."
+            return f"The run '{self.files.name}' has finished its {step} steps: ask for more to continue."
+        return f"Resumes after step {step} of {steps}." if step else f"{steps} steps."

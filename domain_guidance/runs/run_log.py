@@ -26,7 +26,7 @@ class RunLog:
         os.replace(part, self._path)
 
     def add(self, event: Event, seconds: float) -> None:
-        """seconds: since this process began the run."""
+        """Append a line for the event. seconds: since this process began the run."""
         if isinstance(event, Prepared | Step | Evaluated | Saved | Finished):
             line = {"event": type(event).__name__.lower(), **_plain(asdict(event)), "seconds": round(seconds, 3)}
             with open(self._path, "a", encoding="utf-8") as file:

@@ -32,4 +32,6 @@ def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any], name: str) 
     different = [key for key in sorted({*saved, *now}) if saved.get(key) != now.get(key)]
     if different:
         changes = ", ".join(f"{key} was {saved.get(key)} and is {now.get(key)}" for key in different)
-        raise ValueError(f"The saved run '{name}' cannot go on: {changes}. Set it back, or train a new version.")
+        raise ValueError(
+            f"The saved run '{name}' cannot be resumed: {changes}. Change it back, or train a new version."
+        )

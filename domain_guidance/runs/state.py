@@ -17,8 +17,7 @@ from .loop import TrainingState
 
 
 def save_state(path: str | os.PathLike, state: TrainingState, record: Mapping[str, Any] | None = None) -> None:
-    """Write parameters, averages, the optimiser's state and the step; an interrupted write leaves the old file in
-    place.
+    """Write parameters, averages, the optimiser's state and the step, atomically.
 
     record: whatever else belongs to the run, plain JSON values. Raises FloatingPointError for weights that are not
     finite.
@@ -38,7 +37,7 @@ def save_state(path: str | os.PathLike, state: TrainingState, record: Mapping[st
 def load_state(path: str | os.PathLike, state: TrainingState) -> dict[str, Any]:
     """Put a saved run into `state`, which must be made of the same model; the record saved with it.
 
-    Raises ValueError if it is another model's, or no saved run.
+    Raises ValueError for another model's, or a file that is not a saved run.
     """
     tensors, step, record = _read(Path(path))
     _check_belongs(tensors, step, state, Path(path).name)
@@ -47,7 +46,7 @@ def load_state(path: str | os.PathLike, state: TrainingState) -> dict[str, Any]:
 
 
 def read_record(path: str | os.PathLike) -> dict[str, Any]:
-    """The record of a saved run, without reading its tensors. Raises ValueError if it is no saved run."""
+    """The record of a saved run, without reading its tensors. Raises ValueError for any other file."""
     with _opened(Path(path)) as file:
         return json.loads((file.metadata() or {}).get("record", "{}"))
 
@@ -63,7 +62,7 @@ def _opened(path: Path):
     try:
         return safe_open(path, framework="pt")
     except SafetensorError as error:
-        raise ValueError(f"'{path.name}' is no saved run ({error}): delete it to start anew.") from error
+        raise ValueError(f"'{path.name}' is not a saved run ({error}): delete it to start afresh.") from error
 
 
 def _tensors(state: TrainingState) -> dict[str, Tensor]:
@@ -102,7 +101,7 @@ def _check_belongs(tensors: dict[str, Tensor], step: int, state: TrainingState, 
     wanted = {f"{kind}.{key}": tensor.shape for kind, part in parts.items() for key, tensor in part.items()}
     found = {key: tensor.shape for key, tensor in tensors.items() if not key.startswith("optimizer.")}
     if not step or found != wanted:
-        raise ValueError(f"'{name}' is no saved run of this model: delete it to start anew, or name the right one.")
+        raise ValueError(f"'{name}' is not a saved run of this model: delete it to start afresh, or use the right one.")
 
 
 @torch.no_grad()

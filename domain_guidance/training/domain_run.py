@@ -1,6 +1,4 @@
-"""Training a domain from a filled latent cache: the one generator that ComfyUI's node and the command line
-listen to.
-"""
+"""Training a domain from a filled latent cache, for ComfyUI's node and the command line alike."""
 
 from __future__ import annotations
 

@@ -76,9 +76,7 @@ class HeldOutLoss:
 
 
 def memorising(points: Sequence[Point]) -> str:
-    """One sentence if, past the best held-out loss, only the training images still get better; else empty (our
-    choice).
-    """
+    """One sentence if, past the best held-out loss, only training images still get better, else empty (our choice)."""
     first, last = points[0], points[-1]
     best = min(points, key=lambda point: point.held_out)
     if last.train >= best.train or last.gap - first.gap < WIDENED * last.held_out:

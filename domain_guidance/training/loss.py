@@ -82,8 +82,9 @@ def noise_errors(
     timestep: Tensor,
     noise: Tensor,
 ) -> Tensor:
-    """The mean squared error [B] of every image of a batch, at timesteps [B] and with noise [B, C, H, W], both on the
-    CPU.
+    """The mean squared error [B] of each image of a batch.
+
+    timestep: [B]. noise: [B, C, H, W]. Both on the CPU.
     """
     clean, noise = batch.clean, noise.to(batch.clean)
     sigma = schedule.sigma(timestep).to(clean)

@@ -1,6 +1,4 @@
-"""Taking the text out of a trainable's UNet: the constants measured on the domain's latents, the layers frozen and
-skipped.
-"""
+"""Taking the text out of a trainable's UNet, by constants that are measured on the domain's latents."""
 
 from __future__ import annotations
 
@@ -35,8 +33,9 @@ class NotedTrainable(Trainable, Protocol):
 def domain_latents(
     trainable: Trainable, latents: CachedLatents, *, images: int, at_once: int
 ) -> Iterator[tuple[Tensor, Size]]:
-    """Of the training images the first `images`, `at_once` in a batch [B, C, h, w] in the model's scale, with their
-    size in pixels.
+    """The latents of the first `images` training images, with their size in pixels.
+
+    Batches of `at_once`, [B, C, h, w] in the model's scale.
     """
     device = next(trainable.module.parameters()).device
     chosen = split([image.key for image in latents.images]).train[:images]

@@ -389,7 +389,7 @@ def test_the_same_command_resumes_to_the_same_file_and_another_critic_is_named(p
     main(arguments(place, tmp_path / "parts.safetensors", steps=9))
     assert same(weights(tmp_path / "whole.safetensors"), weights(tmp_path / "parts.safetensors"))
     assert main(arguments(place, tmp_path / "parts.safetensors", steps=9, prompt="a")) == 1
-    assert "Stopped: The saved run 'parts' cannot go on: critic prompt was a plate and is a" in said.text
+    assert "Stopped: The saved run 'parts' cannot be resumed: critic prompt was a plate and is a" in said.text
     assert (
         main(arguments(place, tmp_path / "parts.safetensors", "--on-existing", "new version", steps=1, prompt="a")) == 0
     )
@@ -462,7 +462,7 @@ def test_two_processes_under_accelerate_launch_write_the_file_of_one_with_the_sa
             "A negative prompt was given and no prompt",
         ),
         ({"domain_weight": 2.0}, "A domain weight was given and no domain"),
-        ({"base": "nowhere"}, "nowhere' is no diffusers folder"),
+        ({"base": "nowhere"}, "nowhere' is not a diffusers folder"),
         ({"resolution": 17}, "17 pixels: give a --resolution that is a multiple of 2"),
         ({"range": (0.5, 0.1)}, "goes from 0.5 to 0.1: give two fractions between 0 and 1"),
         ({"steps": 0}, "0 steps was asked for"),

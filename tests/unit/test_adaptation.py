@@ -503,7 +503,7 @@ def test_more_steps_extend_a_finished_run_and_none_makes_the_same_file_again(tmp
     assert same(state_of(tmp_path / "whole"), state_of(tmp_path / "extended"))
     before = RunFiles(tmp_path / "whole", "run").result.read_bytes()
     again = tiny.run_tiny(tmp_path / "whole", steps=8)
-    assert not events_of(Step, again) and "has made its 8 steps" in again[0].message
+    assert not events_of(Step, again) and "has finished its 8 steps" in again[0].message
     assert RunFiles(tmp_path / "whole", "run").result.read_bytes() == before
 
 
@@ -527,7 +527,7 @@ def test_more_steps_extend_a_finished_run_and_none_makes_the_same_file_again(tmp
 def test_another_run_is_refused_with_the_difference_named_and_the_state_left_alone(tmp_path, options, words):
     tiny.run_tiny(tmp_path)
     before = RunFiles(tmp_path, "run").state.read_bytes()
-    with pytest.raises(ValueError, match=f"cannot go on: .*{words}.*Set it back, or train a new version"):
+    with pytest.raises(ValueError, match=f"cannot be resumed: .*{words}.*Change it back, or train a new version"):
         tiny.run_tiny(tmp_path, steps=9, **options)
     assert RunFiles(tmp_path, "run").state.read_bytes() == before
 

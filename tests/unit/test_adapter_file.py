@@ -89,7 +89,7 @@ def test_an_ordinary_lora_is_no_adapter_of_ours(adapter):
     assert prompt_from(None, "x") is None and prompt_from({"ss_tag": "1"}, "x") is None
     metadata, _ = metadata_of(path)
     save_file(load_file(path), path, {name: text for name, text in metadata.items() if name != PROMPT_KEY})
-    with pytest.raises(DomainFileError, match="is no adapter"):
+    with pytest.raises(DomainFileError, match="is not an adapter"):
         read_adapter_file(path)
     save_file(load_file(path), path, {"ss_tag": "1"})
     with pytest.raises(DomainFileError, match="no Domain Guidance card"):
@@ -113,5 +113,5 @@ def test_an_adapter_with_nan_is_neither_written_nor_read(adapter):
 def test_an_adapter_that_another_tool_has_renamed_is_refused_and_not_read_as_nothing(adapter, rename):
     path = adapter[0]
     save_file({rename(name): tensor for name, tensor in load_file(path).items()}, path, metadata_of(path)[0])
-    with pytest.raises(DomainFileError, match="is no adapter"):
+    with pytest.raises(DomainFileError, match="is not an adapter"):
         read_adapter_file(path)

@@ -157,7 +157,7 @@ def test_the_same_command_resumes_more_steps_extend_and_other_settings_are_named
     one, other = (load_file(RunFiles(tmp_path / kind, "domain").state) for kind in ("whole", "parts"))
     assert all(one[name].equal(other[name]) for name in one)
     assert main(arguments(place, tmp_path / "parts", steps=9, seed=3)) == 1
-    assert "Stopped: The saved run 'domain' cannot go on: seed was 0 and is 3" in said.text
+    assert "Stopped: The saved run 'domain' cannot be resumed: seed was 0 and is 3" in said.text
     assert main([*arguments(place, tmp_path / "parts", steps=2, seed=3), "--on-existing", "new version"]) == 0
     assert (tmp_path / "parts" / "domain-2.safetensors").exists()
 
@@ -196,7 +196,7 @@ def test_a_broken_image_is_named_and_left_out(place, tmp_path, said):
 @pytest.mark.parametrize(
     "changed, message",
     [
-        ({"base": "nowhere"}, "nowhere' is no diffusers folder.*--allow-download"),
+        ({"base": "nowhere"}, "nowhere' is not a diffusers folder.*--allow-download"),
         ({"images": "nowhere"}, "There is no image folder '.*nowhere'"),
         (
             {"batch-size": 4, "micro-batch": 3},

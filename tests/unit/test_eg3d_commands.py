@@ -156,7 +156,7 @@ def test_cameras_by_name():
 def test_cameras_that_are_none(text, head, tmp_path, capsys):
     with pytest.raises(SystemExit):
         generate(head, f"--camera={text}", "--out", tmp_path)
-    assert "names no cameras" in capsys.readouterr().err
+    assert "is not a choice of cameras" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -183,4 +183,4 @@ def test_a_generator_of_pictures_has_no_views(tmp_path, words, caplog):
         path, weights, GeneratorCard(infer_config({name: tuple(tensor.shape) for name, tensor in weights.items()}))
     )
     assert generate(path, "--seeds", "1", "--out", tmp_path / "out", *words) == 1
-    assert f"{words[0]} is given and the generator draws pictures" in caplog.text
+    assert f"{words[0]} needs a 3D generator, and this one is flat" in caplog.text

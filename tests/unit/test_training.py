@@ -268,7 +268,7 @@ def test_a_file_of_another_model_is_refused(tmp_path):
     list(train(state, objective, settings))
     runs.save_state(tmp_path / "run.safetensors", state)
     other = TrainingState(nn.Linear(2, 2), settings)
-    with pytest.raises(ValueError, match="'run.safetensors' is no saved run of this model"):
+    with pytest.raises(ValueError, match="'run.safetensors' is not a saved run of this model"):
         runs.load_state(tmp_path / "run.safetensors", other)
 
 
@@ -353,7 +353,7 @@ def test_a_run_without_averages_holds_and_saves_none_and_ends_with_its_last_weig
     resumed = TrainingState(Mean(), settings, average=False)
     runs.load_state(tmp_path / "run", resumed)
     assert resumed.parameters["value"].item() == values[4]
-    with pytest.raises(ValueError, match="no saved run of this model"):
+    with pytest.raises(ValueError, match="not a saved run of this model"):
         runs.load_state(tmp_path / "run", TrainingState(Mean(), settings))
 
 
@@ -395,5 +395,5 @@ def test_a_model_with_nothing_to_train_is_refused():
 
 
 def test_training_for_no_step_is_refused():
-    with pytest.raises(ValueError, match="0 steps was asked for"):
+    with pytest.raises(ValueError, match="number of steps is 0"):
         Settings(steps=0)

@@ -208,7 +208,7 @@ def test_measuring_the_activations_leaves_nothing_behind():
 def test_what_is_no_adapter_file_is_refused(tmp_path):
     made = trainable("text-free")
     made.write(tmp_path / "domain.safetensors", {})
-    with pytest.raises(DomainFileError, match="'domain.safetensors' is no adapter that Domain Guidance trained"):
+    with pytest.raises(DomainFileError, match="'domain.safetensors' is not an adapter that Domain Guidance trained"):
         read_adapter_file(tmp_path / "domain.safetensors")
     card = read_domain_file(tmp_path / "domain.safetensors").card
     with pytest.raises(DomainFileError, match="'diffusion_model.x.weight' has an unknown name"):

@@ -332,7 +332,7 @@ def test_queueing_a_finished_run_again_makes_no_step_and_the_same_file(tmp_path)
 def test_resuming_with_other_settings_names_the_difference_and_leaves_the_state_alone(tmp_path, changed, words):
     tiny.run_tiny(tmp_path)
     before = RunFiles(tmp_path, "run").state.read_bytes()
-    with pytest.raises(ValueError, match=f"cannot go on: {words}. Set it back, or train a new version"):
+    with pytest.raises(ValueError, match=f"cannot be resumed: {words}. Change it back, or train a new version"):
         tiny.run_tiny(tmp_path, **{"steps": 30, **changed})
     assert RunFiles(tmp_path, "run").state.read_bytes() == before
 
