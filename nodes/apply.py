@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .comfy_host.guidance.apply import apply_domain
+from .comfy_host.node_text import line_at
 from .finite_inputs import finite_inputs
 from .guidance_inputs import shaping_inputs
 
@@ -79,9 +80,10 @@ class DomainGuidanceApply(io.ComfyNode):
                 *shaping_inputs("domain"),
             ],
             outputs=[io.Model.Output(tooltip="The model with domain guidance. Connect it to any sampler or guider.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     @finite_inputs
     def execute(cls, model, domain_model, weight, **settings) -> io.NodeOutput:
-        return io.NodeOutput(apply_domain(model, domain_model, weight, **settings))
+        return io.NodeOutput(apply_domain(model, domain_model, weight, say=line_at(cls.hidden.unique_id), **settings))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .comfy_host.guidance.apply import apply_term
+from .comfy_host.node_text import line_at
 from .finite_inputs import finite_inputs
 from .guidance_inputs import shaping_inputs
 
@@ -75,9 +76,10 @@ class DomainGuidanceTerm(io.ComfyNode):
                 *shaping_inputs("term"),
             ],
             outputs=[io.Model.Output(tooltip="The model with one more term. Connect it to any sampler or guider.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     @finite_inputs
     def execute(cls, model, conditioning, weight, **settings) -> io.NodeOutput:
-        return io.NodeOutput(apply_term(model, conditioning, weight, **settings))
+        return io.NodeOutput(apply_term(model, conditioning, weight, say=line_at(cls.hidden.unique_id), **settings))

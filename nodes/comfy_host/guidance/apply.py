@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 
 from ....domain_guidance.guidance import Projection
 from ..domains.origin import DomainOrigin, base_fingerprint, origin_of
 from .compatibility import check_pair
-from .conditioning import check_whole
+from .conditioning import check_whole, same_conditioning
+from .idle_inputs import Say, given_mask, tell, tell_idle
 from .patch import add_term
 from .terms import terms_of
 
@@ -27,18 +29,21 @@ def apply_domain(
     reference: str = "auto",
     projection: float = 1.0,
     norm_cap: float = 0.0,
+    say: Say = lambda line: None,
     **settings,
 ) -> ModelPatcher:
     """A clone of `model` with one more domain term. At weight 0 the clone is unchanged: sampling stays bit-identical.
 
     reference: "auto" or "empty", both sides read the empty prompt; "negative", the subtrahend reads the sampler's
     negative prompt; "prompt", both read its positive. settings: mask, start_percent, end_percent, schedule, control, as
-    in `GuidanceTerm`. Raises ValueError, one sentence, for inputs that do not go together.
+    in `GuidanceTerm`. say: shows a line at the node. Raises ValueError, one sentence, for inputs that do not go
+    together.
     """
     _check(model, {"domain_model": domain_model, "reference_model": reference_model}, **settings)
     origin = origin_of(domain_model)
     prompt, minus = _domain_prompts(domain_conditioning, origin, reference)
     _compare_base(origin, domain_model, model, reference_model)
+    settings = _acting(weight, say, **settings)
     if weight == 0:
         return model.clone()
     return add_term(
@@ -49,6 +54,7 @@ def apply_domain(
         prompt=prompt,
         minus=minus,
         beside="positive" if reference == PROMPT else "negative",
+        without_negative=None if reference == PROMPT else prompt,
         projection=_shape(projection, norm_cap),
         **settings,
     )
@@ -64,12 +70,13 @@ def apply_term(
     reference_model: ModelPatcher | None = None,
     projection: float = 1.0,
     norm_cap: float = 0.0,
+    say: Say = lambda line: None,
     **settings,
 ) -> ModelPatcher:
     """A clone of `model` with one more term of the general form (arXiv 2312.08195): weight (e_i(c_i) - e_0(empty)).
 
     term_model: e_i; None is `model`. minus: with it the term is contrastive, weight (e_i(c) - e_i(minus)), unless
-    `reference_model` names another model for the second. settings: as of `apply_domain`. Raises ValueError, one
+    `reference_model` names another model for the second. say, settings: as of `apply_domain`. Raises ValueError, one
     sentence.
     """
     _check(model, {"term_model": term_model, "reference_model": reference_model}, **settings)
@@ -77,6 +84,9 @@ def apply_term(
     check_whole(minus or [])
     origin = None if term_model is None else origin_of(term_model)
     stored = minus is None and origin is not None
+    if minus is not None and term_model is reference_model is None and same_conditioning(conditioning, minus):
+        tell(say, "Nothing changes, because conditioning and minus are the same prompt.")
+    settings = _acting(weight, say, **settings)
     if weight == 0:
         return model.clone()
     return add_term(
@@ -92,6 +102,14 @@ def apply_term(
         projection=_shape(projection, norm_cap),
         **settings,
     )
+
+
+def _acting(weight: float, say: Say, **settings) -> dict[str, Any]:
+    """The settings with the mask that is meant; what will do nothing is said."""
+    settings["mask"] = given_mask(settings.get("mask"), say)
+    start, end = settings.get("start_percent", 0.0), settings.get("end_percent", 1.0)
+    tell_idle(weight, settings["mask"], settings.get("schedule"), start, end, say)
+    return settings
 
 
 def _shape(projection: float, norm_cap: float) -> Projection | None:

@@ -19,7 +19,7 @@ from .observation import OBSERVER
 from .plan import GuidancePlan
 from .run import GuidanceRun
 from .terms import DRAWS_NOTHING, KEY, GuidanceTerm, ModelSource, terms_of
-from .warnings import warn_of_burn, warn_of_distilled
+from .warnings import warn_of_burn, warn_of_distilled, warn_of_idle
 from .weight_difference import difference
 
 CONTROLS = f"{KEY}.controls"
@@ -76,6 +76,7 @@ def _planned_run(guider, options: dict, sigmas, **encoding) -> GuidanceRun:
     if not guider.model_patcher.get_attachment(DRAWS_NOTHING):
         warn_of_burn(getattr(guider, "cfg", 1.0), branches, sigmas)
         warn_of_distilled(guider, terms, branches)
+        warn_of_idle(branches, [term.weight for term in terms], sigmas)
     return GuidanceRun(plan, branches, guider.model_patcher.get_attachment(OBSERVER))
 
 

@@ -23,7 +23,13 @@ from .compatibility import check_noising, same_architecture, text_width
 from .denoiser import ComfyDenoiser, has_patches, inherit_patches, own_options, without_patches
 from .masks import latent_mask
 from .terms import GuidanceTerm, ModelSource
-from .warnings import warn_of_bare_term, warn_of_nothing, warn_of_other_text
+from .warnings import (
+    say_empty_stands_in,
+    warn_of_bare_term,
+    warn_of_nothing,
+    warn_of_only_prompt,
+    warn_of_other_text,
+)
 from .weight_difference import difference
 
 # The host's names of the conditions that a guider treats as "no prompt", best first. PerpNeg's negative is a prompt.
@@ -120,9 +126,23 @@ class GuidancePlan:
         model = None if term.reference_model is None else self._denoiser(term.reference_model, bare)
         if model is not None and model.model is self.base and model.difference.is_nothing:
             model = None
-        if term.minus is None or (term.minus_is_empty and self._reads_other_text(term)):
+        minus = self._minus(term)
+        if minus is None or (term.minus_is_empty and self._reads_other_text(term, minus)):
+            if term.beside == "negative" and not self._has_negative:
+                warn_of_only_prompt()
             return self._of_template(template, model, bare, term.beside)
-        return self._of_prompt(template, term.minus, model, bare, cond.SAME_PROMPT if term.minus_is_empty else 0.0)
+        return self._of_prompt(template, minus, model, bare, cond.SAME_PROMPT if term.minus_is_empty else 0.0)
+
+    def _minus(self, term: GuidanceTerm) -> list | None:
+        """The prompt that the subtrahend reads; None is the sampler's."""
+        if term.minus is not None or term.without_negative is None or self._has_negative:
+            return term.minus
+        say_empty_stands_in()
+        return term.without_negative
+
+    @property
+    def _has_negative(self) -> bool:
+        return any(self.prompts.get(name) for name in UNCONDITIONAL if name != "positive")
 
     def _of_template(self, template: list[dict], model: ComfyDenoiser | None, bare: bool, kind: str) -> Evaluation:
         """What `model` says of the sampler's own prompt. kind: its name in the host, which some networks read."""
@@ -151,9 +171,9 @@ class GuidancePlan:
         self._evaluations.append(shared)
         return shared
 
-    def _reads_other_text(self, term: GuidanceTerm) -> bool:
+    def _reads_other_text(self, term: GuidanceTerm, minus: list) -> bool:
         """A domain of another family brings an empty prompt that the base cannot read; the user's own stands in."""
-        expected, width = self._text_width(self._model(term.reference_model)), term.minus[0][0].shape[-1]
+        expected, width = self._text_width(self._model(term.reference_model)), minus[0][0].shape[-1]
         if expected not in (None, width):
             warn_of_other_text()
         return expected not in (None, width)

@@ -38,7 +38,8 @@ class GuidanceTerm:
     negative may stand in; otherwise it is a prompt of the user's own. prompt_place, minus_place: the index under which
     adapters such as IP-Adapter see a side, 0 as the sampler's positive, 1 as its negative; None for minus is as it
     comes, for prompt as minus.
-    start_percent, end_percent: share of the sampling, 0 to 1.
+    start_percent, end_percent: share of the sampling, 0 to 1. without_negative: what stands in for minus where it is
+    None and the guider has no negative prompt; None is the guider's only prompt.
     """
 
     weight: float
@@ -56,6 +57,7 @@ class GuidanceTerm:
     control: str = "same"
     projection: Reshape | None = None
     mask: Tensor | None = None
+    without_negative: list | None = None
 
     @property
     def subtracts_unconditional(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
@@ -78,6 +79,38 @@ def warn_of_other_text() -> None:
         "Domain Guidance: model cannot read the domain's empty prompt (another text encoder), so your negative prompt "
         "is subtracted instead; leave the negative prompt empty for a pure domain term."
     )
+
+
+def say_empty_stands_in() -> None:
+    logging.info(
+        "Domain Guidance: this guider has no negative prompt, so reference 'negative' subtracts the empty prompt, as "
+        "'empty' does."
+    )
+
+
+def warn_of_only_prompt() -> None:
+    logging.warning(
+        "Domain Guidance: this guider has no negative prompt, so the term subtracts what your own prompt says and "
+        "takes its place as the weight grows; use CFGGuider with a negative prompt, or connect one to minus, "
+        "to keep it."
+    )
+
+
+def warn_of_idle(branches: list[Branch], weights: Sequence[float], sigmas: Tensor) -> None:
+    """Terms that act on no step of this run, as where image to image begins after end_percent.
+
+    weights: of the terms, in the order of the branches. sigmas: the run's levels.
+    """
+    levels = [float(sigma) for sigma in sigmas[:-1]]
+    for branch, weight in zip(branches, weights):
+        if levels and weight != 0 and all(branch.weight_at(level) == 0 for level in levels):
+            logging.warning(
+                "Domain Guidance: a term of weight %g acts on none of the %d steps of this sampling, because of its "
+                "start_percent, end_percent or schedule; with a denoise below 1 only the last part of the range is "
+                "sampled, so raise end_percent or the number of steps.",
+                weight,
+                len(levels),
+            )
 
 
 def warn_of_nothing(term: GuidanceTerm, domain: ComfyDenoiser) -> None:
