@@ -51,13 +51,14 @@ def test_the_readme_has_at_most_1200_words_and_says_on_its_first_screen_what_is_
     assert "GPU" in first_screen and "real checkpoint" in first_screen
 
 
-def test_the_readme_names_every_node_and_every_template():
+def test_the_readme_names_every_node_and_a_page_every_template():
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "nodes").glob("*.py")]
     names = [name for source in sources for name in re.findall(r'node_id=".*?display_name="(.*?)"', source, re.DOTALL)]
     assert len(names) == len(json.loads((ROOT / "tests" / "contract" / "nodes.json").read_text(encoding="utf-8")))
     assert [name for name in names if name not in README] == []
     templates = [path.stem for path in (ROOT / "workflows").glob("*.json")]
-    assert templates and [template for template in templates if template not in README] == []
+    page = (ROOT / "docs" / "templates.md").read_text(encoding="utf-8")
+    assert templates and [template for template in templates if template not in page] == []
 
 
 @pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.relative_to(ROOT).as_posix())
