@@ -53,7 +53,11 @@ def test_the_readme_has_at_most_1200_words_and_says_on_its_first_screen_what_is_
 
 def test_the_readme_names_every_node_and_a_page_every_template():
     sources = [path.read_text(encoding="utf-8") for path in (ROOT / "nodes").glob("*.py")]
-    names = [name for source in sources for name in re.findall(r'node_id=".*?display_name="(.*?)"', source, re.DOTALL)]
+    names = [
+        name
+        for source in sources
+        for name in re.findall(r'(?:node_id="\w+",\s+display_name=|^NAME = )"(.*?)"', source, re.MULTILINE)
+    ]
     assert len(names) == len(json.loads((ROOT / "tests" / "contract" / "nodes.json").read_text(encoding="utf-8")))
     assert [name for name in names if name not in README] == []
     templates = [path.stem for path in (ROOT / "workflows").glob("*.json")]
