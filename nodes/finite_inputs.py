@@ -26,4 +26,4 @@ def _check(name: str, value: Any) -> None:
             if isinstance(one, float):
                 _check(name, one)
     elif isinstance(value, float) and not math.isfinite(value):
-        raise ValueError(f"{name} is {value}, expected a number: look at what is connected to {name}, or type one in.")
+        raise ValueError(f"{name} is {value}, expected a number: check what is connected to {name}, or enter a number.")

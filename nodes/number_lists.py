@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-RULE = "numbers with commas between, such as 0, 1, 1.5; with semicolons or spaces between, 1,5 is one and a half"
+RULE = "numbers separated by commas, such as 0, 1, 1.5; separated by semicolons or spaces, 1,5 means one and a half"
 
 
 def parse_numbers(text: str, name: str, low: float, high: float) -> list[float]:
@@ -16,7 +16,7 @@ def parse_numbers(text: str, name: str, low: float, high: float) -> list[float]:
     """
     words = _words(text, name)
     if not words:
-        raise ValueError(f"The list of {name} is empty: give numbers separated by commas, such as 0, 1, 1.5.")
+        raise ValueError(f"The list of {name} is empty: enter numbers separated by commas, such as 0, 1, 1.5.")
     return [_number(word, name, low, high) for word in words]
 
 
@@ -36,7 +36,7 @@ def _check_decimals(words: list[str], name: str) -> None:
     bad = next((word for word in words if "," in word and not re.fullmatch(r"[+-]?\d+,\d+", word)), None)
     if bad is not None or any("." in word for word in words):
         what = f"'{bad}' in it" if bad is not None else "decimal points and decimal commas in it"
-        raise ValueError(f"The list of {name} has {what}, which can be read in two ways: give {RULE}.")
+        raise ValueError(f"The list of {name} has {what}, which can be read in two ways: enter {RULE}.")
 
 
 def _number(word: str, name: str, low: float, high: float) -> float:
@@ -45,7 +45,7 @@ def _number(word: str, name: str, low: float, high: float) -> float:
     except ValueError:
         number = math.nan
     if math.isnan(number):
-        raise ValueError(f"The list of {name} has '{word}' in it, which is no number: give {RULE}.")
+        raise ValueError(f"The list of {name} contains '{word}', which is not a number: enter {RULE}.")
     if not low <= number <= high:
-        raise ValueError(f"The list of {name} has {number:g} in it: give numbers from {low:g} to {high:g}.")
+        raise ValueError(f"The list of {name} contains {number:g}: enter numbers from {low:g} to {high:g}.")
     return number + 0.0  # -0 is 0

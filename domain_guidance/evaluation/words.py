@@ -13,23 +13,23 @@ FEW = 50  # images; below, the kernel distance is hardly more than noise [choice
 
 def describe(measures: Measures, encoder: str) -> str:
     """One statement a line, the numbers of images first."""
-    counts = f"{measures.samples} images against {measures.references} of the reference, seen by {encoder}."
+    counts = f"{measures.samples} images compared with {measures.references} reference images, as seen by {encoder}."
     return "\n".join([counts, *statements(measures), *warnings(measures)])
 
 
 def statements(measures: Measures) -> Iterator[str]:
     """Distance, precision and recall, diversity, memorisation."""
     kid = measures.kid
-    yield f"Distance (KID) {kid.value:.3g}, {_interval(kid)}; 0 is no distance.{_halves(measures)}"
-    yield f"CMMD {measures.cmmd:.3g}; 0 is no distance, and it has no interval."
+    yield f"Distance (KID) {kid.value:.3g}, {_interval(kid)}; 0 means no difference.{_halves(measures)}"
+    yield f"CMMD {measures.cmmd:.3g}; 0 means no difference. It has no interval."
     if measures.precision_recall is not None:
         found = measures.precision_recall
         yield (
-            f"Precision {found.precision:.0%}: so many images look like the reference. Recall {found.recall:.0%}: so "
-            "much of the reference is seen in the images."
+            f"Precision {found.precision:.0%}: the share of images that look like the reference. Recall "
+            f"{found.recall:.0%}: the share of the reference that the images cover."
         )
-    share = f": {measures.diversity / measures.reference_diversity:.0%} of it" if measures.reference_diversity else ""
-    yield f"Diversity {measures.diversity:.3g}, that of the reference {measures.reference_diversity:.3g}{share}."
+    share = f" ({measures.diversity / measures.reference_diversity:.0%} of it)" if measures.reference_diversity else ""
+    yield f"Diversity {measures.diversity:.3g}; that of the reference is {measures.reference_diversity:.3g}{share}."
     yield describe_memorisation(measures.memorisation)
 
 
@@ -37,11 +37,11 @@ def warnings(measures: Measures) -> Iterator[str]:
     """What the numbers of images do not allow to say."""
     few = min(measures.samples, measures.references)
     if few < FEW:
-        yield f"Caution: with {few} images the distance is rough; take at least {FEW} of each."
+        yield f"Caution: with {few} images the distance is only a rough estimate; use at least {FEW} of each."
     if measures.precision_recall is None:
         yield f"Precision and recall need more than {measures.neighbours} images of each."
     elif measures.samples != measures.references:
-        yield "Precision and recall depend on both numbers of images: compare runs that have the same."
+        yield "Precision and recall depend on both numbers of images: only compare runs with the same numbers."
 
 
 def _interval(kid: Estimate) -> str:
@@ -58,6 +58,6 @@ def _halves(measures: Measures) -> str:
     verdicts = {
         None: "",
         True: " The images differ from the reference.",
-        False: " No difference to the reference can be told.",
+        False: " No difference from the reference can be detected.",
     }
     return f" Two halves of the reference are up to {measures.halves:.2g} apart.{verdicts[measures.differs]}"

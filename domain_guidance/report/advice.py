@@ -88,7 +88,8 @@ def advise(steps: Sequence[Step], weights: Sequence[float], cfg: float) -> list[
         found.append(
             Advice(
                 "unprompted",
-                "There is no text term to compare with: the prompt is empty, or the domain's subtrahend reads it, too.",
+                "There is no text term to compare with: the prompt is empty, or what is subtracted from the domain "
+                "reads it, too.",
             )
         )
     return [advice for advice in found if advice is not None] or [_fine(overall)]
@@ -97,7 +98,7 @@ def advise(steps: Sequence[Step], weights: Sequence[float], cfg: float) -> list[
 def _unguided() -> Advice:
     return Advice(
         "unguided",
-        "The model carries no domain guidance: connect Apply Domain Guidance, with a weight other than 0, between the "
+        "The model has no domain guidance: connect Apply Domain Guidance, with a weight other than 0, between the "
         "checkpoint and this node.",
     )
 
@@ -110,15 +111,16 @@ def _silent(steps: Sequence[Step], number: int, count: int) -> list[Advice]:
         return [
             Advice(
                 "idle",
-                f"{name} acts in none of the sampled steps: widen start_percent and end_percent, or raise denoise.",
+                f"{name} is not active in any of the sampled steps: widen the range from start_percent to "
+                "end_percent, or raise denoise.",
             )
         ]
     if max(measure.share for measure in measures) < UNTRAINED:
         return [
             Advice(
                 "untrained",
-                f"{name} predicts what the base predicts, because it is untrained or the same model: connect "
-                "another one.",
+                f"{name} predicts the same as the base, because it is untrained or the same model: connect another "
+                "one.",
             )
         ]
     return []
@@ -137,8 +139,8 @@ def _burn(overall: Overall, weights: Sequence[float], cfg: float) -> Advice:
     new = _scaled(weights, factor)
     return Advice(
         "burn",
-        f"The picture burns: the coefficient of the unconditional is {1 - overall.pull:.1f}, and predictions have up "
-        f"to {overall.contrast:.1f} times the contrast of what they are made of. Try "
+        f"The image burns: the coefficient of the unconditional prediction is {1 - overall.pull:.1f}, and "
+        f"predictions have up to {overall.contrast:.1f} times the contrast of what they are made of. Try "
         f"{_said(new)}{_said_cfg(cfg, new_cfg)}.",
         new,
         new_cfg if new_cfg != cfg else None,
@@ -152,7 +154,7 @@ def _weak(overall: Overall, weights: Sequence[float], cfg: float) -> Advice:
     new = _scaled(weights, factor)
     return Advice(
         "weak",
-        f"The domain is hardly seen: its term is {overall.ratio:.2g} times the text term. Try "
+        f"The domain is barely visible: its term is {overall.ratio:.2g} times as long as the text term. Try "
         f"{_said(new)}{_said_cfg(cfg, new_cfg)}.",
         new,
         new_cfg if new_cfg != cfg else None,
@@ -174,8 +176,8 @@ def _strong(overall: Overall, weights: Sequence[float], cfg: float) -> Advice:
     )
     return Advice(
         "strong",
-        f"The domain drowns the prompt: its term is {overall.ratio:.1f} times the text term{_where(overall.steps)}. "
-        f"Try {_said(new)}{_said_cfg(cfg, new_cfg)}{way_out}.",
+        f"The domain drowns out the prompt: its term is {overall.ratio:.1f} times as long as the text "
+        f"term{_where(overall.steps)}. Try {_said(new)}{_said_cfg(cfg, new_cfg)}{way_out}.",
         new,
         new_cfg if new_cfg != cfg else None,
         start,
@@ -186,11 +188,11 @@ def _strong(overall: Overall, weights: Sequence[float], cfg: float) -> Advice:
 def _direction(overall: Overall) -> Advice | None:
     cosine = mean_cosine(overall.steps)
     if cosine < AGAINST:
-        way_out = "ask for things that the domain has, or lower the weight"
+        way_out = "ask for things that the domain contains, or lower the weight"
         return Advice("against", f"Domain and prompt pull against each other (cosine {cosine:.2f}): {way_out}.")
     if cosine > TWICE:
-        way_out = "take the domain's words out of the prompt, or lower the weight"
-        return Advice("twice", f"Domain and prompt pull the same way (cosine {cosine:.2f}): {way_out}.")
+        way_out = "remove the words that describe the domain from the prompt, or lower the weight"
+        return Advice("twice", f"Domain and prompt pull in the same direction (cosine {cosine:.2f}): {way_out}.")
     return None
 
 
@@ -202,7 +204,7 @@ def mean_cosine(steps: Sequence[Step]) -> float:
 
 
 def _fine(overall: Overall) -> Advice:
-    return Advice("fine", f"Nothing to change: the domain term is {overall.ratio:.1f} times the text term.")
+    return Advice("fine", f"Nothing to change: the domain term is {overall.ratio:.1f} times as long as the text term.")
 
 
 def _pull(weights: Sequence[float], cfg: float, factor: float) -> float:
@@ -249,7 +251,7 @@ def _where(steps: Sequence[Step]) -> str:
     run = max(_runs(above), key=len, default=[])
     if not run or len(run) >= len(steps) - 1:
         return ""
-    return f", most of all in steps {run[0]}–{run[-1]}" if len(run) > 1 else f", most of all in step {run[0]}"
+    return f", especially in steps {run[0]}–{run[-1]}" if len(run) > 1 else f", especially in step {run[0]}"
 
 
 def _runs(numbers: Sequence[int]) -> list[list[int]]:

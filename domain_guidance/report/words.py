@@ -19,9 +19,9 @@ def describe(steps: Sequence[Step], advice: Sequence[Advice], result: str) -> st
     if steps:
         lines += [
             "",
-            f"Over all steps: domain term {_ratio(overall.ratio)} times the text term, cosine "
-            f"{mean_cosine(steps):.2f}, coefficient of the unconditional down to {1 - overall.pull:.1f}, contrast up "
-            f"to {overall.contrast:.1f}.",
+            f"Over all steps: the domain term is {_ratio(overall.ratio)} times as long as the text term, the cosine "
+            f"is {mean_cosine(steps):.2f}, the coefficient of the unconditional prediction falls to "
+            f"{1 - overall.pull:.1f}, and the contrast rises to {overall.contrast:.1f}.",
         ]
     return "\n".join([*lines, result, *(["", _table(steps)] if steps else [])])
 

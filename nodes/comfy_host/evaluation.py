@@ -72,7 +72,7 @@ def evaluate_in_host(
         write_json(path, made.facts)
     except OSError as error:
         raise ValueError(f"The file '{path}' cannot be written ({error.strerror}): check the output folder.") from error
-    logging.info("Domain Guidance: the evaluation is in '%s'.", path)
+    logging.info("Domain Guidance: the evaluation was saved to '%s'.", path)
     return made, path
 
 

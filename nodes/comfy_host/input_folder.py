@@ -34,7 +34,7 @@ def input_folder(name: str) -> str:
     path = os.path.realpath(os.path.join(root, name))
     if os.path.commonpath((root, path)) != root:
         raise ValueError(
-            f"The folder '{name}' is outside of ComfyUI's input folder: put the images into a sub-folder of it."
+            f"The folder '{name}' is outside ComfyUI's input folder: put the images into a sub-folder of it."
         )
     return path
 

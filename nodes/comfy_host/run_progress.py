@@ -103,7 +103,7 @@ def kept(files: RunFiles) -> str:
     """What is left of a run that was stopped, in words."""
     if not files.state.exists():
         return "nothing was trained yet"
-    return f"the state is kept in '{files.run_folder}', and Queue with on_existing = resume goes on from it"
+    return f"the state is kept in '{files.run_folder}', and Run with on_existing set to resume continues from it"
 
 
 def _stacked(upper: Image.Image, lower: Image.Image) -> Image.Image:

@@ -1,4 +1,4 @@
-"""However an adaptation ends, what it learned is on disk, and Queue goes on from there, but only with the critic that
+"""However an adaptation ends, what it learned is on disk, and Run goes on from there, but only with the critic that
 it began with.
 """
 

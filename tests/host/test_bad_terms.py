@@ -56,7 +56,7 @@ def test_a_term_model_of_another_kind_and_one_that_is_guided_itself(host, minis)
     s = build(minis)
     flow = s.graph.add("ModelSamplingSD3", model=s.model, shift=3.0)
     assert "term_model is a flow model" in refusal(host, s, s.sample(term(s, term_model=flow)))
-    assert "term_model carries domain guidance" in refusal(host, s, s.sample(term(s, term_model=term(s))))
+    assert "term_model has domain guidance applied" in refusal(host, s, s.sample(term(s, term_model=term(s))))
 
 
 def test_reference_prompt_with_a_domain_that_cannot_read_the_prompt(host, minis):

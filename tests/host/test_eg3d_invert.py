@@ -44,6 +44,6 @@ def test_cameras_that_do_not_fit_the_pictures_are_refused(host, name, library, b
     library.write_generator_file(
         base_directory / "models" / "generators" / "flat.safetensors", weights, library.GeneratorCard(config)
     )
-    assert "no volumes" in refused(
+    assert "not volumes" in refused(
         host, graph, invert(graph, "flat.safetensors", picture[0], cameras=cameras(graph, arrangement="one"))[0]
     )

@@ -242,7 +242,7 @@ def test_a_generator_of_pictures_is_refused(host, library, base_directory, node)
         base_directory / "models" / "generators" / "flat.safetensors", weights, library.GeneratorCard(config)
     )
     graph = Graph()
-    assert "draws pictures and no volumes" in refused(
+    assert "draws images, not volumes" in refused(
         host, graph, graph.add(node, generator=load(graph, "flat.safetensors"))[0]
     )
 

@@ -64,8 +64,11 @@ def test_pictures_of_the_toy_world_are_measured_drawn_and_written(host, output):
     text, picture, file = (host.value(graph, node[number]) for number in range(3))
     facts = written(folder, file)
     assert file == f"{name}.json" and (facts["images"], facts["reference_images"]) == (24, 256)
-    assert text.startswith("24 images against 256 of the reference, seen by clip of width 64 at 224 px.")
-    assert f"Distance (KID) {facts['kid']['value']:.3g}" in text and "with 24 images the distance is rough" in text
+    assert text.startswith("24 images compared with 256 reference images, as seen by clip of width 64 at 224 px.")
+    assert (
+        f"Distance (KID) {facts['kid']['value']:.3g}" in text
+        and "with 24 images the distance is only a rough estimate" in text
+    )
     assert picture.shape[0] == 1 and picture.shape[2:] == (1260, 3) and picture.min() >= 0 and picture.max() <= 1
     assert len(facts["nearest"]) == 24 and facts["nearest"][0]["image"] == "image 1 of the batch"
 
@@ -76,7 +79,7 @@ def test_of_two_pictures_the_distance_is_told_without_an_interval(host, output):
     graph[node.id]["inputs"]["images"] = graph.add(
         "ImageFromBatch", image=graph[node.id]["inputs"]["images"], batch_index=0, length=2
     )[0]
-    assert "no interval with fewer than 4 images; 0 is no distance." in host.value(graph, node[0])
+    assert "no interval with fewer than 4 images; 0 means no difference." in host.value(graph, node[0])
     kid = written(folder, f"{name}.json")["kid"]
     assert kid["low"] is kid["high"] is None and isinstance(kid["value"], float)
 
@@ -222,7 +225,7 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(host, base_directory, 
 
 @pytest.mark.parametrize("folder", ["..", "../models", "/etc"])
 def test_a_folder_outside_of_the_input_folder_is_never_read(host, folder):
-    with pytest.raises(ValueError, match="outside of ComfyUI's input folder"):
+    with pytest.raises(ValueError, match="outside ComfyUI's input folder"):
         host.library("nodes.comfy_host.input_folder").image_source(None, folder, "Evaluate Images")
     with pytest.raises(PromptError):
         host.value(*evaluation(reference=None, reference_folder=folder))

@@ -143,7 +143,9 @@ def test_running_out_of_memory_is_told_in_one_sentence(host, native, error):
     graph = Graph()
     node = sample(graph, load(graph, native[0]), seed=91)
     with patch.object(library.Synthesis, "forward", side_effect=error()):
-        assert "ran out of memory with a generator of 16 px: close what else uses it" in refused(host, graph, node)
+        assert "ran out of memory with a generator of 16 px: close other programs that use it" in refused(
+            host, graph, node
+        )
 
 
 def test_the_device_is_asked_for_room_first_and_for_more_where_a_gradient_is_kept(host, native):
@@ -260,7 +262,7 @@ def test_generators_of_other_sizes_or_a_wrong_list_are_refused_in_one_sentence(h
         host, graph, blended(graph, (native[0], write_native(host, base_directory, "larger", sheet.nvidia_weights())))
     )
     assert "3 numbers" in refused(host, graph, blended(graph, native, amounts="0, 1"))
-    assert "no number" in refused(host, graph, blended(graph, native, amounts="0, one, 1"))
+    assert "not a number" in refused(host, graph, blended(graph, native, amounts="0, one, 1"))
 
 
 def test_a_blend_of_small_generators_at_the_default_for_large_ones_is_refused_instead_of_doing_nothing(host, native):

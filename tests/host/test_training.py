@@ -84,7 +84,7 @@ def test_what_any_loader_makes_of_the_file_guides_without_further_inputs(host, r
         if brings:
             assert_same(host.samples(s.graph, s.sample(s.guide(s.model, model))), given)
         else:
-            with pytest.raises(PromptError, match="brings no empty prompt"):
+            with pytest.raises(PromptError, match="has no stored empty prompt"):
                 host.value(s.graph, s.guide(s.model, model))
         assert_differs(given, host.samples(s.graph, s.sample(s.model)), at_least=1e-4)
 
@@ -123,8 +123,7 @@ def test_a_domain_that_memorises_says_so_at_the_node_and_names_the_better_file(h
     *steps, last = [line for line in said if line.startswith(("step", "trained"))]
     assert [line.endswith("It memorises.") for line in steps] == [False, False, False, True]
     assert (
-        last
-        == "trained 4 steps; the lowest loss on held-out images is that of 'by heart.best.safetensors'. It memorises."
+        last == "trained for 4 steps; 'by heart.best.safetensors' has the lowest loss on held-out images. It memorises."
     )
 
 
@@ -211,7 +210,7 @@ class TestStackedLoras:
     def test_a_lora_of_others_brings_no_prompt_and_that_is_said(self, host, minis):
         s = build(minis)
         domain = self.own_lora(s, s.model, minis)
-        with pytest.raises(PromptError, match="brings no empty prompt"):
+        with pytest.raises(PromptError, match="has no stored empty prompt"):
             host.value(s.graph, s.guide(s.model, domain))
 
     def test_on_a_merge_the_adapters_base_is_the_merge(self, host, minis, file, caplog):

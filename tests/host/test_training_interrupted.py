@@ -1,4 +1,4 @@
-"""However a training ends, what it learned is on disk, the host is as it was, and Queue goes on from there."""
+"""However a training ends, what it learned is on disk, the host is as it was, and Run goes on from there."""
 
 from contextlib import contextmanager
 from functools import partial
@@ -245,7 +245,7 @@ def test_a_network_that_does_not_fit_whole_is_one_sentence(host, minis, error):
     ):
         host.library("nodes.comfy_host.training.trainable_copy").load_whole([model])
     assert_one_sentence(str(caught.value))
-    assert "does not fit on the device whole" in str(caught.value)
+    assert "does not fit on the device as a whole" in str(caught.value)
 
 
 def test_what_the_driver_still_has_to_say_of_memory_that_ran_out_is_heard_before_the_next_prompt(host):

@@ -90,7 +90,7 @@ def test_evaluate_says_the_measures_and_writes_numbers_and_plot(place, tmp_path,
     assert (facts["images"], facts["reference_images"]) == (30, 24) and facts["encoder"] == "clip"
     assert facts["nearest"][0]["image"] == "024.png" and facts["nearest"][0]["reference"].endswith(".png")
     assert (
-        "30 images against 24 of the reference, seen by clip." in said.text
+        "30 images compared with 24 reference images, as seen by clip." in said.text
         and f"{facts['kid']['value']:.3g}" in said.text
     )
     assert "fid" not in facts and "FID" not in said.text
@@ -405,7 +405,7 @@ def test_what_is_measured_is_said_and_written_before_fid_which_is_added(place, t
 
     def read(source, network, device, check):
         before.append(json.loads(out.read_text(encoding="utf-8")))
-        assert " of the reference, seen by clip." in said.text
+        assert " reference images, as seen by clip." in said.text
         check()
         return features[: 8 if len(before) == 1 else 9]
 

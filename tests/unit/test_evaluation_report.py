@@ -115,7 +115,7 @@ def test_an_encoder_that_overflows_is_refused():
 def test_the_words_hold_every_number_with_its_number_of_images():
     measures = measure(normal(0, 60, mean=0.5), normal(1, 80))
     text = describe(measures, "an encoder").splitlines()
-    assert text[0] == "60 images against 80 of the reference, seen by an encoder."
+    assert text[0] == "60 images compared with 80 reference images, as seen by an encoder."
     assert f"{measures.kid.value:.3g}, 95% interval {measures.kid.low:.3g} to {measures.kid.high:.3g}" in text[1]
     assert f"CMMD {measures.cmmd:.3g}" in text[2]
     assert (
@@ -123,13 +123,13 @@ def test_the_words_hold_every_number_with_its_number_of_images():
         and f"Recall {measures.precision_recall.recall:.0%}" in text[3]
     )
     assert f"Diversity {measures.diversity:.3g}" in text[4] and "of 60 images" in text[5]
-    assert "Caution" not in "".join(text) and "compare runs that have the same" in text[6]
+    assert "Caution" not in "".join(text) and "compare runs with the same numbers" in text[6]
 
 
 def test_a_difference_is_told_only_where_it_exceeds_that_of_halves():
     far, same = measure(normal(0, 200, mean=2.0), normal(1, 200)), measure(normal(0, 200), normal(1, 200))
     assert far.differs and "The images differ from the reference." in describe(far, "it")
-    assert not same.differs and "No difference to the reference can be told." in describe(same, "it")
+    assert not same.differs and "No difference from the reference can be detected." in describe(same, "it")
 
 
 def test_equal_distributions_are_rarely_told_to_differ():
@@ -140,8 +140,8 @@ def test_equal_distributions_are_rarely_told_to_differ():
 @pytest.mark.parametrize(
     "ours, theirs, said",
     [
-        (49, 200, "with 49 images the distance is rough"),
-        (200, 12, "with 12 images the distance is rough"),
+        (49, 200, "with 49 images the distance is only a rough estimate"),
+        (200, 12, "with 12 images the distance is only a rough estimate"),
         (3, 60, "Precision and recall need more than 3 images"),
         (60, 19, "fewer than 20 different reference images"),
     ],
@@ -161,7 +161,9 @@ def test_the_smallest_sets_still_give_words_a_picture_and_json(ours, theirs):
 def test_without_an_interval_there_is_the_value_alone_and_no_verdict(ours, theirs):
     measures = measure(normal(0, ours, mean=3.0), normal(1, theirs))
     text = describe(measures, "it")
-    assert f"Distance (KID) {measures.kid.value:.3g}, no interval with fewer than 4 images; 0 is no distance." in text
+    assert (
+        f"Distance (KID) {measures.kid.value:.3g}, no interval with fewer than 4 images; 0 means no difference." in text
+    )
     assert "The images differ" not in text and "No difference" not in text and ("Two halves" in text) == (theirs == 60)
     facts = json.loads(json.dumps(as_json(measures), allow_nan=False))
     assert facts["kid"] == {"value": measures.kid.value, "low": None, "high": None}

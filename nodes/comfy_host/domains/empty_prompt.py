@@ -18,15 +18,15 @@ def empty_prompt(clip, conditioning: list | None) -> list:
     """[[cross_attn [1, T, D], {...}]] from a CLIP or from the encoded empty prompt, which wins where both are given."""
     if conditioning is None and clip is None:
         raise ValueError(
-            "Neither clip nor empty_conditioning is connected, and the domain needs the empty prompt: connect the "
-            "CLIP of the model, or a CLIP Text Encode with no text."
+            "Neither clip nor empty_conditioning is connected, but the domain needs the empty prompt: connect the "
+            "model's CLIP, or a CLIP Text Encode with no text."
         )
     if conditioning is None:
         conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(""))
     if len(conditioning) != 1 or conditioning[0][0] is None:
         raise ValueError(
-            f"empty_conditioning holds {len(conditioning)} prompts, expected one embedding: connect a single CLIP Text "
-            "Encode with no text."
+            f"empty_conditioning contains {len(conditioning)} prompts, expected a single embedding: connect one "
+            "CLIP Text Encode with no text."
         )
     cross_attn, rest = conditioning[0]
     return [[_own(cross_attn[:1]), {key: _own(value) for key, value in rest.items() if key in KEPT}]]

@@ -36,8 +36,9 @@ def _check_card(path: str, name: str) -> None:
         return  # a damaged file, which its reader names
     if plain:
         raise DomainFileError(
-            f"'{name}' is an ordinary LoRA without a domain's empty prompt: load it with Load LoRA, connect that model "
-            "to domain_model, and a CLIP Text Encode with no text to domain_conditioning of Apply Domain Guidance."
+            f"'{name}' is an ordinary LoRA without a stored empty prompt: load it with Load LoRA, connect that "
+            "model to domain_model, and connect a CLIP Text Encode with no text to domain_conditioning of Apply "
+            "Domain Guidance."
         )
 
 
@@ -50,6 +51,7 @@ def _check_network(model: ModelPatcher, file: AdapterFile, name: str) -> None:
         # What is packed (GGUF) has a size of its own.
         if weight is None or (weight.is_floating_point() and weight.numel() != rows * columns):
             raise DomainFileError(
-                f"'{name}' changes {module}, which the connected model has not or in another shape, because it was "
-                f"trained from {file.card.base_name or 'another model family'}: connect a model of that family."
+                f"'{name}' changes {module}, which the connected model does not have, or has in another shape, "
+                f"because the adapter was trained from {file.card.base_name or 'another model family'}: connect a "
+                "model of that family."
             )

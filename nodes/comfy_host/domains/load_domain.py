@@ -45,8 +45,8 @@ def path_inside(folder: str, name: str) -> str:
     # A combo is untrusted: the API takes any string. The host maps '..' into the folder, so only a listed name is safe.
     if name not in folder_paths.get_filename_list(folder):
         raise DomainFileError(
-            f"'{name}' is not in the {folder} folders of this ComfyUI: put the domain file into models/{folder} "
-            "and refresh."
+            f"'{name}' is not in the {folder} folders of this ComfyUI: put the domain file into models/{folder} and "
+            "press R to refresh."
         )
     return folder_paths.get_full_path_or_raise(folder, name)
 

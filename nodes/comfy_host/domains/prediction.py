@@ -40,8 +40,9 @@ def prediction_of(sampling: nn.Module) -> Prediction:
     plain = getattr(sampling, "sigma_data", 1.0) == 1.0 and getattr(sampling, "noise_scale", 1.0) == 1.0
     if kind is None or not plain:
         raise ValueError(
-            f"The model's sampling is of the kind {type(sampling).__mro__[-3].__name__}, expected noise prediction, "
-            "velocity or flow: connect a model of one of these kinds, without a ModelSampling node that changes it."
+            f"The model's sampling is of the kind {type(sampling).__mro__[-3].__name__}, but noise prediction, "
+            "velocity or flow is expected: connect a model of one of these kinds, without a ModelSampling node "
+            "that changes it."
         )
     return kind
 

@@ -54,13 +54,13 @@ def save_domain(model: ModelPatcher, clip, conditioning: list | None, base: Mode
 def _check_can_be_saved(model: ModelPatcher) -> None:
     if terms_of(model):
         raise ValueError(
-            "The model carries domain guidance, which acts on a sampler and is no part of the weights: connect the "
-            "model from before Apply Domain Guidance."
+            "The model has domain guidance applied, which acts on a sampler and is not part of the weights: "
+            "connect the model from before Apply Domain Guidance."
         )
     if model.model.model_config.quant_config is not None:
         raise ValueError(
-            "The model is quantised, which a domain file cannot hold: load it with weight_dtype default, from an "
-            "unquantised file."
+            "The model is quantised, and a domain file cannot store quantised weights: load it with weight_dtype "
+            "default from a file that is not quantised."
         )
     check_can_be_read(model)
 

@@ -76,8 +76,8 @@ def adapt_in_host(
     files = RunFiles.choose(output_folder(), request.save_name, request.on_existing)
     too_little = out_of_memory(
         lambda: (
-            f"The device ran out of memory after step {progress.step}: lower batch_size and raise accumulation as "
-            f"much, or, as a new version, choose the precision bf16 or a lower resolution; {kept(files)}."
+            f"The device ran out of memory after step {progress.step}: lower batch_size and raise accumulation by "
+            f"the same factor, or start a new version with the precision bf16 or a lower resolution; {kept(files)}."
         )
     )
     finished = None
@@ -91,7 +91,7 @@ def adapt_in_host(
     finally:  # a Cancel is no Exception
         if finished is None and progress.step:
             progress.stopped("adaptation", kept(files))
-    logging.info("Domain Guidance: adapted %d steps; the generator is '%s'.", finished.step, files.result)
+    logging.info("Domain Guidance: adapted for %d steps; the generator was saved as '%s'.", finished.step, files.result)
     return result
 
 
@@ -133,7 +133,8 @@ def _at_resolution(
     resolution = request.resolution or (config.resolution if cell == 1 else native_resolution(model))
     if resolution % cell:
         raise ValueError(
-            f"resolution is {resolution} and the VAE makes a latent of every {cell} pixels: give a multiple of {cell}."
+            f"resolution is {resolution}, but the VAE turns blocks of {cell} pixels into one latent cell: use a "
+            f"multiple of {cell}."
         )
     return replace(request.settings, distillation=replace(request.settings.distillation, resolution=resolution))
 

@@ -24,7 +24,7 @@ def blend_generators(
     if relatedness(first, second) < RELATED:
         logging.warning(
             "Domain Guidance: the weights of the two generators have nothing in common, so their blend will draw "
-            "noise: connect two of which one was trained from the other, or both from a third."
+            "noise: connect two generators of which one was trained from the other, or both from a third."
         )
     if not amounts.strip():
         _check_passage(first.card.config.resolution, **passage)
@@ -36,6 +36,6 @@ def blend_generators(
 def _check_passage(resolution: int, fine_from: int, coarse: float, fine: float, width: float) -> None:
     if fine_from > resolution and coarse != fine and not width:
         raise ValueError(
-            f"fine_from is {fine_from} and the generators draw {resolution} px, so no block would be a fine one: "
-            f"give fine_from {resolution} or less."
+            f"fine_from is {fine_from}, but the generators draw {resolution} px, so no block would count as fine: "
+            f"set fine_from to {resolution} or less."
         )

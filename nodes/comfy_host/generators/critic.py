@@ -68,8 +68,8 @@ def check_critic(model: ModelPatcher) -> None:
     latents = model.model.latent_format
     if latents.latent_dimensions != 2:
         raise ValueError(
-            f"The model works on {latents.latent_dimensions}-dimensional latents ({type(model.model).__name__}), and a "
-            "generator's pictures are judged by an image model: connect one."
+            f"The model works on {latents.latent_dimensions}-dimensional latents ({type(model.model).__name__}), "
+            "but a generator's images can only be judged by an image model: connect one."
         )
     prediction_of(model.get_model_object("model_sampling"))
 
@@ -79,6 +79,6 @@ def check_prompts(*prompts: list) -> None:
     groups = [entry[1]["hooks"] for prompt in prompts for entry in prompt if entry[1].get("hooks")]
     if any(len(hook.hook_keyframe.keyframes) > 1 for group in groups for hook in group.hooks):
         raise ValueError(
-            "A hook on the prompts changes its strength by keyframes, and a critic is asked about noise levels in no "
-            "order: connect the hook without keyframes, or one prompt for each range of steps."
+            "A hook on the prompts changes its strength by keyframes, but a critic is asked about noise levels in "
+            "random order: connect the hook without keyframes, or a separate prompt for each range of steps."
         )

@@ -34,8 +34,8 @@ class DifferentiableVae:
             or self._vae.latent_channels != vae.latent_channels
         ):
             raise ValueError(
-                f"The VAE ({type(vae.first_stage_model).__name__}) cannot be made a second time from its weights, "
-                "which its gradient needs: connect the VAE of a checkpoint, or one from Load VAE."
+                f"The VAE ({type(vae.first_stage_model).__name__}) cannot be rebuilt from its weights, which its "
+                "gradient needs: connect the VAE of a checkpoint, or one from Load VAE."
             )
         network = self._vae.first_stage_model.requires_grad_(False)
         for module in network.modules():
@@ -88,15 +88,16 @@ class DifferentiableVae:
 def check_vae(vae: comfy.sd.VAE, channels: int) -> None:
     """Raises ValueError unless it makes latents of pictures with so many channels, the critic's."""
     if vae.first_stage_model is None:
-        raise ValueError("The checkpoint holds no VAE: connect Load VAE with the VAE of the model.")
+        raise ValueError("The checkpoint contains no VAE: connect Load VAE with the model's VAE.")
     if vae.latent_dim != 2:
         raise ValueError(
-            f"The VAE makes {vae.latent_dim}-dimensional latents, expected those of pictures: connect an image VAE."
+            f"The VAE makes {vae.latent_dim}-dimensional latents, but images need 2-dimensional ones: connect an "
+            "image VAE."
         )
     if vae.latent_channels != channels:
         raise ValueError(
-            f"The VAE makes latents of {vae.latent_channels} channels and the model works on {channels}: connect "
-            "the VAE that belongs to the model."
+            f"The VAE makes latents with {vae.latent_channels} channels, but the model works with {channels}: "
+            "connect the VAE that belongs to the model."
         )
 
 

@@ -47,8 +47,8 @@ def save_generator(file: GeneratorFile, name: str) -> Path:
         write_generator_file(files.result, file.weights, file.card)
     except OSError as error:
         raise ValueError(
-            f"The generator cannot be written to '{files.result}' ({error.strerror or error}): free some space or "
-            "check the output folder."
+            f"The generator cannot be written to '{files.result}' ({error.strerror or error}): free some disk space "
+            "or check the output folder."
         ) from error
     return files.result
 
@@ -74,11 +74,16 @@ def _keep(file: GeneratorFile, name: str, places: list[Path]) -> None:
         except OSError:
             continue
         logging.info(
-            "Domain Guidance: '%s' (%s) is converted; '%s' is read from now on.", name, file.card.origin.kind, place
+            "Domain Guidance: '%s' (%s) was converted; from now on, '%s' is loaded instead.",
+            name,
+            file.card.origin.kind,
+            place,
         )
         return
     logging.warning(
-        "Domain Guidance: the conversion of '%s' could be written nowhere, so every load converts it again.", name
+        "Domain Guidance: the conversion of '%s' could not be saved anywhere, so the file is converted again at "
+        "every load.",
+        name,
     )
 
 

@@ -39,6 +39,6 @@ def path_of(name: str) -> Path:
     if name not in listed():
         raise GeneratorFileError(
             f"'{name}' is not in the generators folders of this ComfyUI: put the generator's file into "
-            f"models/{FOLDER} and refresh."
+            f"models/{FOLDER} and press R to refresh."
         )
     return Path(folder_paths.get_full_path_or_raise(FOLDER, name))

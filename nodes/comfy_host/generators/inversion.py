@@ -67,7 +67,7 @@ def _wanted(images: Tensor, resolution: int) -> Tensor:
     try:
         return torch.cat([fitted(source.load(number)[None], resolution) for number in range(len(source))])
     except ImageError as error:
-        raise ValueError(f"One of the {len(source)} pictures cannot be looked for, because {error}.") from error
+        raise ValueError(f"One of the {len(source)} images cannot be searched for, because {error}.") from error
 
 
 def _cameras(generator: Generator | Eg3dGenerator, poses: Poses | None, count: int) -> list[Tensor | None]:
@@ -75,13 +75,13 @@ def _cameras(generator: Generator | Eg3dGenerator, poses: Poses | None, count: i
         return count * [None]
     if not isinstance(generator, Eg3dGenerator):
         raise ValueError(
-            "Cameras are connected and the generator draws pictures and no volumes: disconnect them, or give an "
+            "Cameras are connected, but the generator draws images, not volumes: disconnect them, or connect an "
             "EG3D generator."
         )
     cameras = generator.cameras(poses.tensor()).split(1)
     if len(cameras) not in (1, count):
         raise ValueError(
-            f"{len(cameras)} cameras are connected for {count} pictures: give one for all of them, or one for each."
+            f"{len(cameras)} cameras are connected for {count} images: use one for all of them, or one for each."
         )
     return [*cameras] * (count // len(cameras))
 
@@ -92,8 +92,8 @@ def clip_features(clip_vision: comfy.clip_vision.ClipVisionModel, device: torch.
     """
     if clip_vision.model_type == "siglip2_vision_model":
         raise ValueError(
-            "The connected clip_vision is a SigLIP 2, which cuts pictures in its own way: connect a CLIP, a "
-            "SigLIP 1 or a DINO, or none."
+            "The connected clip_vision is a SigLIP 2, which divides images in a way that is not supported here: "
+            "connect a CLIP, a SigLIP 1 or a DINO, or none."
         )
     copy = comfy.clip_vision.ClipVisionModel(clip_vision.config).model
     copy.load_state_dict(
@@ -146,7 +146,7 @@ def _found(
         if not found:
             raise
         logging.warning(
-            "Domain Guidance: the search was cancelled in step %d for picture %d of %d; what was found so far is kept.",
+            "Domain Guidance: the search was cancelled at step %d for image %d of %d; what was found so far is kept.",
             found[-1].step,
             len(found),
             len(wanted),

@@ -26,7 +26,7 @@ from ..out_of_memory import out_of_memory
 from ..sampling import as_pictures
 
 PREVIEW_SIDE = 512
-MAKE_ROOM = "close what else uses it, or start ComfyUI with --cpu"
+MAKE_ROOM = "close other programs that use it, or start ComfyUI with --cpu"
 # bytes that a point of a volume takes while it is rendered: features of three planes, the decoder's layers, colour (our
 # choice)
 POINT = 2048

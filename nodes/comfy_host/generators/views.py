@@ -120,6 +120,6 @@ def _linear_light(colours: Tensor) -> Tensor:
 def _check_volume(file: GeneratorFile) -> None:
     if not isinstance(file.card.config, Eg3dConfig):
         raise ValueError(
-            f"The generator is of the kind {file.card.architecture}, which draws pictures and no volumes: connect an "
+            f"The generator is of the kind {file.card.architecture}, which draws images, not volumes: connect an "
             "EG3D generator, or use Sample Generator."
         )

@@ -142,7 +142,7 @@ def _check_interval(start: float, end: float) -> None:
 def _check_unguided(model: ModelPatcher, role: str) -> None:
     if terms_of(model):
         raise ValueError(
-            f"{role} carries domain guidance itself, which acts on a sampler and not inside a term: connect the {role} "
+            f"{role} has domain guidance applied, which acts on a sampler and not inside a term: connect {role} "
             "from before that Apply Domain Guidance, and chain the nodes on model instead."
         )
 
@@ -156,8 +156,8 @@ def _domain_prompts(
         return None, None
     if conditioning is None and origin is None:
         raise ValueError(
-            "domain_model brings no empty prompt, because it was not loaded by Load Domain UNet or Load Domain "
-            "Adapter: connect a CLIP Text Encode with no text to domain_conditioning."
+            "domain_model has no stored empty prompt, because it was not loaded with Load Domain UNet or Load "
+            "Domain Adapter: connect a CLIP Text Encode with no text to domain_conditioning."
         )
     empty = conditioning if origin is None else origin.empty
     return empty if conditioning is None else conditioning, None if reference == "negative" else empty
@@ -166,8 +166,8 @@ def _domain_prompts(
 def _warn_of_text_free(origin: DomainOrigin | None) -> None:
     if origin is not None and origin.card.form == TEXT_FREE:
         logging.warning(
-            "Domain Guidance: '%s' is text-free and cannot read your prompt, so with reference 'prompt' it takes away "
-            "from the prompt what it adds of the domain; use reference 'auto', or a domain adapter.",
+            "Domain Guidance: '%s' is text-free and cannot read your prompt, so with reference 'prompt' it weakens "
+            "the prompt as much as it adds of the domain; use reference 'auto', or a domain adapter.",
             origin.name,
         )
 
@@ -189,7 +189,7 @@ def _compare_base(
         )
     elif base.patches and reference_model is None:
         logging.info(
-            "Domain Guidance: the model carries a LoRA that '%s' does not know, so the domain pulls away from it a "
-            "little; connect the model from before the LoRA to reference_model to keep it whole.",
+            "Domain Guidance: the model has a LoRA on it that '%s' was not trained with, so the domain weakens "
+            "that LoRA a little; connect the model from before the LoRA to reference_model to keep its full effect.",
             origin.name,
         )

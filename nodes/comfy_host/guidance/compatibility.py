@@ -23,8 +23,8 @@ def check_pair(base: ModelPatcher, other: ModelPatcher, role: str) -> None:
     _check_latent(base.model, other.model, role)
     if _is_narrow(base) != _is_narrow(other):
         logging.warning(
-            "Domain Guidance: model has %s weights and %s has %s; the rounding of the narrow one becomes part of the "
-            "term. Load both with the same weight_dtype.",
+            "Domain Guidance: model has %s weights, but %s has %s, so rounding differences become part of the "
+            "term; load both with the same weight_dtype.",
             _storage(base),
             role,
             _storage(other),
@@ -41,8 +41,8 @@ def check_noising(base: ModelPatcher, other: ModelPatcher, role: str) -> None:
     mine, theirs = _noising(base), _noising(other)
     if mine != theirs:
         raise ValueError(
-            f"{role} is a {theirs} model and model is a {mine} model: they see differently noised pictures at one "
-            f"sigma, so connect a {role} of the same kind as model."
+            f"{role} is a {theirs} model, but model is a {mine} model, and at the same sigma they see differently "
+            f"noised images: connect a {role} of the same kind as model."
         )
 
 
@@ -62,8 +62,9 @@ def _check_latent(base: BaseModel, other: BaseModel, role: str) -> None:
     mine, theirs = base.latent_format, other.latent_format
     if type(mine) is not type(theirs) or mine.latent_channels != theirs.latent_channels:
         raise ValueError(
-            f"{role} works on {theirs.latent_channels}-channel {type(theirs).__name__} latents and model on "
-            f"{mine.latent_channels}-channel {type(mine).__name__} latents: connect a {role} of the same model family."
+            f"{role} works on {theirs.latent_channels}-channel {type(theirs).__name__} latents, but model works on "
+            f"{mine.latent_channels}-channel {type(mine).__name__} latents: connect a {role} of the same model "
+            "family."
         )
 
 

@@ -147,8 +147,8 @@ def check_prompt(entries: list[dict], conditioning: list, expected: int | None) 
     """
     if any(map(reads_pooled, entries)) and any(prompt[1].get("pooled_output") is None for prompt in conditioning):
         raise ValueError(
-            "A prompt of the domain guidance has no pooled vector, but this model family reads one: connect the "
-            "prompt, encoded with this family's text encoders, to domain_conditioning or conditioning."
+            "A prompt for the domain guidance has no pooled vector, but this model family reads one: encode the "
+            "prompt with this family's text encoders and connect it to domain_conditioning or conditioning."
         )
     for embedding, _ in conditioning:
         check_width(None if embedding is None else embedding.shape[-1], expected)
@@ -160,9 +160,9 @@ def check_width(width: int | None, expected: int | None) -> None:
     """
     if width is not None and expected is not None and width != expected:
         raise ValueError(
-            f"A prompt of the domain guidance has {width} values per token, the model that shall read it expects "
-            f"{expected}: encode that prompt with the text encoder of this model, and connect it to "
-            "domain_conditioning or conditioning."
+            f"A prompt for the domain guidance has {width} values per token, but the model expects {expected}: "
+            "encode that prompt with the text encoder of this model and connect it to domain_conditioning or "
+            "conditioning."
         )
 
 
@@ -171,8 +171,8 @@ def check_whole(conditioning: list) -> None:
     for key, instead in NOT_IN_A_TERM.items():
         if any(options.get(key) is not None for _, options in conditioning):
             raise ValueError(
-                f"The conditioning of a Domain Guidance Term carries '{key}', which the host applies to a sampler's "
-                f"own prompts only: connect the plain prompt, and use the node's {instead} instead."
+                f"The conditioning of a Domain Guidance Term carries '{key}', which ComfyUI applies only to a "
+                f"sampler's own prompts: connect the plain prompt and use the node's {instead} instead."
             )
 
 

@@ -20,12 +20,12 @@ def _check(mask: Tensor, latent: Tensor) -> None:
     # One latent cell of slack: pictures are cropped to whole cells.
     if abs(height * columns - width * rows) > max(height, width):
         raise ValueError(
-            f"The mask of the domain guidance is {width}x{height}, the picture being sampled has {columns}x{rows} "
-            "latent cells: give a mask with the picture's aspect ratio."
+            f"The mask of the domain guidance is {width}x{height}, but the image being sampled has {columns}x{rows} "
+            "latent cells: use a mask with the image's aspect ratio."
         )
     count = mask.shape[0] if mask.ndim > 2 else 1
     if count not in (1, latent.shape[0]):
         raise ValueError(
-            f"The mask of the domain guidance holds {count} masks for {latent.shape[0]} pictures: give one for "
-            "all, or one each."
+            f"The mask of the domain guidance contains {count} masks for {latent.shape[0]} images: use one for all "
+            "of them, or one for each."
         )

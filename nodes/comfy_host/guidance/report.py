@@ -79,11 +79,9 @@ def _result_line(model: ModelPatcher, latent: dict, pictures: Tensor | None) -> 
     """How saturated the result is: the deviation of its latents and, of pixels, the share at either end of their
     range.
     """
-    line = (
-        f"Result: its latents deviate by {spread(model.model.process_latent_in(latent['samples'])):.2f} (about "
-        "1 is usual"
-    )
+    deviation = spread(model.model.process_latent_in(latent["samples"]))
+    line = f"Result: the standard deviation of its latents is {deviation:.2f} (about 1 is usual)"
     if pictures is None:
-        return f"{line}); connect vae to count clipped pixels."
+        return f"{line}; connect vae to count clipped pixels."
     clipped = ((pictures <= 0.5 / 255) | (pictures >= 254.5 / 255)).float().mean().item()
-    return f"{line}), and {clipped:.0%} of its pixel values are clipped (0 or 255)."
+    return f"{line}, and {clipped:.0%} of its pixel values are clipped (0 or 255)."

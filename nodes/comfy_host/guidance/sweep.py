@@ -45,13 +45,13 @@ def sweep(
     """
     if not terms_of(model):
         raise ValueError(
-            "The model of Domain Guidance Sweep carries no domain guidance: connect Apply Domain Guidance, with a "
-            "weight other than 0, between the checkpoint and this node."
+            "The model connected to Domain Guidance Sweep has no domain guidance: connect Apply Domain Guidance, "
+            "with a weight other than 0, between the checkpoint and this node."
         )
     if len(weights) * len(cfgs) > MOST_CELLS:
         raise ValueError(
-            f"{len(weights)} weights and {len(cfgs)} cfgs make {len(weights) * len(cfgs)} cells: give lists that "
-            f"make {MOST_CELLS} at most."
+            f"{len(weights)} weights and {len(cfgs)} cfgs make {len(weights) * len(cfgs)} cells: use shorter lists "
+            f"that make at most {MOST_CELLS}."
         )
     places = [(cfg, weight) for cfg in cfgs for weight in weights]
     latents = _sampled(model, sampling, places, vary)

@@ -23,8 +23,8 @@ def warn_of_burn(cfg: float, branches: list[Branch], sigmas: Tensor) -> None:
     pull = cfg + max((_pull(branches, float(sigma)) for sigma in sigmas[:-1]), default=0.0)
     if pull > BURN:
         logging.warning(
-            "Domain Guidance: cfg %g plus domain weight makes %g; above %g pictures tend to burn. Try cfg 3 with "
-            "weight 2.",
+            "Domain Guidance: cfg %g plus the domain weight makes %g; above %g, images tend to burn. Try cfg 3 "
+            "with weight 2.",
             cfg,
             pull,
             BURN,
@@ -48,9 +48,9 @@ def warn_of_distilled(guider, terms: tuple[GuidanceTerm, ...], branches: list[Br
         if not unprompted and term.beside == "negative" and _is_foreign(term, guider.model_patcher, branch):
             logging.warning(
                 "Domain Guidance: cfg 1 with a prompt is how distilled models (Turbo, Lightning, LCM) are sampled, "
-                "and the domain is a whole network of another base, so the term undoes the distillation; connect the "
-                "base that the domain was trained from to reference_model, or use a domain adapter with reference "
-                "'prompt'."
+                "but the domain is a whole network trained from another base, so the term undoes the distillation; "
+                "connect the base that the domain was trained from to reference_model, or use a domain adapter "
+                "with reference 'prompt'."
             )
             return
 
@@ -69,15 +69,16 @@ def _is_foreign(term: GuidanceTerm, base: ModelPatcher, branch: Branch) -> bool:
 
 def warn_of_bare_term() -> None:
     logging.warning(
-        "Domain Guidance: domain_model has another architecture than model, so the model patches and ControlNets of "
-        "this graph act on the prompt alone, not on the domain term; use a domain trained from this model family."
+        "Domain Guidance: domain_model has a different architecture from model, so the model patches and "
+        "ControlNets of this graph act only on the prompt, not on the domain term; use a domain trained from this "
+        "model family."
     )
 
 
 def warn_of_other_text() -> None:
     logging.warning(
-        "Domain Guidance: model cannot read the domain's empty prompt (another text encoder), so your negative prompt "
-        "is subtracted instead; leave the negative prompt empty for a pure domain term."
+        "Domain Guidance: model cannot read the domain's stored empty prompt, which is from another text encoder, "
+        "so your negative prompt is subtracted instead; leave the negative prompt empty for a pure domain term."
     )
 
 
@@ -118,6 +119,6 @@ def warn_of_nothing(term: GuidanceTerm, domain: ComfyDenoiser) -> None:
     same_prompt = term.prompt is None or (term.minus is not None and same_conditioning(term.prompt, term.minus))
     if same_prompt and domain.difference.is_nothing and term.reference_model is None:
         logging.warning(
-            "Domain Guidance: domain_model is the checkpoint of model with no LoRA that model lacks, so there is no "
-            "domain to draw in; connect a domain file, or put the domain's LoRA on domain_model."
+            "Domain Guidance: domain_model is the same checkpoint as model, with no LoRA that model lacks, so "
+            "there is no domain to draw in; connect a domain file, or put the domain's LoRA on domain_model."
         )

@@ -129,8 +129,8 @@ def _layer(key: str, patch: tuple, strength: float) -> Layer:
     adapter = _adapter(data, parameter)
     if adapter is None or strength_model != 1.0 or function is not None:
         raise ValueError(
-            f"The LoRA on domain_model changes '{key}' in a way ({_kind(data)}) that cannot run beside the shared "
-            "weights: load the checkpoint a second time for the domain branch and put the LoRA on that one."
+            f"The LoRA on domain_model changes '{key}' in a way ({_kind(data)}) that cannot run alongside the "
+            "shared weights: load the checkpoint a second time for the domain branch and put the LoRA on that one."
         )
     return Layer(module, adapter if offset is None else SlicedAdapter(adapter, *offset), strength)
 
@@ -224,8 +224,8 @@ class SlicedAdapter:
     def __init__(self, adapter, dim: int, start: int, length: int):
         if dim != 0:
             raise ValueError(
-                f"The LoRA on domain_model changes inputs {start} to {start + length} of a fused layer, expected "
-                "outputs: bake it into a checkpoint."
+                f"The LoRA on domain_model changes inputs {start} to {start + length} of a fused layer, but only "
+                "outputs are supported: bake it into a checkpoint."
             )
         self.adapter, self.start, self.length = copy.copy(adapter), start, length
 

@@ -54,8 +54,8 @@ def check_trainable(model: ModelPatcher, form: str, eight_bit_adam: bool = False
     check_image_model(model.model)
     if terms_of(model):
         raise ValueError(
-            "The model carries domain guidance, which acts on a sampler and cannot be trained: connect the model from "
-            "before Apply Domain Guidance."
+            "The model has domain guidance applied, which acts on a sampler and cannot be trained: connect the "
+            "model from before Apply Domain Guidance."
         )
     prediction_of(model.get_model_object("model_sampling"))
     check_can_be_copied(model)
@@ -109,7 +109,8 @@ def made_trainable(
             some = domain_latents(trainable, latents, images=CONSTANT_IMAGES, at_once=1)
             stack.callback(take_text_out(trainable, some).close)
             logging.info(
-                "Domain Guidance: text taken out; what the constants miss, by layer: %s", trainable.notes["residuals"]
+                "Domain Guidance: the text input was removed; error of the constants that replace it, by layer: %s",
+                trainable.notes["residuals"],
             )
         stack.enter_context(with_gradients(network, save_memory))
         yield trainable

@@ -22,7 +22,7 @@ class TrainingProgress(RunProgress):
 
     def encoded(self, event: Encoded) -> None:
         if event.done < event.total:
-            self._say(f"images encoded: {event.done} of {event.total}")
+            self._say(f"encoded {event.done} of {event.total} images")
         comfy.utils.ProgressBar(event.total).update_absolute(event.done)
 
     def begin(
@@ -45,7 +45,7 @@ class TrainingProgress(RunProgress):
         super().hear(event)
         if isinstance(event, Evaluated):
             logging.info(
-                "Domain Guidance: step %d, loss on training images %.4f, on held-out ones %.4f.",
+                "Domain Guidance: step %d, loss on training images %.4f, on held-out images %.4f.",
                 event.step,
                 event.train,
                 event.held_out,
@@ -56,7 +56,7 @@ class TrainingProgress(RunProgress):
             self.show(event.step)
         elif isinstance(event, Finished) and event.best_path:
             self.tell(
-                f"trained {event.step} steps; the lowest loss on held-out images is that of '{event.best_path.name}'"
+                f"trained for {event.step} steps; '{event.best_path.name}' has the lowest loss on held-out images"
             )
 
     def drawn(self, step: int) -> Image.Image:

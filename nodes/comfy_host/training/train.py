@@ -80,7 +80,7 @@ def train_in_host(
     with torch.inference_mode(False):
         latents = _encoded(posteriors, source, request.resolution or native_resolution(model), progress)
         finished = _trained(model, vae, empty, latents, posteriors, files, request, progress)
-    logging.info("Domain Guidance: trained %d steps; the domain is '%s'.", finished.step, files.result)
+    logging.info("Domain Guidance: trained for %d steps; the domain was saved as '%s'.", finished.step, files.result)
     return Trained(_loaded(model, files, request.form), progress.curves(), files.result.name)
 
 
@@ -101,8 +101,8 @@ def _encoded(posteriors: Posteriors, source: ImageSource, resolution: int, progr
     )
     with out_of_memory(
         lambda: (
-            f"The device ran out of memory while the VAE encoded images at resolution {resolution}: lower resolution, "
-            "or close what else uses the device; what is encoded already is kept."
+            f"The device ran out of memory while the VAE encoded images at resolution {resolution}: lower "
+            "resolution, or close other programs that use the device; images encoded so far are kept."
         )
     ):
         for event in cache.fill(posteriors.batch_size(resolution**2)):
@@ -133,8 +133,9 @@ def _trained(
     finished = None
     too_little = out_of_memory(
         lambda: (
-            f"The device ran out of memory after step {progress.step}: switch gradient_checkpointing on, or lower "
-            f"batch_size and raise accumulation as much, or, as a new version, lower resolution; {kept(files)}."
+            f"The device ran out of memory after step {progress.step}: switch on gradient_checkpointing, or lower "
+            "batch_size and raise accumulation by the same factor, or start a new version with a lower resolution; "
+            f"{kept(files)}."
         )
     )
     try:

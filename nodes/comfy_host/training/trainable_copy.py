@@ -21,11 +21,11 @@ WIDE_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 def check_can_be_copied(model: ModelPatcher) -> None:
     """Raises ValueError where this ComfyUI, or this MODEL's loader, has no way to read the weights a second time."""
     if "force_deepcopy" not in inspect.signature(ModelPatcher.clone).parameters:
-        raise ValueError("Training needs ComfyUI 0.25 or newer, in which a model can be copied for it: update ComfyUI.")
+        raise ValueError("Training needs ComfyUI 0.25 or newer, which can copy a model for it: update ComfyUI.")
     if model.cached_patcher_init is None:
         raise ValueError(
-            "The loader of this model gives no way to read its file a second time (GGUF and some other loaders), "
-            "which training needs: load the model with Load Checkpoint or Load Diffusion Model, and train an adapter."
+            "The loader of this model (GGUF and some others) cannot read its file a second time, which training "
+            "needs: load the model with Load Checkpoint or Load Diffusion Model, and train an adapter."
         )
 
 
@@ -51,8 +51,8 @@ def check_wide(model: ModelPatcher, form: str) -> None:
         narrow.add("quantised")
     if narrow:
         raise ValueError(
-            f"The model's weights are {', '.join(sorted(narrow))}, too narrow for the form '{form}', which trains them "
-            "themselves: choose the form 'adapter', or load the model with weight_dtype default."
+            f"The model's weights are {', '.join(sorted(narrow))}, too narrow for the form '{form}', which trains "
+            "the weights themselves: choose the form 'adapter', or load the model with weight_dtype default."
         )
 
 
@@ -61,10 +61,9 @@ def check_can_be_read(model: ModelPatcher) -> None:
     saved = model.model.model_config.process_unet_state_dict_for_saving(dict(model.model.diffusion_model.state_dict()))
     if model_detection.model_config_from_unet(saved, model_detection.unet_prefix_from_state_dict(saved)) is None:
         raise ValueError(
-            "ComfyUI's loaders would not recognise a file of this network "
-            f"({type(model.model.model_config).__name__}), so a whole "
-            "network of it cannot be saved as a domain: train the form 'adapter', or connect a LoRA on it to "
-            "domain_model."
+            "ComfyUI's loaders would not recognise a file with this network "
+            f"({type(model.model.model_config).__name__}), so it cannot be saved whole as a domain: train the form "
+            "'adapter', or connect a LoRA on it to domain_model."
         )
 
 
@@ -74,8 +73,8 @@ def load_whole(models: list[ModelPatcher]) -> None:
     size = sum(model.model_size() for model in models) / 2**30
     with out_of_memory(
         lambda: (
-            f"The model takes {size:.1f} GiB and does not fit on the device whole, which training needs: load it with "
-            "weight_dtype fp8_e4m3fn and train the form 'adapter'."
+            f"The model takes {size:.1f} GiB and does not fit on the device as a whole, which training needs: load "
+            "it with weight_dtype fp8_e4m3fn and train the form 'adapter'."
         )
     ):
         comfy.model_management.load_models_gpu(models, memory_required=1e20, force_full_load=True)
@@ -98,6 +97,6 @@ def check_image_model(model: BaseModel) -> None:
     """Raises ValueError for models of video, sound or shapes."""
     if model.latent_format.latent_dimensions != 2:
         raise ValueError(
-            f"The model works on {model.latent_format.latent_dimensions}-dimensional latents ({type(model).__name__}), "
-            "and a domain is trained from images: connect an image model."
+            f"The model works on {model.latent_format.latent_dimensions}-dimensional latents "
+            f"({type(model).__name__}), but a domain is trained from images: connect an image model."
         )

@@ -22,7 +22,8 @@ class Posteriors:
         vae.throw_exception_if_invalid()
         if vae.latent_dim != 2:
             raise ValueError(
-                f"The VAE makes {vae.latent_dim}-dimensional latents, expected those of pictures: connect an image VAE."
+                f"The VAE makes {vae.latent_dim}-dimensional latents, but images need 2-dimensional ones: connect "
+                "an image VAE."
             )
         self._vae, self._network = vae, vae.first_stage_model
 
