@@ -202,7 +202,7 @@ def test_a_broken_image_is_named_and_left_out(place, tmp_path, said):
             {"batch-size": 4, "micro-batch": 3},
             "A batch of 4 images cannot be divided over 1 processes in micro-batches of 3.*multiple of 3",
         ),
-        ({"steps": 0}, "0 steps was asked for"),
+        ({"steps": 0}, "number of steps is 0"),
         ({"name": "../up"}, "'../up' cannot be the name of a file"),
     ],
 )
