@@ -8,6 +8,7 @@ from ..domain_guidance.data import BatchImages
 from .comfy_host.evaluation import evaluate_in_host
 from .comfy_host.input_folder import NO_FOLDER, folder_choices, folder_fingerprint, image_source
 from .comfy_host.sampling import as_image
+from .input_lists import takes_lists
 
 NAME = "Evaluate Images"
 
@@ -35,6 +36,7 @@ class DomainGuidanceEvaluate(io.ComfyNode):
                 "diversity",
             ],
             is_output_node=True,
+            is_input_list=True,  # a list of images is one set
             inputs=[
                 io.Image.Input(
                     "images",
@@ -49,7 +51,7 @@ class DomainGuidanceEvaluate(io.ComfyNode):
                 io.Image.Input(
                     "reference",
                     optional=True,
-                    tooltip="Real images of the domain, as a batch. For many images use reference_folder.",
+                    tooltip="Real images of the domain, as a batch or a list. For many images use reference_folder.",
                 ),
                 io.Combo.Input(
                     "reference_folder",
@@ -106,10 +108,12 @@ class DomainGuidanceEvaluate(io.ComfyNode):
         )
 
     @classmethod
+    @takes_lists("images", "reference")
     def fingerprint_inputs(cls, reference_folder: str = NO_FOLDER, **_) -> str:
         return folder_fingerprint(reference_folder)
 
     @classmethod
+    @takes_lists("images", "reference")
     def execute(
         cls, images, clip_vision, save_name, reference=None, reference_folder=NO_FOLDER, neighbours=3, seed=0
     ) -> io.NodeOutput:

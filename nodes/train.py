@@ -15,6 +15,7 @@ from .comfy_host.node_text import line_at
 from .comfy_host.training.progress import TrainingProgress
 from .comfy_host.training.train import TrainRequest, train_in_host
 from .finite_inputs import finite_inputs
+from .input_lists import takes_lists
 
 
 class DomainGuidanceTrain(io.ComfyNode):
@@ -30,6 +31,7 @@ class DomainGuidanceTrain(io.ComfyNode):
             ),
             search_aliases=["domain guidance training", "train lora", "fine-tune", "text-free training"],
             is_output_node=True,
+            is_input_list=True,  # a list of images is one set
             not_idempotent=True,
             inputs=[
                 io.Model.Input(
@@ -47,7 +49,9 @@ class DomainGuidanceTrain(io.ComfyNode):
                     tooltip="Instead of clip: the encoded empty prompt (CLIP Text Encode with no text).",
                 ),
                 io.Image.Input(
-                    "images", optional=True, tooltip="The domain's images, as a batch. For many images use folder."
+                    "images",
+                    optional=True,
+                    tooltip="The domain's images, as a batch or a list. For many images use folder.",
                 ),
                 io.Combo.Input(
                     "folder",
@@ -239,11 +243,13 @@ class DomainGuidanceTrain(io.ComfyNode):
         )
 
     @classmethod
+    @takes_lists("images")
     def fingerprint_inputs(cls, folder: str = NO_FOLDER, **_) -> str:
         return folder_fingerprint(folder)
 
     @classmethod
     @finite_inputs
+    @takes_lists("images")
     def execute(
         cls,
         model,

@@ -118,20 +118,18 @@ class FolderImages:
 
 
 class BatchImages:
-    """A batch of pictures in memory, [B, H, W, 3] in [0, 1] as ComfyUI's IMAGE.
+    """Pictures in memory: a batch [B, H, W, 3] in [0, 1] as ComfyUI's IMAGE, or several, each of its own size.
 
     Of four channels the last is transparency, which is laid over white.
 
     Raises ValueError if it is something else.
     """
 
-    def __init__(self, images: Tensor):
-        if images.ndim != 4 or images.shape[3] not in (3, 4) or not images.is_floating_point() or not images.numel():
-            raise ValueError(
-                f"The images are a {str(images.dtype).removeprefix('torch.')} tensor of shape {list(images.shape)}, "
-                "expected [batch, height, width, 3] with values from 0 to 1: connect an IMAGE."
-            )
-        self.images = images.detach()
+    def __init__(self, images: Tensor | Sequence[Tensor]):
+        batches = [images] if isinstance(images, Tensor) else images
+        for batch in batches:
+            _check_batch(batch)
+        self.images = [image for batch in batches for image in batch.detach()]
         self.left_out: tuple[Skipped, ...] = ()
 
     def __len__(self) -> int:
@@ -160,6 +158,14 @@ class BatchImages:
 
     def remark(self, index: int) -> str:
         return ""
+
+
+def _check_batch(images: Tensor) -> None:
+    if images.ndim != 4 or images.shape[3] not in (3, 4) or not images.is_floating_point() or not images.numel():
+        raise ValueError(
+            f"The images are a {str(images.dtype).removeprefix('torch.')} tensor of shape {list(images.shape)}, "
+            "expected [batch, height, width, 3] with values from 0 to 1: connect an IMAGE."
+        )
 
 
 def _found(root: Path) -> Iterator[ImageFile | Skipped]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Sequence
 
 import folder_paths
 from torch import Tensor
@@ -17,8 +18,8 @@ def folder_choices() -> list[str]:
     return [NO_FOLDER, *folder_paths.get_input_subfolders()]
 
 
-def image_source(images: Tensor | None, folder: str, node: str, what: str = "images") -> ImageSource:
-    """What was given, of a batch and a folder's name.
+def image_source(images: Sequence[Tensor] | None, folder: str, node: str, what: str = "images") -> ImageSource:
+    """What was given, of a list of batches and a folder's name.
 
     Raises ValueError, one sentence that names `node`, for both or neither.
     """

@@ -460,6 +460,15 @@ def test_a_batch_is_a_source_as_a_folder_is():
     assert source.stamp(0) == source.stamp(0) != source.stamp(1)
 
 
+def test_several_batches_of_different_sizes_are_one_source():
+    wide, tall = torch.rand(2, 4, 9, 3), torch.rand(1, 8, 3, 3)
+    source = BatchImages([wide, tall])
+    assert [source.load(i).shape[1:] for i in range(len(source))] == [(4, 9), (4, 9), (8, 3)]
+    assert source.content_key(2) == BatchImages(tall).content_key(0)
+    with pytest.raises(ValueError, match=r"expected \[batch, height, width, 3\]"):
+        BatchImages([wide, tall[0]])
+
+
 def test_a_batch_made_in_inference_mode_gives_images_that_training_can_use():
     with torch.inference_mode():
         batch = torch.rand(1, 4, 4, 3)
