@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..domain_guidance.meshes import ARRANGEMENTS, arrange, depth_pictures, draw_views, normal_pictures
 from .comfy_host.meshes.mesh import MeshViews, surface_of
+from .finite_inputs import finite_inputs
 from .mesh_types import ViewsIO
 
 
@@ -62,6 +63,7 @@ class DomainGuidanceMeshViews(io.ComfyNode):
         )
 
     @classmethod
+    @finite_inputs
     def execute(cls, mesh, arrangement, count, width, height, field_of_view=40.0) -> io.NodeOutput:
         surface = surface_of(mesh)
         views = arrange(

@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..domain_guidance.meshes import paint
 from .comfy_host.meshes.mesh import surface_of, with_texture
+from .finite_inputs import finite_inputs
 from .mesh_types import ViewsIO
 
 
@@ -55,6 +56,7 @@ class DomainGuidancePaintMesh(io.ComfyNode):
         )
 
     @classmethod
+    @finite_inputs
     def execute(cls, mesh, views, images, texture_size, sharpness=6.0) -> io.NodeOutput:
         surface = surface_of(mesh)
         painted = paint(surface, views.views, images.to(surface.vertices)[..., :3], texture_size, sharpness)

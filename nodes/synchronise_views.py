@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .comfy_host.meshes.synchronise import synchronised
+from .finite_inputs import finite_inputs
 from .mesh_types import ViewsIO
 
 
@@ -36,5 +37,6 @@ class DomainGuidanceSynchroniseViews(io.ComfyNode):
         )
 
     @classmethod
+    @finite_inputs
     def execute(cls, model, views, share, start, end) -> io.NodeOutput:
         return io.NodeOutput(synchronised(model, views, share, start, end))
