@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from ..domain_guidance.generators.invert import Inversion
 from .comfy_host.generators.inversion import invert_images
-from .comfy_host.unfinished_results import last_cancel, remember_cancel
+from .comfy_host.unfinished_results import last_unfinished, remember_unfinished
 from .finite_inputs import finite_inputs
 from .generator_types import SEED_MAX, GeneratorCamerasIO, GeneratorIO, GeneratorLatentIO
 
@@ -124,7 +124,7 @@ class DomainGuidanceInvertImage(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> int:
-        return last_cancel(cls.hidden.unique_id)
+        return last_unfinished(cls.hidden.unique_id)
 
     @classmethod
     @finite_inputs
@@ -151,5 +151,5 @@ class DomainGuidanceInvertImage(io.ComfyNode):
         )
         found = invert_images(generator, image, settings, clip_vision, cameras)
         if not found.is_whole:
-            remember_cancel(cls.hidden.unique_id)
+            remember_unfinished(cls.hidden.unique_id)
         return io.NodeOutput(found.styles, found.pictures)

@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from .comfy_host.guidance.sweep import ALL, LAST, sweep
 from .comfy_host.sampling import Sampling, as_image
-from .comfy_host.unfinished_results import last_cancel, remember_cancel
+from .comfy_host.unfinished_results import last_unfinished, remember_unfinished
 from .finite_inputs import finite_inputs
 from .ksampler_inputs import ksampler_inputs
 from .number_lists import parse_numbers
@@ -64,7 +64,7 @@ class DomainGuidanceSweep(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, **_) -> int:
-        return last_cancel(cls.hidden.unique_id)
+        return last_unfinished(cls.hidden.unique_id)
 
     @classmethod
     @finite_inputs
@@ -75,7 +75,7 @@ class DomainGuidanceSweep(io.ComfyNode):
         )
         made = sweep(model, vae, Sampling(**sampling), columns, rows, vary)
         if not made.is_whole:
-            remember_cancel(cls.hidden.unique_id)
+            remember_unfinished(cls.hidden.unique_id)
         return io.NodeOutput(as_image(made.grid), made.pictures, made.settings)
 
 

@@ -11,14 +11,14 @@ from pathlib import Path
 import folder_paths
 
 
-def remember_cancel(node_id: str) -> None:
+def remember_unfinished(node_id: str) -> None:
     """To be called by a node that answers with an unfinished result."""
     mark = _mark(node_id)
     mark.parent.mkdir(parents=True, exist_ok=True)
     mark.touch()
 
 
-def last_cancel(node_id: str) -> int:
+def last_unfinished(node_id: str) -> int:
     """When the node's result was last left unfinished, in nanoseconds; 0 for never since the host's start.
 
     For `fingerprint_inputs`.

@@ -19,7 +19,7 @@ from ....domain_guidance.runs import Finished, RunFiles
 from ..out_of_memory import out_of_memory
 from ..run_progress import follow, kept
 from ..training.train import native_resolution
-from .adaptation_memory import room_needed
+from .adaptation_memory import adaptation_memory
 from .critic import HostCritic, check_critic, check_prompts
 from .critic_identity import critic_identity
 from .differentiable_vae import DifferentiableVae, check_vae
@@ -121,7 +121,7 @@ def _adapted(generator, model, vae, request: AdaptRequest, files: RunFiles, prog
         seed=settings.seed,
         work=work,
         shape=(judged, model.model.latent_format.latent_channels, side, side),
-        room=room_needed(generator, own_vae, settings),
+        room=adaptation_memory(generator, own_vae, settings),
     )
 
 

@@ -10,7 +10,7 @@ from .pictures import memory_needed
 COPIES = 6  # of the weights: source, adapted, gradient, two moments, average
 
 
-def room_needed(file: GeneratorFile, vae: DifferentiableVae, settings: AdaptationSettings) -> int:
+def adaptation_memory(file: GeneratorFile, vae: DifferentiableVae, settings: AdaptationSettings) -> int:
     """Bytes, rather too many than too few: the VAE comes to a small device after all else."""
     weights = COPIES * sum(4 * tensor.numel() for tensor in file.weights.values())
     pictures = settings.batch_size * memory_needed(file.card.config, gradient=True)

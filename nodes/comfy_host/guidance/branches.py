@@ -29,7 +29,7 @@ class Evaluation:
     tolerance: float = 0.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Branch:
     """A term made ready for a run.
 

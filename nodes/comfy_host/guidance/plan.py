@@ -70,16 +70,16 @@ class GuidancePlan:
     def _branch(self, term: GuidanceTerm) -> Branch:
         bare = self._must_go_bare(term)
         return Branch(
-            term.weight,
-            self._interval(term),
-            term.schedule,
-            self.base.model_sampling.percent_to_sigma,
-            None if term.mask is None else latent_mask(term.mask, self.encoding["noise"]),
-            term.projection,
-            self._shared(self._prediction(term, bare)),
-            self._shared(self._subtrahend(term, bare)),
-            term.prompt_place,
-            term.minus_place,
+            weight=term.weight,
+            interval=self._interval(term),
+            schedule=term.schedule,
+            sigma_at=self.base.model_sampling.percent_to_sigma,
+            mask=None if term.mask is None else latent_mask(term.mask, self.encoding["noise"]),
+            projection=term.projection,
+            prediction=self._shared(self._prediction(term, bare)),
+            subtrahend=self._shared(self._subtrahend(term, bare)),
+            prompt_place=term.prompt_place,
+            minus_place=term.minus_place,
         )
 
     @cached_property
