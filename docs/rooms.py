@@ -17,7 +17,7 @@ FLOORS = (  # from the top; rooms of the library without its name
     ("the papers in miniature", ("evidence",)),
     ("doors: ComfyUI, command line", ("command line", "nodes", "launcher")),
     ("the commands, the toy world", ("commands", "toy_world")),
-    ("what is made", ("adaptation", "training", "diffusers_host")),
+    ("what is made", ("adaptation", "training", "side_networks", "diffusers_host")),
     ("what it is made with", ("evaluation", "distillation", "domains")),
     ("what everything uses", ("report", "data", "runs", "generators", "diffusion")),
     ("the ground", ("pictures", "files", "memory", "guidance", "meshes")),

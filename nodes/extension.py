@@ -9,12 +9,14 @@ from .adapt_generator import DomainGuidanceAdaptGenerator
 from .apply import DomainGuidanceApply
 from .blend_generators import DomainGuidanceBlendGenerators
 from .cameras import DomainGuidanceCamera
+from .comfy_host.domains.side_network import register_folder as register_side_networks
 from .comfy_host.generators.folders import register_folder
 from .evaluate import DomainGuidanceEvaluate
 from .generator_mesh import DomainGuidanceGeneratorMesh
 from .invert_image import DomainGuidanceInvertImage
 from .load_adapter import DomainGuidanceLoadAdapter
 from .load_generator import DomainGuidanceLoadGenerator
+from .load_side_network import DomainGuidanceLoadSideNetwork
 from .load_unet import DomainGuidanceLoadUNet
 from .mesh_views import DomainGuidanceMeshViews
 from .paint_mesh import DomainGuidancePaintMesh
@@ -35,12 +37,14 @@ class DomainGuidanceExtension(ComfyExtension):
     @override
     async def on_load(self) -> None:
         register_folder()
+        register_side_networks()
 
     @override
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             DomainGuidanceLoadUNet,
             DomainGuidanceLoadAdapter,
+            DomainGuidanceLoadSideNetwork,
             DomainGuidanceApply,
             DomainGuidanceTerm,
             DomainGuidanceSchedule,

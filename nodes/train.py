@@ -66,7 +66,8 @@ class DomainGuidanceTrain(io.ComfyNode):
                     default=ADAPTER,
                     tooltip="adapter: a LoRA; small, fits a 12 GB card, works on merges of the base. text-free: the "
                     "whole UNet without its text input, as in the paper. empty-prompt: the whole network with the "
-                    "empty prompt, also for SD3 and Flux.",
+                    "empty prompt, also for SD3 and Flux. side-network: a few MB beside the frozen base; the quickest "
+                    "to train and to draw with.",
                 ),
                 io.Int.Input(
                     "steps",
@@ -83,8 +84,8 @@ class DomainGuidanceTrain(io.ComfyNode):
                     max=1.0,
                     step=0.000001,
                     round=0.00000001,
-                    tooltip="Size of each optimiser step. 0 uses the form's default: 0.0001 for an adapter, 0.00001 "
-                    "for a whole network.",
+                    tooltip="Size of each optimiser step. 0 uses the form's default: 0.0001 for an adapter, 0.001 for "
+                    "a side network, 0.00001 for a whole network.",
                 ),
                 io.Int.Input(
                     "batch_size", default=1, min=1, max=1024, tooltip="Images per step. Memory use grows with it."
@@ -235,8 +236,8 @@ class DomainGuidanceTrain(io.ComfyNode):
                 ),
                 io.String.Output(
                     display_name="file_name",
-                    tooltip="Name of the saved file: in output/loras for an adapter, otherwise in "
-                    "output/diffusion_models.",
+                    tooltip="Name of the saved file: in output/loras for an adapter, in output/side_networks for a "
+                    "side network, otherwise in output/diffusion_models.",
                 ),
             ],
             hidden=[io.Hidden.unique_id],

@@ -47,6 +47,7 @@ class DiffusersTrainable:
     scaling: float = 0.18215
     shift: float = 0.0
     rank: int = 0
+    loss_weight: None = None  # the paper's plain error
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property

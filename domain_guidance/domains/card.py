@@ -15,7 +15,7 @@ CARD_KEY = "domain_guidance"
 # kohya's name, under which ComfyUI's model browser looks for pictures: a JSON list of files in base64.
 COVERS_KEY = "ssmd_cover_images"
 
-Form = Literal["text-free", "text-based"]
+Form = Literal["text-free", "text-based", "side-network"]
 Layout = Literal["host", "diffusers"]
 
 
@@ -27,7 +27,8 @@ class DomainFileError(ValueError):
 class DomainCard:
     """What a domain file says of itself.
 
-    form: text-free (cross-attention is a constant) or text-based (it reads the stored empty prompt).
+    form: text-free (cross-attention is a constant), text-based (it reads the stored empty prompt), or side-network (it
+    corrects the base's own prediction, see `side_networks`).
     prediction: what the network puts out. zero_terminal_snr: whether its noise levels were rescaled to end in pure
     noise.
     guidance: what training fed to a network that reads a distilled guidance (Flux), None for others.

@@ -2,7 +2,7 @@
 
 All UNets are stored in fp16 and in ComfyUI's key layout. `base.safetensors` is a plain checkpoint with the prompt table
 in it as `toy.tokens`; `domain.safetensors` and `fine_tune.safetensors` are domain files; `features.safetensors` is the
-judge, and `generator.safetensors` a generator file.
+judge, `generator.safetensors` a generator file, and `side_network.safetensors` a side network.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from .model import UNET_CONFIG, build_unet
 FOLDER = Path(__file__).parent / "weights"
 BASE, DOMAIN, FINE_TUNE, FEATURES = (f"{name}.safetensors" for name in ("base", "domain", "fine_tune", "features"))
 GENERATOR = "generator.safetensors"
+SIDE_NETWORK = "side_network.safetensors"
 TOKENS = "toy.tokens"
 
 

@@ -1,5 +1,5 @@
-"""The stages of making the toy's weights: base, judge, domain, fine-tune and generator, all through the one training
-loop.
+"""The stages of making the toy's weights: base, judge, domain, fine-tune, generator and side network, all through the
+one training loop.
 
 Every stage reads what earlier ones wrote to the folder, goes on from its own last checkpoint there, and ends with one
 file.
@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -22,6 +23,7 @@ from ..diffusion.noise_schedule import scaled_linear
 from ..diffusion.parameterization import add_noise, network_input
 from ..domains.domain_file import DomainCard, write_domain_file
 from ..domains.fingerprint import fingerprint
+from ..domains.prompt import Prompt
 from ..domains.text_free import (
     cross_attention_skipped,
     cross_attentions,
@@ -31,12 +33,13 @@ from ..domains.text_free import (
 )
 from ..runs import Settings
 from ..runs.loop import MakeOptimizer, adamw
+from ..side_networks import LatentSpace, SideTrainable, make_network, shape_for, write_side_file
 from ..training import Batch
 from . import checkpoints
 from .digits import load_digits
 from .features import FeatureNet, judge_objective
 from .gan import Game, adam, game_objective, set_mean_style
-from .model import build_unet, predict
+from .model import CHANNELS, IMAGE_SIZE, build_unet, predict
 from .prompts import Prompts, encode, encode_prompt, forget_slots, make_table
 from .scenes import paint_domain, paint_open_world
 
@@ -48,6 +51,7 @@ FORGET_SLOTS = (0.08, 0.10, 0.40)  # digit, stroke, ground: most prompts of the 
 BASE = Settings(steps=6000, learning_rate=1e-3, warmup=100, cosine=True, seed=1, checkpoint_every=200)
 ADAPT = Settings(steps=3000, learning_rate=3e-4, warmup=20, seed=2, checkpoint_every=250)
 JUDGE = Settings(steps=3000, learning_rate=2e-3, warmup=50, cosine=True, seed=4, checkpoint_every=500)
+SIDE = Settings(steps=3000, learning_rate=2e-3, warmup=50, cosine=True, seed=6, checkpoint_every=250)
 GAN = Settings(steps=16000, learning_rate=2.5e-3, max_gradient_norm=math.inf, cosine=True, seed=5, checkpoint_every=250)
 RECOMMENDED_WEIGHT, RECOMMENDED_CFG = 1.5, 4.0  # what `sweep` chose
 CONSTANT_TIMESTEPS = range(50, 1000, 100)
@@ -123,12 +127,26 @@ def make_generator(folder: Path, settings: Settings = GAN) -> None:
     checkpoints.write_generator(game.generator, record, folder)
 
 
+def make_side_network(folder: Path, settings: Settings = SIDE) -> None:
+    """The domain once more, as a small network beside the frozen base; it sees what `make_domain` sees."""
+    unet, table = checkpoints.load_base(folder)
+    network = make_network(shape_for(CHANNELS, IMAGE_SIZE, IMAGE_SIZE), settings.seed)
+    trained = SideTrainable(_Base(unet), network, {}, partial(_write_side_network, folder, table))
+    objective = training.noise_objective(
+        trained.predict, _domain_data(encode_prompt(table)), trained.schedule, weight=trained.loss_weight
+    )
+    _run(network, objective, settings, folder / "side_network.state")
+    record = {**asdict(settings), "batch": BATCH, "pictures": "handwritten digits on a white plate"}
+    trained.write(folder / checkpoints.SIDE_NETWORK, record)
+
+
 STAGES = {
     checkpoints.BASE: make_base,
     checkpoints.FEATURES: make_judge,
     checkpoints.DOMAIN: make_domain,
     checkpoints.FINE_TUNE: make_fine_tune,
     checkpoints.GENERATOR: make_generator,
+    checkpoints.SIDE_NETWORK: make_side_network,
 }
 
 
@@ -179,6 +197,29 @@ def _write_domain(unet: nn.Module, form: str, folder: Path, settings: Settings, 
     )
     name = checkpoints.DOMAIN if form == "text-free" else checkpoints.FINE_TUNE
     write_domain_file(folder / name, checkpoints.stored_state(unet), card=card, cross_attn=encode_prompt(table))
+
+
+class _Base:
+    """The toy's base as what a side network stands beside; its data bring the empty prompt with them."""
+
+    prediction, schedule = "epsilon", scaled_linear()
+
+    def __init__(self, unet: nn.Module):
+        self.module, self.predict = unet, partial(predict, unet)
+
+
+def _write_side_network(folder: Path, table: Tensor, path: Path, network: nn.Module, record: Mapping) -> None:
+    base, _ = checkpoints.read_base(folder)
+    card = DomainCard(
+        form="side-network",
+        prediction="epsilon",
+        base_fingerprint=fingerprint(base),
+        base_name="toy world base",
+        recommended_weight=RECOMMENDED_WEIGHT,
+        recommended_cfg=RECOMMENDED_CFG,
+        training=dict(record),
+    )
+    write_side_file(path, network, card=card, latents=LatentSpace(CHANNELS), empty=Prompt(encode_prompt(table)))
 
 
 def _run(

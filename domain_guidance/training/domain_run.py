@@ -106,7 +106,7 @@ class _DomainTask:
 
     def objectives(self, network: Callable[..., Tensor], state: TrainingState) -> Sequence[Objective]:
         kind = self.trainable.prediction
-        weight = min_snr(self.settings.min_snr, kind) if self.settings.min_snr else None
+        weight = min_snr(self.settings.min_snr, kind) if self.settings.min_snr else self.trainable.loss_weight
 
         def objective(loader: LatentLoader, share: Share) -> Objective:
             def loss(generator: torch.Generator) -> Tensor:

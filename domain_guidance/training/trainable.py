@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from ..data import Size
 from ..diffusion.noise_schedule import NoiseSchedule
 from ..diffusion.parameterization import Prediction
+from .loss import Weight
 
 
 class Trainable(Protocol):
@@ -20,6 +21,8 @@ class Trainable(Protocol):
     module: its parameters that require a gradient are trained, in fp32 (adapters, or the whole network). Frozen
     parameters
         may be in it too, in any type; what is in it counts in the memory estimate. Its device is the run's.
+    loss_weight: of the error of what the network puts out, at noise levels [B], where the form has its own; None is the
+    plain error.
     identity: plain JSON values that a resumed run must share: form, base fingerprint, rank and the like. A user reads
     the
         names when one differs.
@@ -36,6 +39,9 @@ class Trainable(Protocol):
 
     @property
     def identity(self) -> Mapping[str, Any]: ...
+
+    @property
+    def loss_weight(self) -> Weight | None: ...
 
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Any) -> Tensor:
         """The raw network output [B, C, h, w], with gradient.

@@ -39,7 +39,7 @@ class TinyNet(nn.Module):
 
 
 class TinyTrainable:
-    prediction, schedule = "epsilon", scaled_linear()
+    prediction, schedule, loss_weight = "epsilon", scaled_linear(), None
 
     def __init__(self, module=None):
         self.module = module or TinyNet()

@@ -9,10 +9,12 @@ from comfy.model_patcher import ModelPatcher
 
 from ....domain_guidance.guidance import Projection
 from ..domains.origin import DomainOrigin, base_fingerprint, origin_of
+from ..domains.side_network import side_of
 from .compatibility import check_pair
 from .conditioning import check_whole, same_conditioning
 from .idle_inputs import Say, given_mask, tell, tell_idle
 from .patch import add_term
+from .side_terms import SideTerm, check_side
 from .terms import terms_of
 
 TEXT_FREE = "text-free"
@@ -39,25 +41,31 @@ def apply_domain(
     in `GuidanceTerm`. say: shows a line at the node. Raises ValueError, one sentence, for inputs that do not go
     together.
     """
-    _check(model, {"domain_model": domain_model, "reference_model": reference_model}, **settings)
-    origin = origin_of(domain_model)
+    origin, side = origin_of(domain_model), side_of(domain_model)
+    others = {"domain_model": None if side else domain_model, "reference_model": reference_model}
+    _check(model, others, **settings)
     prompt, minus = _domain_prompts(domain_conditioning, origin, reference)
-    _compare_base(origin, domain_model, model, reference_model)
+    if side is None:
+        _compare_base(origin, domain_model, model, reference_model)
+    else:
+        check_side(model, side, reference_model)
     settings = _acting(weight, say, **settings)
     if weight == 0:
         return model.clone()
-    return add_term(
-        model,
-        domain_model,
-        reference_model,
-        weight=weight,
-        prompt=prompt,
-        minus=minus,
-        beside="positive" if reference == PROMPT else "negative",
-        without_negative=None if reference == PROMPT else prompt,
-        projection=_shape(projection, norm_cap),
+    shared = {
+        "weight": weight,
+        "minus": minus,
+        "beside": "positive" if reference == PROMPT else "negative",
+        "without_negative": None if reference == PROMPT else prompt,
+        "projection": _shape(projection, norm_cap),
         **settings,
-    )
+    }
+    if side is None:
+        return add_term(model, domain_model, reference_model, prompt=prompt, **shared)
+    # Its subtrahend is all that a side network reads, so there the connected empty prompt has to act.
+    shared["minus"] = None if minus is None else prompt
+    there = reference == "auto" and reference_model is None
+    return add_term(model, None, reference_model, SideTerm, side=side, takes_what_is_there=there, prompt=None, **shared)
 
 
 def apply_term(
@@ -80,6 +88,7 @@ def apply_term(
     sentence.
     """
     _check(model, {"term_model": term_model, "reference_model": reference_model}, **settings)
+    _check_reads_a_prompt(term_model)
     check_whole(conditioning)
     check_whole(minus or [])
     origin = None if term_model is None else origin_of(term_model)
@@ -144,6 +153,14 @@ def _check_unguided(model: ModelPatcher, role: str) -> None:
         raise ValueError(
             f"{role} has domain guidance applied, which acts on a sampler and not inside a term: connect {role} "
             "from before that Apply Domain Guidance, and chain the nodes on model instead."
+        )
+
+
+def _check_reads_a_prompt(term_model: ModelPatcher | None) -> None:
+    if term_model is not None and side_of(term_model) is not None:
+        raise ValueError(
+            "term_model comes from Load Side Network, which corrects a prediction and reads no prompt: connect it to "
+            "domain_model of Apply Domain Guidance instead."
         )
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from ....domain_guidance.guidance import Reshape, Schedule, SigmaInterval
 from ....domain_guidance.guidance.schedule import share_of
 from .denoiser import ComfyDenoiser
+from .side_terms import Correction
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +34,9 @@ class Evaluation:
 class Branch:
     """A term made ready for a run.
 
-    Places as in `GuidanceTerm`; mask as cells of the latent. sigma_at: the host's percent to sigma.
+    Places as in `GuidanceTerm`; mask as cells of the latent. sigma_at: the host's percent to sigma. correction: of a
+    side network, which makes the prediction from the subtrahend's. otherwise: taken as the subtrahend in a step where
+    the sampler makes this one and not that.
     """
 
     weight: float
@@ -46,6 +49,8 @@ class Branch:
     subtrahend: Evaluation
     prompt_place: int | None
     minus_place: int | None
+    correction: Correction | None = None
+    otherwise: Evaluation | None = None
 
     def weight_at(self, sigma: float) -> float:
         if sigma not in self.interval:

@@ -26,13 +26,17 @@ CONTROLS = f"{KEY}.controls"
 
 
 def add_term(
-    model: ModelPatcher, term_model: ModelPatcher | None, reference_model: ModelPatcher | None, **settings
+    model: ModelPatcher,
+    term_model: ModelPatcher | None,
+    reference_model: ModelPatcher | None,
+    kind: type[GuidanceTerm] = GuidanceTerm,
+    **settings,
 ) -> ModelPatcher:
-    """A clone of `model` that carries one more term; `settings` are the plain fields of `GuidanceTerm`."""
+    """A clone of `model` that carries one more term; `settings` are the plain fields of its kind."""
     patched = model.clone()
     models = list(patched.get_additional_models_with_key(KEY))
     sources = [None if other is None else _place(other, patched, models) for other in (term_model, reference_model)]
-    term = GuidanceTerm(model=sources[0], reference_model=sources[1], **settings)
+    term = kind(model=sources[0], reference_model=sources[1], **settings)
     patched.set_additional_models(KEY, models)
     patched.set_additional_models(CONTROLS, patched.get_additional_models_with_key(CONTROLS) + _control_models(term))
     patched.set_attachments(KEY, (*terms_of(model), term))

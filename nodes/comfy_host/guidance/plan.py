@@ -22,6 +22,7 @@ from .branches import Branch, Evaluation
 from .compatibility import check_noising, same_architecture, text_width
 from .denoiser import ComfyDenoiser, has_patches, inherit_patches, own_options, without_patches
 from .masks import latent_mask
+from .side_terms import SideTerm, correction_of
 from .terms import GuidanceTerm, ModelSource
 from .warnings import (
     say_empty_stands_in,
@@ -69,6 +70,8 @@ class GuidancePlan:
 
     def _branch(self, term: GuidanceTerm) -> Branch:
         bare = self._must_go_bare(term)
+        subtrahend = self._shared(self._subtrahend(term, bare))
+        correction = correction_of(term, self.encoding["noise"])
         return Branch(
             weight=term.weight,
             interval=self._interval(term),
@@ -76,11 +79,19 @@ class GuidancePlan:
             sigma_at=self.base.model_sampling.percent_to_sigma,
             mask=None if term.mask is None else latent_mask(term.mask, self.encoding["noise"]),
             projection=term.projection,
-            prediction=self._shared(self._prediction(term, bare)),
-            subtrahend=self._shared(self._subtrahend(term, bare)),
+            prediction=subtrahend if correction else self._shared(self._prediction(term, bare)),
+            subtrahend=subtrahend,
             prompt_place=term.prompt_place,
             minus_place=term.minus_place,
+            correction=correction,
+            otherwise=self._otherwise(term, bare),
         )
+
+    def _otherwise(self, term: GuidanceTerm, bare: bool) -> Evaluation | None:
+        """The prompt's own prediction, for a side network that takes what is there, if it sees the term's controls."""
+        if not isinstance(term, SideTerm) or not term.takes_what_is_there or bare or term.control == "none":
+            return None
+        return self._shared(self._of_template(self.prompts.get("positive", self.template), None, bare, "positive"))
 
     @cached_property
     def template(self) -> list[dict]:

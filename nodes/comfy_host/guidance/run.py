@@ -94,20 +94,29 @@ class GuidanceRun:
         return compose(denoised, terms)
 
     def _term(self, branch: Branch, weight: float, x: Tensor, sigma: Tensor, options: dict[str, Any]) -> Term:
-        reference = self._seen(branch.subtrahend, branch.minus_place, x, sigma, options)
+        reference = self._reference(branch, x, sigma, options)
+        if branch.correction is not None:
+            domain = branch.correction(x, sigma, reference.prediction)
+            return Term(domain, reference.prediction, weight, branch.mask, branch.projection)
         place = reference.place if branch.prompt_place is None else branch.prompt_place
         prediction = self._seen(branch.prediction, place, x, sigma, options)
         return Term(prediction.prediction, reference.prediction, weight, branch.mask, branch.projection)
+
+    def _reference(self, branch: Branch, x: Tensor, sigma: Tensor, options: dict[str, Any]) -> Seen:
+        if branch.otherwise is not None and self._made(branch.subtrahend, branch.minus_place) is None:
+            there = self._made(branch.otherwise, branch.minus_place)
+            if there is not None:
+                return there
+        return self._seen(branch.subtrahend, branch.minus_place, x, sigma, options)
 
     def _seen(self, asked: Evaluation, place: int | None, x: Tensor, sigma: Tensor, options: dict[str, Any]) -> Seen:
         """The sampler's own prediction where it serves, else an evaluation, once per step. place: None where any
         does.
         """
         place = place if self.place_matters else None
-        for entries in asked.sampled:
-            seen = self._find(entries)
-            if seen is not None and place in (None, seen.place):
-                return seen
+        made = self._made(asked, place)
+        if made is not None:
+            return made
         place = 1 if place is None else place
         if (id(asked), place) not in self.evaluated:
             model = asked.model or ComfyDenoiser(self.base, without_patches(options) if asked.bare else options)
@@ -115,6 +124,12 @@ class GuidanceRun:
                 model(x, sigma, self.memory.attach(asked.entries, asked.tolerance), place=place), place
             )
         return self.evaluated[id(asked), place]
+
+    def _made(self, asked: Evaluation, place: int | None) -> Seen | None:
+        """The sampler's own prediction of this step, where it made this one."""
+        place = place if self.place_matters else None
+        seen = (self._find(entries) for entries in asked.sampled)
+        return next((one for one in seen if one is not None and place in (None, one.place)), None)
 
     def _find(self, entries: list[dict]) -> Seen | None:
         return next((seen for kept, seen in self.kept if kept is entries), None)

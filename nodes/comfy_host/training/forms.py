@@ -1,4 +1,4 @@
-"""The three forms of training: a copy of the user's MODEL, made ready for one of them and put away afterwards."""
+"""The forms of training that send a gradient through the network: a copy of the user's MODEL, made ready for it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import nn
 
 from ....domain_guidance.data import CachedLatents
 from ....domain_guidance.domains.text_free import cross_attentions
-from ....domain_guidance.domains.training_forms import ADAPTER, TEXT_FREE
+from ....domain_guidance.domains.training_forms import ADAPTER, SIDE_NETWORK, TEXT_FREE
 from ....domain_guidance.memory.estimate import check_fits, device_memory, whole_network_estimate
 from ....domain_guidance.runs.optimizers import check_bitsandbytes
 from ....domain_guidance.training.text_removal import domain_latents, take_text_out
@@ -58,9 +58,11 @@ def check_trainable(model: ModelPatcher, form: str, eight_bit_adam: bool = False
             "model from before Apply Domain Guidance."
         )
     prediction_of(model.get_model_object("model_sampling"))
-    check_can_be_copied(model)
     if eight_bit_adam:
         check_bitsandbytes()
+    if form == SIDE_NETWORK:  # the MODEL itself is asked, whatever it is made of
+        return
+    check_can_be_copied(model)
     if form != ADAPTER:
         check_wide(model, form)
         check_can_be_read(model)

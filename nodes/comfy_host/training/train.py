@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 
 import comfy.model_management
@@ -15,20 +15,24 @@ from comfy.model_patcher import ModelPatcher
 from PIL import Image
 
 from ....domain_guidance.data import CachedLatents, Encoded, ImageSource, LatentCache, aspect_buckets
-from ....domain_guidance.domains.training_forms import ADAPTER
+from ....domain_guidance.domains.training_forms import ADAPTER, SIDE_NETWORK
 from ....domain_guidance.runs import Finished, RunFiles
 from ....domain_guidance.training import RunSettings, train_domain
 from ..domains.empty_prompt import DEFAULT_GUIDANCE, with_guidance
 from ..domains.load_adapter import load_domain_adapter
 from ..domains.load_domain import load_domain_unet
+from ..domains.side_network import FOLDER as SIDE_NETWORKS
+from ..domains.side_network import load_side_network
 from ..out_of_memory import out_of_memory
 from ..run_progress import follow, kept
-from .forms import check_trainable, made_trainable
+from .forms import check_trainable, made_trainable, model_name
 from .progress import TrainingProgress
+from .side_form import made_side_trainable
+from .trainable import HostTrainable
 from .vae_posterior import Posteriors
 
-# Where the host's own loaders look, below the output folder.
-FOLDERS = {ADAPTER: "loras"}
+# Where the loaders look, below the output folder.
+FOLDERS = {ADAPTER: "loras", SIDE_NETWORK: SIDE_NETWORKS}
 FULL_FOLDER = "diffusion_models"
 STEP = 64  # pixels; one cell of the deepest level of Stable Diffusion's UNets
 
@@ -118,18 +122,7 @@ def _trained(
     model, vae, empty, latents, posteriors, files: RunFiles, request: TrainRequest, progress: TrainingProgress
 ) -> Finished:
     settings = request.settings
-    making = made_trainable(
-        model,
-        vae.patcher,
-        empty,
-        latents,
-        posteriors.cell,
-        form=request.form,
-        rank=request.rank,
-        seed=settings.seed,
-        save_memory=request.save_memory,
-        eight_bit_adam=settings.eight_bit_adam,
-    )
+    making = _making(model, vae, empty, latents, posteriors.cell, request)
     finished = None
     too_little = out_of_memory(
         lambda: (
@@ -148,8 +141,37 @@ def _trained(
             progress.stopped("training", kept(files))
 
 
+def _making(model, vae, empty, latents, cell: int, request: TrainRequest) -> AbstractContextManager[HostTrainable]:
+    settings = request.settings
+    if request.form == SIDE_NETWORK:
+        return made_side_trainable(
+            model,
+            vae.patcher,
+            empty,
+            latents,
+            cell,
+            name=model_name(model),
+            seed=settings.seed,
+            batch_size=settings.batch_size,
+        )
+    return made_trainable(
+        model,
+        vae.patcher,
+        empty,
+        latents,
+        cell,
+        form=request.form,
+        rank=request.rank,
+        seed=settings.seed,
+        save_memory=request.save_memory,
+        eight_bit_adam=settings.eight_bit_adam,
+    )
+
+
 def _loaded(model: ModelPatcher, files: RunFiles, form: str) -> ModelPatcher:
     """The domain as a MODEL, read from the file, as every later prompt will read it."""
+    if form == SIDE_NETWORK:
+        return load_side_network(model, files.result.name)
     if form != ADAPTER:
         return load_domain_unet(FULL_FOLDER, files.result.name)
     return load_domain_adapter(model, FOLDERS[ADAPTER], files.result.name)

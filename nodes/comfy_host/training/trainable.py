@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from ....domain_guidance.data import Size
 from ....domain_guidance.diffusion.noise_schedule import NoiseSchedule
+from ....domain_guidance.training.loss import Weight
 from ..domains.prediction import prediction_of
 from .result_file import ResultFile
 
@@ -26,6 +27,8 @@ class HostTrainable:
     sampling: the MODEL's, ModelSampling nodes included. module, identity: as in `Trainable`. empty: the prompt as host
     conditioning. cell: pixels a latent cell. result: makes the finished file from what the module holds.
     """
+
+    loss_weight: Weight | None = None  # the paper's plain error
 
     def __init__(
         self,

@@ -1,0 +1,109 @@
+"""Side networks in the host: their folder, reading one beside a MODEL, and which latents a MODEL has."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import folder_paths
+import torch
+from comfy.model_base import BaseModel
+from comfy.model_patcher import ModelPatcher
+from comfy.patcher_extension import WrappersMP
+
+from ....domain_guidance.domains.card import DomainFileError
+from ....domain_guidance.side_networks import LatentSpace, SideFile, read_side_file
+from .load_domain import path_inside
+from .origin import ATTACHMENT, DomainOrigin, base_fingerprint, conditioning_of
+
+FOLDER = "side_networks"
+KEY = "domain_guidance.side_network"
+
+
+@dataclass(frozen=True)
+class SideDomain:
+    """Travels with the MODEL of Load Side Network. name: of its file."""
+
+    name: str
+    file: SideFile
+
+
+def register_folder() -> None:
+    """Makes models/side_networks and output/side_networks known to the host's lists of files. Called once."""
+    models = os.path.join(folder_paths.models_dir, FOLDER)
+    for folder in (models, output_folder()):
+        folder_paths.add_model_folder_path(FOLDER, str(folder))
+    folder_paths.folder_names_and_paths[FOLDER][1].add(".safetensors")
+    with suppress(OSError):  # an installation that is only read
+        os.makedirs(models, exist_ok=True)
+
+
+def output_folder() -> Path:
+    return Path(folder_paths.get_output_directory(), FOLDER)
+
+
+def load_side_network(model: ModelPatcher, name: str) -> ModelPatcher:
+    """`model` with a side network as its domain, and the empty prompt it was trained with.
+
+    Raises DomainFileError, one sentence, for a file that is none or is one for other latents.
+    """
+    path = path_inside(FOLDER, name)
+    with torch.inference_mode(False):  # what it is used for later may be outside of it
+        file = read_side_file(path)
+    return beside(model, SideDomain(name, file))
+
+
+def beside(model: ModelPatcher, side: SideDomain) -> ModelPatcher:
+    """A clone of `model` that carries `side`. Raises DomainFileError where its latents are others."""
+    check_latents(model.model, side, "model")
+    clone, file = model.clone(), side.file
+    clone.set_attachments(KEY, side)
+    empty = conditioning_of(file.card, file.empty.cross_attn, file.empty.pooled_output)
+    clone.set_attachments(ATTACHMENT, DomainOrigin(side.name, file.card, empty))
+    clone.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, _warn_of_sampling)
+    return clone
+
+
+def side_of(model: ModelPatcher) -> SideDomain | None:
+    return model.get_attachment(KEY)
+
+
+def latent_space(model: BaseModel) -> LatentSpace:
+    """The latents that a network of the host works on."""
+    form = model.latent_format
+    scale, shift = getattr(form, "scale_factor", 1.0), getattr(form, "shift_factor", 0.0)
+    numbers = [float(value) if isinstance(value, (int, float)) else 1.0 for value in (scale, shift or 0.0)]
+    return LatentSpace(form.latent_channels, *numbers, type(form).__name__)
+
+
+def check_latents(model: BaseModel, side: SideDomain, role: str) -> None:
+    """Raises DomainFileError, one sentence, if the network cannot read the latents of `model`."""
+    found, expected = latent_space(model), side.file.latents
+    if not expected.fits(found):
+        raise DomainFileError(
+            f"'{side.name}' reads {expected} latents and {role} works on {found} ones: connect a model of the family "
+            f"that it was trained on ({side.file.card.base_name or 'its card names none'})."
+        )
+
+
+def warn_of_other_base(side: SideDomain, base: ModelPatcher) -> None:
+    expected, found = side.file.card.base_fingerprint, base_fingerprint(base)
+    if found and found != expected:
+        logging.warning(
+            "Domain Guidance: '%s' learnt to correct another base (%s %s) than the connected model; compare the "
+            "pictures with and without it, or train a side network on this model.",
+            side.name,
+            side.file.card.base_name or "fingerprint",
+            expected,
+        )
+
+
+def _warn_of_sampling(executor, guider, *args, **kwargs):
+    logging.warning(
+        "Domain Guidance: a sampler got the domain_model of Load Side Network, which draws as the plain base; connect "
+        "it to domain_model of Apply Domain Guidance, and the base to model."
+    )
+    return executor(guider, *args, **kwargs)

@@ -1,0 +1,131 @@
+"""The form `side network`: the user's MODEL answers as it does in a sampler, and only a small network beside it learns.
+
+The MODEL is neither copied nor changed, and no graph reaches it: quantised, off-loaded and patched ones serve as well.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import comfy.model_management
+import comfy.model_patcher
+import torch
+from comfy.model_patcher import ModelPatcher
+from torch import Tensor
+
+from ....domain_guidance.data import CachedLatents
+from ....domain_guidance.domains.prompt import Prompt
+from ....domain_guidance.domains.training_forms import SIDE_NETWORK
+from ....domain_guidance.side_networks import (
+    LatentSpace,
+    SideNetwork,
+    corrected,
+    loss_weight,
+    make_network,
+    shape_for,
+    write_side_file,
+)
+from ....domain_guidance.side_networks.correction import output_of
+from ....domain_guidance.side_networks.trainable import unscaled
+from ..domains.empty_prompt import pooled_of
+from ..domains.origin import base_fingerprint
+from ..domains.prediction import has_zero_terminal_snr, prediction_of
+from ..domains.side_network import latent_space
+from ..out_of_memory import out_of_memory
+from .preview import commonest_bucket
+from .result_file import ResultFile
+from .trainable import HostTrainable
+
+
+class HostSideTrainable(HostTrainable):
+    """A side network beside a loaded MODEL."""
+
+    def __init__(self, model: ModelPatcher, network: SideNetwork, empty: list, cell: int, result: ResultFile):
+        identity = {"form": SIDE_NETWORK, "base": result.base_fingerprint, "rank": 0}
+        sampling = model.get_model_object("model_sampling")
+        super().__init__(model.model, sampling, network, empty, cell, identity, result)
+        self.network, self.loss_weight = network, loss_weight(self.prediction)
+        self._options = comfy.model_patcher.create_model_options_clone(model.model_options)["transformer_options"]
+
+    def predict(self, noisy: Tensor, timestep: Tensor, conditioning: dict[str, Any]) -> Tensor:
+        comfy.model_management.throw_exception_if_processing_interrupted()
+        sigma = self.schedule.sigma(timestep).to(noisy)
+        x = unscaled(noisy, sigma, self.prediction)
+        domain = corrected(self.network, x, sigma, self._answer(x, sigma, conditioning), self.prediction)
+        return output_of(domain, x, sigma, self.prediction)
+
+    def _answer(self, x: Tensor, sigma: Tensor, conditioning: dict[str, Any]) -> Tensor:
+        """What the MODEL says, in its own precision and as in a sampler."""
+        options = {**self._options, "cond_or_uncond": [1], "sigmas": sigma}
+        with torch.inference_mode(), torch.autocast(x.device.type, enabled=False):
+            answer = self._model.apply_model(x, sigma, transformer_options=options, **conditioning)
+        return answer.clone()  # outside of inference mode, so that it may be part of a graph
+
+
+@dataclass
+class SideResultFile(ResultFile):
+    """network: what is written. latents: those that it reads."""
+
+    network: SideNetwork | None = None
+    latents: LatentSpace | None = None
+
+    def write(self, path: str | os.PathLike, record: Mapping[str, Any]) -> None:
+        empty = Prompt(self.empty[0][0], pooled_of(self.empty))
+        card = self._card(record)
+        write_side_file(path, self.network, card=card, latents=self.latents, empty=empty, covers=self.covers)
+
+
+@contextmanager
+def made_side_trainable(
+    model: ModelPatcher,
+    vae: ModelPatcher,
+    empty: list,
+    latents: CachedLatents,
+    cell: int,
+    *,
+    name: str,
+    seed: int,
+    batch_size: int,
+) -> Iterator[HostSideTrainable]:
+    """A fresh side network on the device, beside the MODEL, until the block ends. Call it outside inference mode.
+
+    vae: loaded as well, for preview pictures. name: of the MODEL's file, for the card.
+    """
+    bucket, model = commonest_bucket(latents), model.clone()
+    shape = shape_for(model.model.latent_format.latent_channels, bucket.height // cell, bucket.width // cell)
+    network = make_network(shape, seed).to(model.load_device)
+    sampling = model.get_model_object("model_sampling")
+    result = SideResultFile(
+        form=SIDE_NETWORK,
+        prediction=prediction_of(sampling),
+        base_fingerprint=base_fingerprint(model),
+        base_name=name,
+        empty=empty,
+        weights=network.state_dict,
+        zero_terminal_snr=has_zero_terminal_snr(sampling),
+        network=network,
+        latents=latent_space(model.model),
+    )
+    with ExitStack() as stack:
+        _load(model, vae, (batch_size, shape.channels, bucket.height // cell, bucket.width // cell))
+        model.pre_run()
+        stack.callback(model.cleanup)
+        yield HostSideTrainable(model, network, empty, cell, result)
+
+
+def _load(model: ModelPatcher, vae: ModelPatcher, shape: tuple[int, ...]) -> None:
+    """Both models, as a sampler loads them. Raises ValueError where they do not fit."""
+    with (
+        torch.inference_mode(),
+        out_of_memory(
+            lambda: (
+                "The model and its VAE do not fit on the device, even in part: close what else uses it, or lower "
+                "batch_size."
+            )
+        ),
+    ):
+        comfy.model_management.load_models_gpu([model, vae], memory_required=model.model.memory_required(shape))
