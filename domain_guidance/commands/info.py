@@ -18,13 +18,16 @@ logger = logging.getLogger(__name__)
 FORMS = {
     ADAPTER: "An adapter: a LoRA for its base and for merges of it.",
     "text-free": "A text-free domain UNet: whatever the prompt, it draws its domain.",
+    "side-network": "A side network: a small correction of what its base answers.",
     "text-based": "A domain network that reads the empty prompt stored beside it.",
 }
 PREDICTIONS = {"epsilon": "noise", "v_prediction": "velocity", "flow": "flow"}
 
 
 def add_info_options(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", type=Path, nargs="+", metavar="FILE", help="domain file or adapter written by train")
+    parser.add_argument(
+        "files", type=Path, nargs="+", metavar="FILE", help="domain file, adapter or side network written by train"
+    )
 
 
 def info(options: argparse.Namespace, check: Check) -> None:

@@ -84,7 +84,8 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--learning-rate",
         type=float,
-        help="step size of the optimiser (default: 1e-4 for an adapter, 1e-5 for a whole network)",
+        help="step size of the optimiser (default: 1e-4 for an adapter, 1e-3 for a side network, 1e-5 for a "
+        "whole network)",
     )
     group.add_argument(
         "--schedule",

@@ -21,16 +21,20 @@ from ..diffusion.sampling import karras_sigmas, sample_dpmpp_2m
 from ..domains.domain_file import DomainFileError
 from ..pictures.pixels import as_picture
 from ..runs.process import AUTOCAST
+from ..side_networks import is_side_file
 from .command import Command
 from .interrupts import Check
 from .processes import start_process
+from .side_network import side_denoiser
 
 logger = logging.getLogger(__name__)
 
 
 def add_sample_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", required=True, help="folder of the base model, in the format of diffusers")
-    parser.add_argument("--domain", type=Path, required=True, help="domain file or adapter written by train")
+    parser.add_argument(
+        "--domain", type=Path, required=True, help="domain file, adapter or side network written by train"
+    )
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for the pictures, which are named by their seed"
     )
@@ -69,7 +73,11 @@ def sample(options: argparse.Namespace, check: Check) -> None:
     process, device = start_process(options.precision)
     base = DiffusersFolder(options.base, options.allow_download)
     vae, cell = on_device(base.vae(), device), base.latent_cell
-    denoiser, prompt = _denoiser(base, options, device), base.prompt(options.prompt) if options.prompt else None
+    if is_side_file(options.domain):
+        denoiser = side_denoiser(base, vae, options, device)
+    else:
+        denoiser = _denoiser(base, options, device)
+    prompt = base.prompt(options.prompt) if options.prompt else None
     schedule, _ = base.schedule()
     shape = (vae.config["latent_channels"], options.height // cell, options.width // cell)
     options.out.mkdir(parents=True, exist_ok=True)

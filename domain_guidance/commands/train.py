@@ -28,13 +28,13 @@ from ..diffusers_host.folder import (
 )
 from ..diffusers_host.trainable import DiffusersTrainable, add_adapter, base_fingerprint
 from ..domains.fingerprint import fingerprint
-from ..domains.training_forms import ADAPTER, TEXT_FREE
+from ..domains.training_forms import ADAPTER, EMPTY_PROMPT, SIDE_NETWORK, TEXT_FREE
 from ..memory.estimate import check_fits, device_memory, whole_network_estimate
 from ..memory.recomputation import recomputation
 from ..runs import RunFiles
 from ..runs.optimizers import check_bitsandbytes
 from ..runs.process import AUTOCAST, Process
-from ..training import train_domain
+from ..training import Trainable, train_domain
 from ..training.preview import draw_preview
 from ..training.text_removal import domain_latents, take_text_out
 from .command import Command
@@ -43,6 +43,7 @@ from .listener import SECONDS_BETWEEN_LINES, Listener, tensorboard
 from .options import add_train_options, plain, resolve_train, run_settings
 from .presets import PRESETS
 from .processes import start_process
+from .side_network import side_trainable
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL
@@ -87,7 +88,7 @@ def _check_base(base: DiffusersFolder, options: argparse.Namespace, device: torc
     if options.eight_bit_adam:
         check_bitsandbytes()
     network = base.unet_without_weights()
-    if options.form != ADAPTER:
+    if options.form not in (ADAPTER, SIDE_NETWORK):
         check_fits(whole_network_estimate(network, eight_bit_adam=options.eight_bit_adam), device_memory(device))
 
 
@@ -143,17 +144,17 @@ def _make_trainable(
     options: argparse.Namespace,
     device: torch.device,
     stack: ExitStack,
-) -> DiffusersTrainable:
-    adapter = options.form == ADAPTER
+) -> Trainable:
+    adapter, side = options.form == ADAPTER, options.form == SIDE_NETWORK
     # What is trained must be fp32; a frozen base may be as narrow as the arithmetic.
-    unet = base.unet(AUTOCAST.get(options.precision, torch.float32) if adapter else torch.float32)
+    unet = base.unet(AUTOCAST.get(options.precision, torch.float32) if adapter or side else torch.float32)
     schedule, prediction = base.schedule()
     trainable = DiffusersTrainable(
         module=unet,
         schedule=schedule,
         prediction=prediction,
         empty=base.prompt(),
-        form=options.form,
+        form=EMPTY_PROMPT if side else options.form,
         base_fingerprint=base_fingerprint(unet),
         base_name=Path(options.base).name,
         scaling=scale.scaling,
@@ -163,6 +164,8 @@ def _make_trainable(
     if adapter:
         add_adapter(unet, options.rank, options.seed)
     on_device(unet, device)
+    if side:  # no gradient passes the UNet, so there is nothing to make again
+        return side_trainable(trainable, latents, options.seed)
     if options.form == TEXT_FREE:
         some = domain_latents(trainable, latents, images=CONSTANT_IMAGES, at_once=4)
         stack.callback(take_text_out(trainable, some).close)
@@ -180,7 +183,7 @@ def _make_trainable(
 class _Preview:
     """Draws what the model now makes by itself, at the size of the first image."""
 
-    trainable: DiffusersTrainable
+    trainable: Trainable
     vae: AutoencoderKL | PixelSpace
     latents: CachedLatents
     process: Process

@@ -73,6 +73,11 @@ def read_domain_file(path: str | os.PathLike) -> DomainFile:
     """Reads and checks a domain file, on the CPU. Raises DomainFileError before anything of it is used."""
     name = Path(path).name
     card, tensors, _ = read_checked(path)
+    if card.form == "side-network":
+        raise DomainFileError(
+            f"'{name}' is a side network, which is no UNet of its own: put it into models/side_networks and load it "
+            "with Load Side Network."
+        )
     cross_attn, pooled = take_prompt(tensors, name)
     weights = {key: tensor for key, tensor in tensors.items() if key not in MARKS}
     _check_layout(weights, card, name)

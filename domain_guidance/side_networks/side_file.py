@@ -20,9 +20,9 @@ from ..domains.card import DomainCard, DomainFileError, card_metadata
 from ..domains.domain_file import read_card, read_checked, write_checked
 from ..domains.fingerprint import fingerprint
 from ..domains.prompt import Prompt, prompt_from, prompt_metadata
+from ..domains.training_forms import SIDE_NETWORK
 from .network import SideNetwork, SideShape, shape_from
 
-FORM = "side-network"
 PREFIX = "side_network."
 METADATA_KEY = "domain_guidance.side_network"
 
@@ -77,7 +77,7 @@ def write_side_file(
     Raises DomainFileError for values that are not finite, OSError.
     """
     tensors = {PREFIX + name: tensor.half() for name, tensor in network.state_dict().items()}
-    own = replace(card, form=FORM, fingerprint=fingerprint(tensors))
+    own = replace(card, form=SIDE_NETWORK, fingerprint=fingerprint(tensors))
     described = {"shape": asdict(network.shape), "latents": asdict(latents)}
     metadata = card_metadata(own, covers) | prompt_metadata(empty.cross_attn, empty.pooled_output)
     write_checked(path, tensors, {**metadata, METADATA_KEY: json.dumps(described, sort_keys=True)})
@@ -85,14 +85,14 @@ def write_side_file(
 
 def is_side_file(path: str | os.PathLike) -> bool:
     """Whether a domain's file is a side network, by its card. Raises DomainFileError where it has none."""
-    return read_card(path).form == FORM
+    return read_card(path).form == SIDE_NETWORK
 
 
 def read_side_file(path: str | os.PathLike) -> SideFile:
     """Reads and checks a side network, on the CPU in fp32. Raises DomainFileError, one sentence, if it is none."""
     name = Path(path).name
     card, tensors, metadata = read_checked(path)
-    if card.form != FORM or METADATA_KEY not in metadata:
+    if card.form != SIDE_NETWORK or METADATA_KEY not in metadata:
         raise DomainFileError(
             f"'{name}' is a domain of the form {card.form}, expected a side network: load it with Load Domain UNet or "
             "Load Domain Adapter."

@@ -16,7 +16,7 @@ import tiny_side
 
 from domain_guidance.diffusion.denoiser import GuidedDenoiser
 from domain_guidance.diffusion.parameterization import PREDICTIONS, add_noise, denoised, network_input, training_target
-from domain_guidance.domains.domain_file import DomainFileError, read_card, write_domain_file
+from domain_guidance.domains.domain_file import DomainFileError, read_card, read_domain_file, write_domain_file
 from domain_guidance.side_networks import (
     LatentSpace,
     SideGuidedDenoiser,
@@ -309,6 +309,11 @@ def test_another_kind_of_domain_is_refused_with_what_loads_it(tmp_path):
     assert not is_side_file(path)
     with pytest.raises(DomainFileError, match="expected a side network: load it with Load Domain UNet"):
         read_side_file(path)
+
+
+def test_a_loader_of_whole_networks_names_the_node_that_loads_it(written):
+    with pytest.raises(DomainFileError, match="is a side network.* load it with Load Side Network"):
+        read_domain_file(written)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,89 @@
+"""`train --form side-network` and `sample` with what it writes, on a diffusers folder."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.append(str(Path(__file__).parent))
+
+from test_command_line import arguments, drawn, held_out, place, said  # noqa: F401 (two are fixtures)
+
+from domain_guidance.__main__ import main
+from domain_guidance.commands.info import describe
+from domain_guidance.diffusers_host.folder import DiffusersFolder
+from domain_guidance.diffusers_host.trainable import base_fingerprint
+from domain_guidance.domains.domain_file import read_card
+from domain_guidance.side_networks import LatentSpace, read_side_file, write_side_file
+
+
+@pytest.fixture(scope="module")
+def side(place):
+    """A trained file of the base `sd`."""
+    out = place / "sd side"
+    assert main(arguments(place, out, form="side-network", steps=30, **{"learning-rate": 5e-3})) == 0
+    return out / "domain.safetensors"
+
+
+def test_training_lowers_the_held_out_loss_and_writes_a_side_network(place, side):
+    losses = held_out(side.parent)
+    assert losses[-1] < losses[0] - 0.05
+    file = read_side_file(side)
+    base = DiffusersFolder(str(place / "sd"))
+    config = base.vae().config
+    assert file.latents == LatentSpace(config.latent_channels, config.scaling_factor)
+    assert file.card.base_fingerprint == base_fingerprint(base.unet()) and file.card.base_name == "sd"
+    assert torch.equal(file.empty.cross_attn, base.prompt().cross_attn)
+    assert file.card.training["trained_steps"] == 30 and file.card.training["held_out_loss"] == losses[-1]
+    assert "small correction of what its base answers" in " ".join(describe(read_card(side)))
+
+
+def test_sdxl_stores_the_pooled_vector_of_its_empty_prompt(place, tmp_path):
+    assert main(arguments(place, tmp_path, base="xl", form="side-network")) == 0
+    assert read_side_file(tmp_path / "domain.safetensors").empty.pooled_output.shape == (1, 16)
+
+
+def test_the_same_command_resumes_and_more_steps_end_as_if_asked_for_at_once(place, tmp_path):
+    for steps in (4, 6):
+        assert main(arguments(place, tmp_path / "parts", form="side-network", steps=steps)) == 0
+    assert main(arguments(place, tmp_path / "whole", form="side-network", steps=6)) == 0
+    parts, whole = (read_side_file(tmp_path / kind / "domain.safetensors").network for kind in ("parts", "whole"))
+    assert all(torch.equal(value, whole.state_dict()[name]) for name, value in parts.state_dict().items())
+
+
+def test_another_form_does_not_go_on_with_its_run(place, tmp_path, said):
+    assert main(arguments(place, tmp_path, form="side-network", steps=1)) == 0
+    assert main(arguments(place, tmp_path, form="empty-prompt", steps=2)) == 1
+    assert "form was side-network and is empty-prompt" in said.text
+
+
+def test_previews_are_drawn_as_of_every_form(place, tmp_path):
+    assert main(arguments(place, tmp_path, form="side-network", steps=2, **{"sample-every": 2})) == 0
+    assert len(list(tmp_path.rglob("*.png"))) >= 2
+
+
+def test_it_is_drawn_from_with_and_without_a_prompt_and_weight_zero_is_the_base(place, side, tmp_path):
+    free, asked, off, other_off = (
+        drawn(place, side, tmp_path / str(number), "--count", "1", *words)
+        for number, words in enumerate(
+            ([], ["--prompt", "a plate"], ["--prompt", "a plate", "--weight", "0"], ["--weight", "0"])
+        )
+    )
+    assert free != asked != off and free != other_off
+    whole = place / "whole"
+    assert main(arguments(place, whole, form="empty-prompt", steps=1)) == 0
+    base = drawn(place, whole / "domain.safetensors", tmp_path / "base", "--count", "1", "--weight", "0")
+    assert other_off == base
+
+
+def test_other_latents_are_refused_and_another_base_is_said(place, side, tmp_path, said):
+    file = read_side_file(side)
+    changed = tmp_path / "other.safetensors"
+    space = LatentSpace(file.latents.channels, 0.5)
+    write_side_file(changed, file.network, card=file.card, latents=space, empty=file.empty)
+    words = ["--base", str(place / "sd"), "--domain", str(changed), "--out", str(tmp_path / "out"), "--count", "1"]
+    assert main(["sample", *words]) == 1
+    assert "give a base of the family" in said.text
+    drawn(place, side, tmp_path / "xl", "--count", "1", base="xl")
+    assert "learnt to correct another base (sd)" in said.text
