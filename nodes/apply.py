@@ -34,8 +34,8 @@ class DomainGuidanceApply(io.ComfyNode):
                 io.Model.Input("model", tooltip="The model that your prompt, LoRAs and ControlNets apply to."),
                 io.Model.Input(
                     "domain_model",
-                    tooltip="The domain: from Load Domain UNet or Load Domain Adapter, a fine-tuned checkpoint, or "
-                    "this checkpoint with a LoRA on it.",
+                    tooltip="The domain: from Load Domain UNet, Load Domain Adapter or Load Side Network, a fine-tuned "
+                    "checkpoint, or this checkpoint with a LoRA on it.",
                 ),
                 io.Float.Input(
                     "weight",
@@ -75,7 +75,8 @@ class DomainGuidanceApply(io.ComfyNode):
                     "nothing extra if your negative prompt is empty. negative: the one on your negative prompt; "
                     "faster if that is not empty, but it then leaks into the domain. prompt: domain and base both "
                     "read your positive prompt; for distilled models at cfg 1 with a domain adapter, where weight 1 "
-                    "equals the plain LoRA.",
+                    "equals the plain LoRA. For a side network: the prediction that it corrects; auto: the one on the "
+                    "empty prompt where the sampler makes it, else the one on your prompt, always at no extra cost.",
                 ),
                 *shaping_inputs("domain"),
             ],
