@@ -105,7 +105,7 @@ class _Seen:
             self.remarks += self._remarks(index, name, pixels.shape[1:])
             yield index, centre_square(pixels, self._size)
 
-    def _remarks(self, index: int, name: str, shape: tuple[int, int]) -> Iterator[Remark]:
+    def _remarks(self, index: int, name: str, shape: torch.Size) -> Iterator[Remark]:
         if remark := self._source.remark(index):
             yield Remark(name, remark)
         lost = 1 - min(shape) / max(shape)
