@@ -26,7 +26,7 @@ from domain_guidance.generators.eg3d import (
     random_poses,
 )
 from domain_guidance.generators.eg3d.camera import split
-from domain_guidance.generators.eg3d.marching import density, march, spread, weights, where_it_matters
+from domain_guidance.generators.eg3d.marching import along_ray, density, march, spread, weights, where_it_matters
 from domain_guidance.generators.eg3d.normals import surface_points
 from domain_guidance.generators.eg3d.poses import Poses
 from domain_guidance.generators.eg3d.rays import rays
@@ -191,7 +191,7 @@ def test_a_sphere_of_constant_density_lets_through_what_its_chords_say(samples, 
     torch.testing.assert_close(seen.colour, 0.25 * seen.opacity[..., None].expand(-1, -1, 2), rtol=1e-7, atol=1e-9)
 
 
-@pytest.mark.parametrize(("importance", "tolerance"), [(0, 1.5 * 1.05 / 48), (48, 1.5 * 1.05 / 48 / 8)])
+@pytest.mark.parametrize(("importance", "tolerance"), [(0, 1.5 * 1.05 / 47), (48, 1.5 * 1.05 / 47 / 8)])
 def test_the_depth_of_an_opaque_plane_is_where_the_ray_meets_it(importance, tolerance):
     """The interval that meets it counts as empty, so the first one behind it is seen, from its middle."""
     origins, directions = rays(cameras(POSES), 8)
@@ -237,6 +237,25 @@ def test_gradients_of_the_planes():
 
 
 # --- samples ---------------------------------------------------------------------------------------------------------
+
+
+def test_coarse_samples_begin_at_evenly_spaced_places_from_near_to_far():
+    jitter = torch.rand(50, 8, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    places = torch.linspace(2.25, 3.3, 8, dtype=torch.float64)
+    torch.testing.assert_close(along_ray(2.25, 3.3, jitter), places + jitter * (3.3 - 2.25) / 7)
+    torch.testing.assert_close(along_ray(2.25, 3.3, 0 * jitter), places.expand(50, 8))
+
+
+def test_the_renderer_looks_where_the_coarse_samples_lie():
+    asked = []
+
+    def field(points):
+        asked.append(points.norm(dim=-1))
+        return points[..., 0], points
+
+    origin, direction = torch.zeros(1, 1, 3), torch.tensor([[[0.0, 0.0, 1.0]]])
+    render(field, origin, direction, Rendering(samples=5, importance_samples=0, near=2.0, far=4.0))
+    torch.testing.assert_close(asked[0][0], torch.tensor([2.25, 2.75, 3.25, 3.75, 4.25]))
 
 
 def test_samples_lie_one_in_each_part_of_the_ray():
@@ -296,7 +315,7 @@ def test_where_finer_samples_lie_has_no_gradient():
         return raw.unflatten(1, depths.shape[1:]), colours.unflatten(1, depths.shape[1:])
 
     with torch.no_grad():
-        coarse = spread(rendering.near, rendering.far, torch.full((1, 9, 6), 0.5, dtype=torch.float64))
+        coarse = along_ray(rendering.near, rendering.far, torch.full((1, 9, 6), 0.5, dtype=torch.float64))
         finer = where_it_matters(
             coarse, weights(coarse, sampled(coarse)[0]), torch.full((1, 9, 5), 0.5, dtype=torch.float64)
         )

@@ -37,6 +37,8 @@ PLAIN = [
     "nvidia4.pkl",
     "tensorflow3.pkl",
     "tensorflow4.pkl",
+    "tensorflow-scalars3.pkl",
+    "tensorflow-scalars4.pkl",
     "rosinality.pt",
     "rosinality-old.pt",
     "trainer.pt",

@@ -49,8 +49,18 @@ def march(depths: Tensor, raw: Tensor, colours: Tensor) -> Rendered:
     return Rendered(colour, depth.clamp(depths[..., 0], depths[..., -1]), opacity)
 
 
+def along_ray(near: float, far: float, jitter: Tensor) -> Tensor:
+    """Depths [..., S] at S places from `near` to `far`, each moved towards the next (EG3D, arXiv 2112.07945, release).
+
+    S is at least 2. jitter: [..., S] in [0, 1), the share of the way to the next place; so the last may lie behind
+    `far` by up to one step, as in the release that published weights were trained with.
+    """
+    step = (far - near) / (jitter.shape[-1] - 1)
+    return near + step * (torch.arange(jitter.shape[-1], device=jitter.device) + jitter)
+
+
 def spread(near: float, far: float, jitter: Tensor) -> Tensor:
-    """Depths [..., S], one in each of S equal parts of the ray (arXiv 2003.08934, equation 2). jitter: [..., S] in [0,
+    """Values [..., S], one in each of S equal parts of a range (arXiv 2003.08934, equation 2). jitter: [..., S] in [0,
     1), its place in it.
     """
     parts = torch.arange(jitter.shape[-1], device=jitter.device)

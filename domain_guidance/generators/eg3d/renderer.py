@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from .layout import Rendering
-from .marching import Rendered, march, spread, weights, where_it_matters
+from .marching import Rendered, along_ray, march, weights, where_it_matters
 
 Field = Callable[[Tensor], tuple[Tensor, Tensor]]
 RAYS = 4096  # at a time, by default: about half a gigabyte at 96 samples of 32 features
@@ -26,8 +26,8 @@ def render(
 ) -> Rendered:
     """What rays [N, R, 3] see of a field, as [N, R] and [N, R, C].
 
-    field: points [N, P, 3] to raw densities [N, P] and colours [N, P, C]. generator: draws where in its part of the ray
-    a sample lies; without one it lies in the middle, so that a picture is the same each time. rays_at_once bounds the
+    field: points [N, P, 3] to raw densities [N, P] and colours [N, P, C]. generator: draws where between its place and
+    the next a sample lies; without one it lies in the middle, so that a picture is the same each time. rays_at_once bounds the
     memory, also of a gradient, for which each part is computed once more; what is seen does not depend on it.
     """
     count, total = origins.shape[:2]
@@ -48,7 +48,7 @@ def _render(
     field: Field, origins: Tensor, directions: Tensor, jitter: Tensor, rendering: Rendering
 ) -> tuple[Tensor, Tensor, Tensor]:
     jitter, finer_jitter = jitter.split((rendering.samples, rendering.importance_samples), dim=-1)
-    depths = spread(rendering.near, rendering.far, jitter)
+    depths = along_ray(rendering.near, rendering.far, jitter)
     raw, colours = _along(field, origins, directions, depths)
     if rendering.importance_samples:
         finer = where_it_matters(depths, weights(depths, raw.detach()), finer_jitter)

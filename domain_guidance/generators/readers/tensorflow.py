@@ -8,16 +8,18 @@ of an up-convolution in both axes; its modulation biases lack the 1 that the oth
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import Refused
 from .numpy_stand_ins import Array
 from .pickle_machine import plain_name
-from .stored import StoredTensor
+from .stored import StoredTensor, contiguous
 
 PARTS = {"G_mapping/": "mapping/", "G_synthesis/": "synthesis/"}
 
@@ -166,6 +168,11 @@ def _without_scope(name: str) -> str:
 
 
 def _variable(entry: Any) -> tuple[str, StoredTensor]:
-    if not isinstance(entry, tuple) or len(entry) != 2 or not isinstance(entry[1], Array) or entry[1].tensor is None:
+    if not isinstance(entry, tuple) or len(entry) != 2:
         raise Refused("it has a variable that is no array with a name")
-    return plain_name(entry[0]), entry[1].tensor
+    name, value = entry
+    if type(value) in (int, float):  # a NumPy scalar, as which TensorFlow's session hands out a variable without axes
+        return plain_name(name), contiguous(torch.float64, (), memoryview(struct.pack("<d", value)))
+    if not isinstance(value, Array) or value.tensor is None:
+        raise Refused("it has a variable that is no array with a name")
+    return plain_name(name), value.tensor

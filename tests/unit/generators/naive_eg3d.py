@@ -82,7 +82,8 @@ def pixel(t, tri, camera, row, column, *, resolution, samples, finer, near, far,
     def sample(depth):
         return (depth, *point(t, tri, origin + depth * ahead, box, rate))
 
-    taken = [sample(near + (far - near) * (k + 0.5) / samples) for k in range(samples)]
+    step = (far - near) / (samples - 1)  # linspace(near, far, samples), and of each step the middle
+    taken = [sample(near + step * k + 0.5 * step) for k in range(samples)]
     if finer:
         shares = [float(weight) for weight, _, _ in intervals(taken)]
         taken = sorted(

@@ -127,6 +127,17 @@ def tensorflow(tensors, **static_kwargs):
     return Network({}), Network({}), generator
 
 
+def as_a_session_gives_them(variables):
+    """TensorFlow's Session.run makes a NumPy scalar of a variable without axes, and `lod` is left over in old files."""
+    return {name: x[()] for name, x in variables.items()} | {"lod": np.float32(0)}
+
+
+def tensorflow_with_scalars(tensors):
+    top, mapping, synthesis = sheet.tensorflow(tensors)
+    parts = {"mapping": Network(mapping), "synthesis": Network(as_a_session_gives_them(synthesis))}
+    return Network({}), Network({}), Network(as_a_session_gives_them(top), parts)
+
+
 def checkpoint(tensors, **others):
     state, mean = sheet.rosinality(tensors)
     return {"g_ema": collections.OrderedDict(state), "latent_avg": mean, **others}
@@ -143,6 +154,9 @@ def write(folder):
     (folder / "nvidia-two-clamps.pkl").write_bytes(pickle.dumps(two_clamps(plain), 4))
     for protocol in (3, 4):
         (folder / f"tensorflow{protocol}.pkl").write_bytes(pickle.dumps(tensorflow(plain), protocol))
+        (folder / f"tensorflow-scalars{protocol}.pkl").write_bytes(
+            pickle.dumps(tensorflow_with_scalars(plain), protocol)
+        )
     (folder / "tensorflow-ada.pkl").write_bytes(
         pickle.dumps(tensorflow(labelled, conv_clamp=256, architecture="skip"), 4)
     )
