@@ -167,7 +167,8 @@ class _Adaptation:
             share,
         )
         if self.perceptual is not None:
-            surrogate = surrogate + STRENGTH * s.perceptual * self.perceptual(images, source).mean()
+            weight = STRENGTH * s.distillation.scale * s.perceptual
+            surrogate = surrogate + weight * self.perceptual(images, source).mean()
         return surrogate, found.disagreement
 
     def _activations(self, count: int) -> int:

@@ -9,7 +9,6 @@ from contextlib import ExitStack, closing
 
 from ..adaptation import AdaptedPair, adapt_generator, comparison_picture, find_perceptual
 from ..generators import open_generator_file
-from ..runs import RunFiles
 from .adapt_options import adaptation_settings, add_adapt_options, resolve_adapt
 from .command import Command
 from .critic import make_critic
@@ -18,6 +17,7 @@ from .listener import Listener, tensorboard
 from .options import plain
 from .presets import ADAPT_PRESETS
 from .processes import start_process
+from .run_name import claimed_run
 
 logger = logging.getLogger(__name__)
 
@@ -34,11 +34,10 @@ def adapt(options: argparse.Namespace, check: Check) -> None:
         return
     process, device = start_process(options.precision)
     settings = adaptation_settings(options, process.world)
-    files = RunFiles.choose(options.out.parent, options.out.name, options.on_existing)
-    process.wait()  # every process has chosen before one of them makes a file
-    pair = AdaptedPair(open_generator_file(options.generator), device)
-    perceptual = find_perceptual(device) if settings.perceptual else None
     with ExitStack() as stack:
+        files = stack.enter_context(claimed_run(process, options.out.parent, options.out.name, options.on_existing))
+        pair = AdaptedPair(open_generator_file(options.generator), device)
+        perceptual = find_perceptual(device) if settings.perceptual else None
         critic = make_critic(options, device, stack)
         listener = Listener(
             files, settings.steps, lambda: comparison_picture(pair, PREVIEW_SEEDS), tensorboard(files, process, stack)

@@ -116,6 +116,15 @@ def _add_distillation(group: argparse._ArgumentGroup) -> None:
         help="likelihood does not subtract the noise and wants a --cfg near 7.5 (default: %(default)s)",
     )
     group.add_argument(
+        "--unit-score", action="store_true", help="scale the critic's noise and the added one to one length first"
+    )
+    group.add_argument(
+        "--scale",
+        type=float,
+        default=1.0,
+        help="factor on every term of the distillation before it is clamped (default: 1; 0.01 for EG3D)",
+    )
+    group.add_argument(
         "--directional",
         type=float,
         help="weight of the change towards the prompt, seen from the source (default: 1 with a prompt)",
@@ -228,7 +237,9 @@ def _distillation(options: argparse.Namespace) -> Distillation:
         noise=NoiseRange(*options.range),
         score=options.score,
         directional=options.directional,
+        unit_score=options.unit_score,
         unit_directional=options.unit_directional,
+        scale=options.scale,
         reconstruction=options.reconstruction,
         relative_distance=options.relative_distance,
         percentile=options.percentile,

@@ -50,13 +50,15 @@ STYLEGAN_FUSION_CATS: dict[str, Any] = {
     "reconstruction": 0.5,
     "perceptual": 0.3,
 }
-# The release divides all of its terms by 100 here, to which Adam is blind.
+# The release divides all of its terms by 100 here, before it clamps them.
 STYLEGAN_FUSION_EG3D: dict[str, Any] = {
     **STYLEGAN_FUSION,
     "steps": 5001,
     "range": (0.01, 0.5),
     "directional": 0.5,
+    "unit_score": True,
     "unit_directional": True,
+    "scale": 0.01,
     "percentile": 1.0,
 }
 

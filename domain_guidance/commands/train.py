@@ -34,7 +34,7 @@ from ..memory.recomputation import recomputation
 from ..runs import RunFiles
 from ..runs.optimizers import check_bitsandbytes
 from ..runs.process import AUTOCAST, Process
-from ..training import Trainable, train_domain
+from ..training import RunSettings, Trainable, train_domain
 from ..training.preview import draw_preview
 from ..training.text_removal import domain_latents, take_text_out
 from .command import Command
@@ -43,6 +43,7 @@ from .listener import SECONDS_BETWEEN_LINES, Listener, tensorboard
 from .options import add_train_options, plain, resolve_train, run_settings
 from .presets import PRESETS
 from .processes import start_process
+from .run_name import claimed_run
 from .side_network import side_trainable
 
 if TYPE_CHECKING:
@@ -64,8 +65,18 @@ def train(options: argparse.Namespace, check: Check) -> None:
         return
     process, device = start_process(options.precision)
     settings = run_settings(options, process.world)
-    files = RunFiles.choose(options.out, options.name, options.on_existing)
-    process.wait()  # every process has chosen before one of them makes a file
+    with claimed_run(process, options.out, options.name, options.on_existing) as files:
+        _train(options, settings, files, process, device, check)
+
+
+def _train(
+    options: argparse.Namespace,
+    settings: RunSettings,
+    files: RunFiles,
+    process: Process,
+    device: torch.device,
+    check: Check,
+) -> None:
     base = DiffusersFolder(options.base, options.allow_download)
     _check_base(base, options, device)
     vae = base.vae()

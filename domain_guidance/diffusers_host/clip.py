@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from .folder import on_device
+from .reading import variant_of
 
 if TYPE_CHECKING:
     from transformers import CLIPModel, CLIPVisionModelWithProjection
+
+from .reading import variant_of
 
 KINDS = ("clip", "clip_vision_model")
 # Of CLIP's release (Radford et al. 2021), where the folder names no others.
@@ -69,11 +73,21 @@ def _loaded(folder: Path, whole: bool) -> CLIPModel | CLIPVisionModelWithProject
     kind = CLIPModel if whole else CLIPVisionModelWithProjection
     load: Callable[..., Any] = kind.from_pretrained  # its annotation knows nothing of the loading info
     try:
-        model, found = load(folder, local_files_only=True, use_safetensors=True, output_loading_info=True)
+        model, found = load(
+            folder,
+            local_files_only=True,
+            use_safetensors=True,
+            output_loading_info=True,
+            variant=variant_of(folder),
+            dtype=torch.float32,
+        )
     except OSError as error:
         raise ValueError(
             f"'{folder}' holds no weights in the safetensors format: give a folder with model.safetensors."
         ) from error
+    except (SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ValueError(f"The weights of '{folder}' cannot be read ({reason}): copy the folder again.") from error
     if found["missing_keys"]:
         raise ValueError(
             f"'{folder}' lacks the weight '{sorted(found['missing_keys'])[0]}': give a CLIP with its projection."

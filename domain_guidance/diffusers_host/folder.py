@@ -21,6 +21,7 @@ from ..data.latent_cache import Encode
 from ..diffusion.noise_schedule import NoiseSchedule, scaled_linear
 from ..diffusion.parameterization import Prediction
 from ..domains.prompt import Prompt
+from .reading import reading, variant_of, whole
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, ConfigMixin, UNet2DConditionModel
@@ -87,13 +88,16 @@ class DiffusersFolder:
 
     def unet(self, dtype: torch.dtype = torch.float32) -> UNet2DConditionModel:
         """The base UNet, for evaluation. Raises ValueError if the pipeline has another kind of network."""
-        return self._unet_class().from_pretrained(self.place, **self._part("unet"), torch_dtype=dtype).eval()
+        kind = self._unet_class()
+        with reading("unet", self.place):
+            return whole(kind.from_pretrained(self.place, **self._weights("unet"), torch_dtype=dtype)).eval()
 
     def unet_without_weights(self) -> UNet2DConditionModel:
         """The base UNet on the meta device, in fp32. Raises ValueError if the pipeline has another kind of network."""
         kind = self._unet_class()
-        with torch.device("meta"):
-            return cast("UNet2DConditionModel", kind.from_config(self._config(kind, "unet")))
+        config = self._config(kind, "unet")
+        with reading("unet", self.place), torch.device("meta"):
+            return cast("UNet2DConditionModel", kind.from_config(config))
 
     def vae(self) -> AutoencoderKL | PixelSpace:
         """The base's VAE, or `PixelSpace`. Raises ValueError if there is none and the UNet does not work on pixels."""
@@ -101,14 +105,18 @@ class DiffusersFolder:
             return self._pixels()
         from diffusers import AutoencoderKL
 
-        return AutoencoderKL.from_pretrained(self.place, **self._part("vae")).eval().requires_grad_(False)
+        with reading("vae", self.place):
+            vae = whole(AutoencoderKL.from_pretrained(self.place, **self._weights("vae"), torch_dtype=torch.float32))
+        return vae.eval().requires_grad_(False)
 
     @property
     def index(self) -> Mapping[str, Any]:
         """model_index.json: which class each part is of."""
         from diffusers import DiffusionPipeline
 
-        return cast("Mapping[str, Any]", DiffusionPipeline.load_config(self.place, local_files_only=not self.download))
+        with reading("model_index.json", self.place):
+            index = DiffusionPipeline.load_config(self.place, local_files_only=not self.download)
+        return cast("Mapping[str, Any]", index)
 
     @property
     def latent_cell(self) -> int:
@@ -117,13 +125,17 @@ class DiffusersFolder:
             return 1
         from diffusers import AutoencoderKL
 
-        return 2 ** (len(self._config(AutoencoderKL, "vae")["block_out_channels"]) - 1)
+        config = self._config(AutoencoderKL, "vae")
+        with reading("vae", self.place):
+            return 2 ** (len(config["block_out_channels"]) - 1)
 
     def schedule(self) -> tuple[NoiseSchedule, Prediction]:
         """The noise levels the base was trained at and what it puts out."""
         from diffusers import DDPMScheduler  # its configuration alone, which every scheduler of the family shares
 
         config = self._config(DDPMScheduler, "scheduler")
+        with reading("scheduler", self.place):
+            levels = config["num_train_timesteps"], config["beta_start"], config["beta_end"]
         if config.get("beta_schedule", "scaled_linear") != "scaled_linear":
             raise ValueError(
                 f"The base's noise schedule is '{config['beta_schedule']}', expected scaled_linear: train it in "
@@ -139,7 +151,7 @@ class DiffusersFolder:
             raise ValueError(
                 f"The base predicts '{prediction}', expected epsilon or v_prediction: train it in ComfyUI."
             )
-        return scaled_linear(config["num_train_timesteps"], config["beta_start"], config["beta_end"]), prediction
+        return scaled_linear(*levels), prediction
 
     def prompt(self, text: str = "") -> Prompt:
         """The text encoders' output for one prompt; for SDXL both encoders' and the pooled vector of the second.
@@ -174,7 +186,9 @@ class DiffusersFolder:
     def _pixels(self) -> PixelSpace:
         from diffusers import UNet2DConditionModel
 
-        channels = self._config(UNet2DConditionModel, "unet")["in_channels"]
+        config = self._config(UNet2DConditionModel, "unet")
+        with reading("unet", self.place):
+            channels = config["in_channels"]
         if channels != PixelSpace.config["latent_channels"]:
             raise ValueError(
                 f"'{self.place}' names no vae in its model_index.json, and its UNet takes {channels} channels, not the "
@@ -191,14 +205,18 @@ class DiffusersFolder:
                 else f"it holds no {EMPTY_PROMPT_FILE} either: add one"
             )
             raise ValueError(f"'{self.place}' has no text encoder, and {lacks}, or give a folder with a text encoder.")
-        stored = load_file(file)
-        pooled = stored.get("pooled_output")
-        return Prompt(stored["cross_attn"].float(), None if pooled is None else pooled.float())
+        with reading(EMPTY_PROMPT_FILE, self.place):
+            stored = load_file(file)
+            pooled = stored.get("pooled_output")
+            return Prompt(stored["cross_attn"].float(), None if pooled is None else pooled.float())
 
     def _tokens(self, text: str, name: str) -> Tensor:
         from transformers import CLIPTokenizer
 
-        tokenizer = CLIPTokenizer.from_pretrained(self.place, **self._part(name))
+        with reading(name, self.place):
+            if not self.download and not (Path(self.place) / name).is_dir():  # transformers would make an empty one
+                raise FileNotFoundError("there is no such folder")
+            tokenizer = CLIPTokenizer.from_pretrained(self.place, **self._part(name))
         return tokenizer(
             text, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
         ).input_ids
@@ -207,16 +225,22 @@ class DiffusersFolder:
         from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
         kind = CLIPTextModelWithProjection if projected else CLIPTextModel
-        return (
-            kind.from_pretrained(self.place, **self._part(name)).float().eval()
-        )  # transformers 5 keeps a folder's own type
+        with reading(name, self.place):
+            encoder = whole(kind.from_pretrained(self.place, **self._weights(name)))
+        return encoder.float().eval()  # transformers 5 keeps a folder's own type
 
     def _has(self, name: str) -> bool:
         return self.index.get(name, [None])[0] is not None
 
     def _config(self, kind: type[ConfigMixin], name: str) -> dict[str, Any]:
         # Its annotation names a pair, which it gives only where it is asked for more.
-        return cast("dict[str, Any]", kind.load_config(self.place, **self._part(name)))
+        with reading(name, self.place):
+            return cast("dict[str, Any]", kind.load_config(self.place, **self._part(name)))
+
+    def _weights(self, name: str) -> dict[str, Any]:
+        """As `_part`, for `whole`, with the variant of the weights that a folder on disk holds."""
+        variant = variant_of(Path(self.place) / name)
+        return self._part(name) | {"output_loading_info": True} | ({"variant": variant} if variant else {})
 
     def _part(self, name: str) -> dict[str, Any]:
         return {"subfolder": name, "local_files_only": not self.download}

@@ -29,17 +29,25 @@ def denoised_to_noise(denoised: Tensor, clean: Tensor, noise: Tensor, ratio: Ten
     return noise + (clean - denoised) / _like(ratio, clean)
 
 
-def score_gradient(clean: Tensor, denoised: Tensor, ratio: Tensor) -> Tensor:
-    """SDS, clamp((1 - a)(n^ - n), ±1): where the critic would not have the latent as it is."""
+def score_gradient(clean: Tensor, denoised: Tensor, ratio: Tensor, scale: float = 1.0) -> Tensor:
+    """SDS, clamp(scale (1 - a)(n^ - n), ±1): where the critic would not have the latent as it is."""
     s = _like(ratio, clean)
-    return _clamped(s / (1 + s**2) * (clean - denoised))
+    return _clamped(scale * s / (1 + s**2) * (clean - denoised))
 
 
-def likelihood_gradient(clean: Tensor, denoised: Tensor, noise: Tensor, ratio: Tensor) -> Tensor:
-    """clamp((1 - a) n^, ±1): the noise that was added is not subtracted, as later work does with a small guidance
+def unit_score_gradient(predicted: Tensor, noise: Tensor, ratio: Tensor, scale: float = 1.0) -> Tensor:
+    """clamp(scale (1 - a)[U(n^) - U(n)], ±1), U the scaling to unit RMS, as the release adapts an EG3D.
+
+    predicted, noise: the critic's noise n^ and the one that was added; without the latter, zeros, it is the likelihood.
+    """
+    return _clamped(scale * _weight(ratio, noise) * (unit_rms(predicted) - unit_rms(noise)))
+
+
+def likelihood_gradient(clean: Tensor, denoised: Tensor, noise: Tensor, ratio: Tensor, scale: float = 1.0) -> Tensor:
+    """clamp(scale (1 - a) n^, ±1): the noise that was added is not subtracted, as later work does with a small guidance
     scale.
     """
-    return _clamped(_weight(ratio, clean) * denoised_to_noise(denoised, clean, noise, ratio))
+    return _clamped(scale * _weight(ratio, clean) * denoised_to_noise(denoised, clean, noise, ratio))
 
 
 def directional_gradient(adapted: Tensor, source: Tensor, ratio: Tensor, strength: float) -> Tensor:

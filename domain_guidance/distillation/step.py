@@ -22,6 +22,7 @@ from .gradients import (
     reconstruction_gradient,
     score_gradient,
     unit_rms,
+    unit_score_gradient,
 )
 from .noise_range import NoiseRange
 from .pixels import PERCENTILE, clip_to_percentile, critic_pixels
@@ -38,7 +39,8 @@ class Distillation:
 
     resolution: pixels of a side at which the critic looks. directional, reconstruction: weights of the regularisers, 0
     for none.
-    unit_directional: each prediction scaled to unit RMS before the difference. relative_distance: weight of Ojha's
+    unit_score, unit_directional: each of a term's two noises scaled to unit RMS before the difference. scale: factor on
+    every term before it is clamped, 0.01 in the paper's release for EG3D. relative_distance: weight of Ojha's
     term, 0 for none.
     percentile: share of the pixel gradient's magnitudes that is not clipped; it covers the score alone. antialias: our
     option.
@@ -47,12 +49,14 @@ class Distillation:
     resolution: int = 512
     noise: NoiseRange = NoiseRange()
     score: Score = "sds"
+    unit_score: bool = False
     directional: float = 0.0
     unit_directional: bool = False
     reconstruction: float = 0.0
     relative_distance: float = 0.0
     percentile: float = PERCENTILE
     antialias: bool = False
+    scale: float = 1.0
 
     def __post_init__(self):
         if self.score not in get_args(Score):
@@ -68,6 +72,8 @@ class Distillation:
         for name in ("directional", "reconstruction", "relative_distance"):
             if not 0 <= getattr(self, name) < inf:
                 raise ValueError(f"{name} is {getattr(self, name)}: give a weight of 0 or more.")
+        if not 0 < self.scale < inf:
+            raise ValueError(f"scale is {self.scale}: give a factor above 0, 1 for the terms as they are.")
 
     @property
     def needs_source(self) -> bool:
@@ -155,11 +161,18 @@ def _latent_gradients(clean, source, critic, schedule, prediction, settings, gen
         scaled = (
             map(unit_rms, (predicted, predicted_source)) if settings.unit_directional else (predicted, predicted_source)
         )
-        regularisers += directional_gradient(*scaled, ratio, settings.directional)
+        regularisers += directional_gradient(*scaled, ratio, settings.scale * settings.directional)
     if settings.reconstruction:
-        regularisers += reconstruction_gradient(predicted, adapted, source, ratio, settings.reconstruction)
-    likelihood = settings.score == "likelihood"
-    score = likelihood_gradient(clean, adapted, noise, ratio) if likelihood else score_gradient(clean, adapted, ratio)
+        regularisers += reconstruction_gradient(
+            predicted, adapted, source, ratio, settings.scale * settings.reconstruction
+        )
+    likelihood, scale = settings.score == "likelihood", settings.scale
+    if settings.unit_score:
+        score = unit_score_gradient(predicted, torch.zeros_like(noise) if likelihood else noise, ratio, scale)
+    elif likelihood:
+        score = likelihood_gradient(clean, adapted, noise, ratio, scale)
+    else:
+        score = score_gradient(clean, adapted, ratio, scale)
     return _LatentGradients(score, regularisers, _disagreement(clean - adapted))
 
 
@@ -172,7 +185,7 @@ def _regularisers(latent: Tensor, source: Tensor, gradient: Tensor, settings: Di
     if settings.relative_distance:
         leaf = latent.detach().requires_grad_()
         # Itself a mean over the batch, where all else is a sum that is divided by the batch's size at the end.
-        loss = settings.relative_distance * len(leaf) * relative_distance_loss(leaf, source)
+        loss = settings.scale * settings.relative_distance * len(leaf) * relative_distance_loss(leaf, source)
         gradient = gradient + torch.autograd.grad(loss, leaf)[0]
     return gradient
 

@@ -86,9 +86,9 @@ def _losses(what: str, embedded: Embedded) -> list[str]:
     return [*count, *remark_sentences(embedded.remarks)]
 
 
-def write_json(path: str | os.PathLike, facts: dict[str, Any]) -> None:
-    """Writes the file and its folder, whole or not at all. Raises OSError."""
+def write_json(path: str | os.PathLike, facts: dict[str, Any], *, free: bool = False) -> None:
+    """Writes the file and its folder, whole or not at all. free: as in `replacing`. Raises OSError."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as part:
+    with replacing(path, free=free) as part:
         part.write_text(json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")

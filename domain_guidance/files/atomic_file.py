@@ -20,11 +20,12 @@ PART_LIFETIME = 3600.0  # seconds without a write; an older part belongs to a ki
 
 
 @contextmanager
-def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = True, free: bool = False) -> Iterator[Path]:
     """An empty file to write to, which takes the place of `path` when the block ends well and is gone when it does not.
 
     The result has the permissions of any new file of the user. durable: on the device before the name points to it, so
-    that a power cut leaves the old file or the new one. Raises OSError.
+    that a power cut leaves the old file or the new one. free: `path` must name no file yet, also not one that another
+    process makes meanwhile. Raises OSError, FileExistsError where the name is not free.
     """
     part = path.with_name(f".{path.name}.{secrets.token_hex(8)}{PART}")
     part.touch(exist_ok=False)
@@ -35,9 +36,23 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         if durable:
             with open(part, "rb+") as written:
                 os.fsync(written.fileno())
-        os.replace(part, path)
+        (_give_free_name if free else os.replace)(part, path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _give_free_name(part: Path, path: Path) -> None:
+    """Names the file `path` in one step that fails, with FileExistsError, where something has that name."""
+    if os.name == "nt":
+        os.rename(part, path)
+        return
+    try:
+        os.link(part, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a file system without hard links: the name is taken first, empty, and then filled
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+        os.replace(part, path)
 
 
 def save_tensors(path: str | os.PathLike, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

@@ -47,6 +47,11 @@ class AcceleratedProcess:
     def wait(self) -> None:
         self._accelerator.wait_for_everyone()
 
+    def of_first(self, value: Any) -> Any:
+        from accelerate.utils import broadcast_object_list
+
+        return broadcast_object_list([value])[0]
+
     def scaling(self) -> dict[str, Any]:
         return self._accelerator.scaler.state_dict() if self._accelerator.scaler else {}
 

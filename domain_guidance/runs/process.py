@@ -52,6 +52,9 @@ class Process(Protocol):
         """Go on when every process is here."""
         ...
 
+    def of_first(self, value: Any) -> Any:
+        """The plain value that process 0 gives, in every process, once all are here."""
+
     def scaling(self) -> dict[str, Any]:
         """fp16's loss scale, to be saved with the run; empty in other precisions."""
         ...
@@ -100,6 +103,9 @@ class OneProcess:
         return value
 
     def wait(self) -> None: ...
+
+    def of_first(self, value: Any) -> Any:
+        return value
 
     def scaling(self) -> dict[str, Any]:
         return self._scaler.state_dict() if self._scaler else {}

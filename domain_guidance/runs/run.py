@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 
 from ..memory.estimate import MemoryEstimate
 from .events import Event, Finished, Prepared, Sample, Saved, Step
@@ -25,12 +25,12 @@ def run_task(task: Task, files: RunFiles, process: Process) -> Generator[Event, 
     survives even a kill. While a `Sample` is shown the module holds the averaged weights, and after `Finished` it keeps
     them.
 
-    Raises ValueError if the saved run is another one, RunFileError where files cannot be written, FloatingPointError
-    where the loss diverges.
+    Raises ValueError if the saved run is another one, RunFileError where files cannot be written or another process
+    uses them, FloatingPointError where the loss diverges.
     """
     run = _Run(task, files, process)
     started = time.monotonic()
-    with closing(run.events()) as events:
+    with files.claimed() if run.writes else nullcontext(), closing(run.events()) as events:
         for event in events:
             if run.writes:
                 with files.writing(run.saved_step):

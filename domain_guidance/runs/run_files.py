@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from ..files.claim import Claim
 from ..files.file_names import is_plain, versions
 
 OnExisting = Literal["resume", "new version"]
 SUFFIX = ".safetensors"
+LOCK = ".lock"
 
 
 class RunFileError(ValueError):
     """The run's files cannot be used or written; the message is one sentence for the user."""
+
+
+class RunIsBusy(RunFileError):
+    """Another living process uses the run's files."""
+
+
+def _nowhere(version: str) -> bool:
+    return False
 
 
 @dataclass(frozen=True)
@@ -30,11 +40,60 @@ class RunFiles:
 
     folder: Path
     name: str
+    _claim: Claim = field(init=False, repr=False, compare=False)
 
     def __post_init__(self):
         object.__setattr__(self, "folder", Path(self.folder))
         if not is_plain(self.name):
             raise RunFileError(f"'{self.name}' cannot be the name of a file: give a short plain name without folders.")
+        object.__setattr__(self, "_claim", Claim(self.run_folder / LOCK))
+
+    @classmethod
+    @contextmanager
+    def claim(
+        cls,
+        folder: str | os.PathLike,
+        name: str,
+        on_existing: OnExisting,
+        taken_elsewhere: Callable[[str], bool] = _nowhere,
+    ) -> Iterator[RunFiles]:
+        """The files that `choose` would use, held until the block ends: no other process gets them meanwhile.
+
+        taken_elsewhere: of a version of the name, whether another place has it already, so that it is not free here.
+        Raises RunFileError where another process holds the run that was to be resumed.
+        """
+        with ExitStack() as stack:
+            yield next(
+                files
+                for version in versions(name.removesuffix(SUFFIX))
+                if (files := cls._claimed_in(stack, Path(folder), version, on_existing, taken_elsewhere))
+            )
+
+    @classmethod
+    def _claimed_in(
+        cls,
+        stack: ExitStack,
+        folder: Path,
+        name: str,
+        on_existing: OnExisting,
+        taken_elsewhere: Callable[[str], bool],
+    ) -> RunFiles | None:
+        """The files of just this name, held by the stack, or None where it is not free."""
+        files = cls(folder, name)
+        goes_on = on_existing == "resume" and files._is_run
+        if not goes_on and (files.taken or taken_elsewhere(name)):
+            return None
+        with ExitStack() as held:
+            try:
+                held.enter_context(files.claimed())
+            except RunIsBusy:
+                if on_existing == "resume":
+                    raise
+                return None
+            if not goes_on and files.taken:  # by another process, since it was looked at
+                return None
+            stack.push(held.pop_all())
+        return files
 
     @classmethod
     def choose(cls, folder: str | os.PathLike, name: str, on_existing: OnExisting) -> RunFiles:
@@ -44,9 +103,7 @@ class RunFiles:
         """
         name = name.removesuffix(SUFFIX)
         found = (cls(Path(folder), version) for version in versions(name))
-        return next(
-            files for files in found if not files.taken or (on_existing == "resume" and files.run_folder.exists())
-        )
+        return next(files for files in found if not files.taken or (on_existing == "resume" and files._is_run))
 
     @property
     def result(self) -> Path:
@@ -79,7 +136,38 @@ class RunFiles:
 
     @property
     def taken(self) -> bool:
-        return self.result.exists() or self.run_folder.exists()
+        return self.result.exists() or self.best.exists() or self._is_run
+
+    @property
+    def _is_run(self) -> bool:
+        """A folder with nothing but a lock belongs to a process that has only begun, or was killed then."""
+        try:
+            return os.listdir(self.run_folder) != [LOCK]
+        except FileNotFoundError:
+            return False
+        except NotADirectoryError:
+            return True
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Within the block no other process uses these files. Raises RunIsBusy where one does already.
+
+        Blocks within a block of the same object are one with it.
+        """
+        if self._claim.held:
+            yield
+            return
+        with self.writing():
+            mine = self._claim.take()
+        if not mine:
+            raise RunIsBusy(
+                f"The run '{self.name}' in '{self.folder}' is in use by another process, such as a second server: wait "
+                "until that one ends, or choose another name."
+            )
+        try:
+            yield
+        finally:
+            self._claim.release()
 
     def make_folders(self, needed: int) -> None:
         """Make the folders, and see before the first step that `needed` bytes can be written there.

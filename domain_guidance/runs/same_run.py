@@ -8,14 +8,21 @@ from typing import Any
 
 from .settings import BatchSettings
 
+# Settings of later releases, with the value that a run saved before them was made with.
+LATER = {"distillation unit_score": False, "distillation scale": 1.0}
 # More steps extend a run, and how often it is looked at changes nothing in it. A batch may be cut otherwise.
 FREE = ("steps", "sample_every", "checkpoint_every", "evaluate_every", "batch_size", "accumulation")
 
 
 def settings_identity(settings: BatchSettings, world: int) -> dict[str, Any]:
     """Names and plain values of the settings that make a run what it is. world: the number of processes."""
+    named = [
+        (name, value)
+        for name, value in flat(asdict(settings))
+        if name not in FREE and not (name in LATER and value == LATER[name])
+    ]
     batch = settings.batch_size * settings.accumulation * world
-    return {"images a step": batch, **{name: value for name, value in flat(asdict(settings)) if name not in FREE}}
+    return {"images a step": batch, **dict(named)}
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import math
 from pathlib import Path
+from typing import Any
 
 import comfy.clip_vision
 import comfy.model_management
@@ -50,7 +51,8 @@ def evaluate_in_host(
     seed: int,
 ) -> tuple[Comparison, Path]:
     """The comparison, and the JSON file that it was written to. Raises ValueError, one sentence."""
-    path = free_path(folder_paths.get_output_directory(), save_name)
+    folder = folder_paths.get_output_directory()
+    free_path(folder, save_name)  # before any work, that there can be one
     check = comfy.model_management.throw_exception_if_processing_interrupted
     bar = comfy.utils.ProgressBar(len(samples) + len(reference))
 
@@ -69,11 +71,24 @@ def evaluate_in_host(
         check=check,
     )
     try:
-        write_json(path, made.facts)
+        path = _written(folder, save_name, made.facts)
     except OSError as error:
-        raise ValueError(f"The file '{path}' cannot be written ({error.strerror}): check the output folder.") from error
+        raise ValueError(
+            f"The file '{free_path(folder, save_name)}' cannot be written ({error.strerror}): check the output folder."
+        ) from error
     logging.info("Domain Guidance: the evaluation was saved to '%s'.", path)
     return made, path
+
+
+def _written(folder: str, name: str, facts: dict[str, Any]) -> Path:
+    """Writes the facts under the first free version of the name, however many processes do so at once."""
+    while True:
+        path = free_path(folder, name)
+        try:
+            write_json(path, facts, free=True)
+        except FileExistsError:  # another process was faster
+            continue
+        return path
 
 
 def free_path(folder: str, name: str) -> Path:

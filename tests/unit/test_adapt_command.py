@@ -526,7 +526,9 @@ def test_the_presets_have_the_papers_values():
             "steps": 5001,
             "range": (0.01, 0.5),
             "directional": 0.5,
+            "unit_score": True,
             "unit_directional": True,
+            "scale": 0.01,
             "percentile": 1.0,
         },
     } == ADAPT_PRESETS

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from domain_guidance.adaptation import AdaptationSettings
 from domain_guidance.diffusion.denoiser import GuidedDenoiser
 from domain_guidance.diffusion.noise_schedule import NoiseSchedule, scaled_linear
 from domain_guidance.diffusion.parameterization import denoised, network_input
@@ -26,6 +27,7 @@ from domain_guidance.distillation import (
     unit_rms,
 )
 from domain_guidance.runs import Share
+from domain_guidance.runs.same_run import settings_identity
 
 KINDS = ("epsilon", "v_prediction", "flow")
 FLOW = NoiseSchedule(torch.linspace(0.001, 0.999, 1000))
@@ -136,7 +138,10 @@ def _reference_of_one(kind, network, critic, image, source, encoder, sigma, nois
         alpha_bar.sqrt() * z.detach() + (1 - alpha_bar).sqrt() * noise - (1 - alpha_bar).sqrt() * estimate
     ) / alpha_bar.sqrt()
     target = estimate if s.score == "likelihood" else estimate - noise
-    score = ((1 - alpha_bar) * target).clamp(-1, 1)
+    if s.unit_score:
+        unit = estimate / estimate.square().mean().sqrt()
+        target = unit if s.score == "likelihood" else unit - noise / noise.square().mean().sqrt()
+    score = (s.scale * (1 - alpha_bar) * target).clamp(-1, 1)
     (score_pixels,) = torch.autograd.grad(z, pixels, score, retain_graph=True)
     flat = score_pixels.abs().flatten().sort().values
     limit = flat[round(s.percentile * len(flat)) - 1]
@@ -148,12 +153,12 @@ def _reference_of_one(kind, network, critic, image, source, encoder, sigma, nois
             if s.unit_directional
             else (estimate, other)
         )
-        g = (s.directional * (1 - alpha_bar) * (a - b)).clamp(-1, 1)
+        g = (s.scale * s.directional * (1 - alpha_bar) * (a - b)).clamp(-1, 1)
         total = total + torch.autograd.grad(z, pixels, g, retain_graph=True)[0]
     if s.reconstruction:
         difference = x0 - z_source
         g = estimate / estimate.square().mean().sqrt() + difference / difference.square().mean().sqrt()
-        g = (s.reconstruction * (1 - alpha_bar) * g).clamp(-1, 1)
+        g = (s.scale * s.reconstruction * (1 - alpha_bar) * g).clamp(-1, 1)
         total = total + torch.autograd.grad(z, pixels, g, retain_graph=True)[0]
     return total * (image.abs() <= 1)
 
@@ -177,6 +182,10 @@ def _noise_of(network, kind, noisy, sigma, text):
         {"score": "likelihood"},
         {"directional": 1.0},
         {"directional": 0.5, "unit_directional": True},
+        {"unit_score": True},
+        {"unit_score": True, "score": "likelihood"},
+        {"directional": 0.5, "unit_score": True, "unit_directional": True, "percentile": 1.0, "scale": 0.3},
+        {"reconstruction": 2.0, "scale": 0.3},
         {"reconstruction": 1.0},
         {"directional": 0.7, "reconstruction": 0.5, "percentile": 1.0},
     ],
@@ -464,3 +473,16 @@ def test_the_gradient_goes_through_the_encoder_once_or_twice_where_only_the_scor
     _, _, images, source, _ = scene("epsilon", 1)
     distilled(images, source, encoder=Counting(), **settings)
     assert len(made) == passes
+
+
+def test_a_run_saved_before_the_factor_and_the_unit_score_existed_can_still_go_on():
+    before = settings_identity(AdaptationSettings(distillation=Distillation()), world=1)
+    assert not any("unit_score" in name or name.endswith(" scale") for name in before)
+    changed = settings_identity(AdaptationSettings(distillation=Distillation(scale=0.01, unit_score=True)), world=1)
+    assert changed == before | {"distillation scale": 0.01, "distillation unit_score": True}
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_factor_that_is_no_positive_number_is_refused(scale):
+    with pytest.raises(ValueError, match="scale is .*: give a factor above 0"):
+        Distillation(scale=scale)

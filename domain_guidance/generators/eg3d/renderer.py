@@ -27,8 +27,9 @@ def render(
     """What rays [N, R, 3] see of a field, as [N, R] and [N, R, C].
 
     field: points [N, P, 3] to raw densities [N, P] and colours [N, P, C]. generator: draws where between its place and
-    the next a sample lies; without one it lies in the middle, so that a picture is the same each time. rays_at_once bounds the
-    memory, also of a gradient, for which each part is computed once more; what is seen does not depend on it.
+    the next a sample lies; without one it lies in the middle, so that a picture is the same each time. rays_at_once
+    bounds the memory, also of a gradient, for which each part is computed once more; what is seen does not depend on
+    it.
     """
     count, total = origins.shape[:2]
     jitter = _jitter((count, total, rendering.samples + rendering.importance_samples), generator, origins)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import comfy.sd
 from comfy.model_patcher import ModelPatcher
 from safetensors import SafetensorError, safe_open
@@ -17,7 +19,15 @@ def load_domain_adapter(model: ModelPatcher, folder: str, name: str, strength: f
 
     Raises DomainFileError, one sentence, for a file that is no domain adapter or is one for another network.
     """
-    path = path_inside(folder, name)
+    return read_domain_adapter(model, path_inside(folder, name), name, strength)
+
+
+def read_domain_adapter(
+    model: ModelPatcher, path: str | os.PathLike, name: str | None = None, strength: float = 1.0
+) -> ModelPatcher:
+    """`model` with the adapter at `path` on it. name: what messages call it. Raises as `load_domain_adapter`."""
+    path = os.fspath(path)
+    name = name or os.path.basename(path)
     _check_card(path, name)
     file = read_adapter_file(path)
     _check_network(model, file, name)

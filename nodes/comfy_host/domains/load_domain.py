@@ -25,7 +25,13 @@ WEIGHT_DTYPES = {
 
 def load_domain_unet(folder: str, name: str, weight_dtype: str = "default") -> ModelPatcher:
     """A MODEL from the domain file `name` of a model folder. Raises DomainFileError, one sentence."""
-    path = path_inside(folder, name)
+    return read_domain_unet(path_inside(folder, name), name, weight_dtype)
+
+
+def read_domain_unet(path: str | os.PathLike, name: str | None = None, weight_dtype: str = "default") -> ModelPatcher:
+    """A MODEL from the domain file at `path`. name: what messages call it. Raises DomainFileError, one sentence."""
+    path = os.fspath(path)
+    name = name or os.path.basename(path)
     file = read_domain_file(path)
     model = comfy.sd.load_diffusion_model(path, model_options=dict(WEIGHT_DTYPES[weight_dtype]))
     predict_as(model, file.card)

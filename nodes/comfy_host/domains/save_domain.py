@@ -15,7 +15,7 @@ from ....domain_guidance.domains.domain_file import write_domain_file
 from ....domain_guidance.domains.text_free import VALUES
 from ....domain_guidance.domains.training_forms import is_adapter
 from ....domain_guidance.domains.unet_layouts import HOST_PREFIX
-from ....domain_guidance.runs import RunFiles
+from ..free_names import claimed_name
 from ..guidance.terms import terms_of
 from ..training.forms import model_name
 from ..training.trainable_copy import check_can_be_read
@@ -45,8 +45,7 @@ def save_domain(model: ModelPatcher, clip, conditioning: list | None, base: Mode
         **_base(model, base, origin),
     )
     folder = os.path.join(folder_paths.get_output_directory(), "diffusion_models")
-    files = RunFiles.choose(folder, name, "new version")
-    with files.writing():
+    with claimed_name("diffusion_models", folder, name, "new version") as files, files.writing():
         write_domain_file(files.result, weights, card=card, cross_attn=empty[0][0], pooled_output=pooled_of(empty))
     return files.result
 

@@ -50,7 +50,12 @@ def load_side_network(model: ModelPatcher, name: str) -> ModelPatcher:
 
     Raises DomainFileError, one sentence, for a file that is none or is one for other latents.
     """
-    path = path_inside(FOLDER, name)
+    return read_side_network(model, path_inside(FOLDER, name), name)
+
+
+def read_side_network(model: ModelPatcher, path: str | os.PathLike, name: str | None = None) -> ModelPatcher:
+    """`model` with the side network at `path`. name: what messages call it. Raises as `load_side_network`."""
+    name = name or os.path.basename(path)
     with torch.inference_mode(False):  # what it is used for later may be outside of it
         file = read_side_file(path)
     return beside(model, SideDomain(name, file))

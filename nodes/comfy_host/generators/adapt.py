@@ -16,6 +16,7 @@ from ....domain_guidance.adaptation import AdaptationSettings, AdaptedPair, adap
 from ....domain_guidance.distillation import Distillation
 from ....domain_guidance.generators import Eg3dConfig, GeneratorConfig, GeneratorFile, read_generator_file
 from ....domain_guidance.runs import Finished, RunFiles
+from ..free_names import claimed_name
 from ..out_of_memory import out_of_memory
 from ..run_progress import follow, kept
 from ..training.train import native_resolution
@@ -23,7 +24,7 @@ from .adaptation_memory import adaptation_memory
 from .critic import HostCritic, check_critic, check_prompts
 from .critic_identity import critic_identity
 from .differentiable_vae import DifferentiableVae, check_vae
-from .folders import output_folder
+from .folders import FOLDER, output_folder
 from .progress import AdaptationProgress
 from .sampler import Predict, inside_sampler
 
@@ -73,7 +74,18 @@ def adapt_in_host(
     check_prompts(request.positive, request.negative)
     check_vae(vae, model.model.latent_format.latent_channels)
     request = replace(request, settings=_at_resolution(request, model, vae, generator.card.config))
-    files = RunFiles.choose(output_folder(), request.save_name, request.on_existing)
+    with claimed_name(FOLDER, output_folder(), request.save_name, request.on_existing) as files:
+        return _adapted_into(files, generator, model, vae, request, progress)
+
+
+def _adapted_into(
+    files: RunFiles,
+    generator: GeneratorFile,
+    model: ModelPatcher,
+    vae: comfy.sd.VAE,
+    request: AdaptRequest,
+    progress: AdaptationProgress,
+) -> Adapted:
     too_little = out_of_memory(
         lambda: (
             f"The device ran out of memory after step {progress.step}: lower batch_size and raise accumulation by "

@@ -21,8 +21,8 @@ from ....domain_guidance.generators import (
 )
 from ....domain_guidance.generators.convert import sha256_of
 from ....domain_guidance.generators.generator_file import is_generator_file
-from ....domain_guidance.runs import RunFiles
-from .folders import output_folder, path_of
+from ..free_names import claimed_name
+from .folders import FOLDER, output_folder, path_of
 
 CONVERTED = ".safetensors"  # added to the whole name: faces.pkl becomes faces.pkl.safetensors
 
@@ -42,14 +42,14 @@ def save_generator(file: GeneratorFile, name: str) -> Path:
 
     Raises ValueError, one sentence.
     """
-    files = RunFiles.choose(output_folder(), name, "new version")
-    try:
-        write_generator_file(files.result, file.weights, file.card)
-    except OSError as error:
-        raise ValueError(
-            f"The generator cannot be written to '{files.result}' ({error.strerror or error}): free some disk space "
-            "or check the output folder."
-        ) from error
+    with claimed_name(FOLDER, output_folder(), name, "new version") as files:
+        try:
+            write_generator_file(files.result, file.weights, file.card)
+        except OSError as error:
+            raise ValueError(
+                f"The generator cannot be written to '{files.result}' ({error.strerror or error}): free some disk space "
+                "or check the output folder."
+            ) from error
     return files.result
 
 

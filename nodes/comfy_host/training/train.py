@@ -19,10 +19,11 @@ from ....domain_guidance.domains.training_forms import ADAPTER, SIDE_NETWORK
 from ....domain_guidance.runs import Finished, RunFiles
 from ....domain_guidance.training import RunSettings, train_domain
 from ..domains.empty_prompt import DEFAULT_GUIDANCE, with_guidance
-from ..domains.load_adapter import load_domain_adapter
-from ..domains.load_domain import load_domain_unet
+from ..domains.load_adapter import read_domain_adapter
+from ..domains.load_domain import read_domain_unet
 from ..domains.side_network import FOLDER as SIDE_NETWORKS
-from ..domains.side_network import load_side_network
+from ..domains.side_network import read_side_network
+from ..free_names import claimed_name
 from ..out_of_memory import out_of_memory
 from ..run_progress import follow, kept
 from .forms import check_trainable, made_trainable, model_name
@@ -77,13 +78,12 @@ def train_in_host(
     check_trainable(model, request.form, request.settings.eight_bit_adam)
     empty = with_guidance(empty, model, DEFAULT_GUIDANCE)
     folder = FOLDERS.get(request.form, FULL_FOLDER)
-    files = RunFiles.choose(
-        os.path.join(folder_paths.get_output_directory(), folder), request.save_name, request.on_existing
-    )
-    posteriors = Posteriors(vae)
-    with torch.inference_mode(False):
-        latents = _encoded(posteriors, source, request.resolution or native_resolution(model), progress)
-        finished = _trained(model, vae, empty, latents, posteriors, files, request, progress)
+    output = os.path.join(folder_paths.get_output_directory(), folder)
+    with claimed_name(folder, output, request.save_name, request.on_existing) as files:
+        posteriors = Posteriors(vae)
+        with torch.inference_mode(False):
+            latents = _encoded(posteriors, source, request.resolution or native_resolution(model), progress)
+            finished = _trained(model, vae, empty, latents, posteriors, files, request, progress)
     logging.info("Domain Guidance: trained for %d steps; the domain was saved as '%s'.", finished.step, files.result)
     return Trained(_loaded(model, files, request.form), progress.curves(), files.result.name)
 
@@ -170,8 +170,7 @@ def _making(model, vae, empty, latents, cell: int, request: TrainRequest) -> Abs
 
 def _loaded(model: ModelPatcher, files: RunFiles, form: str) -> ModelPatcher:
     """The domain as a MODEL, read from the file, as every later prompt will read it."""
+    # By its path: a name is looked up over all of the host's folders, and the first that has it wins.
     if form == SIDE_NETWORK:
-        return load_side_network(model, files.result.name)
-    if form != ADAPTER:
-        return load_domain_unet(FULL_FOLDER, files.result.name)
-    return load_domain_adapter(model, FOLDERS[ADAPTER], files.result.name)
+        return read_side_network(model, files.result)
+    return read_domain_unet(files.result) if form != ADAPTER else read_domain_adapter(model, files.result)

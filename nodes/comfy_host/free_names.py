@@ -1,0 +1,40 @@
+"""Names of results that no folder of the host's loaders has already, so that a name means one file."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import folder_paths
+
+from ...domain_guidance.runs import RunFiles
+from ...domain_guidance.runs.run_files import OnExisting
+
+
+@contextmanager
+def claimed_name(kind: str, folder: str | os.PathLike, name: str, on_existing: OnExisting) -> Iterator[RunFiles]:
+    """Files in `folder` under a name that no search folder of `kind` has, held until the block ends.
+
+    A run that goes on keeps its name, and it is said where loaders find another file by it. Raises ValueError.
+    """
+    folder = os.fspath(folder)
+    with RunFiles.claim(folder, name, on_existing, lambda version: bool(_elsewhere(kind, folder, version))) as files:
+        if found := _elsewhere(kind, folder, files.name):
+            logging.warning(
+                "Domain Guidance: the run '%s' goes on, and another file of its name, '%s', is what the loaders list: "
+                "rename one of them to load its result by name.",
+                files.name,
+                found[0],
+            )
+        yield files
+
+
+def _elsewhere(kind: str, folder: str, name: str) -> list[str]:
+    """The files in other search folders that the result, or the best of a run, would be mistaken for."""
+    own = os.path.realpath(folder)
+    others = [place for place in folder_paths.get_folder_paths(kind) if os.path.realpath(place) != own]
+    files = RunFiles(folder, name)
+    paths = [os.path.join(place, file.name) for place in others for file in (files.result, files.best)]
+    return [path for path in paths if os.path.exists(path)]
