@@ -128,6 +128,11 @@ def test_every_format_gives_the_weights_that_were_written(files, name):
     assert file.card.config.widths == tuple(sheet.WIDTHS.values()) and file.card.config.conv_clamp is None
 
 
+def test_a_generator_with_labels_whose_embedding_was_lost_is_refused_and_not_taken_for_one_without(files):
+    with pytest.raises(GeneratorFileError, match="reads 22 numbers, more than the 12 of a style.*give the original file"):
+        open_generator_file(files / "without-its-label-embedding.pt")
+
+
 @pytest.mark.parametrize("name", ["nvidia-labels.pkl", "tensorflow-ada.pkl"])
 def test_labels_and_the_clamp_are_read(files, name):
     file = open_generator_file(files / name)

@@ -166,6 +166,8 @@ def write(folder):
     torch.save({"g_ema": converted_half(plain)}, folder / "nada.pt")
     bare = {name: tensor for name, tensor in checkpoint(plain)["g_ema"].items() if not name.startswith("noises")}
     torch.save({"g_ema": bare}, folder / "without-noise-and-mean.pt")
+    unlabelled = {name: tensor for name, tensor in labelled.items() if not name.startswith("mapping.embed")}
+    torch.save(checkpoint(unlabelled), folder / "without-its-label-embedding.pt")
     write_refused(folder, plain)
 
 
