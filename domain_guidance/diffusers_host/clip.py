@@ -17,7 +17,6 @@ from .reading import variant_of
 if TYPE_CHECKING:
     from transformers import CLIPModel, CLIPVisionModelWithProjection
 
-from .reading import variant_of
 
 KINDS = ("clip", "clip_vision_model")
 # Of CLIP's release (Radford et al. 2021), where the folder names no others.

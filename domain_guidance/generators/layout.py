@@ -111,8 +111,8 @@ def infer_sizes(shapes: Shapes, *, prefix: str = "", conv_clamp: float | None = 
         raise Refused(f"its layers are wider than {MAX_SIZE:,}, and no known generator has more than 512")
     if config.z_dim > config.w_dim:  # in every published one both are 512; a label's embedding is as long as a style
         raise Refused(
-            f"its mapping reads {config.z_dim} numbers, more than the {config.w_dim} of a style, as that of a generator "
-            "with labels whose label embedding was lost in a conversion: give the original file"
+            f"its mapping reads {config.z_dim} numbers, more than the {config.w_dim} of a style, as that of a "
+            "generator with labels whose label embedding was lost in a conversion: give the original file"
         )
     return config
 

@@ -129,7 +129,9 @@ def test_every_format_gives_the_weights_that_were_written(files, name):
 
 
 def test_a_generator_with_labels_whose_embedding_was_lost_is_refused_and_not_taken_for_one_without(files):
-    with pytest.raises(GeneratorFileError, match="reads 22 numbers, more than the 12 of a style.*give the original file"):
+    with pytest.raises(
+        GeneratorFileError, match="reads 22 numbers, more than the 12 of a style.*give the original file"
+    ):
         open_generator_file(files / "without-its-label-embedding.pt")
 
 

@@ -47,8 +47,8 @@ def save_generator(file: GeneratorFile, name: str) -> Path:
             write_generator_file(files.result, file.weights, file.card)
         except OSError as error:
             raise ValueError(
-                f"The generator cannot be written to '{files.result}' ({error.strerror or error}): free some disk space "
-                "or check the output folder."
+                f"The generator cannot be written to '{files.result}' ({error.strerror or error}): free some disk "
+                "space or check the output folder."
             ) from error
     return files.result
 
