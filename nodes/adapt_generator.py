@@ -8,6 +8,8 @@ from comfy_api.latest import io
 
 from ..domain_guidance.adaptation import AdaptationSettings
 from ..domain_guidance.distillation import Distillation, NoiseRange
+from ..domain_guidance.distillation.step import Score
+from ..domain_guidance.runs.process import Precision
 from .comfy_host.generators.adapt import AdaptRequest, adapt_in_host
 from .comfy_host.generators.progress import AdaptationProgress
 from .comfy_host.node_text import line_at
@@ -337,7 +339,7 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
         resolution=0,
         noise_low=0.01,
         noise_high=0.5,
-        score="sds",
+        score: Score = "sds",
         percentile=0.95,
         unit_directional=False,
         relative_distance=0.0,
@@ -345,7 +347,7 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
         layers=0,
         truncation=1.0,
         average=False,
-        precision="fp32",
+        precision: Precision = "fp32",
         preview_every=25,
         checkpoint_every=250,
     ) -> io.NodeOutput:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from comfy_api.latest import ComfyExtension, io
-from typing_extensions import override
 
 from .adapt_generator import DomainGuidanceAdaptGenerator
 from .apply import DomainGuidanceApply
@@ -34,12 +33,10 @@ from .view_generator import DomainGuidanceViewGenerator
 
 
 class DomainGuidanceExtension(ComfyExtension):
-    @override
     async def on_load(self) -> None:
         register_folder()
         register_side_networks()
 
-    @override
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [
             DomainGuidanceLoadUNet,

@@ -7,12 +7,12 @@ from typing import get_args
 from comfy_api.latest import io
 
 from ..domain_guidance.generators import Noise
-from ..domain_guidance.generators.drawing import Drawing
+from ..domain_guidance.generators.drawing import Drawing, Way
 from .comfy_host.generators.pictures import sample
 from .finite_inputs import finite_inputs
 from .generator_types import SEED_MAX, GeneratorIO, GeneratorLatentIO
 
-WAYS = {"none": "none", "spherical in z": "z", "linear in w": "w"}
+WAYS: dict[str, Way] = {"none": "none", "spherical in z": "z", "linear in w": "w"}
 
 
 class DomainGuidanceSampleGenerator(io.ComfyNode):
@@ -158,7 +158,7 @@ class DomainGuidanceSampleGenerator(io.ComfyNode):
         mix_seed=0,
         stops=2,
         truncation_cutoff=0,
-        noise="const",
+        noise: Noise = "const",
         class_label=-1,
     ) -> io.NodeOutput:
         drawing = Drawing(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import comfy.model_management
 import numpy as np
 import torch
 from comfy_api.latest import io
 
 from ..domain_guidance.domains.training_forms import ADAPTER, LEARNING_RATES, TRAINING_FORMS
+from ..domain_guidance.runs.process import Precision
 from ..domain_guidance.training import RunSettings
 from .comfy_host.domains.empty_prompt import empty_prompt
 from .comfy_host.input_folder import NO_FOLDER, folder_choices, folder_fingerprint, image_source
@@ -269,7 +272,7 @@ class DomainGuidanceTrain(io.ComfyNode):
         folder=NO_FOLDER,
         resolution=0,
         accumulation=1,
-        precision="auto",
+        precision: Precision | Literal["auto"] = "auto",
         gradient_checkpointing=True,
         eight_bit_adam=False,
         warmup=0,
@@ -304,7 +307,7 @@ class DomainGuidanceTrain(io.ComfyNode):
         return io.NodeOutput(trained.model, curves, trained.file)
 
 
-def _precision(chosen: str) -> str:
+def _precision(chosen: Precision | Literal["auto"]) -> Precision:
     if chosen != "auto":
         return chosen
     device = comfy.model_management.get_torch_device()

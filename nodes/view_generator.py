@@ -125,7 +125,7 @@ class DomainGuidanceViewGenerator(io.ComfyNode):
         rays=0,
         samples=0,
         rays_at_once=4096,
-        noise="const",
+        noise: Noise = "const",
     ) -> io.NodeOutput:
         return io.NodeOutput(
             *view(

@@ -12,9 +12,8 @@ from comfy.sd import VAE
 from PIL import Image
 from torch import Tensor
 
-from nodes import (
-    common_ksampler,  # the host's nodes.py; this pack's folder of that name is only ever imported relatively
-)
+# The host's nodes.py; this pack's folder of that name, which a type checker finds, is only ever imported relatively.
+from nodes import common_ksampler  # pyright: ignore[reportAttributeAccessIssue]
 
 KEY = "domain_guidance.steps"
 

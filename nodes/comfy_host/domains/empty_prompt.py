@@ -16,13 +16,8 @@ DEFAULT_GUIDANCE = 3.5  # the host's, where a prompt says none
 
 def empty_prompt(clip, conditioning: list | None) -> list:
     """[[cross_attn [1, T, D], {...}]] from a CLIP or from the encoded empty prompt, which wins where both are given."""
-    if conditioning is None and clip is None:
-        raise ValueError(
-            "Neither clip nor empty_conditioning is connected, but the domain needs the empty prompt: connect the "
-            "model's CLIP, or a CLIP Text Encode with no text."
-        )
     if conditioning is None:
-        conditioning = clip.encode_from_tokens_scheduled(clip.tokenize(""))
+        conditioning = _from_text_encoder(clip)
     if len(conditioning) != 1 or conditioning[0][0] is None:
         raise ValueError(
             f"empty_conditioning contains {len(conditioning)} prompts, expected a single embedding: connect one "
@@ -30,6 +25,15 @@ def empty_prompt(clip, conditioning: list | None) -> list:
         )
     cross_attn, rest = conditioning[0]
     return [[_own(cross_attn[:1]), {key: _own(value) for key, value in rest.items() if key in KEPT}]]
+
+
+def _from_text_encoder(clip) -> list:
+    if clip is None:
+        raise ValueError(
+            "Neither clip nor empty_conditioning is connected, but the domain needs the empty prompt: connect the "
+            "model's CLIP, or a CLIP Text Encode with no text."
+        )
+    return clip.encode_from_tokens_scheduled(clip.tokenize(""))
 
 
 def with_guidance(prompt: list, model: ModelPatcher, default: float | None = None) -> list:

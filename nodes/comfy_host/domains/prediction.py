@@ -6,9 +6,11 @@ by two empty tensors.
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from comfy.model_patcher import ModelPatcher
 from comfy.model_sampling import CONST, EPS, V_PREDICTION, ModelSamplingDiscrete
-from torch import nn
+from torch import Tensor
 
 from ....domain_guidance.diffusion.parameterization import Prediction
 from ....domain_guidance.domains.card import DomainCard
@@ -22,21 +24,30 @@ class VelocitySampling(ModelSamplingDiscrete, V_PREDICTION):
     pass
 
 
+class HostSampling(Protocol):
+    """What the noise levels of a MODEL are, and how its network is told one."""
+
+    @property
+    def sigmas(self) -> Tensor: ...
+
+    def timestep(self, sigma: Tensor) -> Tensor: ...
+
+
 # A flow model's architecture is no other's, so that the host knows it.
 SAMPLINGS = {"epsilon": NoiseSampling, "v_prediction": VelocitySampling}
 
 
-def prediction_of(sampling: nn.Module) -> Prediction:
+def prediction_of(sampling: object) -> Prediction:
     """What the network puts out, told by the host's own formula.
 
     Raises ValueError for kinds that the loss does not know.
     """
-    kinds = {
+    kinds: dict[object, Prediction] = {
         EPS.calculate_denoised: "epsilon",
         V_PREDICTION.calculate_denoised: "v_prediction",
         CONST.calculate_denoised: "flow",
     }
-    kind = kinds.get(type(sampling).calculate_denoised)
+    kind = kinds.get(getattr(type(sampling), "calculate_denoised", None))
     plain = getattr(sampling, "sigma_data", 1.0) == 1.0 and getattr(sampling, "noise_scale", 1.0) == 1.0
     if kind is None or not plain:
         raise ValueError(
@@ -47,7 +58,7 @@ def prediction_of(sampling: nn.Module) -> Prediction:
     return kind
 
 
-def has_zero_terminal_snr(sampling: nn.Module) -> bool:
+def has_zero_terminal_snr(sampling: object) -> bool:
     """Whether the noise levels end in pure noise (Lin et al. 2023, arXiv 2305.08891)."""
     return bool(getattr(sampling, "zsnr", False))
 

@@ -20,7 +20,8 @@ from ..guidance.terms import terms_of
 from ..training.forms import model_name
 from ..training.trainable_copy import check_can_be_read
 from .empty_prompt import empty_prompt, guidance_of, pooled_of, with_guidance
-from .origin import DomainOrigin, base_fingerprint, origin_of
+from .origin import DomainOrigin, origin_of
+from .origin import base_fingerprint as fingerprint_of_base
 from .prediction import has_zero_terminal_snr, prediction_of
 
 
@@ -36,13 +37,15 @@ def save_domain(model: ModelPatcher, clip, conditioning: list | None, base: Mode
     empty = with_guidance(empty, model)
     sampling = model.get_model_object("model_sampling")
     prediction, weights = prediction_of(sampling), _weights(model)
+    base_fingerprint, base_name = _base(model, base, origin)
     card = DomainCard(
         form="text-free" if _reads_no_text(weights) else "text-based",
         prediction=prediction,
         zero_terminal_snr=has_zero_terminal_snr(sampling),
         guidance=guidance_of(empty),
         training={"form": "saved from a model", "images": 0},
-        **_base(model, base, origin),
+        base_fingerprint=base_fingerprint,
+        base_name=base_name,
     )
     folder = os.path.join(folder_paths.get_output_directory(), "diffusion_models")
     with claimed_name("diffusion_models", folder, name, "new version") as files, files.writing():
@@ -64,11 +67,12 @@ def _check_can_be_saved(model: ModelPatcher) -> None:
     check_can_be_read(model)
 
 
-def _base(model: ModelPatcher, base: ModelPatcher | None, origin: DomainOrigin | None) -> dict[str, str]:
+def _base(model: ModelPatcher, base: ModelPatcher | None, origin: DomainOrigin | None) -> tuple[str, str]:
+    """Fingerprint and name of what the MODEL was trained from."""
     # A LoRA's base is what it sits on, whoever trained it.
     if base is None and origin is not None and not is_adapter(origin.card):
-        return {"base_fingerprint": origin.card.base_fingerprint, "base_name": origin.card.base_name}
-    return {"base_fingerprint": base_fingerprint(base or model), "base_name": model_name(base or model)}
+        return origin.card.base_fingerprint, origin.card.base_name
+    return fingerprint_of_base(base or model), model_name(base or model)
 
 
 def _weights(model: ModelPatcher) -> dict[str, Tensor]:

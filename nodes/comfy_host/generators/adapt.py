@@ -16,6 +16,7 @@ from ....domain_guidance.adaptation import AdaptationSettings, AdaptedPair, adap
 from ....domain_guidance.distillation import Distillation
 from ....domain_guidance.generators import Eg3dConfig, GeneratorConfig, GeneratorFile, read_generator_file
 from ....domain_guidance.runs import Finished, RunFiles
+from ....domain_guidance.runs.run_files import OnExisting
 from ..free_names import claimed_name
 from ..out_of_memory import out_of_memory
 from ..run_progress import follow, kept
@@ -43,7 +44,7 @@ class AdaptRequest:
     cfg: float
     resolution: int
     save_name: str
-    on_existing: str
+    on_existing: OnExisting
     settings: AdaptationSettings
 
 
@@ -100,11 +101,13 @@ def _adapted_into(
                 result = Adapted(
                     read_generator_file(files.result), progress.comparison(), progress.curves(), files.result.name
                 )
+        logging.info(
+            "Domain Guidance: adapted for %d steps; the generator was saved as '%s'.", finished.step, files.result
+        )
+        return result
     finally:  # a Cancel is no Exception
         if finished is None and progress.step:
             progress.stopped("adaptation", kept(files))
-    logging.info("Domain Guidance: adapted for %d steps; the generator was saved as '%s'.", finished.step, files.result)
-    return result
 
 
 def _adapted(generator, model, vae, request: AdaptRequest, files: RunFiles, progress: AdaptationProgress) -> Finished:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 
-from ....domain_guidance.generators import GeneratorFile
+from ....domain_guidance.generators import GeneratorConfig, GeneratorFile
 from ....domain_guidance.generators.blend import RELATED, blend, block_amounts, check_alike, relatedness
 from ...number_lists import parse_numbers
 
@@ -28,7 +28,8 @@ def blend_generators(
         )
     if not amounts.strip():
         _check_passage(first.card.config.resolution, **passage)
-    chosen = parse_numbers(amounts, "amounts", 0, 1) if amounts.strip() else block_amounts(first.card.config, **passage)
+    config = cast(GeneratorConfig, first.card.config)  # `check_alike` has refused volumes
+    chosen = parse_numbers(amounts, "amounts", 0, 1) if amounts.strip() else block_amounts(config, **passage)
     with torch.inference_mode(False):
         return blend(first, second, chosen, mapping)
 

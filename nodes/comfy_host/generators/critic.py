@@ -12,6 +12,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ....domain_guidance.diffusion.noise_schedule import NoiseSchedule
+from ....domain_guidance.diffusion.parameterization import Prediction
 from ..domains.prediction import prediction_of
 from .differentiable_vae import DifferentiableVae
 from .level_dependence import depends_on_level
@@ -29,7 +30,7 @@ class HostCritic:
         self, guider: comfy.samplers.CFGGuider, predict: Predict, vae: DifferentiableVae, identity: Mapping[str, Any]
     ):
         sampling = guider.model_patcher.get_model_object("model_sampling")
-        self.prediction = prediction_of(sampling)
+        self.prediction: Prediction = prediction_of(sampling)
         self.schedule = NoiseSchedule(sampling.sigmas.detach().float().cpu().clone())
         self.device: torch.device = guider.model_patcher.load_device
         self.identity = identity

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 
 from ....domain_guidance.generators import (
-    GeneratorCard,
     GeneratorFile,
     GeneratorFileError,
+    Origin,
     open_generator_file,
     read_generator_card,
     read_generator_file,
@@ -58,8 +58,8 @@ def _converted(path: Path) -> GeneratorFile:
     places = [folder / f"{path.name}{CONVERTED}" for folder in (path.parent, output_folder())]
     digest = sha256_of(path)
     for place in places:
-        card = _conversion_of(place, path.name)
-        if card is not None and card.origin.sha256 == digest:
+        origin = _conversion_of(place, path.name)
+        if origin is not None and origin.sha256 == digest:
             return read_generator_file(place)
     file = open_generator_file(path)
     _keep(file, path.name, [place for place in places if not place.exists() or _conversion_of(place, path.name)])
@@ -76,7 +76,7 @@ def _keep(file: GeneratorFile, name: str, places: list[Path]) -> None:
         logging.info(
             "Domain Guidance: '%s' (%s) was converted; from now on, '%s' is loaded instead.",
             name,
-            file.card.origin.kind,
+            file.card.origin.kind if file.card.origin else file.card.architecture,
             place,
         )
         return
@@ -87,8 +87,8 @@ def _keep(file: GeneratorFile, name: str, places: list[Path]) -> None:
     )
 
 
-def _conversion_of(place: Path, name: str) -> GeneratorCard | None:
-    """The card of a file that is an unchanged conversion of some version of `name`; None for anything else, which is
+def _conversion_of(place: Path, name: str) -> Origin | None:
+    """The origin of a file that is an unchanged conversion of some version of `name`; None for anything else, which is
     left alone.
     """
     if not place.is_file():
@@ -97,4 +97,4 @@ def _conversion_of(place: Path, name: str) -> GeneratorCard | None:
         card = read_generator_card(place)
     except GeneratorFileError:
         return None
-    return card if card.origin is not None and card.origin.name == name and not card.training else None
+    return card.origin if card.origin is not None and card.origin.name == name and not card.training else None

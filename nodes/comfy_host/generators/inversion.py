@@ -72,7 +72,7 @@ def _wanted(images: Tensor, resolution: int) -> Tensor:
 
 def _cameras(generator: Generator | Eg3dGenerator, poses: Poses | None, count: int) -> list[Tensor | None]:
     if poses is None:
-        return count * [None]
+        return [None for _ in range(count)]
     if not isinstance(generator, Eg3dGenerator):
         raise ValueError(
             "Cameras are connected, but the generator draws images, not volumes: disconnect them, or connect an "

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import comfy.model_management
 import comfy.sampler_helpers
@@ -63,7 +63,8 @@ def inside_sampler(
 
 class _Working(comfy.samplers.Sampler):
     def __init__(self, work: Work, vae: DifferentiableVae, reserve: Tensor | None):
-        self._work, self._vae, self._reserve, self.result = work, vae, reserve, None
+        self._work, self._vae, self._reserve = work, vae, reserve
+        self.result: Any = None
 
     def sample(
         self, model_wrap, sigmas, extra_args, callback, noise, latent_image=None, denoise_mask=None, disable_pbar=False

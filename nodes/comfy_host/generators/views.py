@@ -11,7 +11,7 @@ import torch
 from comfy_api.latest import Types
 from torch import Tensor
 
-from ....domain_guidance.generators import Eg3dConfig, Eg3dGenerator, GeneratorFile, Noise, build_generator
+from ....domain_guidance.generators import Eg3dGenerator, GeneratorFile, Noise, build_generator
 from ....domain_guidance.generators.drawing import Drawing
 from ....domain_guidance.generators.eg3d import Rendering, View, depth_picture, extract_mesh, normals
 from ....domain_guidance.generators.eg3d.mesh import POINTS
@@ -40,9 +40,8 @@ def view(
 
     Raises ValueError, one sentence.
     """
-    _check_volume(file)
     with torch.inference_mode(False), torch.no_grad():
-        generator = build_generator(file)
+        generator = _volume_generator(file)
         rendering = generator.config.rendering.at(volume.rays or None, volume.samples or None)
         ws = drawing.styles(generator, None if latent is None else latent.ws)
         cameras = generator.cameras(None if volume.poses is None else volume.poses.tensor())
@@ -60,7 +59,8 @@ def view(
                 bar.update_absolute(
                     number + 1, preview=("JPEG", as_pictures(batches[0][number : number + 1])[0], PREVIEW_SIDE)
                 )
-    return *batches, Styles(ws)
+    images, depths, normal_maps = batches
+    return images, depths, normal_maps, Styles(ws)
 
 
 def _views(
@@ -85,16 +85,16 @@ def _views(
 def _pictures(head: View, camera: Tensor, rendering: Rendering) -> tuple[Tensor, Tensor, Tensor]:
     depth = depth_picture(head.depth, rendering.near, rendering.far).expand(-1, 3, -1, -1)
     pictures = ((head.image.float().clamp(-1, 1) + 1) / 2, depth, (normals(head.depth, camera) + 1) / 2)
-    return tuple(picture.movedim(1, -1).cpu() for picture in pictures)
+    image, depth, normal = (picture.movedim(1, -1).cpu() for picture in pictures)
+    return image, depth, normal
 
 
 def mesh(
     file: GeneratorFile, drawing: Drawing, resolution: int, density: float, latent: Styles | None = None
 ) -> Types.MESH:
     """The host's mesh of one head, with a colour at each vertex. Raises ValueError, one sentence."""
-    _check_volume(file)
     with torch.inference_mode(False), torch.no_grad():
-        generator = build_generator(file)
+        generator = _volume_generator(file)
         ws = drawing.styles(generator, None if latent is None else latent.ws[:1])
         needed = memory_needed(generator.config.backbone) + POINT * min(POINTS, resolution**3) + CELL * resolution**3
         with on_device(generator, needed=needed, advice="lower resolution"):
@@ -117,9 +117,11 @@ def _linear_light(colours: Tensor) -> Tensor:
     return torch.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4)
 
 
-def _check_volume(file: GeneratorFile) -> None:
-    if not isinstance(file.card.config, Eg3dConfig):
+def _volume_generator(file: GeneratorFile) -> Eg3dGenerator:
+    generator = build_generator(file)
+    if not isinstance(generator, Eg3dGenerator):
         raise ValueError(
             f"The generator is of the kind {file.card.architecture}, which draws images, not volumes: connect an "
             "EG3D generator, or use Sample Generator."
         )
+    return generator

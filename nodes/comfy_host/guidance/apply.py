@@ -92,7 +92,7 @@ def apply_term(
     check_whole(conditioning)
     check_whole(minus or [])
     origin = None if term_model is None else origin_of(term_model)
-    stored = minus is None and origin is not None
+    stored = None if minus is not None or origin is None else origin.empty
     if minus is not None and term_model is reference_model is None and same_conditioning(conditioning, minus):
         tell(say, "Nothing changes, because conditioning and minus are the same prompt.")
     settings = _acting(weight, say, **settings)
@@ -104,8 +104,8 @@ def apply_term(
         term_model if reference_model is None and minus is not None else reference_model,
         weight=weight,
         prompt=conditioning,
-        minus=origin.empty if stored else minus,
-        minus_is_empty=stored,
+        minus=minus if stored is None else stored,
+        minus_is_empty=stored is not None,
         prompt_place=0,
         minus_place=None if minus is None else 0,
         projection=_shape(projection, norm_cap),

@@ -212,7 +212,7 @@ class GuidancePlan:
         on_base = source.position is None
         key = (id(source.patcher), source.position, bare, on_base and add_only)
         if key not in self._denoisers:
-            loaded = self.patcher if on_base else self.models[source.position]
+            loaded = self.patcher if source.position is None else self.models[source.position]
             options = own_options(source.patcher if on_base else loaded, self.sigmas)
             options = without_patches(options) if bare else inherit_patches(options, self.options)
             missing = difference(source.patcher, loaded, add_only=on_base and add_only)

@@ -39,7 +39,7 @@ class StepRecorder:
         self._unconditional = [term.subtracts_unconditional for term in terms_of(model)]
         self._percent_to_sigma = model.get_model_object("model_sampling").percent_to_sigma
         self._cfg = cfg
-        self._latest: tuple[float, Measured] | None = None
+        self._latest: tuple[float, Measured]  # a step is reported after its first evaluation
         self.steps: list[Step] = []
 
     def evaluated(self, step: GuidedStep) -> None:

@@ -59,6 +59,7 @@ def _is_foreign(term: GuidanceTerm, base: ModelPatcher, branch: Branch) -> bool:
     """Whether the term's model is a whole network that was not trained from the sampler's."""
     if (
         term.reference_model is not None
+        or term.model is None
         or branch.prediction.model is None
         or branch.prediction.model.model is base.model
     ):

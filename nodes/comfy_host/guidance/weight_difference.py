@@ -11,6 +11,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 import comfy.model_management
 import torch
@@ -141,7 +142,7 @@ def _adapter(data, parameter: str):
         plain = data.weights[DORA_SCALE[type(data)]] is None and not reshaped and parameter == "weight"
         return data if plain else None
     if isinstance(data, tuple) and (len(data) == 1 or data[0] == "diff"):
-        return PlainDifference(parameter, (data[-1][0] if len(data) == 2 else data[0],))
+        return PlainDifference(parameter, (cast(Tensor, data[-1][0] if len(data) == 2 else data[0]),))
     return None
 
 
@@ -149,28 +150,35 @@ def _prepared(adapter, module: nn.Module):
     # A copy: the hook moves and casts the adapter's tensors, which the LoRA on another branch still needs as they are.
     adapter = copy.copy(adapter)
     if isinstance(adapter, SlicedAdapter):
-        part = torch.Size((adapter.length, *module.weight.shape[1:]))
-        adapter.adapter = _computable(adapter.adapter, module, part)
+        adapter.adapter = _computable(adapter.adapter, module, adapter.length)
     else:
-        adapter = _computable(adapter, module, module.weight.shape if hasattr(module, "weight") else None)
+        adapter = _computable(adapter, module)
     if isinstance(adapter, PlainDifference):
         adapter.module = module
     return adapter
 
 
-def _computable(adapter, module: nn.Module, shape: torch.Size | None):
+def _computable(adapter, module: nn.Module, rows: int | None = None):
     """The adapter itself, or its whole difference of the weight where the host's bypass cannot run it.
 
     The bypass takes Kronecker products on convolutions, and factors that are products themselves, in other shapes and
-    with another scale than the host's own patching does.
+    with another scale than the host's own patching does. rows: of the part of the weight that it changes, all if None.
     """
     is_convolution = isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
     decomposed = isinstance(adapter, LoKrAdapter) and any(factor is None for factor in adapter.weights[LOKR_FACTORS])
     if not decomposed and not (is_convolution and isinstance(adapter, (LoKrAdapter, LoHaAdapter))):
         return adapter
-    nothing = torch.zeros(shape, device=comfy.model_management.get_torch_device())
+    shape = weight_shape(module)
+    nothing = torch.zeros(
+        shape if rows is None else (rows, *shape[1:]), device=comfy.model_management.get_torch_device()
+    )
     whole = adapter.calculate_weight(nothing, adapter.name, 1.0, 1.0, None, lambda change: change)
     return PlainDifference("weight", (whole,))
+
+
+def weight_shape(layer: nn.Module) -> torch.Size:
+    """Of a layer that has a weight."""
+    return cast(Tensor, layer.weight).shape
 
 
 def _kind(data) -> str:
@@ -184,9 +192,15 @@ class PlainDifference:
     such.
     """
 
+    # What the host's bypass hook sets before it asks.
+    multiplier: float
+    is_conv: bool
+    conv_dim: int
+    kw_dict: dict[str, Any]
+    module: nn.Module  # set when the adapter is prepared for its layer
+
     def __init__(self, parameter: str, weights: tuple[Tensor]):
         self.parameter, self.weights = parameter, weights
-        self.module: nn.Module | None = None
 
     def h(self, x: Tensor, base_out: Tensor) -> Tensor:
         delta = self.weights[0].to(base_out) * self.multiplier
@@ -215,11 +229,14 @@ def _normalised(x: Tensor, module: nn.Module) -> Tensor:
         return F.group_norm(x, module.num_groups, eps=module.eps)
     if isinstance(module, nn.LayerNorm):
         return F.layer_norm(x, module.normalized_shape, eps=module.eps)
-    return F.rms_norm(x, module.normalized_shape, eps=module.eps)
+    rms: Any = module  # torch's own RMSNorm, or one of the host's
+    return F.rms_norm(x, rms.normalized_shape, eps=rms.eps)
 
 
 class SlicedAdapter:
     """A LoRA on a part of a fused layer (q of a joint qkv): its output goes to that part alone."""
+
+    is_conv: bool  # set by the host's bypass hook
 
     def __init__(self, adapter, dim: int, start: int, length: int):
         if dim != 0:

@@ -36,13 +36,13 @@ def blocks(network: nn.Module) -> list[nn.Module]:
     nothing.
     """
     containers = [child for child in network.children() if isinstance(child, (nn.ModuleList, TimestepEmbedSequential))]
-    return [block for container in containers for item in container for block in _parts(item)]
+    return [block for container in containers for item in container.children() for block in _parts(item)]
 
 
 def _parts(item: nn.Module) -> Iterator[nn.Module]:
     # The host's UNet calls the layers of this container itself, never the container.
     if isinstance(item, TimestepEmbedSequential):
-        yield from item
+        yield from item.children()
     else:
         yield item
 

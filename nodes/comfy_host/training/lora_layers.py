@@ -8,12 +8,15 @@ from contextlib import ExitStack, contextmanager
 import torch
 from comfy.weight_adapter import LoRAAdapter
 from comfy.weight_adapter.bypass import BypassForwardHook
+from comfy.weight_adapter.lora import LoraDiff
 from torch import Tensor, nn
+
+from ..guidance.weight_difference import weight_shape
 
 CROSS_ATTENTION = "attn2"
 
 
-def make_adapters(network: nn.Module, rank: int, seed: int) -> dict[str, nn.Module]:
+def make_adapters(network: nn.Module, rank: int, seed: int) -> dict[str, LoraDiff]:
     """A LoRA for each linear layer and convolution, by module name. Their product starts at zero, their scale is 1."""
     with torch.random.fork_rng(devices=[]):  # the host draws from the global generator
         torch.manual_seed(seed)
@@ -21,7 +24,7 @@ def make_adapters(network: nn.Module, rank: int, seed: int) -> dict[str, nn.Modu
 
 
 @contextmanager
-def injected(network: nn.Module, adapters: dict[str, nn.Module]) -> Iterator[None]:
+def injected(network: nn.Module, adapters: dict[str, LoraDiff]) -> Iterator[None]:
     """Within the block the layers compute with their adapters; the weights are never touched."""
     with ExitStack() as undo:
         for name, adapter in adapters.items():
@@ -31,11 +34,11 @@ def injected(network: nn.Module, adapters: dict[str, nn.Module]) -> Iterator[Non
         yield
 
 
-def lora_tensors(network: nn.Module, adapters: dict[str, nn.Module], dtype: torch.dtype) -> dict[str, Tensor]:
+def lora_tensors(network: nn.Module, adapters: dict[str, LoraDiff], dtype: torch.dtype) -> dict[str, Tensor]:
     """The adapters under the names of a LoRA file, in their layers' own shapes."""
     tensors = {}
     for name, adapter in adapters.items():
-        kernel = network.get_submodule(name).weight.shape[2:]
+        kernel = weight_shape(network.get_submodule(name))[2:]
         up, down = adapter.lora_up.weight.detach(), adapter.lora_down.weight.detach()
         tensors[f"{name}.lora_up.weight"] = up.reshape(*up.shape, *[1] * len(kernel)).to(dtype)
         tensors[f"{name}.lora_down.weight"] = down.reshape(len(down), -1, *kernel).to(dtype)
@@ -49,8 +52,8 @@ def _is_adapted(name: str, module: nn.Module) -> bool:
     return layer and getattr(module, "groups", 1) == 1 and CROSS_ATTENTION not in name.split(".")
 
 
-def _adapter(module: nn.Module, rank: int) -> nn.Module:
-    shape = module.weight.shape
+def _adapter(module: nn.Module, rank: int) -> LoraDiff:
+    shape = weight_shape(module)
     rank = min(rank, shape[0], shape[1:].numel())
     # On the CPU, so that a seed means the same on every device.
     adapter = LoRAAdapter.create_train(torch.empty(shape), rank=rank, alpha=float(rank))

@@ -17,6 +17,7 @@ from PIL import Image
 from ....domain_guidance.data import CachedLatents, Encoded, ImageSource, LatentCache, aspect_buckets
 from ....domain_guidance.domains.training_forms import ADAPTER, SIDE_NETWORK
 from ....domain_guidance.runs import Finished, RunFiles
+from ....domain_guidance.runs.run_files import OnExisting
 from ....domain_guidance.training import RunSettings, train_domain
 from ..domains.empty_prompt import DEFAULT_GUIDANCE, with_guidance
 from ..domains.load_adapter import read_domain_adapter
@@ -49,7 +50,7 @@ class TrainRequest:
     rank: int
     resolution: int
     save_name: str
-    on_existing: str
+    on_existing: OnExisting
     save_memory: bool
     settings: RunSettings
 

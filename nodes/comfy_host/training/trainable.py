@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from ....domain_guidance.data import Size
 from ....domain_guidance.diffusion.noise_schedule import NoiseSchedule
+from ....domain_guidance.diffusion.parameterization import Prediction
 from ....domain_guidance.training.loss import Weight
-from ..domains.prediction import prediction_of
+from ..domains.prediction import HostSampling, prediction_of
 from .result_file import ResultFile
 
 
@@ -33,14 +34,14 @@ class HostTrainable:
     def __init__(
         self,
         model: BaseModel,
-        sampling: nn.Module,
+        sampling: HostSampling,
         module: nn.Module,
         empty: list,
         cell: int,
         identity: Mapping[str, Any],
         result: ResultFile,
     ):
-        self.prediction = prediction_of(sampling)
+        self.prediction: Prediction = prediction_of(sampling)
         self.schedule = NoiseSchedule(sampling.sigmas.detach().float().cpu().clone())
         self.module, self.identity, self.result = module, identity, result
         self._model, self._sampling, self._empty, self._cell = model, sampling, empty, cell

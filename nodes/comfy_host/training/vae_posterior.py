@@ -56,9 +56,10 @@ class Posteriors:
             )
             logvar = DiagonalGaussianDistribution(seen[0]).logvar if seen else None
             # A VAE that rearranges its latents afterwards has no log-variance that belongs to them.
-            known = logvar is not None and logvar.shape == latent.shape
-            parts = latent.float().cpu(), (logvar.float().cpu() if known else None)
-        return tuple(None if part is None else part.clone() for part in parts)
+            if logvar is not None and logvar.shape != latent.shape:
+                logvar = None
+            mean, logvar = latent.float().cpu(), None if logvar is None else logvar.float().cpu()
+        return mean.clone(), None if logvar is None else logvar.clone()
 
     def decode(self, latent: Tensor) -> Tensor:
         """Pictures [B, H, W, 3] in [0, 1] of latents [B, C, h, w] in the VAE's own scale.
