@@ -1,6 +1,4 @@
-"""Adapt Generator: a StyleGAN2 becomes what a prompt or a domain of images asks for, judged by the graph's own
-diffusion model.
-"""
+"""Adapt Generator: a GAN is adapted to a prompt or a domain of images by the graph's own diffusion model."""
 
 from __future__ import annotations
 

@@ -8,7 +8,10 @@ WeightSchedule = io.Custom("DOMAIN_GUIDANCE_SCHEDULE")
 
 
 def shaping_inputs(term: str) -> list[io.Input]:
-    """term: what the tooltips call it."""
+    """The optional inputs of a guidance node, in the order in which saved workflows have them.
+
+    term: what the tooltips call what the node adds.
+    """
     return [
         io.Float.Input(
             "start_percent",

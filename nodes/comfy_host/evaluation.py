@@ -1,6 +1,4 @@
-"""Comparing pictures with the CLIP vision model that the host has loaded: its progress bar, its Cancel, its output
-folder.
-"""
+"""Comparing images with the host's CLIP vision model, under its progress bar, Cancel and output folder."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What a user sees of a long run at its node: the bar, one line of text with the time left, and pictures above the
-curves.
-"""
+"""What a user sees of a long run at its node: the bar, the time left, and pictures above the curves."""
 
 from __future__ import annotations
 
@@ -19,8 +17,9 @@ PREVIEW_SIDE = 512
 
 
 class RunProgress:
-    """Hears the events of one run. say: shows one line of text at the node. note: a sentence to stand behind every
-    step's line.
+    """Hears the events of one run and shows them.
+
+    say: shows one line of text at the node. note: a sentence to stand behind every step's line.
     """
 
     def __init__(self, say: Callable[[str], None]):
@@ -72,7 +71,10 @@ class RunProgress:
         self._say(f"{line}. {self.note}" if self.note else line)
 
     def stopped(self, what: str, left: str) -> None:
-        """what: a noun. left: of the work, as `kept` says it."""
+        """Say at the node and in the log that the run ended early.
+
+        what: a noun. left: of the work, as `kept` says it.
+        """
         message = f"the {what} stopped after step {self.step}; {left}."
         logging.warning("Domain Guidance: %s", message)
         self._say(message)

@@ -52,10 +52,9 @@ class Sampling:
 
 
 def watched(model: ModelPatcher, on_step: OnStep, *, instead: bool = False) -> ModelPatcher:
-    """A clone whose sampling calls `on_step` after the first evaluation of each step, and instead of the host's
-    callback if asked.
+    """A clone whose sampling calls `on_step` after the first evaluation of each step.
 
-    The host's callback is its progress bar and preview.
+    instead: without the host's own callback, which is its progress bar and preview.
     """
 
     def sample(executor, guider, sigmas, extra_args, callback, noise, *rest, **settings):

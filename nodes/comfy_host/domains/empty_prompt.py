@@ -37,8 +37,9 @@ def _from_text_encoder(clip) -> list:
 
 
 def with_guidance(prompt: list, model: ModelPatcher, default: float | None = None) -> list:
-    """`prompt` with a distilled guidance, its own or the default, for a network that reads one (Flux), without for
-    others.
+    """`prompt` with a distilled guidance for a network that reads one (Flux), without for others.
+
+    The guidance is the prompt's own, or else the default.
     """
     [[cross_attn, rest]] = prompt
     plain = {key: value for key, value in rest.items() if key != GUIDANCE}

@@ -40,8 +40,9 @@ def read_domain_unet(path: str | os.PathLike, name: str | None = None, weight_dt
 
 
 def changed_at(folder: str, name: str) -> float:
-    """When the file `name` of a model folder was last written, in seconds; NaN, which equals nothing, where it is
-    missing.
+    """When the file `name` of a model folder was last written, in seconds.
+
+    NaN, which equals nothing, where the file is missing.
     """
     path = folder_paths.get_full_path(folder, name) if name in folder_paths.get_filename_list(folder) else None
     return math.nan if path is None else os.path.getmtime(path)

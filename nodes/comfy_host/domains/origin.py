@@ -19,8 +19,9 @@ UNET = "diffusion_model."
 
 @dataclass(frozen=True)
 class DomainOrigin:
-    """Travels with the MODEL of a domain file. empty: its stored empty prompt as host conditioning, [[cross_attn,
-    {...}]].
+    """What travels with the MODEL of a domain file.
+
+    empty: its stored empty prompt as host conditioning, [[cross_attn, {...}]].
     """
 
     name: str
@@ -58,10 +59,10 @@ def _on_own_base(card: DomainCard, model: ModelPatcher) -> DomainCard:
 
 
 def base_fingerprint(model: ModelPatcher) -> str:
-    """The fingerprint of a MODEL's own weights, without the LoRAs on it; empty where they cannot be read (GGUF keeps
-    them packed).
+    """The fingerprint of a MODEL's own weights, without the LoRAs on it.
 
-    A patched weight on the device is not the file's; the patcher's backup is.
+    Empty where they cannot be read (GGUF keeps them packed). A patched weight on the device is not the file's; the
+    patcher's backup is.
     """
     shapes = model.model.diffusion_model.state_dict()
     if any(shapes[name].is_meta for name in chosen_names(shapes)):

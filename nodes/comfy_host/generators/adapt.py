@@ -50,8 +50,10 @@ class AdaptRequest:
 
 @dataclass(frozen=True)
 class Adapted:
-    """generator: read from the saved file. comparison: source above adapted pictures. curves: of the loss. file: its
-    name in the list.
+    """What an adaptation hands to the node's outputs.
+
+    generator: read from the saved file. comparison: source above adapted pictures. curves: of the loss. file: its name
+    in the list.
     """
 
     generator: GeneratorFile
@@ -155,8 +157,9 @@ def _at_resolution(
 
 
 def _levels(model: ModelPatcher, distillation: Distillation) -> torch.Tensor:
-    """The noise levels that the critic will be asked about, falling, and 0: what other nodes read as the run's
-    steps.
+    """The noise levels that the critic will be asked about, falling, and 0.
+
+    Other nodes read them as the run's steps.
     """
     sigmas = model.get_model_object("model_sampling").sigmas.detach().float().cpu()
     first, last = distillation.noise.ends(len(sigmas))

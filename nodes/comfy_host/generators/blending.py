@@ -16,9 +16,10 @@ from ...number_lists import parse_numbers
 def blend_generators(
     first: GeneratorFile, second: GeneratorFile, passage: Mapping[str, Any], mapping: float, amounts: str
 ) -> GeneratorFile:
-    """passage: of `block_amounts`. amounts: a list as people write it, in place of it if there are any.
+    """The blend of two generators, with amounts from a list or from a passage between coarse and fine.
 
-    Raises ValueError, one sentence.
+    passage: the arguments of `block_amounts`. amounts: a list as people write it, which takes the place of passage
+    unless it is empty. Raises ValueError, one sentence.
     """
     check_alike(first, second)
     if relatedness(first, second) < RELATED:

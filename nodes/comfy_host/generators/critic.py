@@ -22,8 +22,9 @@ Predict = Callable[[Tensor, Tensor], Tensor]
 
 
 class HostCritic:
-    """A `CriticModel` that lives as long as a sampling run of the host, which has loaded, prepared and wrapped
-    everything.
+    """A `CriticModel` that lives as long as one sampling run of the host.
+
+    The host has loaded, prepared and wrapped everything by then.
     """
 
     def __init__(
@@ -38,8 +39,9 @@ class HostCritic:
         self._one_level = depends_on_level(guider)
 
     def denoise(self, noisy: Tensor, sigma: Tensor) -> Tensor:
-        """The guider's prediction [B, C, h, w] at noisy latents [B, C, h, w] of levels [B], as a sampler would
-        get it.
+        """The guider's prediction, as a sampler would get it.
+
+        noisy: latents [B, C, h, w]. sigma: their levels [B]. Returns [B, C, h, w].
         """
         comfy.model_management.throw_exception_if_processing_interrupted()
         noisy, sigma = noisy.detach().to(self.device, torch.float32), sigma.detach().to(self.device, torch.float32)

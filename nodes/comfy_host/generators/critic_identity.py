@@ -1,5 +1,6 @@
-"""What a critic is, in plain values that are the same in every session: a run goes on only with the critic that it
-began with.
+"""What a critic is, in plain values that are the same in every session.
+
+A run goes on only with the critic that it began with.
 """
 
 from __future__ import annotations
@@ -49,9 +50,7 @@ def critic_identity(
 
 
 def _weights(model: ModelPatcher) -> str:
-    """The fingerprint, or where the weights cannot be read (packed, or not loaded) what kind of model of which size it
-    is.
-    """
+    """The fingerprint, or the model's kind and size where the weights cannot be read (packed, or not loaded)."""
     return base_fingerprint(model) or f"{type(model.model).__name__} of {model.model_size()} bytes"
 
 

@@ -19,11 +19,11 @@ GRAPH_SHARE = 1.5
 
 
 class DifferentiableVae:
-    """A second VAE with tensors of its own, in fp32: the weights that a node receives are inference tensors, which no
-    gradient can pass.
+    """A second VAE with tensors of its own, in fp32, that a gradient can pass through.
 
-    Make it outside inference mode, after `check_vae`. patcher: for the host to load it by; never a dynamic one, which
-    may page a weight out between the forward and the backward pass.
+    The weights that a node receives are inference tensors, which no gradient can pass. Make it outside inference mode,
+    after `check_vae`. patcher: for the host to load it by; never a dynamic one, which may page a weight out between the
+    forward and the backward pass.
     """
 
     def __init__(self, vae: comfy.sd.VAE):
@@ -44,8 +44,7 @@ class DifferentiableVae:
         self.patcher = ModelPatcher(network, load_device=vae.device, offload_device=vae.patcher.offload_device)
 
     def settle(self) -> None:
-        """Make of what the host has loaded, in inference mode, a network that is differentiable and whole on its
-        device.
+        """Make what the host has loaded, in inference mode, differentiable and whole on its device.
 
         On a small device the host leaves weights off it and casts them at use. Such convolutions keep their inputs for
         the gradient, and without CUDA's own allocator one buffer takes all weights in turn, before the backward pass
@@ -64,8 +63,9 @@ class DifferentiableVae:
         self.patcher.partially_load(self.patcher.load_device, math.inf)
 
     def encode(self, pixels: Tensor) -> Tensor:
-        """Pixels [B, 3, R, R] in [-1, 1] to the posterior's mode [B, C, h, w], in the VAE's own scale and with a graph
-        to the pixels.
+        """The posterior's mode [B, C, h, w] of pixels [B, 3, R, R] in [-1, 1].
+
+        In the VAE's own scale, with a graph to the pixels.
         """
         with frozen_gradient(self._encoder, _is_plain):
             return self._vae.first_stage_model.encode(
@@ -74,8 +74,9 @@ class DifferentiableVae:
 
     @property
     def _encoder(self) -> nn.Module:
-        """The part that keeps most for its gradient, under the name that the host's autoencoders have for it; else the
-        whole.
+        """The part of the network that keeps most for its gradient.
+
+        It is the encoder, under the name that the host's autoencoders have for it, or else the whole network.
         """
         network = self._vae.first_stage_model
         return next((part for name, part in network.named_children() if name == "encoder"), network)

@@ -88,8 +88,9 @@ def _keep(file: GeneratorFile, name: str, places: list[Path]) -> None:
 
 
 def _conversion_of(place: Path, name: str) -> Origin | None:
-    """The origin of a file that is an unchanged conversion of some version of `name`; None for anything else, which is
-    left alone.
+    """The origin of a file that is an unchanged conversion of some version of `name`.
+
+    None for any other file, which is left alone.
     """
     if not place.is_file():
         return None

@@ -24,8 +24,9 @@ PREVIEW_EVERY = 10  # steps
 
 @dataclass(frozen=True)
 class Inverted:
-    """styles: of each of the images. pictures: what they draw, [N, R, R, 3]. is_whole: whether no Cancel ended the
-    search.
+    """What a search found, for the node's outputs.
+
+    styles: of each of the images. pictures: what they draw, [N, R, R, 3]. is_whole: whether no Cancel ended the search.
     """
 
     styles: Styles
@@ -87,8 +88,9 @@ def _cameras(generator: Generator | Eg3dGenerator, poses: Poses | None, count: i
 
 
 def clip_features(clip_vision: comfy.clip_vision.ClipVisionModel, device: torch.device) -> Features:
-    """The tokens before the last layer of a copy of the network that a gradient can go through; the user's own cannot
-    be differentiated.
+    """The tokens before the last layer, from a copy of the network that a gradient can go through.
+
+    The user's own network cannot be differentiated.
     """
     if clip_vision.model_type == "siglip2_vision_model":
         raise ValueError(

@@ -1,5 +1,6 @@
-"""Whether a batch may hold several noise levels: the host takes the first one for all of it wherever something begins
-or ends.
+"""Whether a batch may hold several noise levels.
+
+The host takes the first level for the whole batch wherever something begins or ends.
 """
 
 from __future__ import annotations

@@ -34,8 +34,9 @@ POINT = 2048
 
 @dataclass(frozen=True)
 class Styles:
-    """GENERATOR_LATENT. ws: [N, L, w_dim] in float32 on the CPU, one style for each of the synthesis' inputs, truncated
-    already.
+    """The value of a GENERATOR_LATENT socket.
+
+    ws: [N, L, w_dim] in float32 on the CPU, one style for each of the synthesis' inputs, truncated already.
     """
 
     ws: Tensor
@@ -85,8 +86,9 @@ def memory_needed(config: GeneratorConfig | Eg3dConfig, *, gradient: bool = Fals
 def draw_one(
     generator: Generator | Eg3dGenerator, ws: Tensor, noise: Noise, seed: int = 0, camera: Tensor | None = None
 ) -> Tensor:
-    """A picture [R, R, 3] in 0..1 on the CPU of styles [1, L, w_dim]. camera: [1, 25], of an EG3D; left out, the one in
-    front.
+    """A picture [R, R, 3] in 0..1, on the CPU, of styles [1, L, w_dim].
+
+    camera: [1, 25], for an EG3D generator; the one in front if left out.
     """
     device = generator.mapping.w_avg.device
     dtype = torch.float16 if comfy.model_management.should_use_fp16(device) else None

@@ -19,7 +19,10 @@ class AdaptationProgress(RunProgress):
     """Hears the events of one adaptation."""
 
     def begin(self, pair: AdaptedPair, files: RunFiles, settings: AdaptationSettings, judges: int) -> None:
-        """judges: bytes of the critic and its VAE, which the host keeps on the device as far as there is room."""
+        """Called when everything is loaded and the first step is about to begin.
+
+        judges: bytes of the critic and its VAE, which the host keeps on the device as far as there is room.
+        """
         self.begin_run(files, settings.steps)
         self._pair, self._judges = pair, judges
 

@@ -1,6 +1,4 @@
-"""Work that takes place inside a sampling run of the host, so that guiders, wrappers, hooks and ControlNets are all in
-force.
-"""
+"""Work inside a sampling run of the host, where guiders, wrappers, hooks and ControlNets are in force."""
 
 from __future__ import annotations
 
@@ -77,8 +75,9 @@ class _Working(comfy.samplers.Sampler):
 
 
 def _kept_free(room: int, device: torch.device) -> Tensor | None:
-    """Memory of the device that is taken while the host loads its models into the rest: on a small device less than
-    `room`, which is rather too much, so that the work may fit nevertheless.
+    """Memory of the device that is taken while the host loads its models into the rest.
+
+    On a small device it is less than `room`, which is an overestimate, so that the work may fit nevertheless.
     """
     if comfy.model_management.is_device_cpu(device) or not room:
         return None

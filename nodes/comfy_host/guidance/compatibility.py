@@ -47,8 +47,10 @@ def check_noising(base: ModelPatcher, other: ModelPatcher, role: str) -> None:
 
 
 def _noising(model: ModelPatcher) -> str:
-    """Noise- and velocity-prediction models mix (both see x0 + sigma * noise); flow models mix with flow models
-    only.
+    """The kind of noising, which two models of one term must share.
+
+    Noise- and velocity-prediction models mix, because both see x0 + sigma * noise; flow models only mix with flow
+    models.
     """
     sampling = model.get_model_object("model_sampling")
     if isinstance(sampling, comfy.model_sampling.CONST):

@@ -89,8 +89,9 @@ def again(entries: list[dict], kind: str) -> list[dict]:
 
 
 def _without_needless_masks(entries: list[dict]) -> list[dict]:
-    """One entry where all would be the same evaluation, blended with itself: a mask changes where it counts, not what
-    it is.
+    """One entry where all would be the same evaluation, blended with itself.
+
+    A mask changes where an evaluation counts, not what it is.
     """
     unmasked = [entry for entry in entries if entry.get("mask") is None]
     bare = [{key: value for key, value in structure(entry).items() if key not in MASKING} for entry in entries]
@@ -155,8 +156,9 @@ def check_prompt(entries: list[dict], conditioning: list, expected: int | None) 
 
 
 def check_width(width: int | None, expected: int | None) -> None:
-    """width: values per token of a prompt, None without text. expected: what the network reads, None if it does not
-    say.
+    """Raises ValueError if a prompt is not as wide as the network reads it.
+
+    width: values per token of the prompt, None without text. expected: what the network reads, None if it does not say.
     """
     if width is not None and expected is not None and width != expected:
         raise ValueError(

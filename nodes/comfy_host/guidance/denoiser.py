@@ -32,10 +32,10 @@ class ComfyDenoiser:
     difference: WeightDifference = field(default_factory=WeightDifference)
 
     def __call__(self, x: Tensor, sigma: Tensor, conditioning: list[dict], *, place: int = 1) -> Tensor:
-        """x: [B, C, ...]; sigma: [B]; conditioning: encoded entries. Returns the denoised prediction, like x, in fp32.
+        """The denoised prediction of x under encoded entries, like x, in fp32.
 
-        place: the index under which the model sees the condition, 0 as the sampler's positive, 1 as its negative:
-        adapters such as IP-Adapter choose their image embedding by it.
+        x: [B, C, ...]. sigma: [B]. place: the index under which the model sees the condition, 0 as the sampler's
+        positive, 1 as its negative; adapters such as IP-Adapter choose their image embedding by it.
         """
         batch = [None] * place + [conditioning]
         with self.difference.applied(self.model):

@@ -7,9 +7,10 @@ from torch import Tensor
 
 
 def latent_mask(mask: Tensor, latent: Tensor) -> Tensor:
-    """mask: [H, W] or [N, H, W], in pixels. Returns it at the size, device and type of latent, [B, C, ...].
+    """The mask at the size, device and type of the latent, [B, C, ...].
 
-    Raises ValueError for a mask that is not of the picture: another aspect ratio, or another number of pictures.
+    mask: [H, W] or [N, H, W], in pixels. Raises ValueError for a mask with another aspect ratio than the image's, or
+    another number of masks than images.
     """
     _check(mask, latent)
     return prepare_mask(mask, latent.shape, latent.device).to(latent.dtype)

@@ -1,5 +1,4 @@
-"""What a run will evaluate: for every term its prediction and its subtrahend, and where the sampler makes either of
-them anyway.
+"""What a run will evaluate for every term, and which of it the sampler evaluates anyway.
 
 Made once, when a sampling run begins and the host has processed the sampler's prompts. The rule behind a domain's term:
 its two sides may differ by the weights alone.
@@ -38,9 +37,12 @@ UNCONDITIONAL = ("empty_negative_prompt", "negative", "positive")
 
 
 class GuidancePlan:
-    """guider: the running guider. models: the patcher's additional models. options: the run's model_options.
-    encoding: what the host encodes conditions with (noise, latent_image, denoise_mask, seed).
-    controls: the ControlNets that only terms have, once `branches` has been called."""
+    """The evaluations of one sampling run, shared between its terms where they are the same.
+
+    guider: the running guider. models: the patcher's additional models. options: the run's model_options. encoding:
+    what the host encodes conditions with (noise, latent_image, denoise_mask, seed). controls: the ControlNets that only
+    terms have, once `branches` has been called.
+    """
 
     def __init__(self, guider, models: list[ModelPatcher], options: dict[str, Any], sigmas: Tensor, **encoding):
         self.base: BaseModel = guider.inner_model
@@ -58,9 +60,7 @@ class GuidancePlan:
         return [self._branch(term) for term in terms]
 
     def _prepare_controls(self, terms: tuple[GuidanceTerm, ...]) -> None:
-        """The host prepares the ControlNets of the sampler's prompts; those of a term's own prompts are left to the
-        term.
-        """
+        """Prepare the ControlNets of the terms' own prompts; the host prepares those of the sampler's."""
         ready = {id(entry.get("control")) for prompt in self.prompts.values() for entry in prompt}
         for term in terms:
             new = [control for control in cond.controls_of(term.prompt, term.minus) if id(control) not in ready]

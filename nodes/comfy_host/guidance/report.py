@@ -19,8 +19,9 @@ from .terms import terms_of
 
 @dataclass(frozen=True)
 class Report:
-    """latent: the result, as KSampler gives it. steps: what was measured. plot: `text` and the measures as a
-    picture.
+    """What one reported sampling gives to the node's outputs.
+
+    latent: the result, as KSampler gives it. steps: what was measured. plot: `text` and the measures as a picture.
     """
 
     latent: dict
@@ -31,8 +32,9 @@ class Report:
 
 
 class StepRecorder:
-    """Measures each evaluation and keeps the one with which a step begins: the sampler reports a step after its first
-    evaluation.
+    """Measures each evaluation and keeps the one with which a step begins.
+
+    The sampler reports a step after its first evaluation.
     """
 
     def __init__(self, model: ModelPatcher, cfg: float):
@@ -53,8 +55,9 @@ class StepRecorder:
 
 
 def report(model: ModelPatcher, sampling: Sampling, cfg: float, vae: VAE | None = None) -> Report:
-    """Samples as KSampler does and reports on it; without domain guidance on `model` the report says what to
-    connect.
+    """Samples as KSampler does and reports on it.
+
+    Without domain guidance on `model` the report says what to connect.
     """
     weights = [term.weight for term in terms_of(model)]
     recorder = StepRecorder(model, cfg)
@@ -76,8 +79,9 @@ def report(model: ModelPatcher, sampling: Sampling, cfg: float, vae: VAE | None 
 
 
 def _result_line(model: ModelPatcher, latent: dict, pictures: Tensor | None) -> str:
-    """How saturated the result is: the deviation of its latents and, of pixels, the share at either end of their
-    range.
+    """How saturated the result is, in one sentence.
+
+    By the deviation of its latents and the share of its pixels at either end of their range.
     """
     deviation = spread(model.model.process_latent_in(latent["samples"]))
     line = f"Result: the standard deviation of its latents is {deviation:.2f} (about 1 is usual)"

@@ -1,6 +1,4 @@
-"""One sampling run under domain guidance: predictions that pass by are kept, missing ones evaluated, and the terms
-summed.
-"""
+"""One sampling run: passing predictions are kept, missing ones evaluated, and the terms summed."""
 
 from __future__ import annotations
 
@@ -110,8 +108,9 @@ class GuidanceRun:
         return self._seen(branch.subtrahend, branch.minus_place, x, sigma, options)
 
     def _seen(self, asked: Evaluation, place: int | None, x: Tensor, sigma: Tensor, options: dict[str, Any]) -> Seen:
-        """The sampler's own prediction where it serves, else an evaluation, once per step. place: None where any
-        does.
+        """The sampler's own prediction where it serves, else an evaluation, once per step.
+
+        place: None where any place will do.
         """
         place = place if self.place_matters else None
         made = self._made(asked, place)

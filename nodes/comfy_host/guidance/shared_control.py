@@ -19,8 +19,9 @@ Output = dict[str, list[Tensor | None]]
 
 @dataclass(frozen=True)
 class Answer:
-    """What `control` said for one prompt of a batch. inputs: the prompt's encoded conditions. place: as an adapter sees
-    it.
+    """What `control` said for one prompt of a batch.
+
+    inputs: the prompt's encoded conditions. place: the one that an adapter sees.
     """
 
     control: object
@@ -49,8 +50,9 @@ class ControlMemory:
         ]
 
     def keep(self, prompts: dict[str, list[dict]], x: Tensor, sigma: Tensor, output: Output, options: dict) -> None:
-        """Keeps what a batch of the sampler's own `prompts` was given, prompt by prompt. options: its
-        transformer_options.
+        """Keeps what a batch of the sampler's own `prompts` was given, prompt by prompt.
+
+        options: the batch's transformer_options.
         """
         entries = _by_uuid(prompts)
         size = len(x) // len(options["uuids"])
@@ -100,8 +102,9 @@ class SharedControl:
 
 
 def _by_uuid(prompts: dict[str, list[dict]]) -> dict:
-    """The sampler's entries by the host's uuid; those that share one, as area copies do, cannot be told apart and are
-    left out.
+    """The sampler's entries by the host's uuid.
+
+    Those that share one, as area copies do, cannot be told apart and are left out.
     """
     entries = [entry for prompt in prompts.values() for entry in prompt]
     count = Counter(entry["uuid"] for entry in entries)

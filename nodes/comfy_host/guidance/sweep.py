@@ -25,9 +25,10 @@ MOST_CELLS = 256
 
 @dataclass(frozen=True)
 class Sweep:
-    """grid: the labelled picture. pictures: of the cells made, [N, H, W, 3] in 0..1, row by row. settings: one line per
-    cell made.
-    is_whole: whether no Cancel left cells out.
+    """The cells of a sweep that were made.
+
+    grid: the labelled picture. pictures: of the cells made, [N, H, W, 3] in 0..1, row by row. settings: one line for
+    each of them. is_whole: whether no Cancel left cells out.
     """
 
     grid: Image.Image

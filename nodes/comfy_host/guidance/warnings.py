@@ -19,7 +19,10 @@ BURN = 8.0
 
 
 def warn_of_burn(cfg: float, branches: list[Branch], sigmas: Tensor) -> None:
-    """sigmas: the run's levels."""
+    """Warn where cfg and weights add up to more than pictures usually bear.
+
+    sigmas: the run's levels.
+    """
     pull = cfg + max((_pull(branches, float(sigma)) for sigma in sigmas[:-1]), default=0.0)
     if pull > BURN:
         logging.warning(
@@ -116,7 +119,10 @@ def warn_of_idle(branches: list[Branch], weights: Sequence[float], sigmas: Tenso
 
 
 def warn_of_nothing(term: GuidanceTerm, domain: ComfyDenoiser) -> None:
-    """domain: on the weights of the sampler's model."""
+    """Warn where a domain has nothing that the sampler's model lacks.
+
+    domain: on the weights of the sampler's model.
+    """
     same_prompt = term.prompt is None or (term.minus is not None and same_conditioning(term.prompt, term.minus))
     if same_prompt and domain.difference.is_nothing and term.reference_model is None:
         logging.warning(

@@ -177,7 +177,7 @@ def _computable(adapter, module: nn.Module, rows: int | None = None):
 
 
 def weight_shape(layer: nn.Module) -> torch.Size:
-    """Of a layer that has a weight."""
+    """The shape of a layer's weight."""
     return cast(Tensor, layer.weight).shape
 
 
@@ -188,8 +188,9 @@ def _kind(data) -> str:
 
 
 class PlainDifference:
-    """A whole weight or bias difference as a bypass adapter: biases and norms of the host's own LoRA trainer are
-    such.
+    """A whole weight or bias difference as a bypass adapter.
+
+    The host's own LoRA trainer makes such differences for biases and norms.
     """
 
     # What the host's bypass hook sets before it asks.
@@ -217,8 +218,9 @@ class PlainDifference:
 
 
 def _per_channel(values: Tensor, module: nn.Module, output: Tensor) -> Tensor:
-    """[C] shaped to broadcast over a layer's output: channels come second for convolutions and group norms, else
-    last.
+    """Values [C] in a shape that broadcasts over a layer's output.
+
+    Channels come second for convolutions and group norms, last for all other layers.
     """
     channels_second = isinstance(module, (nn.GroupNorm, nn.Conv1d, nn.Conv2d, nn.Conv3d))
     return values.reshape(-1, *[1] * (output.ndim - 2)) if channels_second else values.expand_as(output)

@@ -1,5 +1,7 @@
-"""The host's networks made fit for a backward pass: nothing overwrites what a gradient needs, and what is cheap to make
-again is not kept for it, or, if asked, nothing within a block is (gradient checkpointing).
+"""The host's networks made fit for a backward pass.
+
+Nothing overwrites what a gradient needs. What is cheap to make again is not kept for it, or, if asked, nothing within a
+block is (gradient checkpointing).
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ from ....domain_guidance.memory.recomputation import recomputation
 
 @contextmanager
 def with_gradients(network: nn.Module, save_memory: bool) -> Iterator[None]:
-    """Within the block the network can be differentiated. save_memory: every block makes its activations a
-    second time.
+    """Within the block the network can be differentiated.
+
+    save_memory: every block makes its activations a second time.
     """
     with ExitStack() as undo:
         for norm in filter(_is_norm, network.modules()):
@@ -32,8 +35,9 @@ def with_gradients(network: nn.Module, save_memory: bool) -> Iterator[None]:
 
 
 def blocks(network: nn.Module) -> list[nn.Module]:
-    """The blocks of a UNet (residual blocks, transformers) or of a DiT; never the whole network, which would save
-    nothing.
+    """The blocks of a UNet (residual blocks, transformers) or of a DiT.
+
+    Never the whole network, which would save nothing.
     """
     containers = [child for child in network.children() if isinstance(child, (nn.ModuleList, TimestepEmbedSequential))]
     return [block for container in containers for item in container.children() for block in _parts(item)]

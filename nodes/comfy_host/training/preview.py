@@ -46,8 +46,9 @@ def commonest_bucket(latents: CachedLatents) -> Size:
 
 
 def picture_of(latent: Tensor, latent_format: comfy.latent_formats.LatentFormat, vae: Posteriors) -> Image.Image:
-    """A row of pictures from latents in the model's scale; rough colours where the decoder does not fit beside the
-    model.
+    """A row of pictures from latents in the model's scale.
+
+    In rough colours where the decoder does not fit beside the model.
     """
     try:
         # One at a time: beside a model in training there is seldom room for two.

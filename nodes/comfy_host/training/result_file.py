@@ -23,7 +23,10 @@ PICTURES_STEP = "pictures_of_step"  # in the card: the step after which the prev
 
 @dataclass
 class ResultFile:
-    """weights: the trained tensors as the file names them, now. covers: the newest preview pictures, as JPEG files."""
+    """What is written at the end of a training and at each of its checkpoints.
+
+    weights: the trained tensors as the file names them, now. covers: the newest preview pictures, as JPEG files.
+    """
 
     form: str
     prediction: Prediction

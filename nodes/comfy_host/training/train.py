@@ -57,7 +57,10 @@ class TrainRequest:
 
 @dataclass(frozen=True)
 class Trained:
-    """model: loaded from the saved file. curves: of the losses. file: its name in the loaders' lists."""
+    """What a training hands to the node's outputs.
+
+    model: loaded from the saved file. curves: of the losses. file: its name in the loaders' lists.
+    """
 
     model: ModelPatcher
     curves: Image.Image

@@ -43,8 +43,9 @@ class Posteriors:
         return int(max(1, min(AT_ONCE, free // max(1, needed))))
 
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Pixels [B, 3, H, W] in [-1, 1] -> mean and log-variance [B, C, h, w]; None for a VAE that has no
-        posterior.
+        """The posterior's mean and log-variance [B, C, h, w] of pixels [B, 3, H, W] in [-1, 1].
+
+        The log-variance is None for a VAE that has no posterior.
         """
         comfy.model_management.throw_exception_if_processing_interrupted()
         needed = self._vae.memory_used_encode(pixels.shape, self._vae.vae_dtype)
