@@ -246,3 +246,4 @@ def test_a_nodes_info_shows_its_help_page(frontend, page):
     assert len(headings) >= 3
     for heading in headings:
         frontend.page.get_by_role("heading", name=heading, exact=True).wait_for()
+    assert "inputs -->" not in frontend.page.locator("body").inner_text()  # the marks of docs/make_help.py
