@@ -262,7 +262,7 @@ def _our_gradient(models, draws):
     critic, settings = _critic(models)
     with frozen_gradient(critic.encoder):
         images, source = models.pair.draw(1, torch.Generator().manual_seed(0), with_source=True)
-        loss, _ = distill(images, source, critic.denoise, critic.encode, models.schedule, "epsilon", settings, draws)
+        loss, _ = distill(images, source, critic, settings, draws)
         loss.backward()
 
 

@@ -17,15 +17,14 @@ ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT))
 
 from domain_guidance.adaptation import AdaptationSettings, AdaptedPair, adapt_generator
-from domain_guidance.diffusion.denoiser import GuidedDenoiser
-from domain_guidance.diffusion.sampling import karras_sigmas, sample_dpmpp_2m
+from domain_guidance.diffusion import sampling
 from domain_guidance.distillation import Distillation, NoiseRange
 from domain_guidance.generators import latents
 from domain_guidance.generators.eg3d import Rendering, cameras, normals
 from domain_guidance.generators.eg3d.rays import rays
 from domain_guidance.generators.eg3d.renderer import render
 from domain_guidance.generators.invert import Inversion, invert
-from domain_guidance.guidance import Term, compose, schedule
+from domain_guidance.guidance import GuidedDenoiser, Term, compose, schedule
 from domain_guidance.meshes import arrange, correspond, draw_views, paint
 from domain_guidance.pictures.labelled_grid import to_picture
 from domain_guidance.runs import RunFiles
@@ -49,12 +48,10 @@ def draw(models, asked, weight, start=None, strength=1.0):
     """Pictures [N, 3, 16, 16]; `start`, from which the last `strength` of the noise levels are run, is an
     image-to-image source.
     """
-    table = karras_sigmas(20, models.schedule.sigmas[0].item(), models.schedule.sigmas[-1].item())
-    sigmas = table[round((1 - strength) * 20) :]
-    noise = torch.randn(len(asked), 3, 16, 16, generator=torch.Generator().manual_seed(SEED)) * sigmas[0]
+    noise = torch.randn(len(asked), 3, 16, 16, generator=torch.Generator().manual_seed(SEED))
     guided = GuidedDenoiser(models.base, models.domain, models.empty, models.empty, weight, CFG)
     told = encode(asked, models.table)
-    return sample_dpmpp_2m(lambda x, s: guided(x, s, told), noise if start is None else start + noise, sigmas)
+    return sampling.draw(lambda x, s: guided(x, s, told), noise, models.schedule, 20, start, strength)
 
 
 @torch.no_grad()
@@ -62,8 +59,8 @@ def draw_two_domains(models, asked, second, plates=lambda share: 1.0, other=lamb
     """The plates beside a domain made of the prompt `second`: each with its own factor over the sampling, or its own
     side.
     """
-    sigmas = karras_sigmas(20, models.schedule.sigmas[0].item(), models.schedule.sigmas[-1].item())
-    noise = torch.randn(len(asked), 3, 16, 16, generator=torch.Generator().manual_seed(SEED)) * sigmas[0]
+    sigmas = sampling.karras_sigmas(20, models.schedule.sigmas[0].item(), models.schedule.sigmas[-1].item())
+    noise = torch.randn(len(asked), 3, 16, 16, generator=torch.Generator().manual_seed(SEED))
     told, words = encode(asked, models.table), encode(second, models.table)
     left, right = (None, None) if sides is None else sides
 
@@ -79,29 +76,27 @@ def draw_two_domains(models, asked, second, plates=lambda share: 1.0, other=lamb
             ],
         )
 
-    return sample_dpmpp_2m(denoise, noise, sigmas)
+    return sampling.draw(denoise, noise, models.schedule, 20)
 
 
 @torch.no_grad()
 def draw_at_the_prompt(models, asked, weight, steps=8):
     """cfg 1, and what the fine-tune adds to the base where both read the prompt."""
-    sigmas = karras_sigmas(steps, models.schedule.sigmas[0].item(), models.schedule.sigmas[-1].item())
-    noise = torch.randn(len(asked), 3, 16, 16, generator=torch.Generator().manual_seed(SEED)) * sigmas[0]
+    noise = torch.randn(len(asked), 3, 16, 16, generator=torch.Generator().manual_seed(SEED))
     told = encode(asked, models.table)
 
     def denoise(x, sigma):
         plain = models.base(x, sigma, told)
         return compose(plain, [Term(models.fine_tune(x, sigma, told), plain, weight)])
 
-    return sample_dpmpp_2m(denoise, noise, sigmas)
+    return sampling.draw(denoise, noise, models.schedule, steps)
 
 
 @torch.no_grad()
 def unconditional(models, count):
     guided = GuidedDenoiser(models.base, models.domain, models.empty, models.empty, WEIGHT, CFG)
-    sigmas = karras_sigmas(20, models.schedule.sigmas[0].item(), models.schedule.sigmas[-1].item())
-    noise = torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(SEED)) * sigmas[0]
-    return sample_dpmpp_2m(lambda x, s: guided(x, s, None), noise, sigmas)
+    noise = torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(SEED))
+    return sampling.draw(lambda x, s: guided(x, s, None), noise, models.schedule, 20)
 
 
 def adapted_by(critic, steps, **look):
@@ -163,10 +158,9 @@ def painted_vase(models):
     views = arrange(surface, "ring", count=4, **lens)
     found, asked = correspond(surface, views), prompts([8] * 4, [0] * 4, [-1] * 4)
     guided = GuidedDenoiser(models.base, models.domain, models.empty, models.empty, WEIGHT, CFG)
-    sigmas = karras_sigmas(20, models.schedule.sigmas[0].item(), models.schedule.sigmas[-1].item())
-    noise = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(5)) * sigmas[0]
+    noise = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(5))
     told = encode(asked, models.table)
-    drawn = sample_dpmpp_2m(lambda x, s: found.average(guided(x, s, told)), noise, sigmas)
+    drawn = sampling.draw(lambda x, s: found.average(guided(x, s, told)), noise, models.schedule, 20)
     texture = paint(surface, views, drawn.movedim(1, -1) / 2 + 0.5, 256).image
     shown = []
     turned = arrange(surface, "ring from above", count=12, **lens).at(CELL, CELL)

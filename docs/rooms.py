@@ -18,9 +18,9 @@ FLOORS = (  # from the top; rooms of the library without its name
     ("doors: ComfyUI, command line", ("command line", "nodes", "launcher")),
     ("the commands, the toy world", ("commands", "toy_world")),
     ("what is made", ("adaptation", "training", "side_networks", "diffusers_host")),
-    ("what it is made with", ("evaluation", "distillation", "domains")),
-    ("what everything uses", ("report", "data", "runs", "generators", "diffusion")),
-    ("the ground", ("pictures", "files", "memory", "guidance", "meshes")),
+    ("what it is made with", ("evaluation", "distillation", "domains", "report")),
+    ("what everything uses", ("data", "runs", "generators", "guidance")),
+    ("the ground", ("pictures", "files", "memory", "diffusion", "meshes")),
 )
 PLACES = {  # where a room is that is not a folder of the library
     "benchmarks": "benchmarks/",

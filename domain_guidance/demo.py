@@ -18,6 +18,7 @@ from .evidence.results import read_results
 from .evidence.tables import about, methods
 from .pictures.labelled_grid import Row, labelled_grid
 from .toy_world import comparison
+from .toy_world.methods import METHODS
 from .toy_world.prompts import Prompts
 from .toy_world.scenes import STROKES
 
@@ -53,9 +54,8 @@ def compare(repeats: int = REPEATS, seed: int = SEED) -> tuple[list[Entry], Prom
     reference = comparison.held_out_domain(REFERENCE).images
     entries = [_real_entry(models, asked, reference)]
     logger.info("%s", describe(entries[0]))
-    for name, build in comparison.METHODS.items():
-        chosen = comparison.BEST[name]
-        images = comparison.sample(models, build(models, **chosen), asked, seed)
+    for name, chosen in comparison.BEST.items():
+        images = comparison.sample(models, METHODS[name].build(models, **chosen), asked, seed)
         entries.append(Entry(name, chosen, images, comparison.score(models, images, asked, reference)))
         logger.info("%s", describe(entries[-1]))
     return entries, asked

@@ -150,22 +150,12 @@ class _Adaptation:
     def _distilled(
         self, network: Callable[..., Tensor], generator: torch.Generator, share: Share
     ) -> tuple[Tensor, float]:
-        s, critic = self.settings, self.critic
+        s = self.settings
         with_source = s.distillation.needs_source or self.perceptual is not None
         images, source = self.pair.draw(
             s.batch_size, generator, s.truncation, with_source, share=share, network=network, dtype=self.dtype
         )
-        surrogate, found = distill(
-            images,
-            source,
-            critic.denoise,
-            critic.encode,
-            critic.schedule,
-            critic.prediction,
-            s.distillation,
-            generator,
-            share,
-        )
+        surrogate, found = distill(images, source, self.critic, s.distillation, generator, share)
         if self.perceptual is not None:
             weight = STRENGTH * s.distillation.scale * s.perceptual
             surrogate = surrogate + weight * self.perceptual(images, source).mean()

@@ -54,8 +54,6 @@ def style_movement(pair: AdaptedPair, critic: CriticModel, settings: AdaptationS
         drawn, *views = pair.draw_inputs(1, generator, settings.truncation)
         ws = drawn.clone().requires_grad_()
         images = pair.source.synthesis(ws, *views)
-        surrogate, _ = distill(
-            images, None, critic.denoise, critic.encode, critic.schedule, critic.prediction, score, generator
-        )
+        surrogate, _ = distill(images, None, critic, score, generator)
         moved.append(RATE * torch.autograd.grad(surrogate, ws)[0].abs().mean((0, 2)))
     return torch.stack(moved).mean(0)

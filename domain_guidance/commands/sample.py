@@ -15,10 +15,10 @@ from ..diffusers_host.denoiser import PromptedUNet
 from ..diffusers_host.folder import DiffusersFolder, decoded, on_device
 from ..diffusers_host.trainable import base_fingerprint
 from ..diffusers_host.trained_file import load_trained
-from ..diffusion.denoiser import GuidedDenoiser
+from ..diffusion import sampling
 from ..diffusion.noise_schedule import NoiseSchedule
-from ..diffusion.sampling import karras_sigmas, sample_dpmpp_2m
 from ..domains.domain_file import DomainFileError
+from ..guidance import GuidedDenoiser
 from ..pictures.pixels import as_picture
 from ..runs.process import AUTOCAST
 from ..side_networks import is_side_file
@@ -107,9 +107,8 @@ def draw(
 
     One at a time, so that neighbours in a batch cannot change a digit of it.
     """
-    sigmas = karras_sigmas(steps, float(schedule.sigmas[0]), float(schedule.sigmas[-1])).to(device)
     noise = torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed)).to(device)
-    return sample_dpmpp_2m(denoise, noise * sigmas[0], sigmas)
+    return sampling.draw(denoise, noise, schedule, steps)
 
 
 def _denoiser(base: DiffusersFolder, options: argparse.Namespace, device: torch.device) -> GuidedDenoiser:

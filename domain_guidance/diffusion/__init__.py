@@ -1,1 +1,1 @@
-"""A diffusion model as the library sees it: denoiser, what its network predicts, noise schedule and samplers."""
+"""The diffusion model as the library sees it: a denoiser, its parameterisation, its noise schedule, and samplers."""

@@ -13,14 +13,13 @@ from .gradients import (
 from .noise_range import NoiseRange
 from .pixels import clip_to_percentile, critic_pixels
 from .relative_distance import relative_distance_loss
-from .step import Distillation, Distilled, Encode, distill
+from .step import Distillation, Distilled, distill
 
 __all__ = [
     "BatchedGuidance",
     "Critic",
     "Distillation",
     "Distilled",
-    "Encode",
     "NoiseRange",
     "clip_to_percentile",
     "critic_pixels",

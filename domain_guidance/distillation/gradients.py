@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from ..diffusion.dimensions import append_dims
 from ..diffusion.parameterization import Prediction
 
 
@@ -26,12 +27,12 @@ def noise_ratio(sigma: Tensor, prediction: Prediction) -> Tensor:
 
 def denoised_to_noise(denoised: Tensor, clean: Tensor, noise: Tensor, ratio: Tensor) -> Tensor:
     """The noise that a critic sees in `clean` with `noise`, from its denoised prediction."""
-    return noise + (clean - denoised) / _like(ratio, clean)
+    return noise + (clean - denoised) / append_dims(ratio, clean).to(clean)
 
 
 def score_gradient(clean: Tensor, denoised: Tensor, ratio: Tensor, scale: float = 1.0) -> Tensor:
     """SDS, clamp(scale (1 - a)(n^ - n), ±1): where the critic would not have the latent as it is."""
-    s = _like(ratio, clean)
+    s = append_dims(ratio, clean).to(clean)
     return _clamped(scale * s / (1 + s**2) * (clean - denoised))
 
 
@@ -71,17 +72,13 @@ def reconstruction_gradient(
 def unit_rms(values: Tensor) -> Tensor:
     """Each image of [B, ...] scaled to a root mean square of 1; zeros stay zeros."""
     rms = values.square().flatten(1).mean(dim=1).sqrt()
-    return values / _like(rms.masked_fill(rms == 0, 1.0), values)
+    return values / append_dims(rms.masked_fill(rms == 0, 1.0), values).to(values)
 
 
 def _weight(ratio: Tensor, like: Tensor) -> Tensor:
-    s = _like(ratio, like)
+    s = append_dims(ratio, like).to(like)
     return (s**2 / (1 + s**2)).nan_to_num(nan=1.0)  # at a flow model's full noise
 
 
 def _clamped(gradient: Tensor) -> Tensor:
     return gradient.nan_to_num(nan=0.0).clamp(-1.0, 1.0)
-
-
-def _like(values: Tensor, x: Tensor) -> Tensor:
-    return values.reshape(-1, *[1] * (x.ndim - 1)).to(x)

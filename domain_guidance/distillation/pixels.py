@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ..diffusion.dimensions import append_dims
+
 PERCENTILE = 0.95
 
 
@@ -28,5 +30,5 @@ def clip_to_percentile(gradient: Tensor, share: float = PERCENTILE) -> Tensor:
     magnitudes = gradient.abs().flatten(1)
     # As kthvalue and not torch.quantile, which takes no more than 16 million values.
     rank = max(1, round(share * magnitudes.shape[1]))
-    limit = magnitudes.kthvalue(rank, dim=1).values.reshape(-1, *[1] * (gradient.ndim - 1))
+    limit = append_dims(magnitudes.kthvalue(rank, dim=1).values, gradient)
     return torch.maximum(torch.minimum(gradient, limit), -limit)

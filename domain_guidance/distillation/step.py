@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
 from typing import Literal, get_args
@@ -10,8 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
-from ..diffusion.noise_schedule import NoiseSchedule
-from ..diffusion.parameterization import Prediction, add_noise
+from ..diffusion.parameterization import add_noise
 from ..runs import Share
 from .critic import Critic
 from .gradients import (
@@ -29,8 +27,6 @@ from .pixels import PERCENTILE, clip_to_percentile, critic_pixels
 from .relative_distance import relative_distance_loss
 
 Score = Literal["sds", "likelihood"]
-Encode = Callable[[Tensor], Tensor]
-"""Pixels [B, 3, R, R] in [-1, 1] -> the posterior's mode in the critic's scale [B, C, h, w], with a graph."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +78,11 @@ class Distillation:
 
 @dataclass(frozen=True)
 class Distilled:
-    """pixel_gradient: at the critic's pixels, the sum over an image as in the paper.
+    """What one distillation found.
 
-    disagreement: RMS of z - D, the mean over the pictures, a number to watch. What the critic leaves NaN or infinite
-    does not count; NaN where nothing is left.
+    pixel_gradient: at the critic's pixels, the sum over an image as in the paper. disagreement: RMS of z - D, the mean
+    over the pictures, a number to watch. What the critic leaves NaN or infinite does not count; NaN where nothing is
+    left.
     """
 
     pixel_gradient: Tensor
@@ -96,14 +93,11 @@ def distill(
     images: Tensor,
     source: Tensor | None,
     critic: Critic,
-    encode: Encode,
-    schedule: NoiseSchedule,
-    prediction: Prediction,
     settings: Distillation,
     generator: torch.Generator,
     share: Share = Share(),
 ) -> tuple[Tensor, Distilled]:
-    """A scalar whose gradient is the distillation's, and what it was made of.
+    """Return a scalar whose gradient is the distillation's, and what was found on the way.
 
     images: the generator's pictures [B, 3, H, W], with their graph. source: the frozen generator's of the same latents,
     needed by regularisers alone. Every picture has one timestep for all terms. share: timesteps and noise are drawn on
@@ -113,17 +107,14 @@ def distill(
     twice the critic's batch; the critic is never differentiated.
     """
     pixels = critic_pixels(images, settings.resolution, antialias=settings.antialias)
-    source_latent = (
-        _source_latent(source, encode, settings) if settings.needs_source else None
-    )  # before the other's graph takes memory
+    # Before the other's graph takes memory.
+    source_latent = _source_latent(source, critic, settings)
     # A leaf, so that the encoder's graph ends here and its gradient can be clipped on the way to the generator.
     seen = pixels.detach().requires_grad_()
-    latent = encode(seen).float()
-    gradients = _latent_gradients(
-        latent.detach(), source_latent, critic, schedule, prediction, settings, generator, share
-    )
+    latent = critic.encode(seen).float()
+    gradients = _latent_gradients(latent.detach(), source_latent, critic, settings, generator, share)
     regularisers = (
-        _regularisers(latent, source_latent, gradients.regularisers, settings) if settings.needs_source else None
+        None if source_latent is None else _regularisers(latent, source_latent, gradients.regularisers, settings)
     )
     pixel_gradient = _at_pixels(latent, seen, gradients.score, regularisers, settings.percentile)
     surrogate = (pixels * pixel_gradient).sum() / len(images)
@@ -137,35 +128,44 @@ class _LatentGradients:
     disagreement: float
 
 
-def _source_latent(source: Tensor, encode: Encode, settings: Distillation) -> Tensor:
+def _source_latent(source: Tensor | None, critic: Critic, settings: Distillation) -> Tensor | None:
+    if not settings.needs_source:
+        return None
+    if source is None:
+        raise ValueError("A regulariser compares with the source's pictures, and none came: give them as well.")
     with torch.no_grad():
-        return encode(critic_pixels(source, settings.resolution, antialias=settings.antialias)).float()
+        return critic.encode(critic_pixels(source, settings.resolution, antialias=settings.antialias)).float()
 
 
 @torch.no_grad()
-def _latent_gradients(clean, source, critic, schedule, prediction, settings, generator, share) -> _LatentGradients:
-    count = share.count * len(clean)
-    sigma = schedule.sigma(share.of(settings.noise.timesteps(count, schedule, generator))).to(clean)
+def _latent_gradients(
+    clean: Tensor,
+    source: Tensor | None,
+    critic: Critic,
+    settings: Distillation,
+    generator: torch.Generator,
+    share: Share,
+) -> _LatentGradients:
+    count, prediction = share.count * len(clean), critic.prediction
+    sigma = critic.schedule.sigma(share.of(settings.noise.timesteps(count, critic.schedule, generator))).to(clean)
     noise = share.of(torch.randn(count, *clean.shape[1:], generator=generator)).to(clean)
     ratio = noise_ratio(sigma, prediction)
-    both = clean if not settings.directional else torch.cat([clean, source])
+    both = torch.cat([clean, source]) if settings.directional and source is not None else clean
     copies = len(both) // len(clean)
-    denoised = critic(
+    denoised = critic.denoise(
         add_noise(both, noise.repeat(copies, 1, 1, 1), sigma.repeat(copies), prediction), sigma.repeat(copies)
     )
     adapted = denoised[: len(clean)]
     predicted = denoised_to_noise(adapted, clean, noise, ratio)
     regularisers = torch.zeros_like(clean)
-    if settings.directional:
-        predicted_source = denoised_to_noise(denoised[len(clean) :], source, noise, ratio)
-        scaled = (
-            map(unit_rms, (predicted, predicted_source)) if settings.unit_directional else (predicted, predicted_source)
-        )
-        regularisers += directional_gradient(*scaled, ratio, settings.scale * settings.directional)
-    if settings.reconstruction:
-        regularisers += reconstruction_gradient(
-            predicted, adapted, source, ratio, settings.scale * settings.reconstruction
-        )
+    if settings.directional and source is not None:
+        compared = predicted, denoised_to_noise(denoised[len(clean) :], source, noise, ratio)
+        if settings.unit_directional:
+            compared = unit_rms(compared[0]), unit_rms(compared[1])
+        regularisers += directional_gradient(*compared, ratio, settings.scale * settings.directional)
+    if settings.reconstruction and source is not None:
+        strength = settings.scale * settings.reconstruction
+        regularisers += reconstruction_gradient(predicted, adapted, source, ratio, strength)
     likelihood, scale = settings.score == "likelihood", settings.scale
     if settings.unit_score:
         score = unit_score_gradient(predicted, torch.zeros_like(noise) if likelihood else noise, ratio, scale)

@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..diffusion import sampling
 from ..diffusion.denoiser import Denoiser
-from ..diffusion.sampling import karras_sigmas, sample_dpmpp_2m
 from ..evaluation import grouped_diversity, nearest
 from ..toy_world.comparison import held_out_as_asked, held_out_domain
 from ..toy_world.features import FeatureNet
 from ..toy_world.prompts import Prompts, encode
 from ..toy_world.scores import kernel_distance, share
-from .methods import World
+from .world import World
 
 REFERENCE = 1000  # held-out plates that distances are measured to
 NEAR = 0.05  # share of fresh real plates that count as near to a training picture
@@ -47,12 +47,14 @@ def draw(
     start: pictures to begin with, as image-to-image does, `strength` of the steps before the end.
     """
     device, count = world.table.device, len(asked)
-    sigmas = karras_sigmas(world.steps, world.schedule.sigmas[0].item(), world.schedule.sigmas[-1].item())
-    sigmas = sigmas[world.steps - round(strength * world.steps) :]
-    noise = torch.randn((count, 3, 16, 16), generator=torch.Generator().manual_seed(seed)) * sigmas[0]
-    x = noise if start is None else start + noise
+    noise = torch.randn((count, 3, 16, 16), generator=torch.Generator().manual_seed(seed)).to(device)
     prompt = encode(asked, world.table.cpu()).to(device)
-    return sample_dpmpp_2m(lambda noisy, sigma: denoiser(noisy, sigma, prompt), x.to(device), sigmas.to(device)).cpu()
+    begun = None if start is None else start.to(device)
+
+    def denoise(x: Tensor, sigma: Tensor) -> Tensor:
+        return denoiser(x, sigma, prompt)
+
+    return sampling.draw(denoise, noise, world.schedule, world.steps, begun, strength).cpu()
 
 
 def measure(judge: FeatureNet, images: Tensor, asked: Prompts, trained_on: Tensor | None = None) -> Cell:

@@ -15,14 +15,15 @@ from torch import Tensor
 from ..domains.domain_file import read_card
 from ..toy_world.comparison import BEST, every_prompt, held_out_as_asked
 from ..toy_world.digits import load_digits
+from ..toy_world.methods import METHODS, Method, Weights
 from ..toy_world.scenes import paint_domain
 from .cells import draw, measure
 from .control import asked_masks, control_answers, inked, kept, train_control
 from .editing import sources
-from .methods import METHODS, Method, Weights, World
 from .plan import CONTROLLED, EARLY, EDITED, FEW, LARGEST, RATES, STOPPED, STRENGTHS, Plan
 from .results import Results
 from .two_domains import composed, half_masks, paint_notes, plates_in_halves
+from .world import World
 from .worlds import Workshop, training_pictures, unet_of_file
 
 FORMS = ("text-free", "empty-prompt", "adapter", "weak")

@@ -7,11 +7,11 @@ from PIL.Image import Image
 from ..pictures.labelled_grid import Row, labelled_grid
 from ..toy_world.comparison import every_prompt, held_out_as_asked
 from ..toy_world.evaluation import shown
+from ..toy_world.methods import METHODS
 from ..toy_world.prompts import Prompts
 from ..toy_world.scenes import STROKES
 from .cells import draw
 from .jobs import NOISE
-from .methods import METHODS
 from .plan import LARGEST
 from .results import Entry, Results
 from .tables import measured, number, percent, words

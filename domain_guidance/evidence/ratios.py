@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import mean
 
-from .methods import METHODS
+from ..toy_world.methods import METHODS
 from .plan import LARGEST
 from .results import Results
 from .tables import measured
@@ -14,7 +14,7 @@ def ratios(results: Results) -> dict[str, float]:
     """Digits as asked and distance of every method on the largest domain, means over the seeds; and the real
     plates'.
     """
-    real = results.jobs["measure/real"]
+    real = results.found("measure", "real")
     found = {"real plates: digit as asked": real["digit"], "real plates: distance": real["distance"]}
     for name, method in METHODS.items():
         cells = measured(results, name, LARGEST)

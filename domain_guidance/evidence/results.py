@@ -10,11 +10,15 @@ from typing import Any
 
 from ..files.atomic_file import replacing
 from ..toy_world.comparison import Score
+from ..toy_world.methods import Weights
 from ..toy_world.sweep import IN_DOMAIN, choose
-from .methods import Weights
 from .plan import Plan
 
 Entry = dict[str, Any]
+
+
+class NotDone(LookupError):
+    """The results of a job were asked for that is still to be done."""
 
 
 @dataclass
@@ -30,14 +34,18 @@ class Results:
 
     def chosen(self, method: str, size: int) -> Weights:
         """The method's best weights of its search, by the rule of `sweep.choose`; the base's distance is its limit."""
-        base = scored(self.jobs["search/base"])
+        base = scored(self.found("search", "base"))
         if method == "base":
             return choose(base, float("inf"))
         limit = IN_DOMAIN * min(score.distance for _, score in base)
-        return choose(scored(self.jobs[f"search/{size}/{method}"]), limit)
+        return choose(scored(self.found("search", size, method)), limit)
 
     def found(self, *key: object) -> Entry:
-        return self.jobs["/".join(map(str, key))]
+        """What a job found, by the parts of its key. Raises NotDone where it is still to be done."""
+        name = "/".join(map(str, key))
+        if name not in self.jobs:
+            raise NotDone(f"The job '{name}' is still to be done: run the benchmark on to its end.")
+        return self.jobs[name]
 
 
 def scored(entry: Entry) -> list[tuple[Weights, Score]]:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import mean, stdev
 
 from ..toy_world.comparison import BEST
-from .methods import METHODS, Weights
+from ..toy_world.methods import METHODS, Weights
 from .plan import CONTROLLED, EARLY, EDITED, FEW, LARGEST, STOPPED, STRENGTHS
-from .results import Entry, Results
+from .results import Entry, NotDone, Results
 
 Write = Callable[[float], str]
 
@@ -50,7 +50,7 @@ def all_tables(results: Results) -> dict[str, str]:
     for name, make in makers.items():
         try:
             tables[name] = make(results)
-        except KeyError:  # of a job that is still to be done
+        except NotDone:
             continue
     return tables
 
@@ -79,7 +79,7 @@ def _machines(results: Results) -> Iterator[str]:
 def methods(results: Results) -> str:
     """All methods on the largest domain, each at its best weights."""
     header = ["method", "weights", *(title for title, _ in MEASURES.values())]
-    rows = [["real plates of the same kinds", "", *_cells([results.jobs["measure/real"]])]]
+    rows = [["real plates of the same kinds", "", *_cells([results.found("measure", "real")])]]
     for name in METHODS:
         found = measured(results, name, LARGEST)
         rows.append([METHODS[name].title, words(found[0]["weights"]), *_cells(found)])
@@ -124,7 +124,7 @@ def shipped(results: Results) -> str:
 def control(results: Results) -> str:
     """The mask that only the base was trained to follow."""
     header = ["method", "kept, mask seen", "kept, mask not seen", "digit as asked", "distance"]
-    rows = [["real plates with their own masks", number(results.jobs["control/real"]["kept"]), "", "", ""]]
+    rows = [["real plates with their own masks", number(results.found("control", "real")["kept"]), "", "", ""]]
     for name in CONTROLLED:
         seen, unseen = (_of_seeds(results, "control", "{seed}", name, sight) for sight in ("seen", "unseen"))
         kept = (spread([entry["kept"] for entry in entries], number) for entries in (seen, unseen))
@@ -135,7 +135,7 @@ def control(results: Results) -> str:
 def editing(results: Results) -> str:
     """Image-to-image: kept structure and distance at every strength."""
     header = ["method", *(f"strength {strength:g}: kept, digit, distance" for strength in STRENGTHS)]
-    rows = [["the pictures as they were", _edited([results.jobs["editing/source"]]), *[""] * (len(STRENGTHS) - 1)]]
+    rows = [["the pictures as they were", _edited([results.found("editing", "source")]), *[""] * (len(STRENGTHS) - 1)]]
     for name in EDITED:
         rows.append(
             [
@@ -176,7 +176,7 @@ def two_domains(results: Results) -> str:
 def measured(results: Results, method: str, size: int) -> list[Entry]:
     """A method's cells, one for each training seed; the base, which is not trained here, has one."""
     if method == "base":
-        return [results.jobs["measure/base"]]
+        return [results.found("measure", "base")]
     return _of_seeds(results, "measure", size, "{seed}", method)
 
 

@@ -12,7 +12,7 @@ from ..toy_world.comparison import held_out_domain
 from ..toy_world.digits import Digits, load_digits, place
 from ..toy_world.scenes import DOMAIN_STROKES, PLATE, STROKES, Scenes
 from .cells import REFERENCE
-from .methods import World
+from .world import World
 
 PAPER, LINES = (0.97, 0.92, 0.62), (0.45, 0.62, 0.86)
 APART = 3  # pixels between two lines

@@ -20,8 +20,8 @@ from ..toy_world.digits import load_digits
 from ..toy_world.export import write_base_folder
 from ..toy_world.prompts import encode_prompt
 from ..toy_world.scenes import paint_domain
-from .methods import World
 from .plan import BATCH, EARLY, EVALUATE_EVERY, LARGEST, RATES, Plan
+from .world import World
 
 WEAK = 10  # the weak model's share of the steps is one in so many
 SHIPPED = {"empty-prompt": checkpoints.FINE_TUNE, "text-free": checkpoints.DOMAIN}

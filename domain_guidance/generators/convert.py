@@ -34,11 +34,20 @@ def open_generator_file(path: str | os.PathLike) -> GeneratorFile:
     path = Path(path)
     if path.is_file() and is_generator_file(path):
         return read_generator_file(path)
+    return open_foreign_file(path)
+
+
+def open_foreign_file(path: Path, sha256: str | None = None) -> GeneratorFile:
+    """Reads and checks a generator of a foreign format, as a generator file would hold it.
+
+    sha256: of its bytes, where it is known already. Raises GeneratorFileError naming the reason.
+    """
     foreign = read_foreign(path)
     with about(path.name):
         weights, config, estimated = _completed(foreign)
         check_weights(weights, config)
-    return GeneratorFile(GeneratorCard(config, Origin(path.name, sha256_of(path), foreign.kind, estimated)), weights)
+    origin = Origin(path.name, sha256 or sha256_of(path), foreign.kind, estimated)
+    return GeneratorFile(GeneratorCard(config, origin), weights)
 
 
 def convert(source: str | os.PathLike, target: str | os.PathLike) -> GeneratorCard:
@@ -99,7 +108,7 @@ def _mean_style(weights: dict[str, Tensor], config: GeneratorConfig) -> Tensor:
 
 
 def sha256_of(path: Path) -> str:
-    """Of a file's bytes, in hexadecimal, as `Origin` has it."""
+    """The SHA-256 of a file's bytes, in hexadecimal, as `Origin` has it."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(2**20):

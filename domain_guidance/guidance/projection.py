@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..diffusion.dimensions import append_dims
+
 
 @dataclass(frozen=True)
 class Projection:
@@ -47,15 +49,11 @@ def cap_norm(difference: Tensor, cap: float) -> Tensor:
     norm = torch.linalg.vector_norm(difference.flatten(1), dim=1)
     # The floor only guards 0/0: a zero difference stays zero.
     scale = (cap / norm.clamp_min(torch.finfo(norm.dtype).tiny)).clamp_max(1.0)
-    return difference * _per_image(scale, difference)
+    return difference * append_dims(scale, difference)
 
 
 def parallel_part(difference: Tensor, prediction: Tensor) -> Tensor:
     """The component of `difference` [B, ...] along `prediction` [B, ...], image by image, in double precision."""
     d, p = difference.flatten(1).double(), prediction.flatten(1).double()
     share = (d * p).sum(1) / (p * p).sum(1).clamp_min(torch.finfo(p.dtype).tiny)
-    return (_per_image(share, prediction) * prediction).to(difference.dtype)
-
-
-def _per_image(values: Tensor, like: Tensor) -> Tensor:
-    return values.reshape(-1, *[1] * (like.ndim - 1))
+    return (append_dims(share, prediction) * prediction).to(difference.dtype)

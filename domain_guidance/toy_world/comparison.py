@@ -1,22 +1,22 @@
-"""Four ways to draw what was asked in the domain, with the same prompts, the same noise and the same judge."""
+"""Drawing what was asked in the domain with the shipped models, from one noise and for one judge."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..diffusers_host.denoiser import DiffusersDenoiser
-from ..diffusion.denoiser import Denoiser, GuidedDenoiser
+from ..diffusion import sampling
+from ..diffusion.denoiser import Denoiser
 from ..diffusion.noise_schedule import NoiseSchedule, scaled_linear
-from ..diffusion.sampling import karras_sigmas, sample_dpmpp_2m
-from ..guidance import Term, compose
 from . import checkpoints
 from .digits import load_digits
 from .features import FeatureNet
+from .methods import Weights
 from .model import CHANNELS, IMAGE_SIZE
 from .prompts import Prompts, encode, encode_prompt
 from .scenes import DOMAIN_STROKES, STROKES, Scenes, paint_domain
@@ -30,15 +30,21 @@ HELD_OUT_SEED = 4711
 class ToyModels:
     """The three denoisers, the prompt table [26, 32] and the judge."""
 
-    base: Denoiser
-    fine_tune: Denoiser
-    domain: Denoiser
+    base: Denoiser[Tensor]
+    fine_tune: Denoiser[Tensor]
+    domain: Denoiser[Tensor]
     table: Tensor
     judge: FeatureNet
     schedule: NoiseSchedule
 
     @property
+    def models(self) -> Mapping[str, Denoiser[Tensor]]:
+        """The denoisers under the names that `methods` uses."""
+        return {"base": self.base, "empty-prompt": self.fine_tune, "text-free": self.domain}
+
+    @property
     def empty(self) -> Tensor:
+        """The empty prompt, [1, T, 32]."""
         return encode_prompt(self.table)
 
 
@@ -64,34 +70,8 @@ def load_models(folder: str | os.PathLike = checkpoints.FOLDER) -> ToyModels:
     return ToyModels(*denoisers, table, checkpoints.load_judge(folder), schedule)
 
 
-def base_cfg(models: ToyModels, cfg: float) -> Denoiser:
-    """The base alone, with classifier-free guidance: what the prompt looks like outside the domain."""
-    return lambda x, sigma, prompt: _guided(models, models.base, models.base, cfg, x, sigma, prompt)
-
-
-def fine_tune_cfg(models: ToyModels, cfg: float) -> Denoiser:
-    """The fine-tuned base with its own classifier-free guidance: what most people do."""
-    return lambda x, sigma, prompt: _guided(models, models.fine_tune, models.fine_tune, cfg, x, sigma, prompt)
-
-
-def domain_of_guidance(models: ToyModels, cfg: float) -> Denoiser:
-    """DoG (ICLR 2025): e_0(empty) + w [e_ft(c) - e_0(empty)]."""
-    return lambda x, sigma, prompt: _guided(models, models.base, models.fine_tune, cfg, x, sigma, prompt)
-
-
-def decoupled(models: ToyModels, cfg: float, weight: float) -> Denoiser:
-    """This library (arXiv 2312.08195): the base's own guidance plus the text-free domain's difference."""
-    return GuidedDenoiser(models.base, models.domain, models.empty, models.empty, weight, cfg)
-
-
-METHODS: Mapping[str, Callable[..., Denoiser]] = {
-    "base": base_cfg,
-    "fine-tune": fine_tune_cfg,
-    "DoG": domain_of_guidance,
-    "decoupled": decoupled,
-}
 # Each method's best of `python -m domain_guidance.toy_world sweep`, which uses other seeds than the demo.
-BEST: Mapping[str, Mapping[str, float]] = {
+BEST: Mapping[str, Weights] = {
     "base": {"cfg": 4.0},
     "fine-tune": {"cfg": 2.0},
     "DoG": {"cfg": 3.0},
@@ -107,13 +87,12 @@ def every_prompt(repeats: int) -> Prompts:
 
 
 @torch.no_grad()
-def sample(models: ToyModels, denoiser: Denoiser, prompts: Prompts, seed: int) -> Tensor:
-    """One picture [N, 3, 16, 16] per prompt, DPM-Solver++(2M), 20 Karras steps; a seed means the same noise for all."""
-    sigmas = karras_sigmas(STEPS, models.schedule.sigmas[0].item(), models.schedule.sigmas[-1].item())
+def sample(models: ToyModels, denoiser: Denoiser[Tensor], prompts: Prompts, seed: int) -> Tensor:
+    """Draw one picture [N, 3, 16, 16] per prompt in 20 steps; a seed means the same noise for every method."""
     shape = (len(prompts), CHANNELS, IMAGE_SIZE, IMAGE_SIZE)
-    noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed)) * sigmas[0]
+    noise = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
     asked = encode(prompts, models.table)
-    return sample_dpmpp_2m(lambda x, sigma: denoiser(x, sigma, asked), noise, sigmas)
+    return sampling.draw(lambda x, sigma: denoiser(x, sigma, asked), noise, models.schedule, STEPS)
 
 
 def held_out_domain(count: int) -> Scenes:
@@ -135,10 +114,3 @@ def score(models: ToyModels, images: Tensor, asked: Prompts, reference: Tensor) 
     reading = models.judge.read(images)
     distance = kernel_distance(reading.features, models.judge.read(reference).features)
     return Score(share(reading.digit, asked.digit), share(reading.stroke, asked.stroke), distance, len(images))
-
-
-def _guided(
-    models: ToyModels, reference: Denoiser, conditional: Denoiser, cfg: float, x: Tensor, sigma: Tensor, prompt: Tensor
-) -> Tensor:
-    start = reference(x, sigma, models.empty)
-    return compose(start, [Term(conditional(x, sigma, prompt), start, cfg)])

@@ -9,10 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..diffusion.denoiser import GuidedDenoiser
 from ..diffusion.noise_schedule import NoiseSchedule
 from ..diffusion.parameterization import Prediction
-from ..distillation import BatchedGuidance, Critic
+from ..diffusion.sampling import Denoise
+from ..distillation import BatchedGuidance
+from ..guidance import GuidedDenoiser
 from .comparison import ToyModels
 from .prompts import encode_prompt
 
@@ -21,7 +22,7 @@ from .prompts import encode_prompt
 class ToyCritic:
     """An `adaptation.CriticModel` whose latents are the pixels."""
 
-    guided: Critic
+    guided: Denoise
     schedule: NoiseSchedule
     identity: Mapping[str, Any]
     prediction: Prediction = "epsilon"

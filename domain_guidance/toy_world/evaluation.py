@@ -15,7 +15,8 @@ from ..diffusers_host.denoiser import DiffusersDenoiser
 from ..diffusers_host.trained_file import load_trained
 from ..pictures.labelled_grid import Row, labelled_grid
 from . import checkpoints
-from .comparison import BEST, Score, ToyModels, base_cfg, decoupled, held_out_as_asked, held_out_domain, sample, score
+from .comparison import BEST, Score, ToyModels, held_out_as_asked, held_out_domain, sample, score
+from .methods import METHODS
 from .prompts import Prompts
 from .scenes import STROKES
 
@@ -85,12 +86,13 @@ def with_domain(models: ToyModels, file: Path) -> ToyModels:
 
 
 def _drawn(models: ToyModels, files: Sequence[Path], asked: Prompts, seed: int):
+    decoupled = METHODS["decoupled"]
     yield "real, from the domain", held_out_as_asked(asked)
-    yield "base", sample(models, base_cfg(models, **BEST["base"]), asked, seed)
-    yield "shipped domain", sample(models, decoupled(models, **BEST["decoupled"]), asked, seed)
+    yield "base", sample(models, METHODS["base"].build(models, **BEST["base"]), asked, seed)
+    yield "shipped domain", sample(models, decoupled.build(models, **BEST["decoupled"]), asked, seed)
     for file in files:
         world = with_domain(models, file)
-        yield file.name, sample(world, decoupled(world, **BEST["decoupled"]), asked, seed)
+        yield file.name, sample(world, decoupled.build(world, **BEST["decoupled"]), asked, seed)
 
 
 def _lines(found: Score) -> list[str]:

@@ -6,11 +6,10 @@ import logging
 from collections.abc import Mapping, Sequence
 from itertools import product
 
-from .comparison import METHODS, Score, ToyModels, every_prompt, held_out_domain, sample, score
+from .comparison import Score, ToyModels, every_prompt, held_out_domain, sample, score
+from .methods import METHODS, Weights
 
 logger = logging.getLogger(__name__)
-
-Weights = Mapping[str, float]
 
 SEED = 90210
 REPEATS = 2
@@ -31,7 +30,7 @@ def sweep(models: ToyModels) -> dict[str, Weights]:
     for name, settings in GRID.items():
         scored = []
         for weights in settings:
-            images = sample(models, METHODS[name](models, **weights), asked, SEED)
+            images = sample(models, METHODS[name].build(models, **weights), asked, SEED)
             scored.append((weights, score(models, images, asked, reference)))
             logger.info("%s", describe(name, *scored[-1]))
         chosen[name] = choose(scored, limit)

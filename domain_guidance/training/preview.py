@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..data import Size
 from ..diffusion.parameterization import denoised, network_input
-from ..diffusion.sampling import karras_sigmas, sample_dpmpp_2m
+from ..diffusion.sampling import draw
 from ..pictures.pixels import as_picture
 from .trainable import Trainable
 
@@ -43,7 +43,5 @@ def _draw(trainable: Trainable, bucket: Size, shape: Sequence[int], seed: int) -
         output = trainable.predict(scaled, trainable.schedule.timestep(sigma), conditioning)
         return denoised(output.float(), x, sigma, trainable.prediction)
 
-    levels = trainable.schedule.sigmas
-    sigmas = karras_sigmas(STEPS, float(levels[0]), float(levels[-1])).to(device)
     noise = torch.randn(1, *shape, generator=torch.Generator().manual_seed(seed)).to(device)
-    return sample_dpmpp_2m(denoise, noise * sigmas[0], sigmas)
+    return draw(denoise, noise, trainable.schedule, STEPS)

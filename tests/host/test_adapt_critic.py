@@ -4,6 +4,7 @@ behind.
 
 import gc
 import weakref
+from types import SimpleNamespace
 from unittest.mock import patch
 
 import pytest
@@ -52,10 +53,9 @@ def latent_gradient(critics, judged, model, *, score="sds", seed=5, **settings):
         _, distilled = d.distill(
             latent,
             None,
-            denoise,
-            lambda x: x,
-            critic.schedule,
-            critic.prediction,
+            SimpleNamespace(
+                denoise=denoise, encode=lambda x: x, schedule=critic.schedule, prediction=critic.prediction
+            ),
             chosen,
             torch.Generator().manual_seed(seed),
         )

@@ -92,9 +92,9 @@ def test_the_plates_are_pictures_of_the_domain_and_of_every_digit(host, world):
 
 def test_both_hosts_walk_the_same_trajectory(host):
     """The host's KSampler and the library's sampler on diffusers, from the same noise: 1e-4."""
-    comparison, sampling = (
-        host.library("domain_guidance.toy_world.comparison"),
-        host.library("domain_guidance.diffusion.sampling"),
+    comparison, methods, sampling = (
+        host.library(f"domain_guidance.{name}")
+        for name in ("toy_world.comparison", "toy_world.methods", "diffusion.sampling")
     )
     graph = Graph()
     toy = graph.add("DomainGuidanceToyWorld", digit="5", stroke="red", ground="any", batch_size=4)
@@ -105,7 +105,7 @@ def test_both_hosts_walk_the_same_trajectory(host):
     assert torch.equal(models.empty, empty)
     sigmas = sampling.karras_sigmas(20, models.schedule.sigmas[0].item(), models.schedule.sigmas[-1].item())
     noise = torch.randn(4, 3, 16, 16, generator=torch.manual_seed(77))
-    denoiser = comparison.decoupled(models, cfg=4.0, weight=1.5)
+    denoiser = methods.METHODS["decoupled"].build(models, cfg=4.0, weight=1.5)
     with torch.no_grad():
         # The host starts a whole run at noise * sqrt(1 + sigma^2), the exact variance of x0 + sigma * noise for unit
         # data.

@@ -12,6 +12,7 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -289,10 +290,7 @@ def latent_gradient(critic):
     distill(
         images.requires_grad_(),
         None,
-        denoise,
-        encode,
-        critic.schedule,
-        critic.prediction,
+        SimpleNamespace(denoise=denoise, encode=encode, schedule=critic.schedule, prediction=critic.prediction),
         settings,
         torch.Generator().manual_seed(2),
     )

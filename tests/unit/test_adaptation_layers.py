@@ -35,10 +35,7 @@ def test_the_movement_is_that_of_one_step_of_sgd_on_every_pictures_styles():
         loss, _ = distill(
             network.synthesis(ws),
             None,
-            critic.denoise,
-            critic.encode,
-            critic.schedule,
-            "epsilon",
+            critic,
             settings.distillation,
             random,
         )

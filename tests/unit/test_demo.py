@@ -9,6 +9,7 @@ from PIL import Image
 from domain_guidance import demo
 from domain_guidance.pictures import labelled_grid
 from domain_guidance.toy_world import comparison
+from domain_guidance.toy_world.methods import METHODS
 from domain_guidance.toy_world.prompts import Prompts
 
 
@@ -56,7 +57,7 @@ def test_the_wrong_sign_of_the_domain_term_drives_pictures_away_from_the_domain(
     asked, reference = comparison.every_prompt(1), comparison.held_out_domain(300).images
 
     def distance(weight):
-        images = comparison.sample(models, comparison.decoupled(models, cfg=3.0, weight=weight), asked, seed=77)
+        images = comparison.sample(models, METHODS["decoupled"].build(models, cfg=3.0, weight=weight), asked, seed=77)
         return comparison.score(models, images, asked, reference).distance
 
     wrong, without, right = distance(-1.0), distance(0.0), distance(1.5)
@@ -68,7 +69,7 @@ def test_methods_that_agree_in_theory_draw_the_same_picture_from_the_same_seed(m
     """At cfg 1 the base's guidance, and DoG with the base as its own fine-tune, are the same plain sampling."""
     same = comparison.ToyModels(models.base, models.base, models.base, models.table, models.judge, models.schedule)
     asked = Prompts(digit=torch.tensor([3, 8]), stroke=torch.tensor([0, 2]), ground=torch.tensor([-1, -1]))
-    methods = (comparison.base_cfg(same, cfg=1.0), comparison.domain_of_guidance(same, cfg=1.0))
+    methods = (METHODS["base"].build(same, cfg=1.0), METHODS["DoG"].build(same, cfg=1.0))
     drawn = [comparison.sample(same, method, asked, seed=5) for method in methods]
     assert torch.equal(*drawn)
 

@@ -1,6 +1,7 @@
 """Score distillation against a slow reference in the paper's own terms: noise, alphas and one picture at a time."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -26,6 +27,7 @@ from domain_guidance.distillation import (
     score_gradient,
     unit_rms,
 )
+from domain_guidance.guidance import GuidedDenoiser
 from domain_guidance.runs import Share
 from domain_guidance.runs.same_run import settings_identity
 
@@ -71,6 +73,10 @@ def schedule_of(kind):
     return FLOW if kind == "flow" else scaled_linear()
 
 
+def critic_of(kind, denoise, encode):
+    return SimpleNamespace(denoise=denoise, encode=encode, schedule=schedule_of(kind), prediction=kind)
+
+
 def scene(kind, count=1, **settings):
     torch.manual_seed(3)
     network = Network(kind)
@@ -88,9 +94,7 @@ def scene(kind, count=1, **settings):
 def run(kind, count=1, seed=5, **settings):
     network, critic, images, source, chosen = scene(kind, count, **settings)
     encoder = Encoder()
-    loss, found = distill(
-        images, source, critic, encoder, schedule_of(kind), kind, chosen, torch.Generator().manual_seed(seed)
-    )
+    loss, found = distill(images, source, critic_of(kind, critic, encoder), chosen, torch.Generator().manual_seed(seed))
     (gradient,) = torch.autograd.grad(loss, images)
     return gradient, network, encoder, found
 
@@ -228,7 +232,11 @@ def test_the_step_of_a_batch_is_the_mean_of_its_pictures_steps():
             return torch.zeros_like(x)
 
         loss, _ = distill(
-            batch, None, critic, Encoder(), FixedNoise(), "epsilon", Distillation(resolution=SIZE), FixedDraws()
+            batch,
+            None,
+            SimpleNamespace(denoise=critic, encode=Encoder(), schedule=FixedNoise(), prediction="epsilon"),
+            Distillation(resolution=SIZE),
+            FixedDraws(),
         )
         results.append(torch.autograd.grad(loss, batch)[0].sum(0))
     torch.testing.assert_close(results[0], results[1])
@@ -403,7 +411,7 @@ def distilled(images, source, encoder=None, critic=None, share=Share(), **settin
     images = images.detach().requires_grad_()
     draws = torch.Generator().manual_seed(5)
     loss, found = distill(
-        images, source, critic or guided, encoder or Encoder(), schedule_of("epsilon"), "epsilon", chosen, draws, share
+        images, source, critic_of("epsilon", critic or guided, encoder or Encoder()), chosen, draws, share
     )
     return torch.autograd.grad(loss, images)[0], found
 

@@ -10,13 +10,13 @@ import torch
 
 from domain_guidance.domains.domain_file import read_card
 from domain_guidance.evidence import cells, control, editing, jobs, tables, two_domains, worlds
-from domain_guidance.evidence.methods import METHODS, contrast, decoupled
 from domain_guidance.evidence.plan import EARLY, FULL, LARGEST, QUICK
 from domain_guidance.evidence.results import Results, add_result, open_results, read_results
 from domain_guidance.evidence.run import run, trained_file
 from domain_guidance.guidance import Projection, SigmaInterval
 from domain_guidance.runs.run_log import read_log
 from domain_guidance.toy_world import comparison, digits, scenes
+from domain_guidance.toy_world.methods import METHODS, contrast, decoupled
 from domain_guidance.toy_world.prompts import Prompts, encode
 
 ASKED = Prompts(torch.tensor([3, 8, 1]), torch.tensor([0, 2, 4]), torch.tensor([-1, -1, -1]))
@@ -47,7 +47,7 @@ def noisy(world):
 @pytest.mark.parametrize("name", ["base", "fine-tune", "DoG", "decoupled"])
 def test_a_method_draws_what_the_demos_method_of_that_name_draws(world, name):
     models, weights = comparison.load_models(), comparison.BEST[name]
-    theirs = comparison.sample(models, comparison.METHODS[name](models, **weights), ASKED, seed=9)
+    theirs = comparison.sample(models, METHODS[name].build(models, **weights), ASKED, seed=9)
     assert torch.equal(cells.draw(world, METHODS[name].build(world, **weights), ASKED, 9), theirs)
 
 

@@ -13,10 +13,10 @@ import torch
 
 from domain_guidance import demo
 from domain_guidance.evidence import jobs, worlds
-from domain_guidance.evidence.methods import METHODS
 from domain_guidance.evidence.plan import EARLY, FEW, PLANS, QUICK, RATES, STOPPED
 from domain_guidance.evidence.results import open_results, read_results, scored
 from domain_guidance.evidence.tables import all_tables, measured
+from domain_guidance.toy_world.methods import METHODS
 from domain_guidance.toy_world.sweep import IN_DOMAIN
 
 ROOT = Path(__file__).parents[2]

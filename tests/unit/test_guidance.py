@@ -5,10 +5,9 @@ import math
 import pytest
 import torch
 
-from domain_guidance.diffusion.denoiser import GuidedDenoiser
 from domain_guidance.diffusion.parameterization import add_noise, denoised, network_input, training_target
 from domain_guidance.diffusion.sampling import karras_sigmas, sample_dpmpp_2m, sample_euler
-from domain_guidance.guidance import Projection, SigmaInterval, Term, compose, schedule
+from domain_guidance.guidance import GuidedDenoiser, Projection, SigmaInterval, Term, compose, schedule
 
 EMPTY, PROMPT = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
 

@@ -13,14 +13,12 @@ import torch
 from ....domain_guidance.generators import (
     GeneratorFile,
     GeneratorFileError,
-    Origin,
-    open_generator_file,
     read_generator_card,
     read_generator_file,
     write_generator_file,
 )
-from ....domain_guidance.generators.convert import sha256_of
-from ....domain_guidance.generators.generator_file import is_generator_file
+from ....domain_guidance.generators.convert import open_foreign_file, sha256_of
+from ....domain_guidance.generators.generator_file import Origin, is_generator_file
 from ..free_names import claimed_name
 from .folders import FOLDER, output_folder, path_of
 
@@ -56,13 +54,13 @@ def save_generator(file: GeneratorFile, name: str) -> Path:
 def _converted(path: Path) -> GeneratorFile:
     """The earlier conversion of just these bytes, or a new one."""
     places = [folder / f"{path.name}{CONVERTED}" for folder in (path.parent, output_folder())]
+    earlier = {place: _conversion_of(place, path.name) for place in places}
     digest = sha256_of(path)
-    for place in places:
-        origin = _conversion_of(place, path.name)
+    for place, origin in earlier.items():
         if origin is not None and origin.sha256 == digest:
             return read_generator_file(place)
-    file = open_generator_file(path)
-    _keep(file, path.name, [place for place in places if not place.exists() or _conversion_of(place, path.name)])
+    file = open_foreign_file(path, digest)
+    _keep(file, path.name, [place for place, origin in earlier.items() if origin or not place.exists()])
     return file
 
 
@@ -88,7 +86,7 @@ def _keep(file: GeneratorFile, name: str, places: list[Path]) -> None:
 
 
 def _conversion_of(place: Path, name: str) -> Origin | None:
-    """The origin of a file that is an unchanged conversion of some version of `name`.
+    """What an unchanged conversion of some version of `name` was made from.
 
     None for any other file, which is left alone.
     """

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
-from ..diffusers_host.denoiser import DiffusersDenoiser
-from ..diffusion.denoiser import Denoiser, GuidedDenoiser
-from ..diffusion.noise_schedule import NoiseSchedule
-from ..guidance import Projection, SigmaInterval, Term, compose
-from ..toy_world.features import FeatureNet
-from ..toy_world.prompts import encode_prompt
+from ..diffusion.denoiser import Denoiser
+from ..guidance import GuidedDenoiser, Projection, SigmaInterval, Term, compose
 
 Weights = Mapping[str, float]
 
-MIDDLE = SigmaInterval(
-    start=6.0, end=0.3
-)  # where digits and plates are decided (our choice; the idea: arXiv 2404.07724)
+# Where digits and plates are decided (our choice; the idea: arXiv 2404.07724).
+MIDDLE = SigmaInterval(start=6.0, end=0.3)
 ORTHOGONAL = Projection(parallel=0.0)  # arXiv 2410.02416
 # As many settings for every method, so that none is chosen from more noise.
 CFGS: Sequence[Weights] = [{"cfg": cfg} for cfg in (1.5, 2.0, 3.0, 4.0)]
@@ -29,41 +24,33 @@ BOTH: Sequence[Weights] = [
 ]
 
 
-@dataclass(frozen=True)
-class World:
-    """Denoisers by name (`base`, the forms of training, and `weak`), the prompt table [26, 32], the judge, the noise
-    levels and how many steps a drawing has.
-    """
+class Models(Protocol):
+    """Denoisers by name, `base` and forms of training, that read the toy world's prompts."""
 
-    models: Mapping[str, DiffusersDenoiser]
-    table: Tensor
-    judge: FeatureNet
-    schedule: NoiseSchedule
-    steps: int
+    @property
+    def models(self) -> Mapping[str, Denoiser[Tensor]]: ...
 
     @property
     def empty(self) -> Tensor:
-        return encode_prompt(self.table)
-
-    def seeing(self, added: dict[str, Any]) -> World:
-        """The same world, all of whose networks get these further arguments."""
-        return replace(self, models={name: replace(model, added=added) for name, model in self.models.items()})
+        """The empty prompt, [1, T, 32]."""
+        ...
 
 
 @dataclass(frozen=True)
 class Method:
-    """A way to guide: in words, the trained models that it needs, `build(world, **weights)`, and its grid of
-    weights.
+    """A way to guide, with the grid of weights that it is searched over.
+
+    needs: the trained models that it takes. build: called as `build(models, **weights)`.
     """
 
     title: str
     needs: tuple[str, ...]
-    build: Callable[..., Denoiser]
+    build: Callable[..., Denoiser[Tensor]]
     grid: Sequence[Weights]
 
 
 def contrast(
-    world: World,
+    world: Models,
     cfg: float,
     *,
     of: str,
@@ -71,12 +58,12 @@ def contrast(
     asked: bool = False,
     projection: Projection | None = None,
     interval: SigmaInterval = SigmaInterval(),
-) -> Denoiser:
-    """e_against + cfg [e_of(c) - e_against], where e_against reads the empty prompt, or the asked one too.
+) -> Denoiser[Tensor]:
+    """Guide one model away from another: e_against + cfg [e_of(c) - e_against].
 
-    Of one model against itself: classifier-free guidance. A fine-tune against the base: DoG (ICLR 2025). Against a
-    weaker version of
-    itself, both asked: AutoGuidance (Karras et al. 2024, arXiv 2406.02507). Outside the interval it is e_of(c) alone.
+    asked: whether e_against reads the prompt as well, and not the empty one. Of one model against itself this is
+    classifier-free guidance, of a fine-tune against the base DoG (ICLR 2025), and against a weaker version of itself,
+    both asked, AutoGuidance (Karras et al. 2024, arXiv 2406.02507). Outside the interval it is e_of(c) alone.
     """
     guide, reference = world.models[of], world.models[against]
 
@@ -94,8 +81,10 @@ def contrast(
     return denoise
 
 
-def decoupled(world: World, cfg: float, weight: float, *, domain: str = "text-free", **options: Any) -> Denoiser:
-    """This library (arXiv 2312.08195). options: interval and projection of the domain term."""
+def decoupled(
+    world: Models, cfg: float, weight: float, *, domain: str = "text-free", **options: Any
+) -> Denoiser[Tensor]:
+    """Guide as this library does (arXiv 2312.08195). options: interval and projection of the domain term."""
     return GuidedDenoiser(world.models["base"], world.models[domain], world.empty, world.empty, weight, cfg, **options)
 
 
