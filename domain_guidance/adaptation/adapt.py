@@ -156,7 +156,7 @@ class _Adaptation:
             s.batch_size, generator, s.truncation, with_source, share=share, network=network, dtype=self.dtype
         )
         surrogate, found = distill(images, source, self.critic, s.distillation, generator, share)
-        if self.perceptual is not None:
+        if self.perceptual is not None and source is not None:
             weight = STRENGTH * s.distillation.scale * s.perceptual
             surrogate = surrogate + weight * self.perceptual(images, source).mean()
         return surrogate, found.disagreement

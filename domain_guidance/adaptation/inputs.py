@@ -14,16 +14,22 @@ from ..runs import Share
 
 
 class Inputs(Protocol):
-    """Drawn on the CPU for the batch of all shares; each gives this share's `count`."""
+    """What a generator's architecture reads besides latents, drawn for an adaptation.
+
+    It is drawn on the CPU for the batch of all shares, of which this share's `count` is given.
+    """
 
     def labels(self, count: int, random: torch.Generator, share: Share) -> Tensor | None:
         """What the mapping reads, [count, c_dim]; None for its own default."""
+        ...
 
     def views(self, count: int, random: torch.Generator, share: Share) -> tuple[Tensor, ...]:
         """What the synthesis reads after the styles."""
+        ...
 
     def shown_label(self, seed: int) -> Tensor | None:
         """What the mapping reads for a picture that is only looked at, [1, c_dim]."""
+        ...
 
 
 @dataclass(frozen=True)

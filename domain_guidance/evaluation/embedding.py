@@ -19,22 +19,28 @@ OUTSIDE_NAMED = 0.5  # of a picture's area; photographs of the usual shapes lose
 
 
 class Encoder(Protocol):
-    """An image encoder. name: what it is called in reports. size: the side of its pictures in pixels."""
+    """An image encoder."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What it is called in reports."""
+        ...
 
     @property
-    def size(self) -> int: ...
+    def size(self) -> int:
+        """The side of its pictures in pixels."""
+        ...
 
-    def __call__(self, pixels: Tensor) -> Tensor:
-        """Pictures [B, 3, size, size] in [-1, 1] to features [B, D]."""
+    def __call__(self, pixels: Tensor, /) -> Tensor:
+        """Return the features [B, D] of pictures [B, 3, size, size] in [-1, 1]."""
         ...
 
 
 @dataclass(frozen=True)
 class Embedded:
-    """features [N, D], float32, on the CPU; places: which pictures of the source they are of. skipped, remarks: what of
+    """The features of a source's pictures.
+
+    features: [N, D], float32, on the CPU. places: which pictures of the source they are of. skipped, remarks: what of
     the source is not seen, or not all of it.
     """
 

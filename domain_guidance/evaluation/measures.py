@@ -53,7 +53,7 @@ class Measures:
         """
         chosen: dict[int, int] = {}
         for sample in self.nearest.distance.argsort(stable=True).tolist():
-            chosen.setdefault(self.nearest.index[sample].item(), sample)
+            chosen.setdefault(int(self.nearest.index[sample]), sample)
             if len(chosen) == count:
                 break
         return list(chosen.values())

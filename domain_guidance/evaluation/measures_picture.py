@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw
 
 from ..pictures.axes_grid import fitted
+from ..pictures.font import font
 from ..pictures.labelled_grid import INK, PAPER, QUIET
-from ..pictures.line_plot import COLOURS, TEXT, TITLE, font
+from ..pictures.line_plot import COLOURS, TEXT, TITLE
 from .measures import Measures
 from .panels import draw_distance, draw_nearest, draw_shares
 from .words import statements, warnings

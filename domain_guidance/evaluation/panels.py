@@ -9,8 +9,9 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from ..pictures.font import font
 from ..pictures.labelled_grid import INK, PAPER, QUIET
-from ..pictures.line_plot import COLOURS, GRID, SHADE, TEXT, TITLE, font, round_ticks
+from ..pictures.line_plot import COLOURS, GRID, SHADE, TEXT, TITLE, round_ticks
 from .measures import Measures
 
 LEFT, RIGHT, TOP, BOTTOM = 26, 26, 40, 34

@@ -11,7 +11,7 @@ from ..diffusion import sampling
 from ..diffusion.denoiser import Denoiser
 from ..evaluation import grouped_diversity, nearest
 from ..toy_world.comparison import held_out_as_asked, held_out_domain
-from ..toy_world.features import FeatureNet
+from ..toy_world.features import FeatureNet, Reading
 from ..toy_world.prompts import Prompts, encode
 from ..toy_world.scores import kernel_distance, share
 from .world import World
@@ -40,7 +40,12 @@ class Cell:
 
 @torch.no_grad()
 def draw(
-    world: World, denoiser: Denoiser, asked: Prompts, seed: int, start: Tensor | None = None, strength: float = 1.0
+    world: World,
+    denoiser: Denoiser[Tensor],
+    asked: Prompts,
+    seed: int,
+    start: Tensor | None = None,
+    strength: float = 1.0,
 ) -> Tensor:
     """Pictures [N, 3, 16, 16] on the CPU: DPM-Solver++(2M), Karras steps, from noise that depends on the seed alone.
 
@@ -92,7 +97,7 @@ def memorised(images: Tensor, trained_on: Tensor | None) -> float | None:
     return (nearest(_flat(images), _flat(trained_on)).distance < limit).double().mean().item()
 
 
-def _on(judge: FeatureNet, images: Tensor):
+def _on(judge: FeatureNet, images: Tensor) -> Reading:
     return judge.read(images.to(judge.centre.device))
 
 

@@ -43,10 +43,10 @@ class ControlNetwork(nn.Module):
             nn.Conv2d(1, WIDTH, 3, padding=1), nn.SiLU(), nn.Conv2d(WIDTH, WIDTH, 3, padding=1), nn.SiLU()
         )
         self.second = nn.Sequential(nn.Conv2d(WIDTH, WIDTH, 3, stride=2, padding=1), nn.SiLU())
-        self.answers = nn.ModuleList(nn.Conv2d(WIDTH, WIDTH, 1) for _ in (*LEVELS, 1))
-        for answer in self.answers:
-            nn.init.zeros_(answer.weight)
-            nn.init.zeros_(answer.bias)
+        answers = [nn.Conv2d(WIDTH, WIDTH, 1) for _ in (*LEVELS, 1)]
+        for parameter in nn.ModuleList(answers).parameters():
+            nn.init.zeros_(parameter)
+        self.answers = nn.ModuleList(answers)
 
     def forward(self, mask: Tensor) -> dict[str, object]:
         fine = self.first(mask * 2 - 1)

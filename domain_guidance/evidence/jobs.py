@@ -248,6 +248,7 @@ def _two_domains(bench: Bench, case: str, seed: int) -> dict:
     )
     world = replace(world, models={"base": world.models["base"], "plates": world.models["text-free"], "notes": notes})
     halves = half_masks()
+    masks: Mapping[str, Tensor | None]
     masks = {"plates": halves["left"], "notes": halves["right"]} if case == "halves" else {case: None}
     images = draw(world, composed(world, masks=masks, **weights), asked, NOISE + seed)
     found = measure(world.judge, images, asked)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -42,7 +44,7 @@ def paint_notes(digits: Digits, count: int, generator: torch.Generator) -> Scene
     return Scenes(images, chosen.labels, stroke, torch.full_like(stroke, PLATE))
 
 
-def composed(world: World, cfg: float, weight: float, masks: dict[str, Tensor | None]) -> Denoiser:
+def composed(world: World, cfg: float, weight: float, masks: Mapping[str, Tensor | None]) -> Denoiser[Tensor]:
     """The base's guidance with one term for each domain of `masks`: [16, 16] in [0, 1], None for everywhere."""
 
     def denoise(x: Tensor, sigma: Tensor, prompt: Tensor) -> Tensor:

@@ -6,7 +6,6 @@ generator was trained from the other, or both from a third.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from math import exp, log2
@@ -42,8 +41,7 @@ def blend(first: GeneratorFile, second: GeneratorFile, amounts: Sequence[float],
     A share of 0 or 1 takes the tensors as they are. Noise maps, whose mean would be quieter, come from the nearer of
     the two. Raises GeneratorFileError for generators of different sizes.
     """
-    check_alike(first, second)
-    config = first.card.config
+    config, other = check_alike(first, second)
     if len(amounts) != len(config.resolutions) or not all(0 <= amount <= 1 for amount in (*amounts, mapping)):
         raise GeneratorFileError(
             f"The amounts {', '.join(f'{amount:g}' for amount in amounts)} are given, expected "
@@ -59,21 +57,21 @@ def blend(first: GeneratorFile, second: GeneratorFile, amounts: Sequence[float],
     }
     record = {"first": _record(first.card), "second": _record(second.card), "amounts": [*amounts], "mapping": mapping}
     origin = first.card.origin if first.card.origin == second.card.origin else None
-    config = replace(config, conv_clamp=_wider(first.card.config.conv_clamp, second.card.config.conv_clamp))
+    config = replace(config, conv_clamp=_wider(config.conv_clamp, other.conv_clamp))
     return GeneratorFile(replace(first.card, config=config, origin=origin, training={"blend": record}), weights)
 
 
-def check_alike(first: GeneratorFile, second: GeneratorFile) -> None:
-    """Raises GeneratorFileError unless both are StyleGAN2 generators of the same sizes."""
-    for file in (first, second):
-        check_flat(file)
-    one, other = (_sizes(file.card.config) for file in (first, second))
+def check_alike(first: GeneratorFile, second: GeneratorFile) -> tuple[GeneratorConfig, GeneratorConfig]:
+    """The configs of two StyleGAN2 generators of the same sizes. Raises GeneratorFileError for any others."""
+    configs = check_flat(first), check_flat(second)
+    one, other = map(_sizes, configs)
     if one != other:
         name = next(name for name in one if one[name] != other[name])
         raise GeneratorFileError(
             f"The generators have the {name.replace('_', ' ')} {_shown(one[name])} and {_shown(other[name])}, and only "
             "equal networks can be blended: give two that were trained from the same one."
         )
+    return configs
 
 
 def relatedness(first: GeneratorFile, second: GeneratorFile) -> float:
@@ -112,7 +110,7 @@ def _between(name: str, first: Tensor, second: Tensor, amount: float) -> Tensor:
 
 
 def _part(name: str) -> str:
-    return re.match(r"mapping|synthesis\.b\d+", name)[0]
+    return ".".join(name.split(".")[:2]) if name.startswith("synthesis.") else "mapping"
 
 
 def _sizes(config: GeneratorConfig) -> Mapping[str, object]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .eg3d.generator import Eg3dGenerator
@@ -57,16 +58,16 @@ class Drawing:
             )
         else:
             ws = self._way_through(self._of_latents(generator, self._latents(generator, self.stops)))
-        return ws if self.mix_from is None else self._mixed(generator, ws)
+        return ws if self.mix_from is None else self._mixed(generator, ws, self.mix_from)
 
     def noise_seed(self, number: int) -> int:
         """For the random noise of picture `number`. Frames of a way share theirs, or they would flicker."""
         return (self.seed + (number if self.way == "none" else 0)) % 2**63
 
-    def _latents(self, generator: Generator, count: int) -> Tensor:
+    def _latents(self, generator: Generator | Eg3dGenerator, count: int) -> Tensor:
         return latents([(self.seed + number) % 2**64 for number in range(count)], generator.config.z_dim)
 
-    def _of_latents(self, generator: Generator, z: Tensor) -> Tensor:
+    def _of_latents(self, generator: Generator | Eg3dGenerator, z: Tensor) -> Tensor:
         labels = one_hot(self.label, generator)
         styles = [
             generator.styles(one, labels, psi=self.truncation, cutoff=self.cutoff)
@@ -82,26 +83,29 @@ class Drawing:
             )
         return walk(ws, self.count, torch.lerp, loop=self.loop)
 
-    def _mixed(self, generator: Generator, ws: Tensor) -> Tensor:
-        if not 0 < self.mix_from < ws.shape[1]:
+    def _mixed(self, generator: Generator | Eg3dGenerator, ws: Tensor, first: int) -> Tensor:
+        if not 0 < first < ws.shape[1]:
             raise ValueError(
-                f"Styles from number {self.mix_from} up are to be mixed and the generator reads {ws.shape[1]}, counted "
+                f"Styles from number {first} up are to be mixed and the generator reads {ws.shape[1]}, counted "
                 f"from 0: give 1 to {ws.shape[1] - 1}, or no mixing."
             )
         fine = self._of_latents(generator, latents([self.mix_seed], generator.config.z_dim))
-        return mix(ws, fine.expand(len(ws), -1, -1), self.mix_from)
+        return mix(ws, fine.expand(len(ws), -1, -1), first)
 
 
-def check_flat(file: GeneratorFile) -> None:
-    """Raises GeneratorFileError for a generator of volumes, whose pictures need a camera and whose blocks are
-    others.
+def check_flat(file: GeneratorFile) -> GeneratorConfig:
+    """Return the config of a StyleGAN2.
+
+    Raises GeneratorFileError for a generator of volumes, whose pictures need a camera and whose blocks are others.
     """
-    if file.card.architecture != GeneratorConfig.architecture:
+    config = file.card.config if file.card.architecture == GeneratorConfig.architecture else None
+    if not isinstance(config, GeneratorConfig):
         raise GeneratorFileError(
             f"The generator is of the kind {file.card.architecture}, and only those of the kind "
             f"{GeneratorConfig.architecture} can be used here: give a "
             "StyleGAN2 generator."
         )
+    return config
 
 
 def one_hot(label: int | None, generator: Generator | Eg3dGenerator) -> Tensor | None:
@@ -112,10 +116,11 @@ def one_hot(label: int | None, generator: Generator | Eg3dGenerator) -> Tensor |
     if not 0 <= label < classes:
         known = f"classes 0 to {classes - 1}" if classes else "no classes"
         raise ValueError(f"The label {label} is given and the generator has {known}: give one of them, or none.")
-    return torch.nn.functional.one_hot(torch.tensor([label]), classes).to(generator.mapping.w_avg)
+    return F.one_hot(torch.tensor([label]), classes).to(generator.mapping.w_avg)
 
 
-def check_styles(ws: Tensor, generator: Generator) -> None:
+def check_styles(ws: Tensor, generator: Generator | Eg3dGenerator) -> None:
+    """Raise ValueError unless these are styles [N, L, w_dim] of this generator."""
     config = generator.config
     if ws.shape[1:] != (config.style_count, config.w_dim):
         raise ValueError(

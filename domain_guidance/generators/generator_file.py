@@ -127,7 +127,7 @@ def _opened(path: Path):
 
 
 def _card(metadata: Mapping[str, str] | None) -> GeneratorCard:
-    if CARD_KEY not in (metadata or {}):
+    if metadata is None or CARD_KEY not in metadata:
         raise Refused("it is a safetensors file, but not of a generator: give a .pkl, .pt or converted generator")
     try:
         values = json.loads(metadata[CARD_KEY])

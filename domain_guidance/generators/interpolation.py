@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Between = Callable[[Tensor, Tensor, float], Tensor]  # first, second, and the share of the second, 0 to 1
@@ -24,10 +25,10 @@ def walk(points: Tensor, frames: int, between: Between, *, loop: bool = False) -
 
 def spherical(first: Tensor, second: Tensor, share: float) -> Tensor:
     """Between two latents [z_dim] on the arc, which stays among likely lengths (arXiv 1609.04468, section 2.1)."""
-    cosine = torch.nn.functional.cosine_similarity(first.double(), second.double(), dim=0)
+    cosine = F.cosine_similarity(first.double(), second.double(), dim=0)
     angle = torch.acos(cosine.clamp(-1, 1))
     sine = torch.sin(angle)
     if sine < 1e-6:
         return torch.lerp(first, second, share)
-    factors = (torch.sin(part * angle) / sine for part in (1 - share, share))
-    return sum(factor.to(first) * end for factor, end in zip(factors, (first, second)))
+    before, after = (torch.sin(part * angle) / sine for part in (1 - share, share))
+    return before.to(first) * first + after.to(first) * second

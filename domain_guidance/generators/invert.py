@@ -116,7 +116,8 @@ class _Search:
         self.generator, self.picture, self.settings, self.features = generator, picture, settings, features
         self.views = views
         self.wanted = None if features is None else features(picture).detach()
-        self.step, self.distance, self.ws = 0, float("inf"), None
+        self.step, self.distance, self.spread = 0, float("inf"), 0.0
+        self.ws = torch.empty(0)  # until `begin` has looked at the first candidate
 
     def begin(self) -> Iterator[Found]:
         """Start from the closest of some random styles and the mean."""
@@ -133,7 +134,10 @@ class _Search:
             yield Found(0, self.distance, self.ws)
 
     def stage(self, steps: int, layers: int) -> Iterator[Found]:
-        """layers: 1 to move all layers' styles together, the number of them to move each by itself."""
+        """Descend for so many steps.
+
+        layers: 1 to move all layers' styles together, the number of them to move each by itself.
+        """
         start = self.ws
         change = torch.zeros_like(start[:, :layers]).requires_grad_()
         optimizer = torch.optim.Adam([change], lr=0.0, betas=(0.9, 0.999))
@@ -158,7 +162,7 @@ class _Search:
     def _distance(self, ws: Tensor) -> Tensor:
         drawn = self.generator.synthesis(ws, *self.views)
         distance = picture_distance(drawn, self.picture)
-        if self.features is None:
+        if self.features is None or self.wanted is None:
             return distance
         return (
             distance

@@ -162,16 +162,13 @@ class Synthesis(nn.Module):
                 f"The styles are of shape {list(ws.shape)}, expected [N, {self.config.style_count}, "
                 f"{self.config.w_dim}]: give those of this generator."
             )
-        first = self.get_submodule("b4")
-        x = (
-            first.const.to(dtype or first.const.dtype)
-            .expand(len(ws), -1, -1, -1)
-            .contiguous(memory_format=torch.channels_last)
-        )
-        image = None
+        const = self.get_parameter("b4.const")
+        x = const.to(dtype or const.dtype).expand(len(ws), -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        image: Tensor | None = None
         for level, pixels in enumerate(self.config.resolutions):
             styles = ws[:, max(0, 2 * level - 1) : 2 * level + 2]
             x, image = self.get_submodule(f"b{pixels}")(x, image, styles, noise, generator)
+        assert image is not None  # every config has a block of 4 px
         return image
 
 

@@ -13,10 +13,11 @@ from .projection import Projection
 from .terms import Term, compose
 
 C = TypeVar("C")
+D = TypeVar("D")
 
 
 @dataclass(frozen=True)
-class GuidedDenoiser(Generic[C]):
+class GuidedDenoiser(Generic[C, D]):
     """Decoupled guidance as a denoiser (arXiv 2312.08195).
 
         D = D_0(empty) + cfg [D_0(c) - D_0(empty)] + weight [D_d - D_0(empty)]
@@ -30,9 +31,9 @@ class GuidedDenoiser(Generic[C]):
     """
 
     base: Denoiser[C]
-    domain: Denoiser[C | None]
+    domain: Denoiser[D]
     empty: C
-    domain_conditioning: C | None = None
+    domain_conditioning: D = None  # pyright: ignore[reportAssignmentType] for a domain model that reads none
     weight: float = 1.5
     cfg: float = 3.0
     interval: SigmaInterval = SigmaInterval()

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
+from .font import font
 from .labelled_grid import INK, PAPER, QUIET
-from .line_plot import font
 
 LARGEST = 4096  # pixels, of either side of a grid
 CELL = (144, 768)  # pixels, of a cell's longer side

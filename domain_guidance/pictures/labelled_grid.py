@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 
+from .font import font
 from .pixels import as_picture
 
 PAPER, INK, QUIET = (255, 255, 255), (24, 26, 32), (104, 110, 122)
@@ -34,10 +35,10 @@ def labelled_grid(rows: Sequence[Row], columns: Sequence[str], cell: int = 96, f
     draw = ImageDraw.Draw(canvas)
     for column, label in enumerate(columns):
         centre = MARGIN + LABEL_WIDTH + column * (cell + GAP) + cell // 2
-        draw.text((centre, MARGIN + HEADER // 2), label, QUIET, _font(SMALL), anchor="mm")
+        draw.text((centre, MARGIN + HEADER // 2), label, QUIET, font(SMALL), anchor="mm")
     for index, row in enumerate(rows):
         _draw_row(canvas, draw, row, MARGIN + HEADER + index * (cell + GAP), cell)
-    draw.text((MARGIN, height - MARGIN), footer, QUIET, _font(SMALL), anchor="ls")
+    draw.text((MARGIN, height - MARGIN), footer, QUIET, font(SMALL), anchor="ls")
     return canvas
 
 
@@ -47,12 +48,8 @@ def to_picture(image: Tensor, size: int) -> Image.Image:
 
 
 def _draw_row(canvas: Image.Image, draw: ImageDraw.ImageDraw, row: Row, top: int, cell: int) -> None:
-    draw.text((MARGIN, top + 4), row.title, INK, _font(TEXT))
+    draw.text((MARGIN, top + 4), row.title, INK, font(TEXT))
     for number, line in enumerate(row.lines):
-        draw.text((MARGIN, top + 30 + 20 * number), line, QUIET, _font(SMALL))
+        draw.text((MARGIN, top + 30 + 20 * number), line, QUIET, font(SMALL))
     for column, image in enumerate(row.images):
         canvas.paste(to_picture(image, cell), (MARGIN + LABEL_WIDTH + column * (cell + GAP), top))
-
-
-def _font(size: int) -> ImageFont.ImageFont:
-    return ImageFont.load_default(size)

@@ -8,8 +8,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from .font import font
 from .labelled_grid import INK, PAPER, QUIET
 
 GRID, SHADE = (226, 229, 234), (232, 240, 234)
@@ -75,10 +76,6 @@ def draw_curve(draw: ImageDraw.ImageDraw, places: Sequence[tuple[float, float] |
     for place in places:
         if place is not None:
             _draw_mark(draw, place, colour, style)
-
-
-def font(size: int) -> ImageFont.ImageFont:
-    return ImageFont.load_default(size)
 
 
 def _draw_mark(draw: ImageDraw.ImageDraw, place: tuple[float, float], colour: tuple[int, int, int], style: int) -> None:

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw
 
 from ..pictures.axes_grid import fitted
+from ..pictures.font import font
 from ..pictures.labelled_grid import INK, PAPER, QUIET
-from ..pictures.line_plot import SHADE, TEXT, Curve, Plot, draw_curve, draw_plot, font
+from ..pictures.line_plot import SHADE, TEXT, Curve, Plot, draw_curve, draw_plot
 from .advice import BAND, BURN_CONTRAST, BURN_PULL, Advice
 from .term_measures import Step
 

@@ -52,7 +52,10 @@ def way(
     noise: NoiseRange = NARROW,
     **wishes: Any,
 ) -> Way:
-    """wishes: to the distillation. They name the way where it has no name of its own."""
+    """One way of distilling.
+
+    wishes: further settings of the distillation. They name the way where it has no name of its own.
+    """
     said = [f"strength {strength:g}", *(f"{wish} {value}".replace("_", " ") for wish, value in wishes.items())]
     said += [f"range {noise.low:g} to {noise.high:g}"] if noise != NARROW else []
     distillation = Distillation(resolution=IMAGE_SIZE, noise=noise, **wishes)
@@ -71,7 +74,7 @@ def rival(goal: str, steps: int, name: str = "") -> Way:
 
 
 PROMPT_STEPS, PLATE_STEPS = 60, 150
-REGULARISERS = (
+REGULARISERS: tuple[dict[str, Any], ...] = (
     {},
     {"directional": 0.5},
     {"directional": 1.0},

@@ -39,8 +39,8 @@ def load_digits(split: str) -> Digits:
         raise ValueError(f"There is no split {split!r}; choose one of {', '.join(SPLIT_SIZES)}.")
     from sklearn.datasets import load_digits as read_bundled_digits
 
-    bundle = read_bundled_digits()
-    everything = Digits(torch.from_numpy(bundle.images).float() / 16, torch.from_numpy(bundle.target).long())
+    pixels, labels = read_bundled_digits(return_X_y=True)  # [N, 64] of 0 to 16, and [N]
+    everything = Digits(torch.from_numpy(pixels).float().reshape(-1, 8, 8) / 16, torch.from_numpy(labels).long())
     return everything.take(split_indices()[split])
 
 

@@ -36,7 +36,7 @@ def write_base_folder(folder: Path, unet: nn.Module, empty: Tensor) -> None:
     """A diffusers folder without VAE and text encoder: pixels are the latents, and empty [1, 4, 32] is the empty
     prompt.
     """
-    from diffusers import DDPMScheduler
+    from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 
     unet.save_pretrained(folder / "unet")
     scheduler = DDPMScheduler(1000, 0.00085, 0.012, "scaled_linear")  # noise_schedule.scaled_linear's own

@@ -4,10 +4,11 @@ made of.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..runs import Objective
@@ -31,6 +32,9 @@ class Reading:
 
 class FeatureNet(nn.Module):
     """Pictures [N, 3, 16, 16] in [-1, 1] to logits for each of CLASSES; the features are what the three heads share."""
+
+    centre: Tensor
+    scale: Tensor
 
     def __init__(self):
         super().__init__()
@@ -65,7 +69,7 @@ class FeatureNet(nn.Module):
         return Reading(**answers, features=(features - self.centre) / self.scale)
 
 
-def judge_objective(net: FeatureNet, sources: Sequence) -> Objective:
+def judge_objective(net: FeatureNet, sources: Sequence[Callable[[torch.Generator], Scenes]]) -> Objective:
     """The judge's objective for the training loop: cross-entropy summed over its three questions.
 
     sources: callables from a generator to Scenes, whose pictures are judged together. Fresh noise keeps grain from
@@ -77,7 +81,8 @@ def judge_objective(net: FeatureNet, sources: Sequence) -> Objective:
         grain = GRAIN * torch.rand(len(scenes.images), 1, 1, 1, generator=generator)
         noisy = scenes.images + grain * torch.randn(scenes.images.shape, generator=generator)
         logits = net(noisy.clamp(-1, 1))
-        return sum(nn.functional.cross_entropy(logits[name], getattr(scenes, name)) for name in CLASSES)
+        losses = (F.cross_entropy(logits[name], getattr(scenes, name)) for name in CLASSES)
+        return sum(losses, start=torch.zeros(()))
 
     return objective
 

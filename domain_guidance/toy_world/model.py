@@ -26,7 +26,7 @@ UNET_CONFIG = {
 
 def build_unet() -> torch.nn.Module:
     """A UNet2DConditionModel with fresh weights; call it with (x [B,3,16,16], timestep [B], prompt [B,4,32])."""
-    from diffusers import UNet2DConditionModel
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     return UNet2DConditionModel(**UNET_CONFIG)
 

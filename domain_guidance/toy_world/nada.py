@@ -7,8 +7,8 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..adaptation import AdaptedPair
 from ..runs import Objective, Settings, TrainingState, train
@@ -46,6 +46,7 @@ def direction_objective(pair: AdaptedPair, judge: FeatureNet, direction: Tensor,
 
     def objective(generator: torch.Generator) -> Tensor:
         adapted, source = pair.draw(batch, generator, with_source=True)
+        assert source is not None
         moved = judge.body(adapted.clamp(-1, 1)) - judge.body(source.clamp(-1, 1))
         return 1 - F.cosine_similarity(moved, direction[None], eps=near).mean()
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from .. import runs, training
 from ..diffusion.noise_schedule import scaled_linear
 from ..diffusion.parameterization import add_noise, network_input
+from ..domains.card import Form
 from ..domains.domain_file import DomainCard, write_domain_file
 from ..domains.fingerprint import fingerprint
 from ..domains.prompt import Prompt
@@ -184,7 +185,7 @@ def _constant_batches(empty: Tensor):
         yield noisy, timestep, batch.conditioning
 
 
-def _write_domain(unet: nn.Module, form: str, folder: Path, settings: Settings, record: dict) -> None:
+def _write_domain(unet: nn.Module, form: Form, folder: Path, settings: Settings, record: dict) -> None:
     base, table = checkpoints.read_base(folder)
     card = DomainCard(
         form=form,

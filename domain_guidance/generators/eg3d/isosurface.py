@@ -35,7 +35,9 @@ def _cut_cubes(inside: Tensor) -> Tensor:
     """The corners' numbers [C, 8] of those cubes that are neither inside nor outside as a whole."""
     size = [length - 1 for length in inside.shape]
     parts = [inside[x : x + size[0], y : y + size[1], z : z + size[2]] for x, y, z in CORNERS]
-    count = sum(part.to(torch.int8) for part in parts)
+    count = torch.zeros_like(parts[0], dtype=torch.int8)
+    for part in parts:
+        count += part
     at = ((count > 0) & (count < 8)).nonzero()
     strides = at.new_tensor([inside.shape[1] * inside.shape[2], inside.shape[2], 1])
     # Sums, for CUDA has no matrix product of whole numbers.

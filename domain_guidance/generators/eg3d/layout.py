@@ -157,8 +157,9 @@ def infer_eg3d(shapes: Shapes, *, conv_clamp: float | None = None, **told) -> Eg
     config = Eg3dConfig(
         backbone,
         resolution=size(shapes, "superresolution.block1.conv1.noise_const", 0, of=2),
-        superresolution_widths=tuple(
-            size(shapes, f"superresolution.block{block}.conv1.weight", 0, of=4) for block in (0, 1)
+        superresolution_widths=(
+            size(shapes, "superresolution.block0.conv1.weight", 0, of=4),
+            size(shapes, "superresolution.block1.conv1.weight", 0, of=4),
         ),
         decoder_width=size(shapes, "decoder.net.0.weight", 0, of=2),
         **told,

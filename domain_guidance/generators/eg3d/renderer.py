@@ -34,7 +34,7 @@ def render(
     count, total = origins.shape[:2]
     jitter = _jitter((count, total, rendering.samples + rendering.importance_samples), generator, origins)
     step = max(1, rays_at_once // count)
-    parts = list(zip(*(x.split(step, dim=1) for x in (origins, directions, jitter))))
+    parts = list(zip(origins.split(step, dim=1), directions.split(step, dim=1), jitter.split(step, dim=1)))
     if torch.is_grad_enabled():
         seen = [
             checkpoint(_render, field, *part, rendering, use_reentrant=False, preserve_rng_state=False)

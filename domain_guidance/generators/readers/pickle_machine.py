@@ -155,7 +155,7 @@ class Machine:
         target = self.stack[-1] if self.stack else None
         if type(target) is dict:  # attributes of an OrderedDict, such as a state dict's versions: nothing reads them
             return
-        if not hasattr(type(target), "build"):
+        if target is None or not hasattr(type(target), "build"):
             raise Refused("its pickle sets the state of something that has none")
         target.build(state)
 
@@ -186,8 +186,8 @@ def _printable(text: str) -> str:
 
 
 def _opcode_name(code: int) -> str:
-    known = pickletools.code2op.get(chr(code))
-    return known.name if known else f"0x{code:02x}"
+    names = (known.name for known in pickletools.opcodes if known.code == chr(code))
+    return next(names, f"0x{code:02x}")
 
 
 def _take_sized(m: Machine, form: str) -> memoryview:
