@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -20,6 +21,9 @@ from ..files.atomic_file import save_tensors
 from ..generators import Generator, GeneratorCard, GeneratorFile, read_generator_file, write_generator_file
 from .features import FeatureNet
 from .model import UNET_CONFIG, build_unet
+
+if TYPE_CHECKING:
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 FOLDER = Path(__file__).parent / "weights"
 BASE, DOMAIN, FINE_TUNE, FEATURES = (f"{name}.safetensors" for name in ("base", "domain", "fine_tune", "features"))
@@ -45,18 +49,18 @@ def stored_state(unet: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.half() for name, tensor in diffusers_to_host(unet.state_dict(), UNET_CONFIG).items()}
 
 
-def load_base(folder: str | os.PathLike = FOLDER) -> tuple[nn.Module, Tensor]:
+def load_base(folder: str | os.PathLike = FOLDER) -> tuple[UNet2DConditionModel, Tensor]:
     """The base as a diffusers UNet in fp32, and the prompt table."""
     state, table = read_base(folder)
     return unet_of(state), table
 
 
-def load_domain(name: str = DOMAIN, folder: str | os.PathLike = FOLDER) -> nn.Module:
+def load_domain(name: str = DOMAIN, folder: str | os.PathLike = FOLDER) -> UNet2DConditionModel:
     """`domain.safetensors` or `fine_tune.safetensors` as a diffusers UNet in fp32."""
     return unet_of(read_domain_file(Path(folder) / name).weights)
 
 
-def unet_of(host_state: Mapping[str, Tensor]) -> nn.Module:
+def unet_of(host_state: Mapping[str, Tensor]) -> UNet2DConditionModel:
     """A diffusers UNet, in fp32 and for evaluation, with weights in ComfyUI's layout."""
     unet = build_unet()
     unet.load_state_dict(host_to_diffusers(host_state, UNET_CONFIG))

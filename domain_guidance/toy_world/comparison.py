@@ -61,13 +61,15 @@ class Score:
 def load_models(folder: str | os.PathLike = checkpoints.FOLDER) -> ToyModels:
     schedule = scaled_linear()
     base, table = checkpoints.load_base(folder)
-    unets = (
-        base,
-        checkpoints.load_domain(checkpoints.FINE_TUNE, folder),
-        checkpoints.load_domain(checkpoints.DOMAIN, folder),
+    fine_tune, domain = (checkpoints.load_domain(name, folder) for name in (checkpoints.FINE_TUNE, checkpoints.DOMAIN))
+    return ToyModels(
+        DiffusersDenoiser(base, schedule),
+        DiffusersDenoiser(fine_tune, schedule),
+        DiffusersDenoiser(domain, schedule),
+        table,
+        checkpoints.load_judge(folder),
+        schedule,
     )
-    denoisers = (DiffusersDenoiser(unet, schedule) for unet in unets)
-    return ToyModels(*denoisers, table, checkpoints.load_judge(folder), schedule)
 
 
 # Each method's best of `python -m domain_guidance.toy_world sweep`, which uses other seeds than the demo.

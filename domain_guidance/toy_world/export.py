@@ -6,15 +6,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..diffusers_host.folder import EMPTY_PROMPT_FILE
 from ..files.atomic_file import save_tensors
 from . import checkpoints
 from .plates import painted_plates
 from .prompts import encode_prompt
+
+if TYPE_CHECKING:
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 PICTURES = 2000
 
@@ -32,7 +36,7 @@ def export(folder: Path, pictures: int = PICTURES) -> None:
         Image.fromarray(plate.numpy()).save(images / f"{number:05d}.png")
 
 
-def write_base_folder(folder: Path, unet: nn.Module, empty: Tensor) -> None:
+def write_base_folder(folder: Path, unet: UNet2DConditionModel, empty: Tensor) -> None:
     """A diffusers folder without VAE and text encoder: pixels are the latents, and empty [1, 4, 32] is the empty
     prompt.
     """

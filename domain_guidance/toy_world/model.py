@@ -1,6 +1,13 @@
 """The shape of the toy's UNet: 1.15 M parameters that both hosts can build."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import torch
+
+if TYPE_CHECKING:
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
 IMAGE_SIZE = 16
 CHANNELS = 3
@@ -24,7 +31,7 @@ UNET_CONFIG = {
 }
 
 
-def build_unet() -> torch.nn.Module:
+def build_unet() -> UNet2DConditionModel:
     """A UNet2DConditionModel with fresh weights; call it with (x [B,3,16,16], timestep [B], prompt [B,4,32])."""
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
