@@ -105,7 +105,7 @@ def kept(images: Tensor, masks: Tensor) -> float:
 def train_control(file: Path, steps: int, device: torch.device, seed: int = 0) -> None:
     """Train the control network on the base's own world, and write it; the base stays as it is."""
     unet, table = checkpoints.load_base()
-    unet.to(device)
+    nn.Module.to(unet, device)
     digits = load_digits("base")
     torch.manual_seed(seed)
     control = ControlNetwork().to(device)
