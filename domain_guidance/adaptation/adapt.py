@@ -1,6 +1,4 @@
-"""Adapting a generator to what a critic approves of: the one generator that ComfyUI's node and the command line listen
-to.
-"""
+"""Adapting a generator to a critic, as the one run that the ComfyUI node and the command line listen to."""
 
 from __future__ import annotations
 

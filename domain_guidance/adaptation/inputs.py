@@ -34,8 +34,9 @@ class Inputs(Protocol):
 
 @dataclass(frozen=True)
 class Classes:
-    """Of a StyleGAN2 that knows classes: all of them alike, and one after the other where pictures are looked at (our
-    choice).
+    """Inputs of a StyleGAN2, which may know classes (our choice).
+
+    Training draws from all classes alike; pictures to look at take them one after the other.
     """
 
     generator: Generator
@@ -61,7 +62,10 @@ class Classes:
 
 @dataclass(frozen=True)
 class Cameras:
-    """Of an EG3D: seen from anywhere on the paper's ellipse, from the front where pictures are looked at."""
+    """Inputs of an EG3D: cameras from anywhere on the paper's ellipse.
+
+    Pictures to look at are seen from the front.
+    """
 
     generator: Eg3dGenerator
 

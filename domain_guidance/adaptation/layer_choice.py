@@ -1,6 +1,4 @@
-"""Which layers to train, asked of the critic: those whose styles it would move most (arXiv 2212.04473, after
-2108.00946).
-"""
+"""Which layers to train: those whose styles the critic would move most (arXiv 2212.04473, after 2108.00946)."""
 
 from __future__ import annotations
 
@@ -43,10 +41,10 @@ def choose_styles(pair: AdaptedPair, critic: CriticModel, settings: AdaptationSe
 
 
 def style_movement(pair: AdaptedPair, critic: CriticModel, settings: AdaptationSettings) -> Tensor:
-    """How far each style goes [L] in one step along the distillation's gradient, without regularisers: mean over
-    numbers and pictures.
+    """Measure how far each style goes in one step along the distillation's gradient, without regularisers.
 
-    One picture at a time, so that the choice takes no more memory than a step and does not depend on the batch.
+    [L], the mean over numbers and pictures. One picture at a time, so that the choice takes no more memory than a step
+    and does not depend on the batch.
     """
     score = replace(settings.distillation, directional=0.0, reconstruction=0.0, relative_distance=0.0)
     generator, moved = step_generator(0, settings.seed), []

@@ -28,13 +28,12 @@ from .inputs import INPUTS, Inputs
 
 
 class AdaptedPair:
-    """The frozen generator of a file, StyleGAN2 or EG3D, and its adapted copy, fed the same styles by the one frozen
-    mapping (arXiv 2212.04473).
+    """The frozen generator of a file, StyleGAN2 or EG3D, beside its adapted copy (arXiv 2212.04473).
 
-    Only what is trained is there twice. module: the adapted generator, whose trained parameters require a gradient.
-    network: its synthesis, as a module that accelerate can spread over processes. styles: those whose layers are
-    trained, None for the default selection. Call it where autograd is (in ComfyUI within
-    `torch.inference_mode(False)`).
+    Both are fed the same styles by the one frozen mapping, and only what is trained is there twice. module: the adapted
+    generator, whose trained parameters require a gradient. network: its synthesis, as a module that accelerate can
+    spread over processes. styles: those whose layers are trained, None for the default selection. Call it where
+    autograd is (in ComfyUI within `torch.inference_mode(False)`).
     """
 
     def __init__(self, file: GeneratorFile, device: torch.device | str, styles: Sequence[int] | None = None):
@@ -84,11 +83,11 @@ class AdaptedPair:
         network: Callable[..., Tensor] | None = None,
         dtype: torch.dtype | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Adapted pictures with their graph, and the source's of the same styles without, or None; [count, 3, R, R],
-        nominally [-1, 1].
+        """Draw adapted pictures with their graph, and on request the source's of the same styles without one.
 
-        Latents are drawn on the CPU for the batch of all shares, of which this share's part is taken. Noise maps are
-        the file's (our choice). network: what a process made of `network`. dtype: of the feature maps.
+        Both are [count, 3, R, R], nominally in [-1, 1]; the source's are None unless `with_source`. Latents are drawn
+        on the CPU for the batch of all shares, of which this share's part is taken. Noise maps are the file's (our
+        choice). network: what a process made of `network`. dtype: of the feature maps.
         """
         ws, *views = self.draw_inputs(count, generator, truncation, share=share)
         adapted = (network or self.network)(ws, *views, dtype=dtype)
@@ -108,8 +107,9 @@ class AdaptedPair:
 
     @torch.no_grad()
     def compare(self, seeds: Sequence[int], psi: float = 0.7) -> Tensor:
-        """Source and adapted pictures of the seeds [2, N, 3, R, R] on the CPU, nominally in [-1, 1]; seeds as in
-        `generators.latents`.
+        """Draw source and adapted pictures of the seeds, [2, N, 3, R, R] on the CPU, nominally in [-1, 1].
+
+        Seeds are those of `generators.latents`.
         """
         rows: tuple[list[Tensor], list[Tensor]] = ([], [])
         for seed in seeds:
@@ -121,8 +121,9 @@ class AdaptedPair:
         return torch.stack([torch.stack(row) for row in rows])
 
     def file(self, record: Mapping[str, Any]) -> GeneratorFile:
-        """The adapted generator as a file's content on the CPU. record: of the training, plain JSON values; that of the
-        source is kept within it.
+        """The adapted generator as a file's content, on the CPU.
+
+        record: of the training, plain JSON values; that of the source is kept within it.
         """
         weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self.module.state_dict().items()}
         before = {"source_training": self.card.training} if self.card.training else {}

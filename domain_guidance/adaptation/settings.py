@@ -11,14 +11,13 @@ from ..runs import BatchSettings
 
 @dataclass(frozen=True)
 class AdaptationSettings(BatchSettings):
-    """`BatchSettings`, with the paper's defaults for faces (arXiv 2212.04473: 1001 iterations, Adam at a constant
-    rate), and:
+    """How a generator is adapted, with the paper's defaults for faces (arXiv 2212.04473).
 
-    precision: of the generator's feature maps; critic and VAE compute in their own. truncation: psi of the styles
-    trained on.
-    average: use the moving average of the weights, which costs their memory once more. layers: 0 for what the pair
-    selects, by default the paper's selection, else how many styles the adaptive choice takes (`layer_choice`).
-    perceptual: the paper's lambda of LPIPS between source and adapted picture, for which a function must be at hand.
+    These are 1001 iterations of Adam at a constant rate. Beyond `BatchSettings`, precision: of the generator's feature
+    maps; critic and VAE compute in their own. truncation: psi of the styles trained on. average: use the moving average
+    of the weights, which costs their memory once more. layers: 0 for what the pair selects, by default the paper's
+    selection, else how many styles the adaptive choice takes (`layer_choice`). perceptual: the paper's lambda of LPIPS
+    between source and adapted picture, for which a function must be at hand.
     """
 
     steps: int = 1000

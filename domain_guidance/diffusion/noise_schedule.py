@@ -1,5 +1,6 @@
-"""The discrete noise schedule of Stable Diffusion, as noise levels sigma = sqrt((1 - a) / a), a the cumulative
-alpha.
+"""The discrete noise schedule of Stable Diffusion, as noise levels.
+
+sigma = sqrt((1 - a) / a), where a is the cumulative alpha.
 """
 
 from __future__ import annotations
@@ -12,7 +13,10 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class NoiseSchedule:
-    """sigmas: [T], rising; sigmas[t] is the noise level of timestep t."""
+    """The noise level of every timestep of a model.
+
+    sigmas: [T], rising; sigmas[t] is the noise level of timestep t.
+    """
 
     sigmas: Tensor
 

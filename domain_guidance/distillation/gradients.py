@@ -19,8 +19,9 @@ from ..diffusion.parameterization import Prediction
 
 
 def noise_ratio(sigma: Tensor, prediction: Prediction) -> Tensor:
-    """s = sigma / alpha [B] of noise levels [B]: flow models mix 1 - sigma of the picture with sigma of noise, others
-    add.
+    """The ratio s = sigma / alpha [B] of noise to picture at noise levels [B].
+
+    Flow models mix 1 - sigma of the picture with sigma of noise; the others add the noise.
     """
     return sigma / (1 - sigma) if prediction == "flow" else sigma
 
@@ -31,13 +32,13 @@ def denoised_to_noise(denoised: Tensor, clean: Tensor, noise: Tensor, ratio: Ten
 
 
 def score_gradient(clean: Tensor, denoised: Tensor, ratio: Tensor, scale: float = 1.0) -> Tensor:
-    """SDS, clamp(scale (1 - a)(n^ - n), ±1): where the critic would not have the latent as it is."""
+    """The gradient of SDS, clamp(scale (1 - a)(n^ - n), ±1): where the critic would not have the latent as it is."""
     s = append_dims(ratio, clean).to(clean)
     return _clamped(scale * s / (1 + s**2) * (clean - denoised))
 
 
 def unit_score_gradient(predicted: Tensor, noise: Tensor, ratio: Tensor, scale: float = 1.0) -> Tensor:
-    """clamp(scale (1 - a)[U(n^) - U(n)], ±1), U the scaling to unit RMS, as the release adapts an EG3D.
+    """The gradient of an EG3D's release: clamp(scale (1 - a)[U(n^) - U(n)], ±1), U the scaling to unit RMS.
 
     predicted, noise: the critic's noise n^ and the one that was added; without the latter, zeros, it is the likelihood.
     """
@@ -45,14 +46,15 @@ def unit_score_gradient(predicted: Tensor, noise: Tensor, ratio: Tensor, scale: 
 
 
 def likelihood_gradient(clean: Tensor, denoised: Tensor, noise: Tensor, ratio: Tensor, scale: float = 1.0) -> Tensor:
-    """clamp(scale (1 - a) n^, ±1): the noise that was added is not subtracted, as later work does with a small guidance
-    scale.
+    """The likelihood gradient, clamp(scale (1 - a) n^, ±1).
+
+    The noise that was added is not subtracted, as in later work with a small guidance scale.
     """
     return _clamped(scale * _weight(ratio, clean) * denoised_to_noise(denoised, clean, noise, ratio))
 
 
 def directional_gradient(adapted: Tensor, source: Tensor, ratio: Tensor, strength: float) -> Tensor:
-    """clamp(lambda (1 - a)[n^(adapted) - n^(source)], ±1).
+    """The directional regulariser, clamp(lambda (1 - a)[n^(adapted) - n^(source)], ±1).
 
     adapted, source: the critic's noise for the adapted and the source picture, under the same noise and prompt.
     """
@@ -62,7 +64,7 @@ def directional_gradient(adapted: Tensor, source: Tensor, ratio: Tensor, strengt
 def reconstruction_gradient(
     predicted_noise: Tensor, denoised: Tensor, source: Tensor, ratio: Tensor, strength: float
 ) -> Tensor:
-    """clamp(lambda (1 - a)[U(n^) + U(D - z_source)], ±1), U the scaling to unit RMS.
+    """The reconstruction regulariser, clamp(lambda (1 - a)[U(n^) + U(D - z_source)], ±1), U the scaling to unit RMS.
 
     denoised: the critic's prediction for the adapted picture; source: the source picture's clean latent.
     """

@@ -12,9 +12,10 @@ from ..diffusion.noise_schedule import NoiseSchedule
 
 @dataclass(frozen=True)
 class NoiseRange:
-    """low, high: fractions of the critic's own time, 0 clean to 1 noise. The defaults are the paper's 10 to 500 of 1000
-    timesteps (arXiv 2212.04473, faces); for a flow model the same noise is 0.09 to 0.62, with the shift of 3 that SD3
-    has 0.03 to 0.35.
+    """The part of the critic's own time, from 0 (clean) to 1 (noise), that timesteps are drawn from.
+
+    low, high: fractions of it. The defaults are the paper's 10 to 500 of 1000 timesteps (arXiv 2212.04473, faces); for
+    a flow model the same noise is 0.09 to 0.62, and 0.03 to 0.35 with the shift of 3 that SD3 has.
     """
 
     low: float = 0.01

@@ -24,8 +24,9 @@ def critic_pixels(images: Tensor, resolution: int, *, antialias: bool = False) -
 
 
 def clip_to_percentile(gradient: Tensor, share: float = PERCENTILE) -> Tensor:
-    """Each image's gradient [B, ...] clamped at the quantile `share` of its own magnitudes; a share of 1 clips
-    nothing.
+    """Clamp each image's gradient [B, ...] at the quantile `share` of its own magnitudes.
+
+    A share of 1 clips nothing.
     """
     magnitudes = gradient.abs().flatten(1)
     # As kthvalue and not torch.quantile, which takes no more than 16 million values.

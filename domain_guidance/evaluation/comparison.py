@@ -23,7 +23,9 @@ from .words import describe
 
 @dataclass(frozen=True)
 class Comparison:
-    """embedded: the features of the samples. text: a statement a line. picture: see `draw_measures`. facts: JSON
+    """The measures of samples against a reference, in every form they are shown in.
+
+    embedded: the features of the samples. text: one statement per line. picture: see `draw_measures`. facts: JSON
     values.
     """
 

@@ -75,10 +75,10 @@ def embed(
 
 
 def centre_square(pixels: Tensor, size: int) -> Tensor:
-    """A picture [3, H, W] in [-1, 1] as CLIP reads it: shorter side to `size`, bicubic, the middle cut out, in 8-bit
-    levels.
+    """A picture [3, H, W] in [-1, 1] as CLIP reads it, [3, size, size] in [-1, 1].
 
-    [3, size, size] in [-1, 1] (Radford et al. 2021, arXiv 2103.00020; antialiased, as in their release).
+    The shorter side is resized to `size`, bicubic, and the middle cut out, in 8-bit levels (Radford et al. 2021, arXiv
+    2103.00020; antialiased, as in their release).
     """
     height, width = pixels.shape[1:]
     if (height, width) != (size, size):

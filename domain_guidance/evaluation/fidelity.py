@@ -35,11 +35,10 @@ def frechet_distance(x: Tensor, y: Tensor) -> float:
 
 
 def load_inception(weights: str | os.PathLike) -> nn.Module:
-    """FID's network, on the CPU, its weights read without running anything of their file, which torch-fidelity itself
-    would do.
+    """Load FID's network on the CPU, without running anything that is in the file of its weights.
 
-    weights: the file of torch-fidelity's InceptionV3. Nothing is downloaded. Raises ValueError where torch-fidelity is
-    not installed or the file is something else.
+    torch-fidelity itself would run it. weights: the file of torch-fidelity's InceptionV3. Nothing is downloaded. Raises
+    ValueError where torch-fidelity is not installed or the file is something else.
     """
     _check_installed()
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3

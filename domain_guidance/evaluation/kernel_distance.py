@@ -85,11 +85,10 @@ def kid(
 def split_half(
     x: Tensor, *, splits: int = 200, confidence: float = 0.95, seed: int = 0, check: Check = lambda: None
 ) -> float:
-    """How far two random halves of one set lie apart under `kid`: the |distance| that `confidence` of the splits stay
-    below.
+    """Measure how far two random halves of one set lie apart under `kid`.
 
-    A distance to this set is worth mentioning where it is larger [choice]. check: see `kid`. Raises ValueError for
-    fewer than 4 images.
+    It is the |distance| that `confidence` of the splits stay below; a distance to this set is worth mentioning where it
+    is larger [choice]. check: see `kid`. Raises ValueError for fewer than 4 images.
     """
     if len(x) < FEWEST_HALVES:
         raise ValueError(f"The set has {len(x)} images: give at least {FEWEST_HALVES} to compare halves of it.")

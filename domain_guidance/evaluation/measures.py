@@ -19,12 +19,12 @@ FEWEST = 2
 
 @dataclass(frozen=True)
 class Measures:
-    """samples, references: how many. Where there are too few images for a measure it is None.
+    """Every measure of samples against a reference; one that there are too few images for is None.
 
-    kid, halves: see `kid` and `split_half`, of embeddings scaled to length sqrt(D). cmmd: see `cmmd`. precision_recall:
-    with `neighbours`. diversity: of the samples and of the reference, the mean distance of unit embeddings, 0 to 2.
-    nearest: the reference image nearest to each sample. reference_nearest: each reference image's distance to the
-    nearest other.
+    samples, references: how many. kid, halves: see `kid` and `split_half`, of embeddings scaled to length sqrt(D).
+    cmmd: see `cmmd`. precision_recall: with `neighbours`. diversity: of the samples and of the reference, the mean
+    distance of unit embeddings, 0 to 2. nearest: the reference image nearest to each sample. reference_nearest: each
+    reference image's distance to the nearest other.
     """
 
     samples: int
@@ -42,15 +42,14 @@ class Measures:
 
     @property
     def differs(self) -> bool | None:
-        """Whether the kernel distance is larger than what two halves of the reference show; None where it or they have
-        too few images.
+        """Whether the kernel distance is larger than what two halves of the reference show.
+
+        None where there are too few images for either.
         """
         return None if self.halves is None or self.kid.low is None else self.kid.low > self.halves
 
     def closest(self, count: int) -> list[int]:
-        """The samples that lie nearest to a reference image, the nearest first, none of the same reference image
-        twice.
-        """
+        """The samples nearest to a reference image, nearest first, no two near the same one."""
         chosen: dict[int, int] = {}
         for sample in self.nearest.distance.argsort(stable=True).tolist():
             chosen.setdefault(int(self.nearest.index[sample]), sample)

@@ -14,9 +14,9 @@ CHANCE = 0.01  # below this probability a number of close samples is no chance
 
 @dataclass(frozen=True)
 class Memorisation:
-    """threshold: the distance that counts as close. close: samples within it, of `samples`; expected: as many by
-    chance.
+    """How many samples lie closer to a reference image than chance brings.
 
+    threshold: the distance that counts as close. close: samples within it, of `samples`. expected: as many by chance.
     probability: that chance brings as many or more. copies: samples at less than half the distance of any two different
     reference images [choice]. twins: reference images that another one of the set equals.
     """
@@ -36,15 +36,14 @@ class Memorisation:
 
 
 def memorisation(distances: Tensor, reference: Tensor) -> Memorisation | None:
-    """Compares samples' distances to their nearest reference image [N] with reference images' to their nearest other
-    [M].
+    """Find out whether samples lie closer to the reference images than these lie to each other.
 
-    Our choice, in the spirit of Meehan et al. 2020 (arXiv 2004.05675): fresh pictures of the same distribution lie as
-    near to the reference as its own images do, so as many of them fall below its CLOSE quantile. Were all N + M
-    distances exchangeable, the number that does would be beta-binomial; that is where the probability is from. They are
-    so only nearly: it is a calibrated eye, not a proof. Reference images with a twin are left out, for they would hide
-    any copy. None for fewer than 20 that
-    are left: there is no such quantile.
+    Compared are the samples' distances to their nearest reference image [N] and the reference images' to their nearest
+    other [M]. Our choice, in the spirit of Meehan et al. 2020 (arXiv 2004.05675): fresh pictures of the same
+    distribution lie as near to the reference as its own images do, so as many of them fall below its CLOSE quantile.
+    Were all N + M distances exchangeable, the number that does would be beta-binomial, which is where the probability
+    comes from. They are so only nearly: it is a calibrated eye, not a proof. Reference images with a twin are left out,
+    because they would hide any copy. None where fewer than 20 are left: there is no such quantile.
     """
     apart = reference[reference > 0].sort().values
     count = int(CLOSE * len(apart))
@@ -65,10 +64,10 @@ def memorisation(distances: Tensor, reference: Tensor) -> Memorisation | None:
 
 
 def at_least(close: int, samples: int, rank: int, references: int) -> float:
-    """The probability that `close` or more of `samples` new values lie below the `rank`-th smallest of `references`
-    others.
+    """The probability that `close` or more of `samples` new values lie below an order statistic.
 
-    All are exchangeable: their number is beta-binomial with parameters rank and references - rank + 1.
+    It is the `rank`-th smallest of `references` others. All are exchangeable, so their number is beta-binomial with
+    parameters rank and references - rank + 1.
     """
     a, b = rank, references - rank + 1
     k = torch.arange(close, samples + 1, dtype=torch.float64)

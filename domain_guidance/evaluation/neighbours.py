@@ -74,11 +74,11 @@ def diversity(x: Tensor) -> float:
 
 
 def grouped_diversity(x: Tensor, groups: Tensor) -> tuple[float, float]:
-    """Mean and standard deviation, over groups, of the diversity within a group. groups: [N], which group an image
-    belongs to.
+    """Mean and standard deviation, over groups, of the diversity within a group.
 
-    Groups of seeds bound the number of pairs; groups by nearest reference image are those of Ojha et al. 2021 (arXiv
-    2104.06820, section 4.2). A group of one image has no pair and is left out. Raises ValueError where none has two.
+    groups: [N], which group an image belongs to. Groups of seeds bound the number of pairs; groups by nearest reference
+    image are those of Ojha et al. 2021 (arXiv 2104.06820, section 4.2). A group of one image has no pair and is left
+    out. Raises ValueError where none has two.
     """
     members = [x[groups == number] for number in groups.unique()]
     found = torch.tensor([diversity(group) for group in members if len(group) > 1], dtype=torch.float64)

@@ -63,9 +63,7 @@ def draw_shares(measures: Measures, width: int, height: int) -> Image.Image:
 
 
 def draw_nearest(measures: Measures, width: int, height: int) -> Image.Image:
-    """Histograms of the distance to the nearest reference image: of the images, and of the reference images
-    themselves.
-    """
+    """Draw histograms of the distance to the nearest reference image: of the images and of the reference itself."""
     both = torch.cat((measures.nearest.distance, measures.reference_nearest)).cpu()
     ticks = round_ticks(0.0, max(both.max().item(), 1e-6))
     canvas, draw, place = _panel("Distance to the nearest reference image", "", ticks, width, height, LEFT)

@@ -47,9 +47,10 @@ def draw(
     start: Tensor | None = None,
     strength: float = 1.0,
 ) -> Tensor:
-    """Pictures [N, 3, 16, 16] on the CPU: DPM-Solver++(2M), Karras steps, from noise that depends on the seed alone.
+    """Draw pictures [N, 3, 16, 16], on the CPU, from noise that depends on the seed alone.
 
-    start: pictures to begin with, as image-to-image does, `strength` of the steps before the end.
+    DPM-Solver++(2M) on Karras levels. start: pictures to begin with, as image-to-image does, `strength` of the steps
+    before the end.
     """
     device, count = world.table.device, len(asked)
     noise = torch.randn((count, 3, 16, 16), generator=torch.Generator().manual_seed(seed)).to(device)

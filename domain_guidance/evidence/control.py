@@ -1,9 +1,8 @@
-"""A spatial control for the toy world: a mask of where the ink is, and a small network that the frozen base alone has
-trained.
+"""A spatial control for the toy world: a mask of where the ink is, read by a small network.
 
-In the manner of T2I-Adapter (Mou et al. 2023, arXiv 2302.08453): it reads the mask and neither the noisy picture nor
-the prompt. What it says is added where a ControlNet's answers are, to the skip connections, by convolutions that begin
-at zero. Our choice.
+The frozen base alone has trained the network. It is made in the manner of T2I-Adapter (Mou et al. 2023, arXiv
+2302.08453): it reads the mask and neither the noisy picture nor the prompt. What it says is added where a ControlNet's
+answers are, to the skip connections, by convolutions that begin at zero. Our choice.
 """
 
 from __future__ import annotations
@@ -85,10 +84,10 @@ def asked_masks(asked: Prompts) -> Tensor:
 
 
 def kept(images: Tensor, masks: Tensor) -> float:
-    """How much of what varies within a picture its mask explains: between-class over all variance of the colours, a
-    mean in [0, 1].
+    """Measure how much of what varies within a picture its mask explains, a mean in [0, 1].
 
-    Pixels are those within 5.5 of the middle: on a plate the rim, which no mask shows, lies farther out.
+    It is the between-class over all variance of the colours. Pixels are those within 5.5 of the middle: on a plate the
+    rim, which no mask shows, lies farther out.
     """
     line = torch.arange(16) - 7.5
     window = (line[:, None].square() + line.square()).sqrt() < 5.5

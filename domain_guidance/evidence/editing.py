@@ -25,8 +25,9 @@ class Sources:
 
 
 def sources(count: int) -> Sources:
-    """Open-world scenes of held-out handwriting, in strokes that the domain knows; the prompt leaves the ground
-    open.
+    """Open-world scenes of held-out handwriting, in strokes that the domain knows.
+
+    The prompt leaves the ground open.
     """
     pool = inked(paint_open_world, load_digits("held_out"), 4 * count, torch.Generator().manual_seed(SOURCE_SEED))
     known = torch.tensor([list(STROKES).index(name) for name in DOMAIN_STROKES])

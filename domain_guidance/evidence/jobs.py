@@ -53,8 +53,9 @@ class Bench:
 
 @dataclass(frozen=True)
 class Job:
-    """key: unique, its parts divided by slashes. needs: the jobs that come before it. run: gives values for the
-    results.
+    """One piece of the work of a plan.
+
+    key: unique, its parts divided by slashes. needs: the jobs that come before it. run: gives values for the results.
     """
 
     key: str

@@ -38,8 +38,9 @@ TITLES = {
 
 
 def draw_picture(workshop: Workshop, results: Results) -> Image:
-    """One row for each method, at its best weights, of the first training seed; the same prompt and noise down each
-    column.
+    """Draw one row for each method, at its best weights, of the first training seed.
+
+    Prompt and noise are the same down each column.
     """
     asked, seed = _asked(), results.plan["seeds"][0]
     rows = [Row("real, from the domain", [], held_out_as_asked(asked))]

@@ -31,12 +31,12 @@ EVALUATE_EVERY = 50  # steps between two measurements on held-out pictures
 
 @dataclass(frozen=True)
 class Plan:
-    """sizes: pictures to train on. seeds: of the trainings that are measured. searched: the training that weights are
-    chosen with.
+    """What is trained, searched and measured, and how much of it.
 
-    steps: of every domain and fine-tune, whatever the number of pictures. control_steps: of the control network.
-    sampling: steps of every drawing. search_repeats, repeats: pictures for each of the 50 prompts, in the search and in
-    a measurement.
+    sizes: pictures to train on. seeds: of the trainings that are measured. searched: the training that weights are
+    chosen with. steps: of every domain and fine-tune, whatever the number of pictures. control_steps: of the control
+    network. sampling: steps of every drawing. search_repeats, repeats: pictures for each of the 50 prompts, in the
+    search and in a measurement.
     """
 
     name: str

@@ -11,8 +11,9 @@ from .tables import measured
 
 
 def ratios(results: Results) -> dict[str, float]:
-    """Digits as asked and distance of every method on the largest domain, means over the seeds; and the real
-    plates'.
+    """Digits as asked and distance on the largest domain, of every method and of the real plates.
+
+    Means over the seeds.
     """
     real = results.found("measure", "real")
     found = {"real plates: digit as asked": real["digit"], "real plates: distance": real["distance"]}

@@ -23,9 +23,10 @@ class NotDone(LookupError):
 
 @dataclass
 class Results:
-    """plan: what was asked for. machines: the machines and commits that were run, in words.
+    """What the jobs of a plan have found so far.
 
-    jobs: by key, what each found, its seconds by the clock and its machine's place.
+    plan: what was asked for. machines: the machines and commits that were run, in words. jobs: by key, what each found,
+    its seconds by the clock and its machine's place.
     """
 
     plan: Entry

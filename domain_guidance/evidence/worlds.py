@@ -30,7 +30,10 @@ IMAGE_SEED = 1200
 
 @dataclass(frozen=True)
 class Workshop:
-    """folder: of everything that is trained, and of the pictures. device: of training and drawing."""
+    """Where models are trained for the comparison, and read back.
+
+    folder: of everything that is trained, and of the pictures. device: of training and drawing.
+    """
 
     folder: Path
     plan: Plan
@@ -49,8 +52,9 @@ class Workshop:
         return folder
 
     def train(self, name: str, size: int, seed: int) -> None:
-        """A form of `python -m domain_guidance train`, which may be stopped early, or `weak`: the fine-tune with a
-        tenth of the steps.
+        """Run `python -m domain_guidance train` for one form of training.
+
+        It may be one that is stopped early, or `weak`: the fine-tune with a tenth of the steps.
         """
         form = "empty-prompt" if name == "weak" else name.removesuffix(EARLY)
         steps = max(1, self.plan.steps // WEAK) if name == "weak" else self.plan.steps
@@ -64,8 +68,9 @@ class Workshop:
         return self.file(name, len(images), seed)
 
     def world(self, names: Iterable[str] = (), size: int = 0, seed: int = 0) -> World:
-        """The base and the trained models of these names; those that were stopped early are in it under their plain
-        names.
+        """The base and the trained models of these names.
+
+        Those that were stopped early are in it under their plain names.
         """
         return self._world({name.removesuffix(EARLY): unet_of_file(self.file(name, size, seed)) for name in names})
 
@@ -118,8 +123,9 @@ class Workshop:
 
 
 def training_pictures(size: int, seed: int) -> Tensor:
-    """Plates [N, 3, 16, 16] of the handwriting that domains are trained on; a smaller set is the beginning of a larger
-    one.
+    """Plates [N, 3, 16, 16] of the handwriting that domains are trained on.
+
+    A smaller set is the beginning of a larger one.
     """
     generator = torch.Generator().manual_seed(IMAGE_SEED + seed)
     images = paint_domain(load_digits("domain"), max(size, LARGEST), generator).images[:size]

@@ -24,22 +24,22 @@ RELATED = 0.1  # our choice: weights trained apart have a cosine within a hundre
 def block_amounts(
     config: GeneratorConfig, *, fine_from: int, coarse: float = 0.0, fine: float = 1.0, width: float = 0.0
 ) -> tuple[float, ...]:
-    """The second generator's share in the blocks of 4, 8, ... px: `coarse` below `fine_from` pixels, `fine` from there
-    up.
+    """The second generator's share in each block: `coarse` below `fine_from` pixels, `fine` from there up.
 
-    width: of the passage, in octaves; a logistic curve around the middle between the last coarse and the first fine
-    block (our choice of its centre). 0 for a step, which every small width comes close to.
+    Blocks are those of 4, 8, ... px. width: of the passage, in octaves; a logistic curve around the middle between the
+    last coarse and the first fine block (our choice of its centre). 0 for a step, which every small width comes close
+    to.
     """
     shares = (_passage(log2(pixels / fine_from) + 0.5, width) for pixels in config.resolutions)
     return tuple(_lerp(coarse, fine, share) for share in shares)
 
 
 def blend(first: GeneratorFile, second: GeneratorFile, amounts: Sequence[float], mapping: float = 0.0) -> GeneratorFile:
-    """A generator between two. amounts: the second one's share, 0 to 1, in each block of `config.resolutions`; mapping:
-    in the mapping.
+    """Make a generator that lies between two.
 
-    A share of 0 or 1 takes the tensors as they are. Noise maps, whose mean would be quieter, come from the nearer of
-    the two. Raises GeneratorFileError for generators of different sizes.
+    amounts: the second one's share, 0 to 1, in each block of `config.resolutions`; mapping: its share in the mapping. A
+    share of 0 or 1 takes the tensors as they are. Noise maps, whose mean would be quieter, come from the nearer of the
+    two. Raises GeneratorFileError for generators of different sizes.
     """
     config, other = check_alike(first, second)
     if len(amounts) != len(config.resolutions) or not all(0 <= amount <= 1 for amount in (*amounts, mapping)):
@@ -62,7 +62,7 @@ def blend(first: GeneratorFile, second: GeneratorFile, amounts: Sequence[float],
 
 
 def check_alike(first: GeneratorFile, second: GeneratorFile) -> tuple[GeneratorConfig, GeneratorConfig]:
-    """The configs of two StyleGAN2 generators of the same sizes. Raises GeneratorFileError for any others."""
+    """Return the configs of two StyleGAN2 generators of the same sizes. Raises GeneratorFileError for any others."""
     configs = check_flat(first), check_flat(second)
     one, other = map(_sizes, configs)
     if one != other:
@@ -75,10 +75,9 @@ def check_alike(first: GeneratorFile, second: GeneratorFile) -> tuple[GeneratorC
 
 
 def relatedness(first: GeneratorFile, second: GeneratorFile) -> float:
-    """The cosine between the convolution weights of two generators of the same sizes: 1 for the same, about 0 where
-    neither was trained from the other nor both from a third.
+    """The cosine between the convolution weights of two generators of the same sizes.
 
-    Related from RELATED up.
+    1 for the same, about 0 where neither was trained from the other nor both from a third; related from RELATED up.
     """
     names = [
         name

@@ -29,10 +29,10 @@ DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 @dataclass(frozen=True)
 class Origin:
-    """The file that a generator was converted from: its name, the SHA-256 of its bytes in hexadecimal, its format in
-    words.
+    """The file that a generator was converted from.
 
-    estimated: names of tensors that it did not hold and the conversion made.
+    name: of the file. sha256: of its bytes, in hexadecimal. kind: its format, in words. estimated: names of tensors
+    that it did not hold and the conversion made.
     """
 
     name: str
@@ -103,7 +103,7 @@ def is_generator_file(path: str | os.PathLike) -> bool:
 
 
 def check_weights(weights: Mapping[str, Tensor], config: GeneratorConfig | Eg3dConfig) -> None:
-    """Raises Refused unless these are the finite tensors of a generator of this config."""
+    """Check that these are the finite tensors of a generator of this config. Raises Refused where they are not."""
     found = config.inferred({name: tuple(tensor.shape) for name, tensor in weights.items()})
     if found != config:
         raise Refused(

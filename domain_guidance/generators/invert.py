@@ -34,9 +34,8 @@ class Inversion:
 
     steps: of both stages together. learning_rate: Adam's largest, in units of the spread of one number of a style; the
     paper's 0.1 is about a fifth of one. per_layer: share of the steps for the second stage, one style for each layer; 0
-    for none.
-    candidates: random styles among which, and the mean, the search begins. feature_weight: of the features' distance,
-    where there are features. seed: of the candidates.
+    for none. candidates: random styles among which, and the mean, the search begins. feature_weight: of the features'
+    distance, where there are features. seed: of the candidates.
     """
 
     steps: int = 500
@@ -49,8 +48,10 @@ class Inversion:
 
 @dataclass(frozen=True)
 class Found:
-    """After `step` of all steps, 0 while candidates are looked at: the closest so far. ws: [1, L, w_dim], on the
-    generator's device; distance: of its picture.
+    """The closest styles that a search has found so far.
+
+    step: how many steps are done, 0 while candidates are looked at. ws: [1, L, w_dim], on the generator's device.
+    distance: of its picture.
     """
 
     step: int
@@ -65,12 +66,11 @@ def invert(
     features: Features | None = None,
     camera: Tensor | None = None,
 ) -> Iterator[Found]:
-    """Looks for the styles of one picture [1, 3, R, R] in [-1, 1], on the generator's device; the last Found is the
-    answer.
+    """Search for the styles of one picture [1, 3, R, R] in [-1, 1]; the last Found is the answer.
 
-    Only the styles are optimised: the noise maps stay the file's, so that the same styles fit an adapted generator. The
-    same seed finds the same styles. camera: [1, 25], from which an EG3D generator is to look like it, the one in front
-    where it is left out. Call it outside inference mode.
+    The picture is on the generator's device. Only the styles are optimised: the noise maps stay the file's, so that the
+    same styles fit an adapted generator. The same seed finds the same styles. camera: [1, 25], from which an EG3D
+    generator is to look like it, the one in front where it is left out. Call it outside inference mode.
     """
     search = _Search(generator, picture, settings, features, () if camera is None else (camera,))
     yield from search.begin()
@@ -171,8 +171,9 @@ class _Search:
 
 
 def ramp(share: float) -> float:
-    """The factor on the learning rate after this share of the steps: up within the first twentieth, down with a cosine
-    in the last quarter.
+    """The factor on the learning rate after this share of the steps.
+
+    It rises within the first twentieth and falls with a cosine in the last quarter.
     """
     down = min(1.0, (1 - share) / RAMP_DOWN)
     return (0.5 - 0.5 * cos(pi * down)) * min(1.0, share / RAMP_UP)

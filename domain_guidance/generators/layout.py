@@ -60,10 +60,9 @@ class GeneratorConfig:
 
 
 def standard_config(resolution: int, *, base: int = 32768, widest: int = 512, **sizes) -> GeneratorConfig:
-    """The published sizes: min(base // r, widest) channels at r px. base: 32768 for config-f, 16384 for the smaller
-    ones.
+    """The config of the published sizes: min(base // r, widest) channels at r px.
 
-    sizes: the other fields of GeneratorConfig.
+    base: 32768 for config-f, 16384 for the smaller ones. sizes: the other fields of GeneratorConfig.
     """
     widths = tuple(min(base // r, widest) for r in (4, *RESOLUTIONS) if r <= resolution)
     return GeneratorConfig(resolution, widths, **sizes)
@@ -85,8 +84,9 @@ def infer_config(shapes: Shapes, *, optional: Collection[str] = (), conv_clamp: 
 
 
 def infer_sizes(shapes: Shapes, *, prefix: str = "", conv_clamp: float | None = None) -> GeneratorConfig:
-    """The sizes as far as the tensors that decide them tell, whose names begin with `prefix`; the others are not looked
-    at.
+    """The sizes of a generator, as far as the tensors that decide them tell.
+
+    Their names begin with `prefix`; the others are not looked at.
     """
     blocks = re.compile(re.escape(prefix) + r"synthesis\.b(\d{1,4})\.conv1\.weight")
     layers = re.compile(re.escape(prefix) + r"mapping\.fc\d+\.weight")
@@ -118,7 +118,10 @@ def infer_sizes(shapes: Shapes, *, prefix: str = "", conv_clamp: float | None = 
 
 
 def check_shapes(shapes: Shapes, wanted: Shapes, *, optional: Collection[str] = ()) -> None:
-    """Raises Refused if a tensor is missing, unknown, empty or of another shape than the wanted one."""
+    """Check the shapes of all tensors of a generator.
+
+    Raises Refused if one is missing, unknown, empty or of another shape than the wanted one.
+    """
     for name, shape in shapes.items():
         if name not in wanted:
             raise Refused(

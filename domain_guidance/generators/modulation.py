@@ -50,11 +50,10 @@ def _in_range(weight: Tensor, styles: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def to_rgb(x: Tensor, weight: Tensor, styles: Tensor, bias: Tensor) -> Tensor:
-    """A modulated 1x1 convolution without demodulation: x [N, I, H, W], weight [O, I, 1, 1], styles [N, I], bias [O] to
-    [N, O, H, W].
+    """Apply a modulated 1x1 convolution without demodulation.
 
-    Of so few outputs it is the weights that are cheaper to scale, image by image; the product is taken over the batch
-    at once.
+    x [N, I, H, W], weight [O, I, 1, 1], styles [N, I] and bias [O] to [N, O, H, W]. Of so few outputs it is the weights
+    that are cheaper to scale, image by image; the product is taken over the batch at once.
     """
     scaled = weight[None, :, :, 0, 0] * (styles / sqrt(styles.shape[1]))[:, None, :]
     return torch.einsum("noi,nihw->nohw", scaled.to(x.dtype), x) + bias.to(x.dtype)[:, None, None]

@@ -22,8 +22,9 @@ SLOPE, GAIN = 0.2, sqrt(2)  # of every leaky ReLU: the gain keeps the variance
 
 
 class Dense(nn.Module):
-    """A fully connected layer whose weights are stored at variance 1 and scaled in use (arXiv 1710.10196,
-    section 4.1).
+    """A fully connected layer whose weights are stored at variance 1 and scaled in use.
+
+    arXiv 1710.10196, section 4.1.
     """
 
     def __init__(self, inputs: int, outputs: int, *, learning_rate: float = 1.0, bias: float = 0.0):
@@ -120,8 +121,9 @@ class Block(nn.Module):
     def forward(
         self, x: Tensor, image: Tensor | None, ws: Tensor, noise: Noise, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
-        """Maps and image of half the size to this one's. ws: [N, 3, w_dim], a style for each layer in turn; the first
-        block reads the last two.
+        """Maps and image of half the size to those of this block's.
+
+        ws: [N, 3, w_dim], a style for each layer in turn; the first block reads the last two.
         """
         if self.conv0 is not None:
             x = self.conv0(x, ws[:, 0], noise, generator)
@@ -149,12 +151,12 @@ class Synthesis(nn.Module):
         generator: torch.Generator | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """ws [N, L, w_dim], or one style for all layers [N, w_dim], to images [N, channels, R, R], nominally in [-1,
-        1], not clamped.
+        """Draw images [N, channels, R, R], nominally in [-1, 1] and not clamped.
 
-        noise: the file's constant maps, fresh ones drawn from `generator`, or none. dtype: of the feature maps, the
-        parameters' by default; float16 and bfloat16 are kept from overflowing. Styles, demodulation and image keep the
-        parameters' precision. Raises ValueError for styles of another generator.
+        ws: [N, L, w_dim], or one style for all layers, [N, w_dim]. noise: the file's constant maps, fresh ones drawn
+        from `generator`, or none. dtype: of the feature maps, the parameters' by default; float16 and bfloat16 are kept
+        from overflowing. Styles, demodulation and image keep the parameters' precision. Raises ValueError for styles of
+        another generator.
         """
         ws = per_layer(ws, self.config.style_count)
         if ws.shape[1:] != (self.config.style_count, self.config.w_dim):

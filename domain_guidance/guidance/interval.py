@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SigmaInterval:
-    """The noise levels at which a term acts, `end < sigma <= start` as in the paper: where one interval ends, the next
-    may begin.
+    """The noise levels at which a term acts, `end < sigma <= start` as in the paper.
 
-    start: the highest sigma, math.inf for no limit. end: the lowest, 0 for no limit. Sampling runs from high to low, so
-    `start` comes first in time, as in a host's start and end percent.
+    Where one interval ends, the next may begin. start: the highest sigma, math.inf for no limit. end: the lowest, 0 for
+    no limit. Sampling runs from high to low, so `start` comes first in time, as in a host's start and end percent.
     """
 
     start: float = math.inf

@@ -1,7 +1,7 @@
-"""Taming a guidance difference: drop what is parallel to the prediction, cap its length (APG, Sadat et al. 2025,
-arXiv 2410.02416, sections 3.1 and 3.2).
+"""Taming a guidance difference: drop what is parallel to the prediction, and cap its length.
 
-The parallel part mostly scales the picture and so saturates it; the orthogonal part changes what is in it.
+APG, Sadat et al. 2025, arXiv 2410.02416, sections 3.1 and 3.2. The parallel part mostly scales the picture and so
+saturates it; the orthogonal part changes what is in it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ class Projection:
         return self.parallel == 1.0 and self.norm_cap == 0.0
 
     def __call__(self, difference: Tensor, prediction: Tensor) -> Tensor:
-        """difference, prediction: [B, ...] in denoised space. Returns the reshaped difference, [B, ...]."""
+        """Return the reshaped difference, [B, ...].
+
+        difference, prediction: [B, ...] in denoised space.
+        """
         if self.norm_cap > 0:
             difference = cap_norm(difference, self.norm_cap)
         if self.parallel != 1.0:

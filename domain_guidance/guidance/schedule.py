@@ -1,6 +1,6 @@
-"""Guidance whose weight changes over the sampling (our choice; the interval: Kynkäänniemi et al.
+"""Guidance whose weight changes over the sampling.
 
-2024, arXiv 2404.07724).
+The shapes are our choice; for the interval see Kynkäänniemi et al. 2024, arXiv 2404.07724.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Schedule:
-    """A factor on a term's weight, as a function of the share of the sampling that is done, 0 at its begin, 1 at its
-    end.
+    """A factor on a term's weight, as a function of how much of the sampling is done.
 
-    factors: at equal distances from `start` to `end`, with straight lines between them. eased: with half cosines
-    instead. held: before `start` and after `end` the first and the last factor hold; otherwise the factor is 0 there.
-    Make one with the functions below.
+    That share is 0 at the start and 1 at the end. factors: at equal distances from `start` to `end`, with straight
+    lines between them. eased: with half cosines instead. held: before `start` and after `end` the first and the last
+    factor hold; otherwise the factor is 0 there. Make one with the functions below.
     """
 
     factors: tuple[float, ...] = (1.0,)

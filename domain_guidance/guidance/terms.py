@@ -52,7 +52,7 @@ class Term:
 
 
 def compose(start: Tensor, terms: Iterable[Term]) -> Tensor:
-    """Adds parallel terms to `start`, [B, C, H, W]: `start + sum_i w_i (e_i - ref_i)`.
+    """Add parallel terms to `start`, [B, C, H, W]: `start + sum_i w_i (e_i - ref_i)`.
 
     With `start` and every reference the base's empty-prompt prediction this is the paper's general form. With `start` a
     sampler's own guided result it adds terms to whatever guidance that sampler already has. Terms are parallel: none

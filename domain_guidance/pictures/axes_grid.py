@@ -44,8 +44,9 @@ def axes_grid(
 
 
 def mosaic(pictures: Sequence[Image.Image], gap: int | None = None) -> Image.Image:
-    """Pictures of one size as one, in rows of nearly a square. gap: pixels between them, about a sixty-fourth of a
-    picture by default.
+    """Lay pictures of one size out as one, in rows that make it nearly a square.
+
+    gap: pixels between them, about a sixty-fourth of a picture by default.
     """
     width, height = pictures[0].size
     gap, across = max(1, width // 64) if gap is None else gap, math.ceil(math.sqrt(len(pictures)))

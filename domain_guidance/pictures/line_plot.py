@@ -1,5 +1,6 @@
-"""A small line plot drawn with Pillow: axes with units, a grid, and curves that are told apart by colour and by
-mark.
+"""A small line plot drawn with Pillow.
+
+It has axes with units, a grid, and curves that are told apart by colour and by mark.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ LEFT, RIGHT, TOP, BOTTOM = 62, 22, 34, 46
 
 @dataclass(frozen=True)
 class Curve:
-    """Points of one curve, x and y of equal length; NaN is a gap. style: which of COLOURS and marks, 0 is the text
-    term's.
+    """The points of one curve.
+
+    x, y: of equal length; NaN is a gap. style: which of COLOURS and marks, 0 is the text term's.
     """
 
     x: Sequence[float]
@@ -33,8 +35,9 @@ class Curve:
 
 @dataclass(frozen=True)
 class Plot:
-    """One plot: what it shows, its curves, and the y range that must be visible; band: y values to shade, logarithmic:
-    of y.
+    """One plot: its title, its curves, and the y range that must be visible.
+
+    band: y values to shade. logarithmic: of y.
     """
 
     title: str

@@ -38,8 +38,10 @@ class Advice:
 
 @dataclass(frozen=True)
 class Overall:
-    """Sums over a sampling. text, domain: of the norms, domain over all terms. pull: the highest cfg + weights of a
-    step that counts. contrast: the highest.
+    """Sums over one sampling.
+
+    text, domain: of the norms, domain over all terms. pull: the highest cfg + weights of a step that counts. contrast:
+    the highest.
     """
 
     text: float
@@ -74,8 +76,9 @@ def domain_norm(step: Step) -> float:
 
 
 def advise(steps: Sequence[Step], weights: Sequence[float], cfg: float) -> list[Advice]:
-    """What to change, the most important first; `weights` are the terms' own, as set at their nodes, before any
-    schedule.
+    """Say what to change, the most important first.
+
+    weights: the terms' own, as set at their nodes, before any schedule.
     """
     if not weights:
         return [_unguided()]

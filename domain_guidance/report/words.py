@@ -11,8 +11,10 @@ HEADINGS = ("step", "done", "text", "domain", "ratio", "cosine", "coefficient", 
 
 
 def describe(steps: Sequence[Step], advice: Sequence[Advice], result: str) -> str:
-    """Plain text: what to try, sums over the sampling, `result` (one line about the finished picture), one line per
-    step and term.
+    """Write the report as plain text.
+
+    It says what to try, sums over the sampling, `result` (one line about the finished picture), and one line per step
+    and term.
     """
     overall = Overall.of(steps)
     lines = [f"{number}. {one.text}" for number, one in enumerate(advice, 1)]

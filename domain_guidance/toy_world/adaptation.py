@@ -1,5 +1,6 @@
-"""The toy's generator adapted to a prompt, and to the plates without text: what reaches the target, what collapses, and
-the rival.
+"""The toy's generator adapted to a prompt, and to the plates without text.
+
+It shows what reaches the target, what collapses, and the rival.
 """
 
 from __future__ import annotations
@@ -32,8 +33,9 @@ GROUND = "sky"
 
 @dataclass(frozen=True)
 class Goal:
-    """What to adapt to: a critic of a given strength, real pictures of a split, and the ground that the judge reads in
-    them.
+    """What to adapt to.
+
+    critic: of a given strength. paint: real pictures of a split. ground: what the judge reads in them.
     """
 
     name: str
@@ -122,7 +124,10 @@ def pictures(pair: AdaptedPair, seeds: Sequence[int]) -> Tensor:
 
 
 def measure(images: Tensor, source: Tensor, goal: Goal, models: ToyModels, reference_seed: int) -> Found:
-    """images, source: of the same latents in the same order, [N, 3, 16, 16]."""
+    """Measure adapted pictures against a goal.
+
+    images, source: of the same latents in the same order, [N, 3, 16, 16].
+    """
     reference = goal.paint("held_out", REFERENCE, torch.Generator().manual_seed(reference_seed))
     ours, theirs, target = (models.judge.read(each) for each in (images, source, reference))
     with torch.no_grad():

@@ -1,5 +1,6 @@
-"""The adaptations that docs/adaptation.md shows: a sweep that chooses the settings, and the chosen ones beside what
-else one could do.
+"""The adaptations that docs/adaptation.md shows.
+
+A sweep chooses the settings; the chosen ones are shown beside what else one could do.
 """
 
 from __future__ import annotations
@@ -109,8 +110,10 @@ WAYS = (
 
 
 def sweep(models: ToyModels, source: GeneratorFile, folder: Path) -> dict[str, Way]:
-    """Adapt and measure in every way of GRID; for each goal the best distillation and the best rival, by the one rule
-    of `choose`.
+    """Adapt and measure in every way of GRID, and choose for each goal the best distillation and the best rival.
+
+    The one rule is `choose`. Whatever is measured is measured against `held_out`. Needs scikit-learn (the extra
+    `demo`).
     """
     scored: dict[str, list[tuple[Way, Found]]] = {goal: [] for goal in GOALS}
     for each in GRID:
@@ -127,8 +130,9 @@ def sweep(models: ToyModels, source: GeneratorFile, folder: Path) -> dict[str, W
 
 
 def choose(scored: Sequence[tuple[Way, Found]]) -> Way:
-    """The way nearest to the target among those that keep DIVERSE of the source's diversity; the most diverse where
-    none does.
+    """The way nearest to the target among those that keep DIVERSE of the source's diversity.
+
+    Where none does, it is the most diverse.
     """
     diverse = [entry for entry in scored if entry[1].diversity >= DIVERSE]
     if not diverse:

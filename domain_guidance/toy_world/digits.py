@@ -51,8 +51,9 @@ def split_indices() -> dict[str, torch.Tensor]:
 
 
 def place(ink: torch.Tensor, box: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
-    """Scale 8x8 ink to a square of `box` `[N]` pixels, `shift` `[N,2]` (x, y) pixels off the centre: opacity
-    `[N,1,16,16]`.
+    """Scale 8x8 ink to a square and move it: opacity `[N,1,16,16]`.
+
+    box: `[N]`, the side of the square in pixels. shift: `[N,2]` (x, y), pixels off the centre.
     """
     zoom = IMAGE_SIZE / box
     theta = torch.zeros(len(ink), 2, 3)

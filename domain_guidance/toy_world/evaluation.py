@@ -37,10 +37,9 @@ class Judged:
 
 
 def evaluate(models: ToyModels, files: Sequence[Path], asked: Prompts, seed: int = SEED) -> list[Judged]:
-    """Draw every prompt from the same noise with the base, the shipped domain and each file's; real pictures come
-    first.
+    """Draw every prompt from the same noise with the base, the shipped domain and the domain of each file.
 
-    All domains act through decoupled guidance at the weights of the demo.
+    Real pictures come first. All domains act through decoupled guidance at the weights of the demo.
     """
     reference, found = held_out_domain(REFERENCE).images, []
     for name, images in _drawn(models, files, asked, seed):

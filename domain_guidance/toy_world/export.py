@@ -1,6 +1,4 @@
-"""The toy world as a user's own files: a diffusers folder of the base, and a folder of pictures to train a
-domain from.
-"""
+"""The toy world as a user's own files: a diffusers folder of the base, and pictures to train with."""
 
 from __future__ import annotations
 
@@ -37,8 +35,9 @@ def export(folder: Path, pictures: int = PICTURES) -> None:
 
 
 def write_base_folder(folder: Path, unet: UNet2DConditionModel, empty: Tensor) -> None:
-    """A diffusers folder without VAE and text encoder: pixels are the latents, and empty [1, 4, 32] is the empty
-    prompt.
+    """Write a diffusers folder without VAE and text encoder.
+
+    Pixels are the latents. empty: [1, 4, 32], the empty prompt.
     """
     from diffusers.schedulers.scheduling_ddpm import DDPMScheduler
 

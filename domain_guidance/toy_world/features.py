@@ -1,5 +1,6 @@
-"""The judge: a small convolutional net that reads digit, stroke and ground, and whose features distances are
-made of.
+"""The judge, a small convolutional net that reads digit, stroke and ground.
+
+Distances are those of its features.
 """
 
 from __future__ import annotations

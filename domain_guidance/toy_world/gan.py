@@ -1,5 +1,6 @@
-"""How the toy's StyleGAN2 learns: a small discriminator, and the game of both networks as one objective of the training
-loop.
+"""How the toy's StyleGAN2 learns.
+
+There is a small discriminator, and the game of both networks is one objective of the training loop.
 """
 
 from __future__ import annotations
@@ -63,10 +64,10 @@ class Game(nn.Module):
 
 
 def game_objective(game: Game, paint: Callable[[torch.Generator], Tensor]) -> Objective:
-    """The non-saturating losses of both networks with lazy R1 (arXiv 1801.04406), in a sum that neither one's gradient
-    leaves.
+    """The non-saturating losses of both networks with lazy R1 (arXiv 1801.04406), in one sum.
 
-    paint: real pictures [N, 3, 16, 16]. Both learn from the same made pictures, in the same step.
+    Each loss moves only its own network. paint: real pictures [N, 3, 16, 16]. Both learn from the same made pictures,
+    in the same step.
     """
 
     def objective(generator: torch.Generator) -> Tensor:

@@ -1,5 +1,6 @@
-"""The rival of the toy's adaptations: one direction in a classifier's feature space, as StyleGAN-NADA has one in
-CLIP's.
+"""The rival of the toy's adaptations: one direction in a feature space.
+
+Here it is a classifier's, as StyleGAN-NADA has one in CLIP's.
 """
 
 from __future__ import annotations
@@ -22,12 +23,11 @@ NEAR = 0.1
 def follow_direction(
     pair: AdaptedPair, judge: FeatureNet, target: Tensor, steps: int, batch: int, rate: float, seed: int
 ) -> None:
-    """Train the pair's adapted generator by the directional loss of arXiv 2108.00946 (section 4.1) in the judge's
-    features.
+    """Train the pair's adapted generator by the directional loss in the judge's features.
 
-    target: real pictures [M, 3, 16, 16]. The direction leads from the mean of the source's features to that of the
-    target's. NADA takes it from two texts, which the judge cannot read; the real pictures are an advantage that NADA
-    does not have.
+    arXiv 2108.00946, section 4.1. target: real pictures [M, 3, 16, 16]. The direction leads from the mean of the
+    source's features to that of the target's. NADA takes it from two texts, which the judge cannot read; the real
+    pictures are an advantage that NADA does not have.
     """
     direction = _mean_features(judge, target) - _mean_features(judge, _source_pictures(pair, seed))
     settings = Settings(steps, learning_rate=rate, max_gradient_norm=math.inf, seed=seed)

@@ -18,10 +18,9 @@ SEED = 1812
 
 
 def painted_plates(count: int) -> Tensor:
-    """`count` plates as a picture file holds them, uint8 [N, 16, 16, 3], of the handwriting that domains are trained
-    on.
+    """Paint `count` plates as a picture file holds them, uint8 [N, 16, 16, 3].
 
-    Needs scikit-learn (the extra `demo`).
+    The handwriting is that which domains are trained on. Needs scikit-learn (the extra `demo`).
     """
     images = paint_domain(load_digits("domain"), count, torch.Generator().manual_seed(SEED)).images
     return ((images + 1) * 127.5).round().to(torch.uint8).movedim(1, -1)

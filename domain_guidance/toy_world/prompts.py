@@ -27,11 +27,11 @@ class Prompts:
 
 
 def make_table() -> torch.Tensor:
-    """The table `[26,32]`: rows in the order of SLOTS, each open slot's row first, all orthogonal with unit mean
-    square.
+    """Make the prompt table `[26,32]`, all rows orthogonal with unit mean square.
 
-    Orthogonal rows make every pair of words equally easy to tell apart. The table is stored beside the base's weights
-    and read from there, because a decomposition's last bits differ between machines.
+    Rows are in the order of SLOTS, each open slot's row first. Orthogonal rows make every pair of words equally easy to
+    tell apart. The table is stored beside the base's weights and read from there, because a decomposition's last bits
+    differ between machines.
     """
     rows = 1 + sum(len(words) + 1 for words in SLOTS[1:])
     gaussian = torch.randn(PROMPT_WIDTH, rows, generator=torch.Generator().manual_seed(TABLE_SEED), dtype=torch.float64)

@@ -51,8 +51,9 @@ class Scenes:
 
 
 def paint_open_world(digits: Digits, count: int, generator: torch.Generator) -> Scenes:
-    """`count` random scenes: every readable pair of stroke and ground, flat or shaded grounds, panels on other
-    grounds.
+    """Paint `count` random scenes, of every readable pair of stroke and ground.
+
+    Grounds are flat or shaded, or panels on other grounds.
     """
     digits = _draw(digits, count, generator)
     pairs = _readable_pairs()[torch.randint(len(_readable_pairs()), (count,), generator=generator)]

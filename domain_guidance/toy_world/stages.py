@@ -1,8 +1,7 @@
-"""The stages of making the toy's weights: base, judge, domain, fine-tune, generator and side network, all through the
-one training loop.
+"""The stages of making the toy's weights, all through the one training loop.
 
-Every stage reads what earlier ones wrote to the folder, goes on from its own last checkpoint there, and ends with one
-file.
+They are base, judge, domain, fine-tune, generator and side network. Every stage reads what earlier ones wrote to the
+folder, goes on from its own last checkpoint there, and ends with one file.
 """
 
 from __future__ import annotations
@@ -102,8 +101,9 @@ def make_domain(folder: Path, settings: Settings = ADAPT) -> None:
 
 
 def make_fine_tune(folder: Path, settings: Settings = ADAPT) -> None:
-    """What most people do instead: all of the base, text and all, fine-tuned on the same pictures with the empty
-    prompt.
+    """Fine-tune all of the base, text and all, on the same pictures with the empty prompt.
+
+    It is what most people do instead.
     """
     unet, table = checkpoints.load_base(folder)
     unet.requires_grad_(True)

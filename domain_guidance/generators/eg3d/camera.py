@@ -1,7 +1,7 @@
-"""Cameras: 25 numbers each, the 4x4 matrix from camera to world, row by row, and the 3x3 intrinsics for an image of
-size 1.
+"""Cameras: the matrix from camera to world and the intrinsics, 25 numbers each.
 
-World: y up; a face looks along z, at the camera of yaw 0. Camera: x right, y down, z forward.
+The matrix is 4x4 and the intrinsics, for an image of size 1, are 3x3, both row by row. World: y up; a face looks along
+z, at the camera of yaw 0. Camera: x right, y down, z forward.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ YAW, PITCH, TILT = 0.35, 0.25, -0.05  # radians: the ellipse of the adaptation, 
 def cameras(
     poses: Tensor, *, radius: float = 2.7, pivot: Sequence[float] = (0.0, 0.0, 0.2), focal: float = FOCAL
 ) -> Tensor:
-    """Cameras [N, 25] of poses [N, 2] (yaw, pitch) in radians, on a sphere about the origin, looking at the pivot,
-    upright.
+    """Cameras [N, 25] on a sphere about the origin, upright and looking at the pivot.
 
-    yaw: positive moves the camera to where x is positive. pitch: how far it looks up, so positive moves it below. The
-    centre of the sphere is the origin and not the pivot [choice]: at the published radius, 2.7, the published rays,
-    2.25 to 3.3, then enclose the volume from everywhere. Raises ValueError for a camera straight above or below.
+    poses: [N, 2], yaw and pitch in radians. yaw: positive moves the camera to where x is positive. pitch: how far it
+    looks up, so positive moves it below. The centre of the sphere is the origin and not the pivot [choice]: at the
+    published radius, 2.7, the published rays, 2.25 to 3.3, then enclose the volume from everywhere. Raises ValueError
+    for a camera straight above or below.
     """
     yaw, pitch = poses.unbind(1)
     if not bool((pitch.abs() < pi / 2).all()):
@@ -66,8 +66,9 @@ def split(parameters: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def ellipse(turns: Tensor, *, yaw: float = YAW, pitch: float = PITCH, tilt: float = TILT) -> Tensor:
-    """Poses [N, 2] on an ellipse of these half axes about (0, tilt). turns: [N], 0 to 1 for once around (arXiv
-    2212.04473).
+    """Poses [N, 2] on an ellipse of these half axes about (0, tilt) (arXiv 2212.04473).
+
+    turns: [N], 0 to 1 for once around.
     """
     return torch.stack((yaw * (2 * pi * turns).sin(), tilt + pitch * (2 * pi * turns).cos()), dim=1)
 

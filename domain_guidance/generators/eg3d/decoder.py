@@ -17,8 +17,9 @@ class Decoder(nn.Module):
         )
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Features [N, P, C] to raw densities [N, P], see `marching`, and colours [N, P, C] in [-0.001, 1.001], of
-        which the first three can be seen.
+        """Features [N, P, C] to raw densities [N, P], see `marching`, and colours [N, P, C].
+
+        Colours are in [-0.001, 1.001]; the first three can be seen.
         """
         raw = self.net(features)
         return raw[..., 0], raw[..., 1:].sigmoid() * 1.002 - 0.001

@@ -21,8 +21,10 @@ from .triplane import plane_features
 
 @dataclass(frozen=True)
 class View:
-    """What cameras see: image [N, 3, R, R] and raw, the small image before the super-resolution [N, 3, r, r], nominally
-    in [-1, 1]; depth [N, 1, r, r], the distance from the camera along each ray; opacity [N, 1, r, r], 0 to 1.
+    """What cameras see of a volume.
+
+    image: [N, 3, R, R], nominally in [-1, 1]. raw: the small image before the super-resolution, [N, 3, r, r], likewise.
+    depth: [N, 1, r, r], the distance from the camera along each ray. opacity: [N, 1, r, r], 0 to 1.
     """
 
     image: Tensor
@@ -120,8 +122,9 @@ class Eg3dGenerator(nn.Module):
     def views(
         self, ws: Tensor, cameras: Tensor, *, noise: Noise = "const", dtype: torch.dtype | None = None, **options
     ) -> Iterator[View]:
-        """One image's styles [1, L, w_dim] seen by each of the cameras [N, 25] in turn; the planes are made once.
-        options: see `view`.
+        """Draw one image's styles [1, L, w_dim] as seen by each of the cameras [N, 25] in turn.
+
+        The planes are made once. options: see `view`.
         """
         planes = self.planes(ws, noise=noise, generator=options.get("generator"), dtype=dtype)
         for camera in cameras:

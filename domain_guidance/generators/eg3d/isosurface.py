@@ -17,12 +17,11 @@ CORNERS = [(x, y, z) for x in (0, 1) for y in (0, 1) for z in (0, 1)]  # number 
 
 
 def isosurface(field: Tensor, level: float) -> tuple[Tensor, Tensor]:
-    """The surface around where a field [X, Y, Z] is above `level`: vertices [V, 3] in steps of the grid, and faces [F,
-    3].
+    """The surface around where a field [X, Y, Z] is above `level`.
 
-    Faces turn counterclockwise as seen from outside. The surface is closed, also where the field is above the level at
-    the grid's
-    border: around it lies one more layer, as far below the level as the largest value is above.
+    Returns vertices [V, 3] in steps of the grid, and faces [F, 3], which turn counterclockwise as seen from outside.
+    The surface is closed, also where the field is above the level at the grid's border: around it lies one more layer,
+    as far below the level as the largest value is above.
     """
     field = F.pad(field, (1,) * 6, value=min(level, 2 * level - float(field.max())))
     ends = _edges(_tetrahedra(_cut_cubes(field > level)), (field > level).flatten())

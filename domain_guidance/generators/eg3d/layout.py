@@ -1,8 +1,7 @@
-"""What an EG3D generator (arXiv 2112.07945) consists of: its sizes, how it is rendered, and the name and shape of every
-tensor.
+"""What an EG3D generator (arXiv 2112.07945) consists of: sizes, rendering and tensors.
 
-The names are those of the published files, without the constant filters. Sizes are read from the shapes; how it is
-rendered no shape tells, that is the file's own word.
+The names of the tensors are those of the published files, without the constant filters. Sizes are read from the shapes;
+no shape tells how it is rendered, which is the file's own word.
 """
 
 from __future__ import annotations
@@ -60,8 +59,9 @@ class Rendering:
             )
 
     def at(self, rays: int | None = None, samples: int | None = None) -> Rendering:
-        """With other rays in each direction, and with other samples of a ray and as many again where they matter; None
-        keeps them.
+        """The same rendering with other rays in each direction, or other samples of a ray.
+
+        There are as many samples again where they matter; None keeps a number as it is.
         """
         changed = {"resolution": rays, "samples": samples, "importance_samples": samples}
         return replace(self, **{name: count for name, count in changed.items() if count is not None})

@@ -16,8 +16,10 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class Rendered:
-    """Of each ray: colour [..., C] in [0, 1], nothing added for what shines through; depth [...], the distance from the
-    ray's origin, weighted as the colour is; opacity [...], 0 to 1.
+    """What each ray sees.
+
+    colour: [..., C] in [0, 1], nothing added for what shines through. depth: [...], the distance from the ray's origin,
+    weighted as the colour is. opacity: [...], 0 to 1.
     """
 
     colour: Tensor
@@ -38,8 +40,9 @@ def weights(depths: Tensor, raw: Tensor) -> Tensor:
 
 
 def march(depths: Tensor, raw: Tensor, colours: Tensor) -> Rendered:
-    """Densities, colours and depths are those at the middle of each interval. depths, raw: [..., S]; colours: [..., S,
-    C].
+    """Add up what lies along each ray.
+
+    Densities, colours and depths are those at the middle of each interval. depths, raw: [..., S]; colours: [..., S, C].
     """
     share = weights(depths, raw)
     opacity = share.sum(-1)
@@ -60,17 +63,20 @@ def along_ray(near: float, far: float, jitter: Tensor) -> Tensor:
 
 
 def spread(near: float, far: float, jitter: Tensor) -> Tensor:
-    """Values [..., S], one in each of S equal parts of a range (arXiv 2003.08934, equation 2). jitter: [..., S] in [0,
-    1), its place in it.
+    """Values [..., S], one in each of S equal parts of a range (arXiv 2003.08934, equation 2).
+
+    jitter: [..., S] in [0, 1), its place in it.
     """
     parts = torch.arange(jitter.shape[-1], device=jitter.device)
     return near + (far - near) / len(parts) * (parts + jitter)
 
 
 def where_it_matters(depths: Tensor, share: Tensor, jitter: Tensor) -> Tensor:
-    """Depths [..., K], spread as the weights `share` [..., S - 1] of the intervals between `depths` [..., S] are (arXiv
-    2103.13415, equation 18: widened by half an interval, and none at 0). jitter: [..., K] in [0, 1), the place in
-    each of K equal parts of their distribution.
+    """Depths [..., K], spread as the weights of the intervals are.
+
+    share: [..., S - 1], the weights of the intervals between `depths` [..., S] (arXiv 2103.13415, equation 18: widened
+    by half an interval, and none at 0). jitter: [..., K] in [0, 1), the place in each of K equal parts of their
+    distribution.
     """
     padded = F.pad(share, (1, 1))
     larger = torch.maximum(padded[..., 1:], padded[..., :-1])

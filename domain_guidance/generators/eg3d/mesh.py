@@ -19,8 +19,10 @@ POINTS = 2**18  # at a time, by default
 
 @dataclass(frozen=True)
 class Mesh:
-    """vertices [V, 3] in the world's units (y up, a face looks along z); faces [F, 3], counterclockwise from outside;
-    colours [V, 3] in [0, 1].
+    """A coloured surface of triangles.
+
+    vertices: [V, 3] in the world's units (y up, a face looks along z). faces: [F, 3], counterclockwise from outside.
+    colours: [V, 3] in [0, 1].
     """
 
     vertices: Tensor
@@ -38,11 +40,11 @@ def extract_mesh(
     points_at_once: int = POINTS,
     check: Callable[[], None] = lambda: None,
 ) -> Mesh:
-    """The closed surface at which the density per unit of length is `level`, of planes [1, 3, C, H, W], on a grid of
-    `resolution` points along each edge of the box.
+    """Extract the closed surface at which the density per unit of length is `level`.
 
-    Colours are those of the volume, before the super-resolution. check: called before each part of the grid; it may
-    raise. Raises ValueError if there is no such surface.
+    planes: [1, 3, C, H, W]. resolution: points of the grid along each edge of the box. Colours are those of the volume,
+    before the super-resolution. check: called before each part of the grid; it may raise. Raises ValueError if there is
+    no such surface.
     """
     field, box = generator.field(planes), generator.config.rendering.box
     densities = _density_grid(field, planes, resolution, box, points_at_once, check)

@@ -18,8 +18,9 @@ def surface_points(depth: Tensor, cameras: Tensor) -> Tensor:
 
 
 def normals(depth: Tensor, cameras: Tensor) -> Tensor:
-    """Unit normals [N, 3, H, H] of the surface at a depth [N, 1, H, H] (H at least 2), as the camera sees them: x
-    right, y up, z to the viewer.
+    """Unit normals [N, 3, H, H] of the surface at a depth [N, 1, H, H], H at least 2.
+
+    They are as the camera sees them: x right, y up, z to the viewer.
     """
     points = F.pad(surface_points(depth, cameras), (1, 1, 1, 1), mode="replicate")
     across = points[..., 1:-1, 2:] - points[..., 1:-1, :-2]

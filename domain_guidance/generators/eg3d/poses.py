@@ -16,10 +16,10 @@ Arrangement = Literal["one", "orbit", "grid"]
 
 @dataclass(frozen=True)
 class Poses:
-    """One camera, `count` of them once around an ellipse, or rows and columns of them; angles in degrees, signs as in
-    `camera.cameras`.
+    """One camera, `count` of them once around an ellipse, or rows and columns of them.
 
-    yaw, pitch: of the middle. yaw_range, pitch_range: how far the others go to either side.
+    Angles are in degrees, signs as in `camera.cameras`. yaw, pitch: of the middle. yaw_range, pitch_range: how far the
+    others go to either side.
     """
 
     arrangement: Arrangement = "one"

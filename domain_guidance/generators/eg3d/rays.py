@@ -9,8 +9,9 @@ from .camera import split
 
 
 def rays(cameras: Tensor, resolution: int) -> tuple[Tensor, Tensor]:
-    """Origins and unit directions, both [N, resolution^2, 3], through the pixels' centres, row by row. cameras: [N,
-    25].
+    """Origins and unit directions, both [N, resolution^2, 3], of the rays through the pixels' centres.
+
+    They come row by row. cameras: [N, 25].
     """
     matrices, intrinsics = split(cameras)
     place = (torch.arange(resolution, device=cameras.device, dtype=cameras.dtype) + 0.5) / resolution

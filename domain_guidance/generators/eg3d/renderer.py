@@ -24,7 +24,7 @@ def render(
     generator: torch.Generator | None = None,
     rays_at_once: int = RAYS,
 ) -> Rendered:
-    """What rays [N, R, 3] see of a field, as [N, R] and [N, R, C].
+    """Render what rays [N, R, 3] see of a field, as [N, R] and [N, R, C].
 
     field: points [N, P, 3] to raw densities [N, P] and colours [N, P, C]. generator: draws where between its place and
     the next a sample lies; without one it lies in the middle, so that a picture is the same each time. rays_at_once

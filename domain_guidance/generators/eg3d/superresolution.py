@@ -1,5 +1,6 @@
-"""The super-resolution (arXiv 2112.07945, section 4.3, the variant of eight times): two up-convolving blocks of a
-StyleGAN2.
+"""The super-resolution of EG3D: two up-convolving blocks of a StyleGAN2.
+
+arXiv 2112.07945, section 4.3, the variant of eight times.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ class SuperResolution(nn.Module):
         generator: torch.Generator | None = None,
         dtype: torch.dtype | None = None,
     ) -> Tensor:
-        """Features [N, C, r, r], the first three a small image in [-1, 1], and styles [N, w_dim] to images [N, 3, R,
-        R]. dtype: of the feature maps.
+        """Small images and their features [N, C, r, r] to images [N, 3, R, R].
+
+        The first three features are the small image in [-1, 1]. ws: styles [N, w_dim]. dtype: of the feature maps.
         """
         if features.shape[-1] != self.pixels:
             features = F.interpolate(

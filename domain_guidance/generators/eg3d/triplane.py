@@ -11,8 +11,9 @@ AXES = ((0, 1), (0, 2), (2, 0))
 
 
 def plane_features(planes: Tensor, points: Tensor, box: float) -> Tensor:
-    """Features [N, P, C] of points [N, P, 3], the mean over planes [N, 3, C, H, W]. box: edge of the cube that they
-    cover; 0 outside.
+    """Features [N, P, C] of points [N, P, 3], the mean over planes [N, 3, C, H, W].
+
+    box: edge of the cube that the planes cover; features are 0 outside.
     """
     places = (points * (2 / box))[..., AXES].transpose(1, 2)  # [N, 3, P, 2]
     features = F.grid_sample(

@@ -28,11 +28,10 @@ MAX_BYTES = 4 * 2**30  # the largest published generators and trainers' files ha
 
 @dataclass(frozen=True)
 class Foreign:
-    """A generator out of a foreign file: float32 tensors under the names of `layout.tensor_shapes`, not yet checked
-    against it.
+    """A generator out of a foreign file, not yet checked against its layout.
 
-    kind: the format, in words. conv_clamp: see GeneratorConfig. eg3d: for an EG3D generator what its shapes do not
-    tell, see `infer_eg3d`.
+    tensors: float32, under the names of `layout.tensor_shapes`. kind: the format, in words. conv_clamp: see
+    GeneratorConfig. eg3d: for an EG3D generator what its shapes do not tell, see `infer_eg3d`.
     """
 
     kind: str

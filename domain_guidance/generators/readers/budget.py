@@ -1,5 +1,6 @@
-"""What reading one file may take, counted over all pickles in it: a pickle can hold others, and have them read again
-and again.
+"""What reading one file may take, counted over all pickles in it.
+
+A pickle can hold others, and have them read again and again.
 """
 
 from __future__ import annotations

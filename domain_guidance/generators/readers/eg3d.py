@@ -1,8 +1,7 @@
-"""The pickles of EG3D: a dict of networks as stylegan2-ada-pytorch's, whose renderer and decoder are classes that
-pickle plainly.
+"""The pickles of EG3D: a dict of networks, like that of stylegan2-ada-pytorch.
 
-What no tensor tells is in attributes of G_ema: the options of the rendering, and how many rays it was trained with in
-the end.
+Renderer and decoder are classes that pickle plainly. What no tensor tells is in attributes of G_ema: the options of the
+rendering, and how many rays it was trained with in the end.
 """
 
 from __future__ import annotations

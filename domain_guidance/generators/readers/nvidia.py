@@ -1,7 +1,7 @@
-"""The pickles of stylegan2-ada-pytorch and stylegan3: a dict of networks, of which the averaged generator, G_ema, is
-taken.
+"""The pickles of stylegan2-ada-pytorch and stylegan3: a dict of networks.
 
-They carry Python source that their own loader executes. Here it is text that nobody looks at.
+The averaged generator, G_ema, is taken. The pickles carry Python source that their own loader executes. Here it is text
+that nobody looks at.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ class Module:
 
 
 def reconstruct(arguments: tuple) -> Module:
-    """For torch_utils.persistence._reconstruct_persistent_obj, of (a dict of class name, state and the discarded
-    source).
+    """Stand in for torch_utils.persistence._reconstruct_persistent_obj.
+
+    Its argument is a dict of class name, state and the discarded source.
     """
     meta = arguments[0] if len(arguments) == 1 else None
     if (

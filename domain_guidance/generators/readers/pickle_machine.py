@@ -1,11 +1,10 @@
-"""Reads a pickle without the power to import: a stack machine for the opcodes that data needs, and a closed table of
-names.
+"""A reader of pickles without the power to import.
 
-Python's own unpickler, even with `find_class` overridden, can be made to end the process: ten bytes ask its memo for
-gigabytes, and the hash of a deeply nested tuple overflows the C stack. This one keeps its memo in a dict, takes only
-text as keys, and counts. What a name of the table stands for is one of our functions of the argument tuple; nothing
-else is ever called. Such a function, and a `build`, takes no longer for a larger argument, which a file can give again
-and again in two bytes.
+It is a stack machine for the opcodes that data needs, and a closed table of names. Python's own unpickler, even with
+`find_class` overridden, can be made to end the process: ten bytes ask its memo for gigabytes, and the hash of a deeply
+nested tuple overflows the C stack. This one keeps its memo in a dict, takes only text as keys, and counts. What a name
+of the table stands for is one of our functions of the argument tuple; nothing else is ever called. Such a function, and
+a `build`, takes no longer for a larger argument, which a file can give again and again in two bytes.
 """
 
 from __future__ import annotations

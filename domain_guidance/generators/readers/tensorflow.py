@@ -1,8 +1,8 @@
-"""The pickles of NVIDIA's TensorFlow stylegan2 and stylegan2-ada: (G, D, Gs), of which the averaged generator, Gs, is
-taken.
+"""The pickles of NVIDIA's TensorFlow stylegan2 and stylegan2-ada: (G, D, Gs).
 
-TensorFlow keeps a dense weight as [inputs, outputs], a kernel as [height, width, inputs, outputs], and flips the kernel
-of an up-convolution in both axes; its modulation biases lack the 1 that the other formats include.
+The averaged generator, Gs, is taken. TensorFlow keeps a dense weight as [inputs, outputs], a kernel as [height, width,
+inputs, outputs], and flips the kernel of an up-convolution in both axes; its modulation biases lack the 1 that the
+other formats include.
 """
 
 from __future__ import annotations
@@ -59,8 +59,9 @@ def averaged_generator(networks: Any) -> Network:
 
 
 def stored_tensors(generator: Network) -> dict[str, StoredTensor]:
-    """The variables of a generator and its two parts, as `mapping/...`, `synthesis/...` or, of its own, by their bare
-    names.
+    """The variables of a generator and its two parts, by name.
+
+    Names are `mapping/...`, `synthesis/...` or, for its own, bare.
     """
     found = generator.variables()
     for part, child in generator.part("components", dict).items():
