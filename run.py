@@ -105,7 +105,7 @@ def test(options: argparse.Namespace) -> int:
 
 
 def lint_checks(python) -> list:
-    """The first part; a machine that cannot get the linter says so and goes on to the tests."""
+    """The first part; a machine that cannot get the linters says so and goes on to the tests."""
     from launcher import LauncherError, environment
     from launcher.lint import Check, lint
 

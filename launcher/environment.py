@@ -27,8 +27,8 @@ LIBRARY = {
 }
 DEMO = LIBRARY | {"sklearn": "scikit-learn>=1.3", "PIL": "Pillow>=10.1"}
 TEST = DEMO | {"pytest": "pytest>=8.0", "accelerate": "accelerate>=0.31", "peft": "peft>=0.17"}
-# The formatter's output belongs to a version, so ruff's is bounded on both sides.
-LINT = {"ruff": "ruff>=0.17.6,<0.18"}
+# What a formatter writes and a type checker finds belongs to a version, so these are bounded on both sides.
+LINT = {"ruff": "ruff>=0.17.6,<0.18", "pyright": "pyright==1.1.414"}
 # Drives a Chromium that is there already and downloads none. In no extra: only `run.py test` asks for it.
 BROWSER = {"playwright": "playwright>=1.45"}
 # Without these ComfyUI's main.py does not start.

@@ -34,6 +34,7 @@ def lint(python: Path, pack: Path) -> list[Check]:
     return [
         check("ruff check", python, ["ruff", "check"], pack),
         check("ruff format", python, ["ruff", "format", "--check"], pack),
+        check("pyright", python, ["pyright", "--pythonpath", str(python)], pack),
     ]
 
 

@@ -256,12 +256,13 @@ def test_a_tool_that_does_not_start_gives_its_last_words_as_the_reason(tool, mon
     assert (check.good, str(check)) == (True, "a tool: did not run (no route to registry.npmjs.org)")
 
 
-def test_the_real_linter_passes_clean_code_and_fails_what_is_not(tmp_path):
+def test_the_real_tools_pass_clean_code_and_fail_what_is_not(tmp_path):
     pytest.importorskip("ruff")
     (tmp_path / "clean.py").write_text("value = 1\n")
-    assert [check.exit_code for check in lint.lint(Path(sys.executable), tmp_path)] == [0, 0]
-    (tmp_path / "unclean.py").write_text("import os\nvalue  = 1\n")
-    assert [check.exit_code for check in lint.lint(Path(sys.executable), tmp_path)] == [1, 1]
+    assert [check.exit_code for check in lint.lint(Path(sys.executable), tmp_path)] in ([0, 0, 0], [0, 0, None])
+    (tmp_path / "unclean.py").write_text("import os\nvalue  : int = 'one'\n")
+    found = [check.exit_code for check in lint.lint(Path(sys.executable), tmp_path)]
+    assert found in ([1, 1, 1], [1, 1, None])  # None: pyright could not be fetched
 
 
 def test_a_named_chromium_wins_over_the_path_and_a_wrong_one_is_said(tmp_path):
