@@ -1,6 +1,6 @@
 """What domain guidance costs in the real ComfyUI: time against plain CFG, evaluations, and memory.
 
-    cd <ComfyUI> && python <pack>/benchmarks/guidance.py [--gpu] [--steps 8] [--rounds 7]
+    cd <ComfyUI> && python <pack>/benchmarks/guidance.py [--gpu] [--steps 8] [--rounds 7] [--parts times ...]
 
 A mini SD1.5 (13.6 M parameters, random weights; written to a temporary folder) in the host's KSampler, euler, cfg 5.
 Times are medians of whole sampling runs, plain and guided in turn (A B A B ...), so that a busy machine slows both. One
@@ -26,9 +26,11 @@ from mini_models import MiniModels, trained
 from probe_nodes import NODES
 from result_file import add_json_option, save
 from scenes import EMPTY, OTHER, build
+from side_scenes import load, side_network
 from watchers import watch_evaluations
 
 SIZES = (8, 16, 32)
+SIDE_SIZES = (16, 32)
 MEMORY_SIZE = 32  # of the latent in the memory table
 MEGABYTE = 1e6
 
@@ -38,7 +40,9 @@ def main():
     logging.disable(logging.WARNING)
     with tempfile.TemporaryDirectory() as folder:
         host, minis = _host(Path(folder), options.gpu)
-        ratios = _print_times(host, minis, options) | _print_memory(host, minis, options.gpu)
+        ratios = {}
+        for part in options.parts:
+            ratios |= PARTS[part](host, minis, options)
     save(options.json, "guidance", ratios, started=started, gpu=options.gpu, threads=_threads())
 
 
@@ -47,6 +51,7 @@ def _options():
     parser.add_argument("--gpu", action="store_true", help="run on the GPU instead of the CPU")
     parser.add_argument("--steps", type=int, default=8, help="sampling steps per run")
     parser.add_argument("--rounds", type=int, default=7, help="runs of each kind, of which the median counts")
+    parser.add_argument("--parts", choices=tuple(PARTS), nargs="+", default=tuple(PARTS), help="what is measured")
     add_json_option(parser)
     return parser.parse_args()
 
@@ -114,13 +119,35 @@ def _print_times(host, minis, options):
     return ratios
 
 
-def _interleaved(host, s, models, options):
+def _print_side_networks(host, minis, options):
+    """One and three side networks beside a whole domain, and one at cfg 1, all over the plain model."""
+    ratios = {}
+    print(f"\n{'latent':>7} {'guided by':>22} {'cfg':>4} {'ms/step':>8} {'ratio':>6}")
+    for size in SIDE_SIZES:
+        s = build(minis, size=(size, size))
+        side = [load(s, side_network(host, minis, seed=seed, size=size)) for seed in (1, 2, 3)]
+        three = s.guide(s.guide(s.guide(s.model, side[0]), side[1]), side[2])
+        whole = s.guide(s.model, s.load_domain(minis.domain(change=trained)))
+        one = s.guide(s.model, side[0])
+        for cfg, models in (
+            (5.0, {"nothing": s.model, "a side network": one, "three side networks": three, "a whole domain": whole}),
+            (1.0, {"nothing": s.model, "a side network": one, "a whole domain": whole}),
+        ):
+            plain, *guided = _interleaved(host, s, models.values(), options, cfg=cfg)
+            for name, taken in zip(models, (plain, *guided)):
+                print(f"{size:>4}x{size:<2} {name:>22} {cfg:>4g} {taken:>8.1f} {taken / plain:>6.2f}")
+                if name != "nothing":
+                    ratios[f"time a step, {size}x{size} latent, cfg {cfg:g}, {name}"] = taken / plain
+    return ratios
+
+
+def _interleaved(host, s, models, options, **sampling):
     """Median milliseconds per step of each model's runs, taken in turn; the first round only warms up."""
     times = [[] for _ in models]
     for turn in range(options.rounds + 1):
         for model, taken in zip(models, times):
             with _sampling_time() as seconds:
-                host.samples(s.graph, s.sample(model, steps=options.steps, seed=1000 + turn))
+                host.samples(s.graph, s.sample(model, steps=options.steps, seed=1000 + turn, **sampling))
             taken.append(1000 * sum(seconds) / options.steps)
     return [median(taken[1:]) for taken in times]
 
@@ -131,13 +158,15 @@ def _evaluations(host, s, model, steps):
     return seen.elements(1, steps)
 
 
-def _print_memory(host, minis, gpu):
+def _print_memory(host, minis, options):
+    gpu = options.gpu
     s = build(minis, size=(MEMORY_SIZE, MEMORY_SIZE))
     adapter = s.graph.add("LoraLoaderModelOnly", model=s.model, lora_name=minis.lora(), strength_model=1.0)
     second = s.load_domain(minis.domain(change=trained))
     models = {
         "none (plain)": s.model,
         "adapter, same weights": s.guide(s.model, adapter, domain_conditioning=s.prompt(EMPTY)),
+        "side network": s.guide(s.model, load(s, side_network(host, minis, size=MEMORY_SIZE))),
         "second UNet": s.guide(s.model, second),
     }
     print(f"\n{'domain':>24} {'weights held, MB':>17} {'peak, MB':>9} {'over plain':>11}")
@@ -171,6 +200,8 @@ def _weights_held(host, s, model):
             tensors += [
                 part for patch in patches for part in getattr(patch[1], "weights", ()) if isinstance(part, torch.Tensor)
             ]
+    sides = [term.side.file.network for patcher in patchers for term in _terms(patcher) if hasattr(term, "side")]
+    tensors += [parameter for network in sides for parameter in network.parameters()]
     return sum({tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}.values())
 
 
@@ -206,6 +237,8 @@ def _cuda_peak(host, s, model):
     host.samples(s.graph, s.sample(model, seed=2001))
     return torch.cuda.max_memory_allocated()
 
+
+PARTS = {"times": _print_times, "side networks": _print_side_networks, "memory": _print_memory}
 
 if __name__ == "__main__":
     main()

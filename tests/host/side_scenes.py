@@ -16,14 +16,27 @@ SPACES = {
 }
 
 
-def side_network(host, minis, family="sd15", *, seed=1, name=None, fingerprint=None, space=None, prediction=None):
-    """side_networks/<name>, written on first use. seed: of the output layer, None for an untrained network."""
+def side_network(
+    host,
+    minis,
+    family="sd15",
+    *,
+    seed=1,
+    name=None,
+    fingerprint=None,
+    space=None,
+    prediction=None,
+    size=8,
+):
+    """side_networks/<name>, written on first use. seed: of the output layer, None for an untrained network. size: of a
+    side of the latents that it grew for, in cells.
+    """
     library = host.library("domain_guidance.side_networks")
-    name = name or f"{family}_{seed}.safetensors"
+    name = name or f"{family}_{seed}_{size}.safetensors"
     path = minis.root / "side_networks" / name
     if not path.exists():
         channels, *rest = space or SPACES[family]
-        network = library.make_network(library.shape_for(SPACES[family][0], 8, 8), 0)
+        network = library.make_network(library.shape_for(SPACES[family][0], size, size), 0)
         if seed is not None:
             with torch.no_grad():
                 network.last[2].weight.copy_(0.2 * seeded(seed, *network.last[2].weight.shape))

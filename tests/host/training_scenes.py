@@ -126,11 +126,13 @@ class Training:
         """The result as the loaders read it."""
         if self.form == "adapter":
             return [self.graph.add("LoraLoaderModelOnly", model=self.model, lora_name=file, strength_model=1.0)]
+        if self.form == "side-network":
+            return [self.graph.add("DomainGuidanceLoadSideNetwork", model=self.model, side_network=file)]
         return [self.graph.add(loader, unet_name=file) for loader in ("DomainGuidanceLoadUNet", "UNETLoader")]
 
     @property
     def folder(self):
-        return "loras" if self.form == "adapter" else "diffusion_models"
+        return {"adapter": "loras", "side-network": "side_networks"}.get(self.form, "diffusion_models")
 
 
 def result_of(training, base_directory):
