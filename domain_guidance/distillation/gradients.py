@@ -38,9 +38,10 @@ def score_gradient(clean: Tensor, denoised: Tensor, ratio: Tensor, scale: float 
 
 
 def unit_score_gradient(predicted: Tensor, noise: Tensor, ratio: Tensor, scale: float = 1.0) -> Tensor:
-    """The gradient of an EG3D's release: clamp(scale (1 - a)[U(n^) - U(n)], ±1), U the scaling to unit RMS.
+    """The gradient by which the release adapts an EG3D, clamp(scale (1 - a)[U(n^) - U(n)], ±1).
 
-    predicted, noise: the critic's noise n^ and the one that was added; without the latter, zeros, it is the likelihood.
+    U is the scaling to unit RMS. predicted, noise: the critic's noise n^ and the one that was added; without the
+    latter, zeros, it is the likelihood.
     """
     return _clamped(scale * _weight(ratio, noise) * (unit_rms(predicted) - unit_rms(noise)))
 

@@ -34,12 +34,10 @@ class Distillation:
     """What to distil; the defaults are the paper's for faces (arXiv 2212.04473).
 
     resolution: pixels of a side at which the critic looks. directional, reconstruction: weights of the regularisers, 0
-    for none.
-    unit_score, unit_directional: each of a term's two noises scaled to unit RMS before the difference. scale: factor on
-    every term before it is clamped, 0.01 in the paper's release for EG3D. relative_distance: weight of Ojha's
-    term, 0 for none.
-    percentile: share of the pixel gradient's magnitudes that is not clipped; it covers the score alone. antialias: our
-    option.
+    for none. unit_score, unit_directional: each of a term's two noises is scaled to unit RMS before the difference.
+    scale: factor on every term before it is clamped, 0.01 in the paper's release for EG3D. relative_distance: weight of
+    Ojha's term, 0 for none. percentile: share of the pixel gradient's magnitudes that is not clipped; it covers the
+    score alone. antialias: our option.
     """
 
     resolution: int = 512

@@ -9,7 +9,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from domain_guidance.adaptation import AdaptationSettings
-from domain_guidance.diffusion.denoiser import GuidedDenoiser
 from domain_guidance.diffusion.noise_schedule import NoiseSchedule, scaled_linear
 from domain_guidance.diffusion.parameterization import denoised, network_input
 from domain_guidance.distillation import (

@@ -14,9 +14,9 @@ sys.path.append(str(Path(__file__).parent))
 
 import tiny_side
 
-from domain_guidance.diffusion.denoiser import GuidedDenoiser
 from domain_guidance.diffusion.parameterization import PREDICTIONS, add_noise, denoised, network_input, training_target
 from domain_guidance.domains.domain_file import DomainFileError, read_card, read_domain_file, write_domain_file
+from domain_guidance.guidance import GuidedDenoiser
 from domain_guidance.side_networks import (
     LatentSpace,
     SideGuidedDenoiser,
