@@ -16,7 +16,7 @@ from ..diffusers_host.denoiser import PromptedUNet
 from ..diffusers_host.folder import DiffusersFolder, PixelSpace, latent_scale, on_device
 from ..diffusers_host.trainable import DiffusersTrainable, base_fingerprint
 from ..domains.card import DomainCard, DomainFileError
-from ..domains.training_forms import SIDE_NETWORK
+from ..domains.training_forms import SIDE_NETWORK, card_form
 from ..side_networks import (
     LatentSpace,
     SideGuidedDenoiser,
@@ -50,7 +50,7 @@ def _save(
     record: Mapping[str, Any],
 ) -> None:
     card = DomainCard(
-        form=SIDE_NETWORK,
+        form=card_form(SIDE_NETWORK),
         prediction=base.prediction,
         base_fingerprint=base.base_fingerprint,
         base_name=base.base_name,

@@ -21,7 +21,8 @@ LEARNING_RATES: Mapping[TrainingForm, float] = {ADAPTER: 1e-4, TEXT_FREE: 1e-5, 
 
 def card_form(form: str) -> Form:
     """What a domain card says of the network that a form of training makes."""
-    return {TEXT_FREE: "text-free", SIDE_NETWORK: "side-network"}.get(form, "text-based")
+    forms: Mapping[str, Form] = {TEXT_FREE: "text-free", SIDE_NETWORK: "side-network"}
+    return forms.get(form, "text-based")
 
 
 def is_adapter(card: DomainCard) -> bool:

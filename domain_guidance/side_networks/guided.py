@@ -37,12 +37,15 @@ class SideGuidedDenoiser:
 
     def __call__(self, x: Tensor, sigma: Tensor, conditioning: Any = None) -> Tensor:
         prompted = None if conditioning is None or self.cfg == 0 else self.base(x, sigma, conditioning)
-        empty = None if prompted is not None and self.cfg == 1 else self.base(x, sigma, self.empty)
-        start, terms = prompted if empty is None else empty, []
-        if prompted is not None and empty is not None:
-            terms.append(Term(prompted, empty, self.cfg))
+        terms = []
+        if prompted is not None and self.cfg == 1:
+            start = read = prompted
+        else:
+            start = empty = self.base(x, sigma, self.empty)
+            read = prompted if self.reads_prompt and prompted is not None else empty
+            if prompted is not None:
+                terms.append(Term(prompted, empty, self.cfg))
         if self.weight != 0 and float(sigma.max()) in self.interval:
-            read = prompted if empty is None or (self.reads_prompt and prompted is not None) else empty
             domain = corrected(self.network, x, sigma, read, self.kind)
             terms.append(Term(domain, read, self.weight, self.mask, self.projection))
         return compose(start, terms)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -64,6 +64,7 @@ class SideNetwork(nn.Module):
         super().__init__()
         self.shape = shape
         widths = shape.widths
+        self.frequencies: Tensor
         self.register_buffer("frequencies", torch.logspace(-1, 1, FREQUENCIES), persistent=False)
         self.embed = nn.Sequential(
             nn.Linear(2 * FREQUENCIES, EMBEDDING), nn.SiLU(), nn.Linear(EMBEDDING, EMBEDDING), nn.SiLU()
@@ -74,11 +75,10 @@ class SideNetwork(nn.Module):
         self.middle = nn.ModuleList([_Block(widths[-1]), _Attention(widths[-1]), _Block(widths[-1])])
         self.widen = nn.ModuleList(nn.Conv2d(b, a, 1) for a, b in zip(widths, widths[1:]))
         self.up = nn.ModuleList(_Block(width) for width in widths[:-1])
-        self.last = nn.Sequential(
-            nn.GroupNorm(GROUPS, widths[0]), nn.SiLU(), nn.Conv2d(widths[0], shape.channels, 3, padding=1)
-        )
-        nn.init.zeros_(self.last[2].weight)
-        nn.init.zeros_(self.last[2].bias)
+        answer = nn.Conv2d(widths[0], shape.channels, 3, padding=1)
+        nn.init.zeros_(answer.weight)
+        nn.init.zeros_(cast(Tensor, answer.bias))
+        self.last = nn.Sequential(nn.GroupNorm(GROUPS, widths[0]), nn.SiLU(), answer)
 
     def forward(self, read: Tensor, level: Tensor) -> Tensor:
         """read: the three latents side by side, [B, 3 C, H, W], or [B, 3 C, T, H, W] of a video. level: log of noise

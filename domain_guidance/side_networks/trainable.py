@@ -19,9 +19,14 @@ from .network import SideNetwork, SideShape
 class FrozenBase(Protocol):
     """What a side network needs of the base: a `training.Trainable` that is called but not trained."""
 
-    prediction: Prediction
-    schedule: NoiseSchedule
-    module: nn.Module
+    @property
+    def prediction(self) -> Prediction: ...
+
+    @property
+    def schedule(self) -> NoiseSchedule: ...
+
+    @property
+    def module(self) -> nn.Module: ...
 
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Any) -> Tensor: ...
 
@@ -66,7 +71,8 @@ class SideTrainable:
         identity: Mapping[str, Any],
         save: Callable[[str | os.PathLike, SideNetwork, Mapping[str, Any]], None],
     ):
-        self.prediction, self.schedule, self.identity = base.prediction, base.schedule, identity
+        self.prediction: Prediction = base.prediction
+        self.schedule, self.identity = base.schedule, identity
         self.module, self.network = BesideBase(network, base.module), network
         self.loss_weight = loss_weight(base.prediction)
         self._base, self._save = base, save

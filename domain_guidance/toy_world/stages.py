@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .. import runs, training
+from ..data import Size
 from ..diffusion.noise_schedule import scaled_linear
-from ..diffusion.parameterization import add_noise, network_input
+from ..diffusion.parameterization import Prediction, add_noise, network_input
 from ..domains.card import Form
 from ..domains.domain_file import DomainCard, write_domain_file
 from ..domains.fingerprint import fingerprint
@@ -33,7 +36,7 @@ from ..domains.text_free import (
 )
 from ..runs import Settings
 from ..runs.loop import MakeOptimizer, adamw
-from ..side_networks import LatentSpace, SideTrainable, make_network, shape_for, write_side_file
+from ..side_networks import LatentSpace, SideNetwork, SideTrainable, make_network, shape_for, write_side_file
 from ..training import Batch
 from . import checkpoints
 from .digits import load_digits
@@ -203,13 +206,25 @@ def _write_domain(unet: nn.Module, form: Form, folder: Path, settings: Settings,
 class _Base:
     """The toy's base as what a side network stands beside; its data bring the empty prompt with them."""
 
-    prediction, schedule = "epsilon", scaled_linear()
+    prediction: Prediction = "epsilon"
+    schedule = scaled_linear()
 
     def __init__(self, unet: nn.Module):
-        self.module, self.predict = unet, partial(predict, unet)
+        self.module = unet
+
+    def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Tensor) -> Tensor:
+        return predict(self.module, noisy, timestep, conditioning)
+
+    def conditioning(self, count: int, bucket: Size) -> None:
+        return None
+
+    def latent_scale(self, latent: Tensor) -> Tensor:
+        return latent
 
 
-def _write_side_network(folder: Path, table: Tensor, path: Path, network: nn.Module, record: Mapping) -> None:
+def _write_side_network(
+    folder: Path, table: Tensor, path: str | os.PathLike, network: SideNetwork, record: Mapping[str, Any]
+) -> None:
     base, _ = checkpoints.read_base(folder)
     card = DomainCard(
         form="side-network",

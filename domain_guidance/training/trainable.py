@@ -19,13 +19,11 @@ class Trainable(Protocol):
 
     prediction: what the network puts out. schedule: its noise levels; training draws their indices uniformly.
     module: its parameters that require a gradient are trained, in fp32 (adapters, or the whole network). Frozen
-    parameters
-        may be in it too, in any type; what is in it counts in the memory estimate. Its device is the run's.
+    parameters may be in it too, in any type; what is in it counts in the memory estimate. Its device is the run's.
     loss_weight: of the error of what the network puts out, at noise levels [B], where the form has its own; None is the
     plain error.
     identity: plain JSON values that a resumed run must share: form, base fingerprint, rank and the like. A user reads
-    the
-        names when one differs.
+    the names when one differs.
     """
 
     @property

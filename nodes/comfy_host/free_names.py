@@ -6,6 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import folder_paths
 
@@ -35,6 +36,6 @@ def _elsewhere(kind: str, folder: str, name: str) -> list[str]:
     """The files in other search folders that the result, or the best of a run, would be mistaken for."""
     own = os.path.realpath(folder)
     others = [place for place in folder_paths.get_folder_paths(kind) if os.path.realpath(place) != own]
-    files = RunFiles(folder, name)
+    files = RunFiles(Path(folder), name)
     paths = [os.path.join(place, file.name) for place in others for file in (files.result, files.best)]
     return [path for path in paths if os.path.exists(path)]

@@ -80,8 +80,8 @@ def latent_space(model: BaseModel) -> LatentSpace:
     """The latents that a network of the host works on."""
     form = model.latent_format
     scale, shift = getattr(form, "scale_factor", 1.0), getattr(form, "shift_factor", 0.0)
-    numbers = [float(value) if isinstance(value, (int, float)) else 1.0 for value in (scale, shift or 0.0)]
-    return LatentSpace(form.latent_channels, *numbers, type(form).__name__)
+    scale, shift = (float(value) if isinstance(value, (int, float)) else 1.0 for value in (scale, shift or 0.0))
+    return LatentSpace(form.latent_channels, scale, shift, type(form).__name__)
 
 
 def check_latents(model: BaseModel, side: SideDomain, role: str) -> None:

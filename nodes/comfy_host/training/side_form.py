@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import comfy.model_management
@@ -70,8 +70,8 @@ class HostSideTrainable(HostTrainable):
 class SideResultFile(ResultFile):
     """network: what is written. latents: those that it reads."""
 
-    network: SideNetwork | None = None
-    latents: LatentSpace | None = None
+    network: SideNetwork = field(kw_only=True)
+    latents: LatentSpace = field(kw_only=True)
 
     def write(self, path: str | os.PathLike, record: Mapping[str, Any]) -> None:
         empty = Prompt(self.empty[0][0], pooled_of(self.empty))
