@@ -164,7 +164,9 @@ class Synthesis(nn.Module):
                 f"The styles are of shape {list(ws.shape)}, expected [N, {self.config.style_count}, "
                 f"{self.config.w_dim}]: give those of this generator."
             )
-        const = self.get_parameter("b4.const")
+        first = self.get_submodule("b4")
+        assert isinstance(first, Block)
+        const = first.const  # whatever stands there: `torch.func.functional_call` puts plain tensors in its place
         x = const.to(dtype or const.dtype).expand(len(ws), -1, -1, -1).contiguous(memory_format=torch.channels_last)
         image: Tensor | None = None
         for level, pixels in enumerate(self.config.resolutions):

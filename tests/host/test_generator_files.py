@@ -74,7 +74,7 @@ def loaded(host, name):
 
 def watched_reads(host):
     files = host.library("nodes.comfy_host.generators.files")
-    return patch.object(files, "open_generator_file", wraps=files.open_generator_file)
+    return patch.object(files, "open_foreign_file", wraps=files.open_foreign_file)
 
 
 def test_a_checkpoint_is_converted_once_beside_itself_and_draws_what_it_drew(host, native, foreign, caplog):
