@@ -40,9 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.error("Stopped: %s. %s.", str(problem).splitlines()[0].rstrip("."), command.less_memory)
         return 1
     except OSError as problem:
-        if problem.errno is None:  # not the system's word: a library's, for a file that it cannot find or read
-            logging.error("Stopped: %s.", str(problem).splitlines()[0].rstrip(".:"))
-            return 1
+        if problem.errno is None:  # not the system's word: a library's, for a mistake in a call
+            raise
         name = "A file" if problem.filename is None else f"'{problem.filename}'"
         logging.error(
             "Stopped: %s cannot be read or written (%s): free some disk space or choose another path.",
