@@ -231,6 +231,7 @@ def main():
             by_seed(to_plates.module, SEEDS),
             by_seed(to_plates.module, (8, 10, 11)),
         ],
+        "20-a-domain-at-a-tenth": [base, plates],
         "21-paint-a-mesh-in-a-domain": painted_vase(models),
         "17-my-face-in-this-style": [base, projected(to_plates, base)],
         "18-how-good-is-a-domain": [pictures, plates],

@@ -13,6 +13,7 @@ import generator_scenes
 import host_process
 import mini_models
 import pytest
+import side_scenes
 import torch
 import training_scenes
 from domain_adapters import domain_adapter
@@ -24,6 +25,7 @@ from watchers import watch_evaluations
 TWINS = sorted((host_process.PACK_ROOT / "tests" / "workflows").glob("*.api.json"))
 CHECKPOINT, DOMAIN = "v1-5-pruned-emaonly-fp16.safetensors", "my_domain.safetensors"
 FINE_TUNE = "my_fine_tune.safetensors"
+SIDE_NETWORK = "my_side_network.safetensors"
 ADAPTER, FEW_STEPS = "my_domain_adapter.safetensors", "lcm-lora-sdv1-5.safetensors"
 CONTROLNET, CLIP_VISION = "control_v11p_sd15_scribble_fp16.safetensors", "CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors"
 GENERATOR, ADAPTED, SPATIAL = "my_generator", "my_adapted_generator", "my_3d_generator"
@@ -58,6 +60,7 @@ def named_minis(host, minis, base_directory):
     empty = host.value(graph, graph.add("CLIPTextEncode", clip=clip, text=""))[0][0]
     minis.domain(change=mini_models.trained, name=DOMAIN, cross_attn=empty)
     domain_adapter(host, minis, name=ADAPTER, cross_attn=empty)
+    side_scenes.side_network(host, minis, name=SIDE_NETWORK)
     minis.lora(name=FEW_STEPS, seed=91)
     minis.controlnet(CONTROLNET)
     minis.ip_adapter()
