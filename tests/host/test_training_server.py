@@ -69,7 +69,7 @@ def from_folder(minis, family, name, **changes):
 
 
 def run(server, graph):
-    record = server.run(graph, seconds=300)
+    record = server.run(graph)
     assert record["status"]["status_str"] == "success", record["status"]
     return record
 
@@ -131,27 +131,28 @@ def test_the_model_browser_gets_the_domains_picture(training_server, base, minis
         entry["pathIndex"] for entry in training_server.get(f"/experiment/models/{t.folder}") if entry["name"] == file
     ]
     address = f"{training_server.address}/experiment/models/preview/{t.folder}/{index}/{urllib.parse.quote(file)}"
-    with urllib.request.urlopen(address, timeout=30) as answer:
+    with urllib.request.urlopen(address) as answer:
         assert Image.open(io.BytesIO(answer.read())).size == (128, 64)
 
 
 def test_interrupt_keeps_the_state_and_the_queue_goes_on(training_server, base, minis):
-    t = from_folder(minis, "sd15", "long", steps=2000, evaluate_every=0, batch_size=1)
+    t = from_folder(minis, "sd15", "long", steps=100_000, evaluate_every=0, batch_size=1)
 
     def interrupt_after_some_steps():
         while not state_of(t, base).with_name("log.jsonl").exists() or len(log_of(t, base)) < 4:
+            training_server.check_alive("training")
             time.sleep(0.05)
         urllib.request.urlopen(
-            urllib.request.Request(training_server.address + "/interrupt", b"", method="POST"), timeout=30
+            urllib.request.Request(training_server.address + "/interrupt", b"", method="POST")
         ).close()
 
     watcher = threading.Thread(target=interrupt_after_some_steps)
     watcher.start()
-    record = training_server.run(t.graph, seconds=120)
+    record = training_server.run(t.graph)
     watcher.join()
     assert "execution_interrupted" in [event for event, _ in record["status"]["messages"]]
     made = max(line["step"] for line in log_of(t, base) if line["event"] == "step")
-    assert 1 <= made < 2000 and state_of(t, base).exists()
+    assert 1 <= made < 100_000 and state_of(t, base).exists()
     shorter = from_folder(minis, "sd15", "long", steps=made + 2, evaluate_every=0, batch_size=1)
     run(training_server, shorter.graph)
     assert [line["step"] for line in log_of(t, base) if line["event"] == "step"] == list(range(1, made + 3))

@@ -406,15 +406,10 @@ def test_ctrl_c_saves_the_state_and_the_same_command_makes_the_same_file(place, 
         env=ELSEWHERE,
     )
     files = RunFiles(tmp_path, "stopped")
-    deadline = time.monotonic() + 120
-    while (
-        process.poll() is None
-        and time.monotonic() < deadline
-        and sum(line["event"] == "step" for line in read_log(files.log)) < 3
-    ):
+    while process.poll() is None and sum(line["event"] == "step" for line in read_log(files.log)) < 3:
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate()
     assert process.returncode == 130, output
     made = [line["step"] for line in read_log(files.log) if line["event"] == "step"]
     assert int(load_file(files.state)["optimizer.step.synthesis.b8.conv0.weight"]) == made[-1] >= 3

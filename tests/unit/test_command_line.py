@@ -243,15 +243,10 @@ def test_ctrl_c_and_a_clusters_term_save_the_state_and_say_where(place, tmp_path
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ELSEWHERE
     )
     log = RunFiles(tmp_path, "domain").log
-    deadline = time.monotonic() + 120
-    while (
-        process.poll() is None
-        and time.monotonic() < deadline
-        and sum(line["event"] == "step" for line in read_log(log)) < 3
-    ):
+    while process.poll() is None and sum(line["event"] == "step" for line in read_log(log)) < 3:
         time.sleep(0.05)
     process.send_signal(number)
-    output, _ = process.communicate(timeout=60)
+    output, _ = process.communicate()
     assert process.returncode == 130, output
     made = [line["step"] for line in read_log(log) if line["event"] == "step"]
     saved = int(load_file(RunFiles(tmp_path, "domain").state)["optimizer.step.conv_in.weight"])

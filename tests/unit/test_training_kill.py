@@ -1,4 +1,4 @@
-"""kill -9 at random points of a run: whatever is found on disk loads, and the run ends where it would have ended."""
+"""kill -9 at many points of a run: whatever is found on disk loads, and the run ends where it would have ended."""
 
 import os
 import subprocess
@@ -17,10 +17,11 @@ from domain_guidance.runs.run_log import read_log
 
 KILLS, STEPS = 24, 120
 
-# One process that imports once and forks, so that a kill costs milliseconds. It prints a line for every child: how it
-# ended.
+# One process that imports once and forks, so that a kill costs milliseconds. Every child kills itself at a point that
+# was drawn for it, counted over what happens in a run: each event, and each half of each file that is written, before
+# and after. It prints a line for every kill.
 KILLER = '''
-import os, random, signal, sys, time
+import os, random, signal, sys
 sys.path.append(sys.argv[2])
 import tiny_training as tiny
 import torch
@@ -31,33 +32,39 @@ from domain_guidance.runs import RunFiles
 from domain_guidance.runs.run_log import read_log
 
 folder, kills, steps = tiny.Path(sys.argv[1]), int(sys.argv[3]), int(sys.argv[4])
-latents, lot = tiny.tiny_latents(folder), random.Random(0)
+latents, left = tiny.tiny_latents(folder), [None]
 
-def slowly(tensors, path, metadata=None):
-    """A disk so slow that half of the kills fall into a write."""
+def point():
+    if left[0] is not None:
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+def in_halves(tensors, path, metadata=None):
+    """A disk that half of the kills catch in a write."""
     data = save(tensors, metadata)
     with open(path, "wb") as file:
         for half in (data[: len(data) // 2], data[len(data) // 2 :]):
+            point()
             file.write(half)
             file.flush()
-            time.sleep(0.002)
+    point()
 
-atomic_file.save_file = slowly
+atomic_file.save_file = in_halves
 
 def child(name):
     settings = tiny.tiny_settings(steps=steps, checkpoint_every=1, evaluate_every=2)
     for event in tiny.train_domain(tiny.TinyTrainable(), latents, settings, RunFiles(folder, name)):
-        pass
+        point()
 
 child("warm")  # what is imported late is imported now
 done, run = 0, 0
 while done < kills:
     pid = os.fork()
     if not pid:
+        left[0] = random.Random(done).randint(1, 30)
         child(f"run{run}")
         os._exit(0)
-    time.sleep(lot.uniform(0.01, 0.15))
-    os.kill(pid, signal.SIGKILL)
     killed = os.WIFSIGNALED(os.waitpid(pid, 0)[1])
     written = (path for path in folder.rglob("*") if path.suffix in (".safetensors", ".state"))
     files = [path for path in written if "latents" not in path.parts]
@@ -71,7 +78,7 @@ while done < kills:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-def test_a_run_killed_at_many_random_points_always_leaves_files_that_load_and_ends_as_if_it_never_was(tmp_path):
+def test_a_run_killed_at_many_points_always_leaves_files_that_load_and_ends_as_if_it_never_was(tmp_path):
     arguments = [tmp_path, Path(__file__).parent, str(KILLS), str(STEPS)]
     done = subprocess.run([sys.executable, "-c", KILLER, *arguments], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
