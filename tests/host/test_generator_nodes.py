@@ -267,7 +267,7 @@ def test_generators_of_other_sizes_or_a_wrong_list_are_refused_in_one_sentence(h
 
 def test_a_blend_of_small_generators_at_the_default_for_large_ones_is_refused_instead_of_doing_nothing(host, native):
     graph = Graph()
-    assert "fine_from 16 or less" in refused(host, graph, blended(graph, native, fine_from="32"))
+    assert "set fine_from to 16 or less" in refused(host, graph, blended(graph, native, fine_from="32"))
     for kept in ({"coarse_amount": 0.5, "fine_amount": 0.5}, {"width": 2.0}, {"amounts": "0, 0, 1"}):
         assert host.value(graph, blended(graph, native, fine_from="32", **kept)).card.training["blend"]["amounts"] != [
             0.0,
