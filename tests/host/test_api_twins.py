@@ -129,6 +129,7 @@ def uses(twin, node):
     return f'"{node}"' in twin.read_text(encoding="utf-8")
 
 
+GUIDING = ("DomainGuidanceApply", "DomainGuidanceSynchroniseViews")  # what may stand before a sampler
 GUIDED = [twin for twin in TWINS if uses(twin, "VAEDecode")]
 DRAWING = ("DomainGuidanceSampleGenerator", "DomainGuidanceViewGenerator")
 GENERATED = [twin for twin in TWINS if any(uses(twin, node) for node in DRAWING)]
@@ -151,7 +152,7 @@ def test_the_twin_makes_finite_pictures_that_the_domain_changed(host, named_mini
         link
         for kind in ("KSampler", "DomainGuidanceReport")
         for link in links(graph, kind)
-        if graph[graph[link[0]]["inputs"]["model"][0]]["class_type"] == "DomainGuidanceApply"
+        if graph[graph[link[0]]["inputs"]["model"][0]]["class_type"] in GUIDING
     ]
     assert samplers
     without = without_sweeps(graph)

@@ -363,7 +363,7 @@ def test_what_is_measured_is_kept_where_the_source_is_given_up(place, tmp_path, 
     )
     facts = json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))
     assert facts["images"] == 8 and len(facts["diversity_in_groups"]) == 2 and "source_diversity" not in facts
-    assert "8 images against 24" in said.text and "Diversity in 2 groups" in said.text
+    assert "8 images compared with 24" in said.text and "Diversity in 2 groups" in said.text
 
 
 @pytest.mark.parametrize("words", [("--count", 1), ("--groups", 0), ("--count", 8, "--groups", 5)], ids=str)
@@ -431,7 +431,7 @@ def test_an_interrupt_during_fid_keeps_what_is_measured(place, tmp_path, said, m
         json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))["images"] == 30
         and (tmp_path / "plot.png").exists()
     )
-    assert "30 images against 24" in said.text
+    assert "30 images compared with 24" in said.text
 
 
 @pytest.fixture(scope="module")
