@@ -76,9 +76,9 @@ def test_a_run_that_goes_on_hands_on_its_own_result_and_says_which_file_the_load
 
 def test_a_saved_domain_takes_no_name_that_another_folder_has(host, minis, base_directory):
     s = build(minis)
-    (base_directory / "models" / "diffusion_models" / "plates of old.safetensors").write_bytes(b"somebody's own")
-    node = s.graph.add("DomainGuidanceSaveUNet", model=s.model, name="plates of old", empty_conditioning=s.prompt(EMPTY))
-    assert host.value(s.graph, node) == "plates of old-2.safetensors"
+    (base_directory / "models" / "diffusion_models" / "old plates.safetensors").write_bytes(b"somebody's own")
+    node = s.graph.add("DomainGuidanceSaveUNet", model=s.model, name="old plates", empty_conditioning=s.prompt(EMPTY))
+    assert host.value(s.graph, node) == "old plates-2.safetensors"
 
 
 def test_a_saved_generator_takes_no_name_that_another_folder_has(host, base_directory):
