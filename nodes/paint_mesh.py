@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..domain_guidance.meshes import paint
-from .comfy_host.meshes.mesh import surface_of, with_texture
+from .comfy_host.meshes.mesh import check_same, surface_of, with_texture
 from .finite_inputs import finite_inputs
 from .mesh_types import ViewsIO
 
@@ -59,6 +59,7 @@ class DomainGuidancePaintMesh(io.ComfyNode):
     @finite_inputs
     def execute(cls, mesh, views, images, texture_size, sharpness=6.0) -> io.NodeOutput:
         surface = surface_of(mesh)
+        check_same(surface, views)
         painted = paint(surface, views.views, images.to(surface.vertices)[..., :3], texture_size, sharpness)
         unseen = (painted.charted & ~painted.seen).float()
         return io.NodeOutput(with_texture(mesh, surface, painted.image), painted.image[None].cpu(), unseen[None].cpu())

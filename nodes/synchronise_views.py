@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .comfy_host.meshes.synchronise import synchronised
+from .comfy_host.node_text import line_at
 from .finite_inputs import finite_inputs
 from .mesh_types import ViewsIO
 
@@ -34,9 +35,11 @@ class DomainGuidanceSynchroniseViews(io.ComfyNode):
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model; it draws the views as one thing.")],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     @finite_inputs
     def execute(cls, model, views, share, start, end) -> io.NodeOutput:
-        return io.NodeOutput(synchronised(model, views, share, start, end))
+        say = line_at(cls.hidden.unique_id)
+        return io.NodeOutput(synchronised(model, views, share, start, end, say))

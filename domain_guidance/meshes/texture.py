@@ -13,9 +13,7 @@ from .surface import MeshError, Surface
 from .views import Views
 from .visibility import draw_views, look
 
-SHARPNESS = (
-    6.0  # the power of the cosine that a view counts with: higher than in sampling, for a sharper texture (ours)
-)
+SHARPNESS = 6.0  # the power of the cosine that a view counts with; higher than in sampling, to be crisper (our choice)
 ROUNDS = 512  # of the diffusion over the mesh's edges
 TEXELS = 2**18  # worked on at once; bounds the memory
 
@@ -42,6 +40,12 @@ def paint(surface: Surface, views: Views, images: Tensor, size: int, sharpness: 
         raise MeshError("The mesh has no texture coordinates, which a texture needs: put Unwrap Mesh UVs before.")
     if len(images) != len(views):
         raise MeshError(f"{len(images)} images came for {len(views)} views: connect one image of each view, in order.")
+    height, width = images.shape[1:3]
+    if abs(height * views.width - width * views.height) > max(views.width, views.height):
+        raise MeshError(
+            f"The images are {width} x {height} pixels, but the views are {views.width} x {views.height}: give images "
+            "with the views' proportions."
+        )
     charts = rasterise(surface.uvs * 2 - 1, torch.ones_like(surface.uvs[:, 0]), surface.faces, size, size)
     if not bool(charts.covered.any()):
         raise MeshError(
@@ -70,7 +74,7 @@ def _collect(surface: Surface, charts: Fragments, views: Views, images: Tensor, 
         seen = look(surface, points[part], faces[part], views, drawn)
         places = seen.places.nan_to_num(0.0)[:, None]
         sampled = functional.grid_sample(channels, places.to(channels), padding_mode="border", align_corners=False)
-        weights = (seen.cosine**sharpness)[..., None]
+        weights = seen.weights(sharpness)[..., None]
         total = weights.sum(0)
         mean = (sampled[:, :, 0].transpose(1, 2) * weights).sum(0) / total.clamp_min(1e-20)
         found.append((mean, total[:, 0] > 0))

@@ -28,6 +28,10 @@ class Seen:
     places: Tensor
     cosine: Tensor
 
+    def weights(self, sharpness: float) -> Tensor:
+        """What each camera counts at each point, [V, P]: the cosine to a power, and nothing where it does not see."""
+        return torch.where(self.cosine > 0, self.cosine**sharpness, 0.0)  # 0 to the power of 0 would be 1
+
 
 def draw_views(surface: Surface, views: Views) -> list[Fragments]:
     """The nearest triangle at every pixel of every view."""

@@ -228,3 +228,18 @@ def test_the_hosts_own_unwrapping_is_painted_as_well(host, painting, monkeypatch
     painted = g.add("DomainGuidancePaintMesh", mesh=unwrapped, views=views, images=views[2], texture_size=256)
     unseen = host.value(g, painted[2])
     assert unseen.mean() < 0.2
+
+
+def test_views_of_another_mesh_are_refused_in_a_sentence(host, painting):
+    import copy
+
+    larger = copy.copy(host.value(painting.graph, painting.mesh))
+    larger.vertices = larger.vertices * 2
+    paint = _nodes()["DomainGuidancePaintMesh"]
+    with pytest.raises(ValueError, match="made from another mesh"):
+        paint.execute(larger, host.value(painting.graph, painting.views), torch.zeros(8, 16, 16, 3), 64)
+
+
+def test_a_range_without_a_step_is_said(host, painting, caplog):
+    host.value(painting.graph, painting.synchronised(painting.toy[0], start=0.7, end=0.3))
+    assert "Nothing changes, because end is 0.3 and start is 0.7; set end above start." in caplog.text

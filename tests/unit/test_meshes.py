@@ -335,3 +335,23 @@ def test_as_many_images_as_views_are_asked_for():
 def test_a_mesh_in_one_point_is_refused():
     with pytest.raises(MeshError, match="one point"):
         seen_from(Surface(torch.ones(3, 3), torch.tensor([[0, 1, 2]])))
+
+
+@pytest.mark.parametrize("sharpness", [0.0, 6.0])
+def test_views_that_do_not_see_a_point_have_no_say_in_it_at_any_sharpness(sharpness):
+    surface, red = sphere(), torch.tensor([1.0, 0.0, 0.0])
+    views = seen_from(surface, "ring", 2, size=256)
+    images = torch.stack([red.expand(256, 256, 3), (1 - red).expand(256, 256, 3)])
+    painted = paint(surface, views, images, 64, sharpness)
+    front = painted.seen & (rasterise_chart(surface, 64)[..., 2] > 0.5)
+    assert front.any() and torch.allclose(painted.image[front], red)
+
+
+def rasterise_chart(surface, size):
+    charts = rasterise(surface.uvs * 2 - 1, torch.ones(len(surface.uvs)), surface.faces, size, size)
+    return charts.interpolate(surface.vertices, surface.faces)
+
+
+def test_images_of_other_proportions_than_the_views_are_refused():
+    with pytest.raises(MeshError, match="20 x 10 pixels, but the views are 384 x 384"):
+        paint(sphere(), seen_from(sphere()), torch.zeros(8, 10, 20, 3), 32)

@@ -37,6 +37,17 @@ def surface_of(mesh: MESH) -> Surface:
     )
 
 
+def check_same(surface: Surface, mesh_views: MeshViews) -> None:
+    """Raises MeshError if the views were made from a mesh of another place or size; unwrapping changes neither."""
+    seen = mesh_views.surface
+    apart = float((surface.centre - seen.centre).norm()) + abs(surface.radius - seen.radius)
+    if apart > 1e-3 * seen.radius:
+        raise MeshError(
+            "The views were made from another mesh, of another size or place: connect the same mesh to Views Of Mesh "
+            "and Paint Mesh From Views."
+        )
+
+
 def as_mesh(surface: Surface) -> MESH:
     """A surface as the host's MESH of one object."""
     return MESH(surface.vertices[None], surface.faces[None], None if surface.uvs is None else surface.uvs[None])

@@ -12,6 +12,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ....domain_guidance.meshes import Correspondence, MeshError, correspond
+from ..guidance.idle_inputs import Say, tell
 from .mesh import MeshViews
 
 KEY = "domain_guidance.views"
@@ -33,11 +34,12 @@ class Synchroniser:
         highest, lowest = model_sampling.percent_to_sigma(self.start), model_sampling.percent_to_sigma(self.end)
         if not lowest <= level <= highest:
             return denoised
-        flat = self._pictures(denoised)
+        flat = self.pictures(denoised)
         averaged = self._correspondence(flat).average(flat)
         return torch.lerp(flat, averaged, self.share).view_as(denoised)
 
-    def _pictures(self, denoised: Tensor) -> Tensor:
+    def pictures(self, denoised: Tensor) -> Tensor:
+        """Latents of the views as [V, C, h, w]. Raises MeshError, one sentence, for any others."""
         views = self.mesh_views.views
         if len(denoised) != len(views):
             raise MeshError(
@@ -66,14 +68,24 @@ class Synchroniser:
         return self._found
 
 
-def synchronised(model: ModelPatcher, mesh_views: MeshViews, share: float, start: float, end: float) -> ModelPatcher:
-    """A clone of `model` whose samplings keep the views in agreement. A share of 0 patches nothing."""
+def synchronised(
+    model: ModelPatcher, mesh_views: MeshViews, share: float, start: float, end: float, say: Say
+) -> ModelPatcher:
+    """A clone of `model` whose samplings keep the views in agreement.
+
+    A share of 0, or an end that is not after the start, patches nothing, and that is said.
+    """
     patched = model.clone()
-    if share == 0 or start >= end:
+    if share == 0:  # meant so, and no matter for the log
+        say("Nothing changes, because share is 0; raise it to synchronise the views.")
+        return patched
+    if start >= end:
+        tell(say, f"Nothing changes, because end is {end:g} and start is {start:g}; set end above start.")
         return patched
     synchroniser = Synchroniser(mesh_views, share, start, end)
 
     def agree(executor, x, timestep, model_options={}, seed=None):  # noqa: B006 (the host's own signature)
+        synchroniser.pictures(x)  # refused before the model is asked
         denoised = executor(x, timestep, model_options, seed)
         return synchroniser.apply(denoised, timestep, executor.class_obj.inner_model.model_sampling)
 
