@@ -13,7 +13,7 @@ is of unit scale at every noise level, by -g, and so the prediction by beta g:
            = sigma / sqrt(sigma^2 + 1)                     noise and velocity
            = sigma / sqrt((1 - sigma)^2 + sigma^2)         flow, the same function of beta / alpha
 
-g knows no prompt: what of it D_ref knows goes through D_ref (our choice; measured in docs/evidence.md).
+g knows no prompt: what of it D_ref knows goes through D_ref (our choice).
 """
 
 from __future__ import annotations
