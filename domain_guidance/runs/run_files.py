@@ -57,7 +57,10 @@ class RunFiles:
         on_existing: OnExisting,
         taken_elsewhere: Callable[[str], bool] = _nowhere,
     ) -> Iterator[RunFiles]:
-        """The files that `choose` would use, held until the block ends: no other process gets them meanwhile.
+        """The files to use, held until the block ends: no other process gets them meanwhile.
+
+        They are of the first of name, name-2, ... that is free, or that is a run where one may be resumed. A result
+        without a run beside it was saved by something else, and is never written over.
 
         taken_elsewhere: of a version of the name, whether another place has it already, so that it is not free here.
         Raises RunFileError where another process holds the run that was to be resumed.
@@ -94,16 +97,6 @@ class RunFiles:
                 return None
             stack.push(held.pop_all())
         return files
-
-    @classmethod
-    def choose(cls, folder: str | os.PathLike, name: str, on_existing: OnExisting) -> RunFiles:
-        """The files to use: of the first of name, name-2, ... that is free, or that is a run where one may be resumed.
-
-        A result without a run beside it was saved by something else, and is never written over.
-        """
-        name = name.removesuffix(SUFFIX)
-        found = (cls(Path(folder), version) for version in versions(name))
-        return next(files for files in found if not files.taken or (on_existing == "resume" and files._is_run))
 
     @property
     def result(self) -> Path:

@@ -41,7 +41,7 @@ class LatentSpace:
     name: str = ""
 
     def __str__(self) -> str:
-        return f"{self.channels}-channel {self.name or f'latents of scale {self.scale:g} and shift {self.shift:g}'}"
+        return f"{self.channels}-channel {self.name or f'(scale {self.scale:g}, shift {self.shift:g})'}"
 
     def fits(self, other: LatentSpace) -> bool:
         """Whether both are one space; names decide only where both have one."""

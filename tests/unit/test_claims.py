@@ -117,7 +117,9 @@ def test_a_name_that_another_place_has_is_not_free_but_a_run_of_it_goes_on(tmp_p
 
 def test_the_best_file_of_another_run_is_not_written_over(tmp_path):
     (tmp_path / "cats.best.safetensors").write_bytes(b"somebody's own")
-    assert RunFiles.choose(tmp_path, "cats", "resume").name == names(tmp_path) == "cats-2"
+    assert names(tmp_path) == "cats-2"
+    with RunFiles.claim(tmp_path, "cats", "resume") as files:
+        assert files.name == "cats-2"
 
 
 def test_an_error_inside_of_a_claim_is_the_callers(tmp_path):

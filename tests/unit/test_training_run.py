@@ -537,26 +537,31 @@ def test_a_network_without_weights_or_in_half_precision_is_estimated_as_the_fp32
 # --- files -----------------------------------------------------------------------------------------------------------
 
 
+def chosen(folder, name, on_existing):
+    with RunFiles.claim(folder, name, on_existing) as files:
+        return files.name
+
+
 def test_a_new_version_takes_the_first_free_name_and_resume_the_same_one(tmp_path):
-    assert RunFiles.choose(tmp_path, "cats.safetensors", "new version").name == "cats"
+    assert chosen(tmp_path, "cats.safetensors", "new version") == "cats"
     tiny.run_tiny(tmp_path, name="cats", steps=1)
-    assert RunFiles.choose(tmp_path, "cats", "new version").name == "cats-2"
+    assert chosen(tmp_path, "cats", "new version") == "cats-2"
     RunFiles(tmp_path, "cats-2").run_folder.mkdir()
-    assert RunFiles.choose(tmp_path, "cats", "new version").name == "cats-3"
-    assert RunFiles.choose(tmp_path, "cats", "resume").name == "cats"
+    assert chosen(tmp_path, "cats", "new version") == "cats-3"
+    assert chosen(tmp_path, "cats", "resume") == "cats"
 
 
 def test_a_file_that_no_run_has_made_is_never_written_over(tmp_path):
     (tmp_path / "cats.safetensors").write_bytes(b"somebody's own")
-    assert RunFiles.choose(tmp_path, "cats", "resume").name == "cats-2"
+    assert chosen(tmp_path, "cats", "resume") == "cats-2"
     RunFiles(tmp_path, "cats-2").run_folder.mkdir()
-    assert RunFiles.choose(tmp_path, "cats", "resume").name == "cats-2", "that run is what goes on"
+    assert chosen(tmp_path, "cats", "resume") == "cats-2", "that run is what goes on"
 
 
 @pytest.mark.parametrize("name", ["", "../cats", "a/b", "..", "a\\b", ".hidden", "a\0b", "a\nb", "a" * 201])
 def test_a_name_that_leaves_its_folder_is_refused(tmp_path, name):
     with pytest.raises(RunFileError, match="cannot be the name of a file"):
-        RunFiles.choose(tmp_path, name, "resume")
+        chosen(tmp_path, name, "resume")
 
 
 def test_beside_the_models_lies_nothing_that_a_loader_would_list_as_one(tmp_path):
