@@ -68,8 +68,8 @@ def side_denoiser(
     space = LatentSpace(vae.config["latent_channels"], scale.scaling, scale.shift)
     if not file.latents.fits(space):
         raise DomainFileError(
-            f"'{options.domain.name}' reads {file.latents} latents and the base works on {space} ones: give a base of the family "
-            "that it was trained on."
+            f"'{options.domain.name}' reads {file.latents} latents and the base works on {space} ones: give a base of "
+            "the family that it was trained on."
         )
     if (file.card.prediction == "flow") != (prediction == "flow"):
         raise DomainFileError(
