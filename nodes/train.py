@@ -69,8 +69,8 @@ class DomainGuidanceTrain(io.ComfyNode):
                     default=ADAPTER,
                     tooltip="adapter: a LoRA; small, fits a 12 GB card, works on merges of the base. text-free: the "
                     "whole UNet without its text input, as in the paper. empty-prompt: the whole network with the "
-                    "empty prompt, also for SD3 and Flux. side-network: a few MB beside the frozen base; the quickest "
-                    "to train and to draw with.",
+                    "empty prompt, also for SD3 and Flux. side-network: a few MB that correct what the base answers; "
+                    "no gradient passes through the base, and no second model is evaluated when drawing.",
                 ),
                 io.Int.Input(
                     "steps",
@@ -151,7 +151,8 @@ class DomainGuidanceTrain(io.ComfyNode):
                     default=True,
                     optional=True,
                     advanced=True,
-                    tooltip="Computes every block twice, which takes longer but needs far less memory.",
+                    tooltip="Computes every block twice, which takes longer but needs far less memory. A side-network "
+                    "does not need it.",
                 ),
                 io.Boolean.Input(
                     "eight_bit_adam",

@@ -128,11 +128,11 @@ def _trained(
     settings = request.settings
     making = _making(model, vae, empty, latents, posteriors.cell, request)
     finished = None
+    first = "" if request.form == SIDE_NETWORK else "switch on gradient_checkpointing, or "
     too_little = out_of_memory(
         lambda: (
-            f"The device ran out of memory after step {progress.step}: switch on gradient_checkpointing, or lower "
-            "batch_size and raise accumulation by the same factor, or start a new version with a lower resolution; "
-            f"{kept(files)}."
+            f"The device ran out of memory after step {progress.step}: {first}lower batch_size "
+            f"and raise accumulation by the same factor, or start a new version with a lower resolution; {kept(files)}."
         )
     )
     try:
