@@ -3,4 +3,6 @@
 import sys
 from pathlib import Path
 
-sys.path += [str(Path(__file__).parents[2]), str(Path(__file__).parent)]
+HERE = Path(__file__).parent
+
+sys.path += [str(HERE.parents[1]), str(HERE), str(HERE / "generators")]

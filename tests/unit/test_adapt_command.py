@@ -14,15 +14,12 @@ from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
+import mini_pipeline
 import pytest
+import tiny_adaptation as tiny
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-
-sys.path.append(str(Path(__file__).parent))
-
-import mini_pipeline
-import tiny_adaptation as tiny
 
 from domain_guidance.__main__ import main
 from domain_guidance.commands.adapt import ADAPT

@@ -3,21 +3,17 @@
 import copy
 import json
 import math
-import sys
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import pytest
+import tiny_adaptation as tiny
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
-
-sys.path.append(str(Path(__file__).parent))
-
-import tiny_adaptation as tiny
 
 from domain_guidance.adaptation import AdaptationSettings, AdaptedPair, comparison_picture
 from domain_guidance.diffusion.noise_schedule import NoiseSchedule

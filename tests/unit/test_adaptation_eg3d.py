@@ -1,15 +1,10 @@
 """The same adaptation drives an EG3D generator, seen by cameras of the ellipse."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-import torch
-
-sys.path.append(str(Path(__file__).parent))
-
 import tiny_adaptation as tiny
+import torch
 
 from domain_guidance.adaptation import AdaptedPair
 from domain_guidance.generators import (

@@ -1,15 +1,10 @@
 """The adaptive choice of layers: what one step of SGD on the styles moves most, chosen once for a run."""
 
-import sys
 from contextlib import closing
-from pathlib import Path
 
 import pytest
-import torch
-
-sys.path.append(str(Path(__file__).parent))
-
 import tiny_adaptation as tiny
+import torch
 
 from domain_guidance.adaptation import AdaptedPair, choose_styles, style_movement, trainable_styles
 from domain_guidance.distillation import distill

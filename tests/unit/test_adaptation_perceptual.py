@@ -3,14 +3,10 @@
 import sys
 import types
 from contextlib import closing
-from pathlib import Path
 
 import pytest
-import torch
-
-sys.path.append(str(Path(__file__).parent))
-
 import tiny_adaptation as tiny
+import torch
 from safetensors.torch import load_file
 
 from domain_guidance.adaptation import AdaptedPair, find_perceptual

@@ -8,9 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parent))
-
 import tiny_adaptation as tiny
 
 from domain_guidance.generators import read_generator_file

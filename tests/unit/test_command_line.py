@@ -13,14 +13,11 @@ import sys
 import time
 from pathlib import Path
 
+import mini_pipeline
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-
-sys.path.append(str(Path(__file__).parent))
-
-import mini_pipeline
 
 from domain_guidance.__main__ import COMMANDS, main
 from domain_guidance.commands.command import parse

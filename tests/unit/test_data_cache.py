@@ -5,15 +5,11 @@ import os
 import shutil
 import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
-
-sys.path.append(str(Path(__file__).parent))
-
 from small_cache import CELL, Counted, encode, entries, filled, folder, make, picture  # noqa: F401
 
 from domain_guidance.data import BatchImages, Encoded, FolderImages, LatentCacheError, Size, Skipped, aspect_buckets

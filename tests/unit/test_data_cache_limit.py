@@ -1,15 +1,10 @@
 """The latent cache does not grow for ever: what goes, what stays, and what a trim does beside others."""
 
 import os
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
-
-sys.path.append(str(Path(__file__).parent))
-
 from small_cache import entries, filled, folder, picture  # noqa: F401
 
 from domain_guidance.data.cache_limit import trim

@@ -1,16 +1,12 @@
 """Diffusers folders as people have them: variants, and what is broken in them, said in one sentence."""
 
 import shutil
-import sys
 from pathlib import Path
 
+import mini_pipeline
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-
-sys.path.append(str(Path(__file__).parent))
-
-import mini_pipeline
 
 from domain_guidance.__main__ import main
 from domain_guidance.diffusers_host.folder import DiffusersFolder

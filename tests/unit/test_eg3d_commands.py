@@ -3,20 +3,15 @@ fit.
 """
 
 import signal
-import sys
 from dataclasses import replace
-from pathlib import Path
-
-import numpy as np
-import pytest
-import torch
-from PIL import Image
-
-sys.path.append(str(Path(__file__).parent / "generators"))
 
 import eg3d_sheet
+import numpy as np
+import pytest
 import sheet
+import torch
 from eg3d_surfaces import surfaces
+from PIL import Image
 
 from domain_guidance.__main__ import main
 from domain_guidance.commands.views import ply, poses

@@ -9,18 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import eg3d_sheet as sheet
+import hostile_files
 import numpy as np
 import pytest
+import sheet as stylegan2_sheet
 import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-
-sys.path.append(str(Path(__file__).parent / "generators"))
-
-import eg3d_sheet as sheet
-import hostile_files
-import sheet as stylegan2_sheet
 
 from domain_guidance.__main__ import main
 from domain_guidance.generators import (

@@ -1,17 +1,12 @@
 """Meshes: surfaces of analytic fields, and of an EG3D generator."""
 
-import sys
 from collections import Counter
 from math import pi
-from pathlib import Path
 
 import pytest
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-
-sys.path.append(str(Path(__file__).parent / "generators"))
-
 from eg3d_surfaces import surfaces
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from domain_guidance.generators.eg3d import extract_mesh
 from domain_guidance.generators.eg3d.isosurface import isosurface

@@ -1,16 +1,11 @@
 """The EG3D network against a slow one written independently, its sizes, its gradients and what is trained of it."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
-
-import pytest
-import torch
-
-sys.path.append(str(Path(__file__).parent / "generators"))
 
 import eg3d_sheet as sheet
 import naive_eg3d as naive
+import pytest
+import torch
 
 from domain_guidance.generators import default_selection, driven_layers, empty_generator
 from domain_guidance.generators.eg3d import Eg3dConfig, Rendering, eg3d_shapes, infer_eg3d, orbit, standard_eg3d

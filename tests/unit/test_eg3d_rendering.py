@@ -1,17 +1,12 @@
 """Cameras, rays and the rendering of EG3D's volumes, against closed forms."""
 
-import sys
 from math import pi
-from pathlib import Path
-
-import pytest
-import torch
-from torch.nn import functional as F
-
-sys.path.append(str(Path(__file__).parent / "generators"))
 
 import eg3d_sheet as sheet
+import pytest
+import torch
 from eg3d_surfaces import surfaces
+from torch.nn import functional as F
 
 from domain_guidance.generators.eg3d import (
     Rendering,

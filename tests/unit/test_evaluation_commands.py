@@ -5,18 +5,14 @@ generator.
 import json
 import logging
 import shutil
-import sys
 from pathlib import Path
 
+import mini_clip
+import mini_pipeline
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-
-sys.path.append(str(Path(__file__).parent))
-
-import mini_clip
-import mini_pipeline
 
 from domain_guidance.__main__ import main
 from domain_guidance.data import FolderImages

@@ -1,15 +1,9 @@
 """The gradient through a frozen encoder to its pixels: the same to the last bit, in a fraction of the memory."""
 
-import sys
-from pathlib import Path
-
+import mini_pipeline
 import pytest
 import torch
 from torch import nn
-
-sys.path.append(str(Path(__file__).parent))
-
-import mini_pipeline
 
 from domain_guidance.memory.activations import activation_bytes
 from domain_guidance.memory.frozen_gradient import frozen_gradient

@@ -1,15 +1,10 @@
 """Blending generators: the ends are the generators themselves, what lies between is between, and strangers are told."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-import torch
-
-sys.path.append(str(Path(__file__).parent / "generators"))
-
 import sheet
+import torch
 
 from domain_guidance.generators import (
     GeneratorCard,

@@ -3,17 +3,12 @@
 Each picture is its own, whatever is drawn beside it.
 """
 
-import sys
 from math import acos, sin
-from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
-
-sys.path.append(str(Path(__file__).parent / "generators"))
-
 import sheet
+import torch
 
 from domain_guidance.generators import empty_generator, infer_config, latents
 from domain_guidance.generators.drawing import Drawing, check_styles

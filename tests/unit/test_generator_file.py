@@ -3,18 +3,13 @@
 import errno
 import json
 import logging
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
+import sheet
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-
-sys.path.append(str(Path(__file__).parent / "generators"))
-
-import sheet
 
 from domain_guidance.__main__ import main
 from domain_guidance.generators import (

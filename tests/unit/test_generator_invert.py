@@ -1,16 +1,11 @@
 """A generator's own picture is found again, the same one each time, and what cannot be drawn is come close to."""
 
-import sys
 from math import cos, pi
-from pathlib import Path
 
 import pytest
+import sheet
 import torch
 from torch.nn import functional as F
-
-sys.path.append(str(Path(__file__).parent / "generators"))
-
-import sheet
 
 from domain_guidance.generators import empty_generator, infer_config, latents
 from domain_guidance.generators.invert import Inversion, fitted, invert, picture_distance, ramp

@@ -2,18 +2,12 @@
 of it.
 """
 
-import sys
-from pathlib import Path
-
+import naive_generator
 import numpy as np
 import pytest
+import sheet
 import torch
 from torch.nn import functional as F
-
-sys.path.append(str(Path(__file__).parent / "generators"))
-
-import naive_generator
-import sheet
 
 from domain_guidance.generators import (
     GeneratorConfig,

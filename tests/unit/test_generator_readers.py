@@ -11,13 +11,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-import torch
-
-sys.path.append(str(Path(__file__).parent / "generators"))
-
 import hostile_files
+import pytest
 import sheet
+import torch
 
 from domain_guidance.generators import (
     GeneratorFileError,

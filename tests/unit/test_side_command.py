@@ -1,13 +1,7 @@
 """`train --form side-network` and `sample` with what it writes, on a diffusers folder."""
 
-import sys
-from pathlib import Path
-
 import pytest
 import torch
-
-sys.path.append(str(Path(__file__).parent))
-
 from test_command_line import arguments, drawn, held_out, place, said  # noqa: F401 (two are fixtures)
 
 from domain_guidance.__main__ import main

@@ -1,18 +1,13 @@
 """A side network: the arithmetic that makes one of every kind of model, its growth, its file, and guidance with it."""
 
 import json
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+import tiny_side
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-
-sys.path.append(str(Path(__file__).parent))
-
-import tiny_side
 
 from domain_guidance.diffusion.parameterization import PREDICTIONS, add_noise, denoised, network_input, training_target
 from domain_guidance.domains.domain_file import DomainFileError, read_card, read_domain_file, write_domain_file

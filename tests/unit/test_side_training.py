@@ -7,13 +7,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-import torch
-from safetensors.torch import load_file
-
-sys.path.append(str(Path(__file__).parent))
-
 import tiny_side
 import tiny_training as tiny
+import torch
+from safetensors.torch import load_file
 from test_training_processes import curves, launched, needs_accelerate
 from test_training_run import losses, same_tensors
 

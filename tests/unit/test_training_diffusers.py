@@ -1,15 +1,9 @@
 """The diffusers side of training: three forms, what each trains and freezes, and the files it writes."""
 
-import sys
-from pathlib import Path
-
+import mini_pipeline
 import pytest
 import torch
 from safetensors.torch import load_file
-
-sys.path.append(str(Path(__file__).parent))
-
-import mini_pipeline
 
 from domain_guidance.data import Size
 from domain_guidance.diffusers_host.trainable import DiffusersTrainable, add_adapter, base_fingerprint

@@ -6,11 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from safetensors.torch import load_file
-
-sys.path.append(str(Path(__file__).parent))
-
 import tiny_training as tiny
+from safetensors.torch import load_file
 
 from domain_guidance.runs import RunFiles
 from domain_guidance.runs.run_log import read_log

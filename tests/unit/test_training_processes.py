@@ -9,12 +9,9 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+import tiny_training as tiny
 import torch
 from torch import nn
-
-sys.path.append(str(Path(__file__).parent))
-
-import tiny_training as tiny
 
 from domain_guidance.diffusion.noise_schedule import scaled_linear
 from domain_guidance.runs import OneProcess, RunFiles, Settings, Share, Step, TrainingState, train

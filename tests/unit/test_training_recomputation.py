@@ -3,16 +3,11 @@ other.
 """
 
 import gc
-import sys
-from pathlib import Path
 
+import mini_pipeline
 import pytest
 import torch
 from torch import nn
-
-sys.path.append(str(Path(__file__).parent))
-
-import mini_pipeline
 
 from domain_guidance.domains.text_free import cross_attention_skipped
 from domain_guidance.memory.activations import activation_bytes

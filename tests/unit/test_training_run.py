@@ -13,13 +13,10 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+import tiny_training as tiny
 import torch
 from safetensors.torch import load_file
 from torch import nn
-
-sys.path.append(str(Path(__file__).parent))
-
-import tiny_training as tiny
 
 from domain_guidance import runs, training
 from domain_guidance.data import Split
