@@ -329,4 +329,4 @@ def test_the_burn_warning_counts_it(host, minis, side, caplog):
     s = build(minis)
     with caplog.at_level(logging.WARNING):
         host.samples(s.graph, s.sample(s.guide(s.model, load(s, side()), weight=6.0)), fresh=True)
-    assert any("pictures tend to burn" in record.message for record in caplog.records)
+    assert any("images tend to burn" in record.message for record in caplog.records)

@@ -209,7 +209,7 @@ def test_what_is_no_adapter_file_is_refused(tmp_path):
         write_adapter_file(
             tmp_path / "x.safetensors", {"x.weight": torch.ones(1)}, card=card, cross_attn=made.empty.cross_attn
         )
-    with pytest.raises(DomainFileError, match="which this base has not"):
+    with pytest.raises(DomainFileError, match="which this base lacks"):
         merged(
             {},
             {
