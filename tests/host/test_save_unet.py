@@ -79,8 +79,10 @@ def test_an_untrained_velocity_domain_adds_nothing_to_its_velocity_base(host, mi
     assert (card.prediction, card.zero_terminal_snr) == ("v_prediction", zsnr)
     domain = s.load_domain(file)
     assert_same(host.samples(s.graph, s.sample(domain)), host.samples(s.graph, s.sample(velocity)))
-    plain = host.samples(s.graph, s.sample(velocity))
-    assert_same(host.samples(s.graph, s.sample(s.guide(velocity, domain, weight=2.0))), plain)
+    # The first step from zero terminal SNR (sigma 4,518) rounds a latent to 2e-4, more than any difference looked for.
+    below = {"denoise": 0.75} if zsnr else {}
+    plain = host.samples(s.graph, s.sample(velocity, **below))
+    assert_same(host.samples(s.graph, s.sample(s.guide(velocity, domain, weight=2.0), **below)), plain)
     loaded = host.value(s.graph, domain)
     assert (
         host.library("nodes.comfy_host.domains.prediction").has_zero_terminal_snr(
