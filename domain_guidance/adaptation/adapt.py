@@ -46,7 +46,8 @@ def adapt_generator(
     """
     if settings.perceptual and perceptual is None:
         raise ValueError(
-            f"perceptual is {settings.perceptual:g} and no perceptual distance is at hand: give one, or set it to 0."
+            f"perceptual is {settings.perceptual:g}, but no perceptual distance was given: give one, or set perceptual "
+            "to 0."
         )
     process = process or OneProcess(settings.precision, pair.device.type)
     styles = pair.styles
@@ -108,7 +109,7 @@ class _Adaptation:
     def notes(self) -> Sequence[str]:
         chosen = ", ".join(map(str, self.pair.styles or ()))
         return (
-            f"Trained are the layers of styles {chosen}." if chosen else "",
+            f"The layers of styles {chosen} are trained." if chosen else "",
             "The critic's own memory is not counted here.",
         )
 

@@ -33,8 +33,8 @@ def choose_styles(pair: AdaptedPair, critic: CriticModel, settings: AdaptationSe
     candidates = trainable_styles(pair.config)
     if settings.layers > len(candidates):
         raise ValueError(
-            f"layers is {settings.layers} and only {len(candidates)} styles of this generator drive what is "
-            "trained: give at most as many."
+            f"layers is {settings.layers}, but only {len(candidates)} of this generator's styles drive layers that "
+            f"are trained: give at most {len(candidates)}."
         )
     moved = process.mean(style_movement(pair, critic, settings))
     return sorted(sorted(candidates, key=lambda style: -float(moved[style]))[: settings.layers])

@@ -30,7 +30,7 @@ from .inputs import INPUTS, Inputs
 class AdaptedPair:
     """The frozen generator of a file, StyleGAN2 or EG3D, beside its adapted copy (arXiv 2212.04473).
 
-    Both are fed the same styles by the one frozen mapping, and only what is trained is there twice. module: the adapted
+    Both are fed the same styles by the one frozen mapping, and only what is trained appears twice. module: the adapted
     generator, whose trained parameters require a gradient. network: its synthesis, as a module that accelerate can
     spread over processes. styles: those whose layers are trained, None for the default selection. Call it where
     autograd is (in ComfyUI within `torch.inference_mode(False)`).
@@ -50,12 +50,12 @@ class AdaptedPair:
         last = self.config.style_count - 1
         if styles is not None and not all(0 <= style <= last for style in styles):
             raise ValueError(
-                f"The styles {list(styles)} are to be trained and the generator has 0 to {last}: give some of these."
+                f"The styles {list(styles)} were asked for, but the generator has 0 to {last}: choose from these."
             )
         selected = {name for name in default_selection(self.config, styles) if _is_used(name, self.config)}
         if not selected:
             raise ValueError(
-                f"The styles {list(styles or ())} drive no layer that is trained: give some of 1 to {last - 1}."
+                f"The styles {list(styles or ())} drive no layer that is trained: choose from 1 to {last - 1}."
             )
         self.styles = None if styles is None else sorted(set(styles))
         tensors = {

@@ -28,7 +28,7 @@ def find_perceptual(device: torch.device | str) -> Perceptual:
     weights = Path(torch.hub.get_dir()) / "checkpoints" / BACKBONE
     if not weights.is_file():
         raise ValueError(
-            f"The perceptual term needs VGG's weights as '{weights}', which are not there: put them there, or set "
+            f"The perceptual term needs VGG's weights at '{weights}', where there are none: put them there, or set "
             "perceptual to 0."
         )
     import lpips

@@ -37,7 +37,7 @@ class AdaptationSettings(BatchSettings):
                 f"truncation is {self.truncation}: give a number above 0, 1 for all of the generator's variety."
             )
         if self.weight_decay:
-            raise ValueError(f"weight_decay is {self.weight_decay}: an adaptation has none, give 0.")
+            raise ValueError(f"weight_decay is {self.weight_decay}, but an adaptation uses none: set it to 0.")
         if self.layers < 0:
             raise ValueError(
                 f"layers is {self.layers}: give 0 for the default selection, or how many styles to choose."
@@ -46,6 +46,6 @@ class AdaptationSettings(BatchSettings):
             raise ValueError(f"perceptual is {self.perceptual}: give a weight of 0 or more.")
         if self.distillation.relative_distance and self.batch_size < 3:
             raise ValueError(
-                f"relative_distance compares the pictures of a batch, and batch_size is {self.batch_size}: give at "
-                "least 3."
+                f"relative_distance compares the pictures of a batch with one another, but batch_size is "
+                f"{self.batch_size}: raise it to at least 3."
             )

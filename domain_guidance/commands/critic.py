@@ -74,10 +74,12 @@ def _check_asked(options: argparse.Namespace) -> None:
     if not options.prompt and not options.domain:
         raise ValueError("The critic has neither a prompt nor a domain to judge by: give --prompt, --domain or both.")
     if options.negative and not options.prompt:
-        raise ValueError("A negative prompt was given and no prompt: give --prompt as well, or leave --negative out.")
+        raise ValueError(
+            "A negative prompt was given without a prompt: give --prompt as well, or leave --negative out."
+        )
     if options.domain_weight is not None and not options.domain:
         raise ValueError(
-            "A domain weight was given and no domain: give --domain as well, or leave --domain-weight out."
+            "A domain weight was given without a domain: give --domain as well, or leave --domain-weight out."
         )
 
 

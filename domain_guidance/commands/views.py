@@ -82,7 +82,7 @@ def check_view_options(options: argparse.Namespace, generator: Generator | Eg3dG
             f"--{given[0]} needs a 3D generator, and this one is flat: leave it out, or give an EG3D generator."
         )
     if options.label is not None and isinstance(generator, Eg3dGenerator):
-        raise ValueError("A label is given and an EG3D generator has cameras in its place: give --camera.")
+        raise ValueError("A label was given, but an EG3D generator takes a camera instead: give --camera.")
     if options.mesh is not None and not 2 <= options.mesh <= MAX_GRID:
         raise ValueError(f"--mesh is {options.mesh}: give the points of its grid in each direction, 2 to {MAX_GRID}.")
     beside = [name for name in ("depth", "normals", "mesh") if name in given]

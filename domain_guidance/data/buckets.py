@@ -76,7 +76,7 @@ def shorter_side(resolution: int, *, cell: int = 8, longest_ratio: float = 4.0) 
     """
     if cell < 1 or resolution < cell or resolution % cell:
         raise ValueError(
-            f"The resolution {resolution} is no multiple of the latent cell, {cell} pixels: give a multiple."
+            f"The resolution {resolution} is not a multiple of the latent cell of {cell} pixels: give a multiple."
         )
 
     def bucket(size: Size) -> Size:

@@ -73,7 +73,7 @@ def read_image(path: str | os.PathLike) -> Tensor:
         raise ImageError(f"it is too large ({error}): make it smaller") from error
     except Image.UnidentifiedImageError as error:
         *kinds, last = ["WebP" if kind == "WEBP" else kind for kind in FORMATS]
-        raise ImageError(f"it is no {', '.join(kinds)} or {last} image, whatever its name says: convert it") from error
+        raise ImageError(f"it is not a {', '.join(kinds)} or {last} image, despite its name: convert it") from error
     except ImageError:
         raise
     except DAMAGED as error:

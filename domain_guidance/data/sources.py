@@ -17,7 +17,7 @@ from .left_out import Skipped, because
 
 CHUNK = 1 << 20
 ANIMATION = "Only the first picture of an animation is used"
-HIDDEN = "it is hidden, for its name begins with a dot: rename it to use it"
+HIDDEN = "it is hidden (its name begins with a dot): rename it to use it"
 LINKED_FOLDER = "it is a link to a folder, and those are not followed: put the folder itself there to use it"
 NO_FILE = "it is neither a file nor a folder"
 
@@ -187,7 +187,7 @@ def _reason_against(entry: os.DirEntry) -> str:
     if entry.is_dir():
         return LINKED_FOLDER if _is_link(entry) else ""
     if os.path.splitext(entry.name)[1].lower() not in EXTENSIONS:
-        return f"it is of no kind that is read here ({_kinds()})"
+        return f"it is not of a kind that is read here ({_kinds()})"
     # A link to nowhere is no file either; reading it will say so.
     return "" if entry.is_file() or entry.is_symlink() else NO_FILE
 

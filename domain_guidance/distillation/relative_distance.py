@@ -18,7 +18,7 @@ def relative_distance_loss(adapted: Tensor, source: Tensor) -> Tensor:
     """
     if len(adapted) < 3:
         raise ValueError(
-            f"Distances between pictures were asked for in a batch of {len(adapted)}: give a batch size of at least 3."
+            f"The relative distance compares pictures of a batch, and this one has {len(adapted)}: give at least 3."
         )
     return F.kl_div(_similarities(adapted), _similarities(source).detach(), log_target=True, reduction="batchmean")
 

@@ -54,11 +54,9 @@ class Distillation:
 
     def __post_init__(self):
         if self.score not in get_args(Score):
-            raise ValueError(f"The score '{self.score}' was asked for: choose one of {', '.join(get_args(Score))}.")
+            raise ValueError(f"score is '{self.score}': choose one of {', '.join(get_args(Score))}.")
         if self.resolution < 1:
-            raise ValueError(
-                f"The critic was to look at {self.resolution} pixels: give the side of a picture in pixels."
-            )
+            raise ValueError(f"resolution is {self.resolution}: give the side of a picture in pixels.")
         if not 0 < self.percentile <= 1:
             raise ValueError(
                 f"percentile is {self.percentile}: give the share that is not clipped, above 0 and up to 1."
@@ -130,7 +128,7 @@ def _source_latent(source: Tensor | None, critic: Critic, settings: Distillation
     if not settings.needs_source:
         return None
     if source is None:
-        raise ValueError("A regulariser compares with the source's pictures, and none came: give them as well.")
+        raise ValueError("The regulariser compares with the source's pictures, but none were given: give them as well.")
     with torch.no_grad():
         return critic.encode(critic_pixels(source, settings.resolution, antialias=settings.antialias)).float()
 

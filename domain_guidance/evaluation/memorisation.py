@@ -86,7 +86,7 @@ def describe(found: Memorisation | None) -> str:
         f"{found.close} of {found.samples} images lie as near to a reference image as only {CLOSE:.0%} of "
         "those lie to one another"
     )
-    text = f"{share}, chance brings about {found.expected:.0f}"
+    text = f"{share}, where chance alone would give about {found.expected:.0f}"
     if found.copies:
         lie = "1 image lies" if found.copies == 1 else f"{found.copies} images lie"
         text += (
@@ -99,5 +99,5 @@ def describe(found: Memorisation | None) -> str:
         else f"No sign of memorisation: {text}."
     )
     if found.twins:
-        text += f" {found.twins} of {found.references} reference images have an exact twin: remove doubles."
+        text += f" {found.twins} of {found.references} reference images have an exact twin: remove the duplicates."
     return text

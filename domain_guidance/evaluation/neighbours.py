@@ -68,7 +68,7 @@ def precision_recall(samples: Tensor, reference: Tensor, k: int = 3) -> Precisio
 def diversity(x: Tensor) -> float:
     """The mean distance between two different images of a set. Raises ValueError for fewer than 2."""
     if len(x) < 2:
-        raise ValueError(f"Diversity is of pairs, and the set has {len(x)} images: give at least 2.")
+        raise ValueError(f"Diversity compares pairs of images, but the set has {len(x)}: give at least 2.")
     total = sum(block.sqrt().sum().item() for _, _, block in _blocks(x, x))
     return total / (len(x) * (len(x) - 1))
 

@@ -78,15 +78,15 @@ class Drawing:
     def _way_through(self, ws: Tensor) -> Tensor:
         if self.way == "z" or len(ws) < 2:
             raise ValueError(
-                f"A way in {self.way} through {len(ws)} given latents was asked for: a linear one in w leads through "
-                "two or more of them, and without interpolation they are drawn as they are."
+                f"Interpolation in {self.way} between {len(ws)} given latents was asked for, but given latents are "
+                "interpolated linearly in w: choose that and give at least two, or turn interpolation off."
             )
         return walk(ws, self.count, torch.lerp, loop=self.loop)
 
     def _mixed(self, generator: Generator | Eg3dGenerator, ws: Tensor, first: int) -> Tensor:
         if not 0 < first < ws.shape[1]:
             raise ValueError(
-                f"Styles from number {first} up are to be mixed and the generator reads {ws.shape[1]}, counted "
+                f"Styles from number {first} up were to be mixed, but the generator reads {ws.shape[1]}, counted "
                 f"from 0: give 1 to {ws.shape[1] - 1}, or no mixing."
             )
         fine = self._of_latents(generator, latents([self.mix_seed], generator.config.z_dim))
@@ -115,7 +115,7 @@ def one_hot(label: int | None, generator: Generator | Eg3dGenerator) -> Tensor |
         return None
     if not 0 <= label < classes:
         known = f"classes 0 to {classes - 1}" if classes else "no classes"
-        raise ValueError(f"The label {label} is given and the generator has {known}: give one of them, or none.")
+        raise ValueError(f"Label {label} was given, but the generator has {known}: give one of them, or none.")
     return F.one_hot(torch.tensor([label]), classes).to(generator.mapping.w_avg)
 
 
@@ -124,7 +124,7 @@ def check_styles(ws: Tensor, generator: Generator | Eg3dGenerator) -> None:
     config = generator.config
     if ws.shape[1:] != (config.style_count, config.w_dim):
         raise ValueError(
-            f"The latent has {ws.shape[1]} styles of {ws.shape[2]} numbers and the generator reads "
+            f"The latent has {ws.shape[1]} styles of {ws.shape[2]} numbers, but the generator reads "
             f"{config.style_count} of {config.w_dim}: give a latent of this generator, or of one adapted from it or to "
             "it."
         )

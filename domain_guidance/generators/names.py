@@ -35,7 +35,7 @@ def from_rosinality(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for name, tensor in state.items():
         here = _name(name)
         if here in weights:
-            raise Refused(f"its tensor '{name}' is there twice")
+            raise Refused(f"its tensor '{name}' appears twice")
         weights[here] = _squeezed(here, tensor)
     return weights
 
@@ -69,7 +69,7 @@ def check_architecture(names: Iterable[str]) -> None:
     }
     if len(images) == 1 < len(blocks):
         raise Refused(
-            "it is a StyleGAN2 of the 'orig' architecture, one image layer only: give one of the 'skip' architecture"
+            "it is a StyleGAN2 of the 'orig' architecture, with one image layer: give one of the 'skip' architecture"
         )
 
 
@@ -79,7 +79,7 @@ _OTHERS = [
         r"(backbone|superresolution|decoder\.net)\.",
     ),
     (
-        "it is a StyleGAN3 generator, whose network is another one: give a StyleGAN2 generator",
+        "it is a StyleGAN3 generator, whose network is different: give a StyleGAN2 generator",
         r"synthesis\.(L\d+_\d+_\d+|input)\.",
     ),
     (

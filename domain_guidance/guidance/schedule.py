@@ -27,7 +27,9 @@ class Schedule:
 
     def __post_init__(self):
         if not self.factors or not all(math.isfinite(factor) for factor in self.factors):
-            raise ValueError(f"A weight schedule got the factors {list(self.factors)}: give one finite number or more.")
+            raise ValueError(
+                f"A weight schedule has the factors {list(self.factors)}: give at least one finite number."
+            )
         if not 0.0 <= self.start < self.end <= 1.0:
             raise ValueError(
                 f"A weight schedule starts at {self.start:g} and ends at {self.end:g} of the sampling: both lie "

@@ -24,9 +24,7 @@ class BatchSettings(Settings):
     def __post_init__(self):
         super().__post_init__()
         if self.precision not in get_args(Precision):
-            raise ValueError(
-                f"The precision '{self.precision}' was asked for: choose one of {', '.join(get_args(Precision))}."
-            )
+            raise ValueError(f"precision is '{self.precision}': choose one of {', '.join(get_args(Precision))}.")
         for name in ("batch_size", "accumulation"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}: give at least 1.")

@@ -25,7 +25,7 @@ def save_state(path: str | os.PathLike, state: TrainingState, record: Mapping[st
     if not state.step:
         raise ValueError("There is nothing to save before the first step: train first.")
     if not state.whole:
-        raise ValueError(f"The step after {state.step} is half made: resume from the last state that was saved.")
+        raise ValueError(f"The step after {state.step} is half done: resume from the last state that was saved.")
     if not all(_is_finite(parameter) for parameter in state.parameters.values()):
         raise FloatingPointError(
             f"The weights of step {state.step} hold NaN or infinity and are not saved: lower the learning rate and "

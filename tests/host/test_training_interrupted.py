@@ -167,7 +167,7 @@ def test_an_exception_leaves_the_state_and_the_host_in_order(host, minis, base_d
 
     with at_step(3, fail), pytest.raises(PromptError) as caught:
         host.value(t.graph, t.node)
-    # The exception came out of the third step itself, which is half made: the state is the one before or none.
+    # The exception came out of the third step itself, which is half done: the state is the one before or none.
     assert_host_is_clean()
     if error in OUT_OF_MEMORY:
         assert_one_sentence(caught.value.message)

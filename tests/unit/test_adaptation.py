@@ -360,7 +360,7 @@ def test_a_comparison_shows_the_source_above_the_adapted_picture_seed_by_seed(tm
 @pytest.mark.parametrize(
     "styles, words",
     [
-        ([0], "drive no layer that is trained: give some of 1 to 4"),
+        ([0], "drive no layer that is trained: choose from 1 to 4"),
         ([5, 0], "drive no layer"),
         ([], "drive no layer"),
         ([2, 6], "has 0 to 5"),
@@ -631,10 +631,10 @@ def test_a_folder_that_cannot_be_written_is_one_sentence_before_the_first_step(t
         ({"weight_decay": 0.01}, "weight_decay is 0.01"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"learning_rate": 0.0}, "learning_rate is 0.0"),
-        ({"precision": "fp8"}, "'fp8' was asked for: choose one of fp32, bf16, fp16"),
-        ({"relative_distance": 1.0, "batch_size": 2}, "batch_size is 2: give at least 3"),
-        ({"score": "nada"}, "'nada' was asked for: choose one of sds, likelihood"),
-        ({"resolution": 0}, "0 pixels"),
+        ({"precision": "fp8"}, "precision is 'fp8': choose one of fp32, bf16, fp16"),
+        ({"relative_distance": 1.0, "batch_size": 2}, "batch_size is 2: raise it to at least 3"),
+        ({"score": "nada"}, "score is 'nada': choose one of sds, likelihood"),
+        ({"resolution": 0}, "resolution is 0: give the side"),
         ({"percentile": 0.0}, "percentile is 0.0"),
         ({"directional": math.nan}, "directional is nan"),
         ({"reconstruction": -1.0}, "reconstruction is -1.0"),

@@ -49,7 +49,7 @@ def test_a_weight_of_zero_asks_no_distance_and_draws_no_source(tmp_path):
 
 def test_a_weight_without_a_distance_is_refused_before_anything_else(tmp_path):
     with pytest.raises(
-        ValueError, match="perceptual is 0.3 and no perceptual distance is at hand: give one, or set it to 0"
+        ValueError, match="perceptual is 0.3, but no perceptual distance was given: give one, or set perceptual to 0"
     ):
         tiny.run_tiny(tmp_path, perceptual_weight=0.3)
     assert not list(tmp_path.iterdir())
@@ -70,7 +70,7 @@ def test_where_lpips_or_its_weights_are_missing_it_says_so_and_downloads_nothing
     ):
         find_perceptual("cpu")
     monkeypatch.setattr("domain_guidance.adaptation.perceptual.find_spec", lambda name: object())
-    with pytest.raises(ValueError, match="needs VGG's weights as '.*vgg16-397923af.pth', which are not there"):
+    with pytest.raises(ValueError, match="needs VGG's weights at '.*vgg16-397923af.pth', where there are none"):
         find_perceptual("cpu")
 
 

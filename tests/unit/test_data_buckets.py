@@ -76,7 +76,7 @@ def test_the_shorter_side_loses_less_than_one_cell_of_the_picture():
 def test_a_resolution_that_makes_no_sense_is_refused():
     with pytest.raises(ValueError, match="resolution 32 is smaller than one step of 64"):
         bucket_sizes(32)
-    with pytest.raises(ValueError, match="resolution 500 is no multiple of the latent cell, 8"):
+    with pytest.raises(ValueError, match="resolution 500 is not a multiple of the latent cell of 8"):
         shorter_side(500)
 
 

@@ -185,7 +185,7 @@ def test_a_broken_image_is_named_with_its_reason_and_the_rest_is_used(folder):
     skipped = [event for event in events if isinstance(event, Skipped)]
     assert sorted(skip.name for skip in skipped) == ["0.png", "1.png", "2.png"]
     reasons = {skip.name: skip.reason for skip in skipped}
-    assert "damaged" in reasons["0.png"] and "no JPEG" in reasons["1.png"]
+    assert "damaged" in reasons["0.png"] and "not a JPEG" in reasons["1.png"]
     assert "smaller (3x40) than one latent cell (4x4 pixels)" in reasons["2.png"]
     assert sorted(latents.skipped, key=lambda skip: skip.name) == sorted(skipped, key=lambda skip: skip.name)
     assert len(latents) == 6 and events[-1].done == events[-1].total == 9
@@ -257,7 +257,8 @@ def test_too_few_usable_images_are_an_error_that_names_the_first_fault(folder):
         path.write_text("no picture")
     cache, _ = filled(folder)
     with pytest.raises(
-        LatentCacheError, match="1 of 9 images can be used .* needs at least 2: .*'1.png'.*, each because it is no JPEG"
+        LatentCacheError,
+        match="1 of 9 images can be used .* needs at least 2: .*'1.png'.*, each because it is not a JPEG",
     ):
         cache.open()
     assert len(cache.open(minimum=1)) == 1

@@ -236,7 +236,7 @@ def test_a_file_that_is_no_image_and_a_format_nobody_asked_for_are_refused(tmp_p
     # An EPS would start a PostScript interpreter if it reached its decoder.
     (tmp_path / "eps.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\n")
     for name in ("text.png", "empty.png", "ppm.png", "eps.png"):
-        assert "no JPEG, PNG, WebP, BMP, TIFF, GIF" in refusal(tmp_path / name)
+        assert "not a JPEG, PNG, WebP, BMP, TIFF, GIF" in refusal(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["x.png", "x.jpg", "x.webp", "x.bmp", "x.tif"])
@@ -310,10 +310,10 @@ def test_whatever_a_folder_has_beside_images_is_counted_and_named_with_its_reaso
     reasons = {one.name: one.reason for one in source.left_out}
     assert sorted(reasons) == [".c.png", ".trash", "a.txt", "g.psd", "linked", "pipe.png"]
     assert "hidden" in reasons[".c.png"] and "hidden" in reasons[".trash"]
-    assert "no kind that is read" in reasons["g.psd"] and "link to a folder" in reasons["linked"]
+    assert "not of a kind that is read" in reasons["g.psd"] and "link to a folder" in reasons["linked"]
     assert reasons["pipe.png"] == "it is neither a file nor a folder"
     said = because(source.left_out)
-    assert "'a.txt' and 'g.psd', each because it is of no kind" in said and "'linked' because" in said
+    assert "'a.txt' and 'g.psd', each because it is not of a kind" in said and "'linked' because" in said
 
 
 def test_a_thousand_captions_are_counted_and_not_listed():

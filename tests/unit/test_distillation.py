@@ -391,7 +391,7 @@ def test_collapsed_pictures_are_pushed_apart_as_the_source_is():
 
 
 def test_two_pictures_have_no_distances_to_compare():
-    with pytest.raises(ValueError, match="batch size of at least 3"):
+    with pytest.raises(ValueError, match="this one has 2: give at least 3"):
         relative_distance_loss(torch.randn(2, 5), torch.randn(2, 5))
 
 

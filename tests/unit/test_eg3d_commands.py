@@ -157,7 +157,7 @@ def test_cameras_that_are_none(text, head, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--label", "3"], "cameras in its place"),
+        (["--label", "3"], "takes a camera instead"),
         (["--mesh", "1"], "2 to 512"),
         (["--depth", "--out", "x.png"], "--depth writes files beside"),
         (["--rays", "0"], "1 to 1024"),

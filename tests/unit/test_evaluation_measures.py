@@ -510,7 +510,7 @@ def test_too_few_images_are_refused_in_a_sentence():
         (lambda: kid(one, many), "between 1 and 10 images"),
         (lambda: squared_mmd(polynomial, many, one, unbiased=False), "between 10 and 1 images"),
         (lambda: split_half(normal(0, 3, 4)), "has 3 images: give at least 4"),
-        (lambda: diversity(one), "has 1 images: give at least 2"),
+        (lambda: diversity(one), "the set has 1: give at least 2"),
         (lambda: precision_recall(normal(0, 3, 4), many), "has 3 images, expected more than the 3 neighbours"),
         (lambda: measure(one, many), r"\[1, 4\] of the images and \[10, 4\] of the reference"),
         (lambda: measure(normal(0, 10, 5), many), "and the same width"),

@@ -157,7 +157,7 @@ def test_a_way_leads_through_all_given_styles(generator):
 
 @pytest.mark.parametrize(("way", "count"), [("z", 3), ("w", 1)])
 def test_a_way_that_given_styles_have_not_is_refused(generator, way, count):
-    with pytest.raises(ValueError, match="a linear one in w leads through two or more"):
+    with pytest.raises(ValueError, match="interpolated linearly in w: choose that and give at least two"):
         Drawing(1, 5, way=way).styles(generator, torch.zeros(count, 8, sheet.W))
 
 

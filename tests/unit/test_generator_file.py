@@ -321,7 +321,7 @@ def test_a_label_that_the_generator_does_not_know(checkpoint, tmp_path, label, c
     assert (
         main(["generate", str(checkpoint), "--seeds", "1", f"--label={label}", "--out", str(tmp_path / "x.png")]) == 1
     )
-    assert f"The label {label} is given and the generator has no classes" in caplog.text
+    assert f"Label {label} was given, but the generator has no classes" in caplog.text
 
 
 @pytest.mark.parametrize("text", ["", "a", "3-", "5-3", "-1", "1,,2", "0-99999999999", str(2**64)])

@@ -573,7 +573,7 @@ def test_beside_the_models_lies_nothing_that_a_loader_would_list_as_one(tmp_path
 @pytest.mark.parametrize(
     "changed, message",
     [
-        ({"precision": "fp8"}, "'fp8' was asked for: choose one of fp32, bf16, fp16"),
+        ({"precision": "fp8"}, "precision is 'fp8': choose one of fp32, bf16, fp16"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"accumulation": 0}, "accumulation is 0"),
         ({"learning_rate": math.nan}, "learning_rate is nan"),

@@ -143,7 +143,7 @@ def _rosinality(content: Any, limit: int) -> Foreign:
 def _copied(stored: Mapping[str, Any], limit: int) -> dict[str, Tensor]:
     for name, tensor in stored.items():
         if not isinstance(tensor, StoredTensor) or not tensor.storage.dtype.is_floating_point:
-            raise Refused(f"its entry '{name}' is no tensor of floating-point numbers")
+            raise Refused(f"its entry '{name}' is not a tensor of floating-point numbers")
     # What lies between a tensor's numbers is copied with them.
     if sum(max(tensor.nbytes, tensor.reach * tensor.storage.dtype.itemsize) for tensor in stored.values()) > limit:
         raise Refused("its tensors have more numbers than the file has room for")

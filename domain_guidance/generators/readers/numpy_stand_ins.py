@@ -55,7 +55,7 @@ class Array:
             raise Refused("it has an array without a state that NumPy writes")
         _, shape, dtype, fortran, data = state
         if not isinstance(dtype, DType) or not isinstance(data, memoryview) or len(data) % dtype.torch.itemsize:
-            raise Refused("it has an array whose data are no plain numbers")
+            raise Refused("it has an array whose data are not plain numbers")
         self.tensor = contiguous(dtype.torch, shape, data, first_axis_fastest=fortran is True)
 
 
@@ -69,12 +69,12 @@ def reconstruct(arguments: tuple) -> Array:
 def scalar(arguments: tuple) -> int | float | bool:
     """For numpy's scalar, of (dtype, bytes)."""
     if len(arguments) != 2 or not isinstance(arguments[0], DType) or not isinstance(arguments[1], memoryview):
-        raise Refused("it has a NumPy number of something else than a number")
+        raise Refused("it has a NumPy scalar that is not a number")
     return contiguous(arguments[0].torch, (), arguments[1]).read().item()
 
 
 def _array_itself(arguments: tuple) -> Array:
-    raise Refused("it makes an array by other means than NumPy's pickles")
+    raise Refused("it makes an array in a way that NumPy does not")
 
 
 TABLE = {

@@ -79,7 +79,7 @@ class Network:
                 raise Refused(f"its network has more than {MAX_TENSORS:,} tensors")
         for name, tensor in named.items():
             if tensor is not None and not isinstance(tensor, StoredTensor):
-                raise Refused(f"its network has a tensor '{name}' that is none")
+                raise Refused(f"its network has an entry '{name}' among its tensors that is not one")
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
     def conv_clamp(self, part: str = "") -> float | None:
@@ -111,7 +111,7 @@ def _modules(root: Module) -> list[tuple[str, Module]]:
             raise Refused(f"its network has more than {MAX_MODULES:,} layers")
         for name, child in children:
             if child is not None and not isinstance(child, Module):
-                raise Refused(f"its network has a layer '{plain_name(prefix + name)}' that is none")
+                raise Refused(f"its network has a layer '{plain_name(prefix + name)}' that is not one")
             if child is not None:
                 waiting.append((f"{prefix}{name}.", child, depth + 1))
     return found

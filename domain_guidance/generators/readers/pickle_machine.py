@@ -77,7 +77,7 @@ class Machine:
         try:
             return str(self.take(count), "utf-8")
         except UnicodeDecodeError as error:
-            raise Refused("its pickle has text that is no UTF-8") from error
+            raise Refused("its pickle has text that is not UTF-8") from error
 
     def integer(self, count: int) -> int:
         if count > MAX_INTEGER:
@@ -100,7 +100,7 @@ class Machine:
 
     def top(self, *kinds: type) -> Any:
         if not self.stack or type(self.stack[-1]) not in kinds:
-            raise Refused("its pickle fills something that is no list, dict or set")
+            raise Refused("its pickle fills something that is not a list, dict or set")
         return self.stack[-1]
 
     def push_mark(self) -> None:
@@ -138,7 +138,7 @@ class Machine:
 
     def push_name(self, module: Any, name: Any) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
-            raise Refused("its pickle names a global by something that is no text")
+            raise Refused("its pickle names a global by something that is not text")
         full = f"{module}.{name}"
         if full not in self.table:
             self.forbidden(full)

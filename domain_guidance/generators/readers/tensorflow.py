@@ -84,7 +84,7 @@ def renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         if not name.endswith("lod"):  # left over from progressive growing; nothing reads it
             here, change = _place(name)
             if here in result:
-                raise Refused(f"its variable '{name}' is there twice")
+                raise Refused(f"its variable '{name}' appears twice")
             result[here] = change(tensor)
     return result
 
@@ -170,10 +170,10 @@ def _without_scope(name: str) -> str:
 
 def _variable(entry: Any) -> tuple[str, StoredTensor]:
     if not isinstance(entry, tuple) or len(entry) != 2:
-        raise Refused("it has a variable that is no array with a name")
+        raise Refused("it has a variable that is not a named array")
     name, value = entry
     if type(value) in (int, float):  # a NumPy scalar, as which TensorFlow's session hands out a variable without axes
         return plain_name(name), contiguous(torch.float64, (), memoryview(struct.pack("<d", value)))
     if not isinstance(value, Array) or value.tensor is None:
-        raise Refused("it has a variable that is no array with a name")
+        raise Refused("it has a variable that is not a named array")
     return plain_name(name), value.tensor

@@ -54,10 +54,10 @@ def read_zip(path: Path, data: memoryview, table: Table, budget: Budget, forbidd
         (name.removesuffix("data.pkl") for name in records if name.count("/") == 1 and name.endswith("/data.pkl")), None
     )
     if root is None:
-        raise Refused("it is a zip archive, but not one of PyTorch: unpack it and give the generator's file itself")
+        raise Refused("it is a zip archive that PyTorch did not write: unpack it and give the generator's file itself")
     records = {name.removeprefix(root): record for name, record in records.items()}
     if records.get("byteorder", b"little") != b"little":
-        raise Refused("its numbers are big-endian: save it again on a usual machine")
+        raise Refused("its numbers are big-endian: save it again on a little-endian machine")
 
     def storage(identity: Any) -> Storage:
         found = _announced(identity, 5)
@@ -102,7 +102,7 @@ def load_from_bytes(budget: Budget, arguments: tuple) -> Storage:
     budget: that of the whole file.
     """
     if len(arguments) != 1 or not isinstance(arguments[0], memoryview):
-        raise Refused("it loads a storage from something else than bytes")
+        raise Refused("it loads a storage from something other than bytes")
     data = arguments[0]
     if data[: len(LEGACY_START)] != LEGACY_START:
         raise Refused("a storage inside of it is not of the form that PyTorch puts there")
@@ -125,7 +125,7 @@ def _announced(identity: Any, length: int) -> Storage:
         raise Refused("it announces a storage that PyTorch would not write")
     dtype = DTYPES.get(kind.full.removeprefix("torch."))
     if dtype is None:
-        raise Refused("it announces a storage of something else than numbers")
+        raise Refused("it announces a storage of something other than numbers")
     return Storage(dtype, count)
 
 

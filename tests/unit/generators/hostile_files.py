@@ -205,7 +205,7 @@ def hostile(canary):
             pickled(call(on_stack("collections.OrderedDict", "fromkeys"), remove)),
             "'collections.OrderedDict.fromkeys'",
         ),
-        "name-is-no-text.pkl": (pickled(text("os"), integer(3), b"\x93"), "no text"),
+        "name-is-no-text.pkl": (pickled(text("os"), integer(3), b"\x93"), "that is not text"),
         "line-break-in-name.pkl": (pickled(on_stack("os\nremove", "x\ny")), r"os\\nremove.x\\ny"),
         "protocol-0.pkl": (
             b"cos\nremove\n(S'" + str(canary).encode() + b"'\ntR." + b" " * 64,
@@ -236,7 +236,10 @@ def hostile(canary):
         ),
         "builds-a-tuple.pkl": (pickled(b")", b"}b"), "sets the state"),
         "builds-a-module.pkl": (pickled(module_of(), meta(__class__=text("x")), b"b"), "sets the state"),
-        "appends-to-a-name.pkl": (pickled(named("collections", "OrderedDict"), remove, b"a"), "no list, dict or set"),
+        "appends-to-a-name.pkl": (
+            pickled(named("collections", "OrderedDict"), remove, b"a"),
+            "not a list, dict or set",
+        ),
         "os-in-nested-storage.pkl": (
             pickled(call(FROM_BYTES, data_bytes(legacy(call(named("os", "remove"), remove))))),
             "'os.remove'",
@@ -266,7 +269,7 @@ def hostile(canary):
         "much-text.pkl": (pickled((text("a" * 2**20) + b"0") * 33), "MiB of text"),
         "weights-twice.pt": (
             torch_saved({"g_ema": {f"{name}.bias": torch.ones(8) for name in ("conv1", "conv1.activate")}}),
-            "there twice",
+            "appears twice",
         ),
         "text-without-end.pkl": (pickled(b"\x8d" + struct.pack("<Q", 2**62)), "text"),
         "bytes-without-end.pkl": (pickled(b"\x8e" + struct.pack("<Q", 2**62)), "cut off"),
@@ -344,7 +347,7 @@ def hostile(canary):
         "storage-without-data.pt": (legacy(in_g_ema(tensor(stored(), 0, (2,), (1,))), keys=()), "no data"),
         "storage-of-objects.pt": (
             legacy(in_g_ema(stored(kind="OrderedDict", module="collections"))),
-            "something else than numbers",
+            "something other than numbers",
         ),
         "zip-storage-larger.pt": (
             archive(pickled(in_g_ema(tensor(zip_storage(2**30), 0, (2,), (1,))), version=2)),
@@ -367,12 +370,12 @@ def hostile(canary):
         ),
         "zip-entry-bomb.pt": (plain + twenty_thousand, "entries"),
         "zip-in-nested-storage.pkl": (pickled(call(FROM_BYTES, data_bytes(nested.getvalue()))), "not of the form"),
-        "zip-of-something-else.pt": (archive(b"hello", root="a/b"), "not one of PyTorch"),
+        "zip-of-something-else.pt": (archive(b"hello", root="a/b"), "PyTorch did not write"),
         "zip-offset-lies.pt": (lying_offset(archive(pickled(b"}", version=2))), "damaged"),
         # --- forged stand-ins
         "scalar-of-no-dtype.pkl": (
             pickled(call(named("numpy.core.multiarray", "scalar"), text("f4"), data_bytes(bytes(4)))),
-            "something else than a number",
+            "a NumPy scalar that is not a number",
         ),
         "scalar-of-objects.pkl": (
             pickled(call(named("numpy", "dtype"), text("O8"), b"\x89", b"\x88")),
@@ -401,7 +404,7 @@ def hostile(canary):
             ),
             "other than an array",
         ),
-        "array-directly.pkl": (pickled(call(named("numpy", "ndarray"), b")")), "other means"),
+        "array-directly.pkl": (pickled(call(named("numpy", "ndarray"), b")")), "a way that NumPy does not"),
         "array-shape-of-text.pkl": (pickled(array(None, bytes(8), shape_bytes=tuple_of(text("2")))), "without a shape"),
         "array-negative.pkl": (pickled(array((-2,), bytes(8))), "without a shape"),
         "module-without-state.pkl": (
@@ -414,7 +417,7 @@ def hostile(canary):
             pickled(call(named("torch._utils", "_rebuild_parameter"), text("a"), b"\x89", b"N")),
             "no tensor",
         ),
-        "bytes-of-text.pkl": (pickled(call(FROM_BYTES, text("a"))), "else than bytes"),
+        "bytes-of-text.pkl": (pickled(call(FROM_BYTES, text("a"))), "other than bytes"),
         "set-of-dicts.pkl": (pickled(call(named("builtins", "set"), b"]}a")), "no averaged generator"),
         "dict-from-arguments.pkl": (pickled(call(named("dnnlib.util", "EasyDict"), b"}")), "makes a dict"),
         "layer-is-text.pkl": (
@@ -423,7 +426,7 @@ def hostile(canary):
         ),
         "parameter-is-text.pkl": (
             pickled(b"}" + text("G_ema") + module_of(_parameters=meta(a=text("b"))) + b"s"),
-            "tensor 'a'",
+            "an entry 'a' among its tensors",
         ),
         "modules-are-text.pkl": (pickled(b"}" + text("G_ema") + module_of(_modules=text("a")) + b"s"), "not built as"),
         "network-state-is-text.pkl": (pickled(NETWORK + b")\x81" + text("a") + b"b"), "without a state"),
