@@ -11,13 +11,14 @@ from .commands.command import parse
 from .commands.convert import CONVERT
 from .commands.evaluate import EVALUATE
 from .commands.evaluate_generator import EVALUATE_GENERATOR
+from .commands.export import EXPORT
 from .commands.generate import GENERATE
 from .commands.info import INFO
 from .commands.interrupts import stop_requests
 from .commands.sample import SAMPLE
 from .commands.train import TRAIN
 
-COMMANDS = (TRAIN, SAMPLE, INFO, CONVERT, GENERATE, ADAPT, EVALUATE, EVALUATE_GENERATOR)
+COMMANDS = (TRAIN, SAMPLE, INFO, EXPORT, CONVERT, GENERATE, ADAPT, EVALUATE, EVALUATE_GENERATOR)
 DESCRIPTION = "Domain guidance for diffusion models, without ComfyUI."
 
 

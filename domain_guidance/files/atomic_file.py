@@ -55,16 +55,18 @@ def _give_free_name(part: Path, path: Path) -> None:
         os.replace(part, path)
 
 
-def save_tensors(path: str | os.PathLike, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+def save_tensors(
+    path: str | os.PathLike, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, free: bool = False
+) -> None:
     """Writes a safetensors file and its folder: `path` holds the old file or the whole new one, never a part.
 
-    Raises OSError if the disk does not take it.
+    free: see `replacing`. Raises OSError if the disk does not take it.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     for name in glob.glob(f".{glob.escape(path.name)}.*{PART}", root_dir=path.parent):
         remove_if_abandoned(path.with_name(name))
-    with replacing(path) as part:
+    with replacing(path, free=free) as part:
         try:
             save_file(dict(tensors), part, dict(metadata))
         except SafetensorError as error:

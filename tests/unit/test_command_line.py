@@ -83,7 +83,7 @@ def test_help_describes_every_command_in_one_line(capsys):
     with pytest.raises(SystemExit) as ended:
         main(["--help"])
     lines = capsys.readouterr().out.splitlines()
-    assert ended.value.code == 0 and len(COMMANDS) == 8
+    assert ended.value.code == 0
     for command in COMMANDS:
         (line,) = [line for line in lines if line.split()[:1] == [command.name]]
         assert line.endswith(command.summary) and len(line) <= 80

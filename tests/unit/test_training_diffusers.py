@@ -1,11 +1,17 @@
 """The diffusers side of training: three forms, what each trains and freezes, and the files it writes."""
 
+import json
+from copy import deepcopy
+
 import mini_pipeline
 import pytest
 import torch
 from safetensors.torch import load_file
 
+from domain_guidance.__main__ import main
 from domain_guidance.data import Size
+from domain_guidance.diffusers_host.folder import DiffusersFolder
+from domain_guidance.diffusers_host.lora import add_lora
 from domain_guidance.diffusers_host.trainable import DiffusersTrainable, add_adapter, base_fingerprint
 from domain_guidance.diffusion.noise_schedule import scaled_linear
 from domain_guidance.domains.adapter_file import merged, read_adapter_file, write_adapter_file
@@ -197,6 +203,55 @@ def test_measuring_the_activations_leaves_nothing_behind():
 
     assert activation_bytes(forward, layer) == 2 * 8 * 64 * 4, "the layer's input and exp's output"
     assert outputs[0]() is None
+
+
+def test_the_exported_adapter_loaded_by_diffusers_is_what_was_trained(tmp_path):
+    """Through a pipeline's own load_lora_weights, which refuses the adapter itself."""
+    from diffusers import DDPMScheduler, StableDiffusionPipeline
+
+    base = mini_pipeline.write_pipeline(tmp_path / "base")
+    pipeline = StableDiffusionPipeline(
+        unet=DiffusersFolder(str(base)).unet(),
+        scheduler=DDPMScheduler(steps_offset=1, clip_sample=False),
+        requires_safety_checker=False,
+        **dict.fromkeys(["vae", "text_encoder", "tokenizer", "safety_checker", "feature_extractor"]),
+    )
+    made = trainable("adapter", deepcopy(pipeline.unet))
+    wiggle(made)
+    made.write(tmp_path / "adapter.safetensors", {"steps": 3})
+    file = read_adapter_file(tmp_path / "adapter.safetensors")
+    write_adapter_file(
+        tmp_path / "adapter.safetensors",
+        {name: tensor / 2 if name.endswith("alpha") else tensor for name, tensor in file.tensors.items()},
+        card=file.card,
+        cross_attn=file.cross_attn,
+    )
+    expected = deepcopy(pipeline.unet)
+    add_lora(expected, tmp_path / "adapter.safetensors")
+    words = ["export", str(tmp_path / "adapter.safetensors"), str(tmp_path / "lora.safetensors"), "--base", str(base)]
+    assert main(words) == 0
+    plain = output(DiffusersTrainable(deepcopy(pipeline.unet), made.schedule, "epsilon", made.empty, "adapter", ""))
+    pipeline.load_lora_weights(tmp_path / "lora.safetensors")
+    loaded = output(DiffusersTrainable(pipeline.unet, made.schedule, "epsilon", made.empty, "adapter", ""))
+    merged_in = output(DiffusersTrainable(expected, made.schedule, "epsilon", made.empty, "adapter", ""))
+    assert (loaded - plain).abs().max() > 1e-2, "the adapter must matter"
+    assert (loaded - merged_in).abs().max() <= 2e-6 * merged_in.abs().max()
+
+
+def test_an_export_replaces_no_file_and_refuses_another_base(tmp_path, caplog):
+    base = mini_pipeline.write_pipeline(tmp_path / "base")
+    made = trainable("adapter")
+    made.write(tmp_path / "adapter.safetensors", {})
+    words = ["export", "--base", str(base), str(tmp_path / "adapter.safetensors")]
+    (tmp_path / "mine.safetensors").write_bytes(b"mine")
+    assert main([*words, str(tmp_path / "mine.safetensors")]) == 1
+    assert (tmp_path / "mine.safetensors").read_bytes() == b"mine"
+    assert "exists already: delete it or choose another name." in caplog.text
+    config = json.loads((base / "unet" / "config.json").read_text())
+    (base / "unet" / "config.json").write_text(json.dumps(config | {"block_out_channels": [16, 64]}))
+    assert main([*words, str(tmp_path / "new.safetensors")]) == 1
+    assert "give the base that the adapter was trained from." in caplog.text
+    assert not (tmp_path / "new.safetensors").exists()
 
 
 def test_what_is_no_adapter_file_is_refused(tmp_path):
