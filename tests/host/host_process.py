@@ -37,6 +37,8 @@ def start(base_directory, cpu=True):
     # Both are read at import by comfy.model_management and folder_paths.
     args.cpu = cpu
     args.base_directory = str(base_directory)
+    import utils.extra_config  # noqa: F401, first as in main.py: once nodes is imported, `utils` is comfy/utils.py
+
     import nodes
 
     asyncio.run(nodes.init_extra_nodes(init_custom_nodes=False, init_api_nodes=False))
