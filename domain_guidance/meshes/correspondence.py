@@ -18,7 +18,7 @@ from .surface import Surface
 from .views import Views
 from .visibility import draw_views, look
 
-SHARPNESS = 4.0  # the power of the cosine that a view counts with (our choice); SyncMVD leaves it open too
+SHARPNESS = 1.0  # the power of the cosine that a view counts with: 1 is the area that its pixels have on the surface
 OWN = 1e-3  # what a view counts in its own pixels however flat it sees them, so that no sum of weights is zero
 
 
