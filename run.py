@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import subprocess
 import sys
 from pathlib import Path
 
@@ -45,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
         sub.add_argument(
             "--torch", metavar="SPEC", help="what pip installs as torch, where none is found: a version or a wheel file"
         )
+        sub.add_argument("--install", action="store_true", help="install what is missing without asking")
         if name == "demo":
             sub.add_argument(
                 "--out", type=Path, default=Path("domain-guidance-demo.png"), help="where the picture is written"
@@ -54,12 +54,11 @@ def parser() -> argparse.ArgumentParser:
 
 def demo(options: argparse.Namespace) -> int:
     from launcher import environment
+    from launcher.aloud import run_aloud
 
-    comfyui, usable, python = prepare(environment.DEMO, options.torch)
+    comfyui, usable, python = prepare(environment.DEMO, options)
     picture = options.out.absolute()
-    code = subprocess.run(
-        [str(python.path), "-m", "domain_guidance.demo", "--out", str(picture)], cwd=PACK, check=False
-    ).returncode
+    code = run_aloud([str(python.path), "-m", "domain_guidance.demo", "--out", str(picture)], "drawing", cwd=PACK)
     if code == 0 and comfyui and usable:
         first_look(python, comfyui, picture)
     return code
@@ -86,7 +85,7 @@ def test(options: argparse.Namespace) -> int:
     from launcher.pytest_run import Part, run_part
 
     chromium = find_chromium()
-    comfyui, usable, python = prepare(environment.TEST, options.torch)
+    comfyui, usable, python = prepare(environment.TEST, options)
     print(
         f"Chromium: {chromium or 'none was found, so the browser tests are left out (CHROMIUM names one)'}", flush=True
     )
@@ -130,7 +129,7 @@ def browser_tests(python, comfyui: Path, settings: Path):
     return run_part("browser tests", ready.path, PACK / "tests" / "browser", cwd=comfyui, settings=settings)
 
 
-def prepare(needed: dict[str, str], torch: str | None):
+def prepare(needed: dict[str, str], options: argparse.Namespace):
     """The ComfyUI that was found or None, whether a Python here can run it, and the Python to use."""
     from launcher import environment
     from launcher.comfyui import find_comfyui, host_pythons
@@ -141,9 +140,25 @@ def prepare(needed: dict[str, str], torch: str | None):
     usable = base is not None
     print(f"ComfyUI: {about(comfyui, usable)}", flush=True)
     base = base or environment.first_with(["torch"], candidates, needed)
-    python = environment.ready(base, needed, ENVIRONMENTS, torch)
+    python = environment.ready(base, needed, ENVIRONMENTS, options.torch, lambda: agreed(comfyui, options))
     print(f"Python: {python.path}", flush=True)
     return comfyui, usable, python
+
+
+def agreed(comfyui: Path | None, options: argparse.Namespace) -> bool:
+    """Whether torch may be downloaded, asked where somebody can answer.
+
+    Where nobody can, a found ComfyUI, whose torch lies somewhere, forbids it.
+    """
+    if options.install or options.torch:
+        return True
+    if comfyui:
+        print(f"  {comfyui} has a torch already: run this with the Python that starts it, and nothing is downloaded.")
+    if not sys.stdin.isatty():
+        if comfyui:
+            print("  To download another one, run this again with --install.", flush=True)
+        return comfyui is None
+    return input("  Download it now? [y/N] ").strip().lower() in ("y", "yes")
 
 
 def about(comfyui: Path | None, usable: bool) -> str:

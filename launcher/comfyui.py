@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -29,14 +30,43 @@ def is_comfyui(folder: Path) -> bool:
     return all((folder / marker).exists() for marker in MARKERS)
 
 
-def host_pythons(comfyui: Path) -> Iterator[Path]:
-    """The interpreters an installation usually brings: its own virtual environment, or the portable build's Python."""
-    for folder in (comfyui / "venv", comfyui / ".venv", comfyui.parent / "venv", comfyui.parent / ".venv"):
-        if (python := environment_python(folder)).exists():
+def host_pythons(
+    comfyui: Path, environ: Mapping[str, str] = os.environ, home: Path | None = None, platform: str = sys.platform
+) -> Iterator[Path]:
+    """The interpreters that an installation usually brings, and the active environment's; each exists."""
+    seen = set()
+    for python in _likely_pythons(comfyui, environ, home or Path.home(), platform):
+        if python not in seen and python.exists():
+            seen.add(python)
             yield python
-    portable = comfyui.parent / "python_embeded" / "python.exe"  # spelled so by the portable build
-    if portable.exists():
-        yield portable
+
+
+def _likely_pythons(comfyui: Path, environ: Mapping[str, str], home: Path, platform: str) -> Iterator[Path]:
+    for folder in (comfyui, comfyui.parent):  # `env` is Pinokio's; Stability Matrix and comfy-cli use the other two
+        yield from (environment_python(folder / name, platform) for name in ("venv", ".venv", "env"))
+    for name in ("python_embeded", "python_embedded"):  # the portable build's own spelling, and its derivatives'
+        yield comfyui.parent / name / "python.exe"
+        yield comfyui / name / "python.exe"
+    for setting in ("VIRTUAL_ENV", "CONDA_PREFIX"):
+        if active := environ.get(setting):
+            yield environment_python(Path(active), platform)
+            yield Path(active) / "python.exe"  # conda on Windows
+    for folder in (*_desktop_folders(home, platform), *comfy_cli_workspaces(home, platform)):
+        yield environment_python(folder / ".venv", platform)
+        yield environment_python(folder.parent / ".venv", platform)
+
+
+def _desktop_folders(home: Path, platform: str) -> Iterator[Path]:
+    """Where the desktop app keeps its environment: the folder chosen at its installation, or the proposed one."""
+    settings = {"win32": home / "AppData" / "Roaming", "darwin": home / "Library" / "Application Support"}
+    file = settings.get(platform, home / ".config") / "ComfyUI" / "config.json"
+    try:
+        chosen = json.loads(file.read_text(encoding="utf-8")).get("basePath")
+    except (OSError, ValueError, AttributeError):
+        chosen = None  # no desktop app, or a file of another program that is not ours to report
+    if isinstance(chosen, str):
+        yield Path(chosen)
+    yield home / "Documents" / "ComfyUI"
 
 
 def environment_python(folder: Path, platform: str = sys.platform) -> Path:

@@ -11,11 +11,12 @@ import hashlib
 import json
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import LauncherError
+from .aloud import run_aloud, say
 from .comfyui import environment_python
 
 # import name -> what pip is asked for. The lower bounds are pyproject.toml's; a test compares the two.
@@ -102,10 +103,17 @@ def first_with(modules: Iterable[str], candidates: Iterable[Path], asked: Iterab
     return next((python for python in found if python and python.has(modules)), None)
 
 
-def ready(base: Python | None, needed: dict[str, str], home: Path, torch: str | None = None) -> Python:
+def ready(
+    base: Python | None,
+    needed: dict[str, str],
+    home: Path,
+    torch: str | None = None,
+    agreed: Callable[[], bool] = lambda: True,
+) -> Python:
     """A Python that has all that is needed: `base` itself, or an environment under `home` laid over it, or a full one.
 
-    `torch` is what pip is asked for in place of plain `torch`, where torch has to be installed at all.
+    `torch` is what pip is asked for in place of plain `torch`, where torch has to be installed at all. `agreed` is
+    asked before it is.
     """
     if base and base.has(needed):
         return base
@@ -119,6 +127,8 @@ def ready(base: Python | None, needed: dict[str, str], home: Path, torch: str | 
     wanted = needed | ({"torch": torch} if torch and not base else {})
     absent = [wanted[name] for name in (found or base or _nothing(wanted)).missing if name in wanted]
     _announce(absent, folder, base)
+    if wanted["torch"] in absent and not agreed():
+        raise LauncherError("nothing was installed")
     if not found:
         _make(folder, base)
     _install(python, absent, folder, base)
@@ -134,18 +144,15 @@ def _nothing(wanted: dict[str, str]) -> Python:
 
 
 def _announce(absent: list[str], folder: Path, base: Python | None) -> None:
-    print(f"Installing into {folder} (delete it to start anew): {', '.join(sorted(absent))}")
+    say(f"Installing into {folder} (delete it to start anew): {', '.join(sorted(absent))}")
     if base:
-        print(
-            f"  laid over {base.path}, whose torch is used and which stays as it is; at most about 90 MB to download",
-            flush=True,
+        say(f"  laid over {base.path}, whose torch is used and which stays as it is; at most about 90 MB to download")
+    elif any(name.startswith("torch") or name.endswith(".whl") for name in absent):
+        say(
+            "  torch is about 200 MB to download on Windows and macOS; on Linux the usual build brings NVIDIA's "
+            "libraries, more than 2 GB"
         )
-        return
-    print(
-        "  torch is about 200 MB to download on Windows and macOS; on Linux the usual build brings NVIDIA's "
-        "libraries, more than 2 GB"
-    )
-    print("  (--torch names another build, for example a wheel file); the rest is about 100 MB", flush=True)
+        say("  (--torch names another build, for example a wheel file); the rest is about 100 MB")
 
 
 def _make(folder: Path, base: Python | None) -> None:
@@ -162,7 +169,8 @@ def _make(folder: Path, base: Python | None) -> None:
             f"{base.path} has torch but cannot make an environment, and {maker} is another version: "
             f"run this with a Python {wanted} from python.org"
         )
-    subprocess.run([str(maker), "-m", "venv", "--clear", str(folder)], check=True)
+    if run_aloud([str(maker), "-m", "venv", "--clear", str(folder)], "making the environment", quiet=True):
+        raise LauncherError(f"{maker} could not make an environment; its message is above")
     if base:
         _show_packages(environment_python(folder), base)
 
@@ -181,7 +189,7 @@ def _install(python: Path, requirements: list[str], folder: Path, base: Python |
     constraints = folder / "constraints.txt"
     constraints.write_text("\n".join(base.installed if base else ()) + "\n", encoding="utf-8")
     command = [str(python), "-m", "pip", "install", "--constraint", str(constraints), *requirements]
-    if subprocess.run(command, check=False).returncode:
+    if run_aloud(command, "installing", quiet=True):
         raise LauncherError("pip could not install what is missing; its message is above")
 
 

@@ -5,6 +5,7 @@ stop it.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from . import LauncherError
+from .aloud import Clock
 
 PACK_FOLDER = "domain-guidance"
 NOT_PART_OF_THE_PACK = shutil.ignore_patterns(".git", ".environments", "__pycache__", ".pytest_cache")
@@ -41,9 +43,10 @@ def run_graph(graph: dict, python: Path, comfyui: Path, pack: Path, *, cpu: bool
         base = Path(folder)
         _install_pack(pack, base / "custom_nodes" / PACK_FOLDER)
         with _server(python, comfyui, base, cpu) as (address, alive):
-            _wait(lambda: _answer(address, "/system_stats"), alive)
+            _wait(lambda: _answer(address, "/system_stats"), alive, "ComfyUI is starting")
             prompt = _post(address, graph)
-            record = _wait(lambda: (_answer(address, f"/history/{prompt}") or {}).get(prompt), alive)
+            history = f"/history/{prompt}"
+            record = _wait(lambda: (_answer(address, history) or {}).get(prompt), alive, "ComfyUI is drawing")
             return _pictures(address, record)
 
 
@@ -77,7 +80,8 @@ def _server(python: Path, comfyui: Path, base: Path, cpu: bool) -> Iterator[tupl
         *(["--cpu"] if cpu else []),
     ]
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=comfyui, stdout=output, stderr=subprocess.STDOUT)
+        environ = os.environ | ({"OMP_NUM_THREADS": "1"} if cpu else {})  # as in the demo: more threads only cost
+        process = subprocess.Popen(command, cwd=comfyui, stdout=output, stderr=subprocess.STDOUT, env=environ)
         try:
             yield f"http://127.0.0.1:{port}", lambda: _still_runs(process, log)
         finally:
@@ -104,10 +108,12 @@ def _last_words(log: Path, lines: int = 12) -> str:
     return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
 
 
-def _wait(question: Callable, alive: Callable[[], None]):
+def _wait(question: Callable, alive: Callable[[], None], doing: str):
     """Ask until there is an answer, as long as the server is alive: a slow machine only takes longer."""
+    clock = Clock(doing)
     while (answer := question()) is None:
         alive()
+        clock.tick()
         time.sleep(0.3)
     return answer
 

@@ -15,7 +15,7 @@ from domain_guidance.toy_world.prompts import Prompts
 
 @pytest.fixture(scope="module")
 def shown(tmp_path_factory):
-    """The demo's own command, at two pictures per prompt instead of four."""
+    """The demo's own command."""
     folder = tmp_path_factory.mktemp("demo")
     demo.main(["--out", str(folder / "demo.png"), "--json", str(folder / "demo.json"), "--repeats", "2"])
     results = json.loads((folder / "demo.json").read_text())
@@ -101,3 +101,19 @@ def test_values_outside_the_range_are_clamped_not_wrapped():
 def test_rows_of_another_length_than_the_columns_are_refused():
     with pytest.raises(ValueError, match="rows hold 2 pictures and there are 3 columns"):
         labelled_grid.labelled_grid([labelled_grid.Row("row", [], torch.zeros(2, 3, 2, 2))], ["a", "b", "c"])
+
+
+def test_a_distance_below_zero_is_shown_as_zero_and_kept_in_the_numbers(shown):
+    _, rows = shown
+    score = comparison.Score(**{key: rows["real"][key] for key in ("digit", "stroke", "distance", "count")})
+    entry = demo.Entry("real", {}, torch.zeros(0), score)
+    assert score.distance < 0
+    assert "distance 0.000" in demo.describe(entry) and "distance 0.000, N = 100" in demo._lines(entry)
+
+
+def test_a_row_that_takes_long_says_its_steps(monkeypatch, caplog):
+    monkeypatch.setattr(demo, "SAY_EVERY", 0.0)
+    with caplog.at_level("INFO"):
+        counted = demo._counting(lambda x, sigma, asked: x + sigma, "base")
+        assert counted(torch.ones(1), torch.ones(1), None) == 2
+    assert caplog.messages == ["  drawing: base, step 1 of 20"]

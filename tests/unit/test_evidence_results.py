@@ -11,7 +11,6 @@ from statistics import mean, stdev
 import pytest
 import torch
 
-from domain_guidance import demo
 from domain_guidance.evidence import jobs, worlds
 from domain_guidance.evidence.plan import EARLY, FEW, PLANS, QUICK, RATES, STOPPED
 from domain_guidance.evidence.results import open_results, read_results, scored
@@ -129,13 +128,6 @@ def test_a_results_file_says_what_it_was_measured_on_and_names_no_folder(file):
     text = file.read_text(encoding="utf-8")
     assert '"machine' in text and '"commit"' in text
     assert "/home" not in text and "/tmp" not in text and "/work" not in text
-
-
-def test_the_demo_shows_the_quick_runs_table(quick):
-    assert all_tables(quick)["methods"] in demo.measured_before()
-
-
-# --- the results -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("file", COMMITTED, ids=lambda file: file.stem)

@@ -2,6 +2,7 @@
 passed run.
 """
 
+import io
 import json
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import run
-from launcher import LauncherError, chromium, comfyui, environment, lint, pytest_run
+from launcher import LauncherError, aloud, chromium, comfyui, environment, lint, pytest_run
 
 
 def make_comfyui(folder):
@@ -74,7 +75,7 @@ def test_the_portable_builds_python_is_found_beside_it(tmp_path):
     python = tmp_path / "python_embeded" / "python.exe"
     python.parent.mkdir()
     python.touch()
-    assert list(comfyui.host_pythons(host)) == [python]
+    assert list(comfyui.host_pythons(host, {}, tmp_path)) == [python]
 
 
 def test_this_python_is_probed_for_what_it_lacks():
@@ -113,12 +114,12 @@ def commands(monkeypatch):
     """What would be run instead of running it; the probe of what was made answers that all is there."""
     seen = []
 
-    def record(command, **_):
+    def record(command, *_, **__):
         seen.append(command)
-        return type("Finished", (), {"returncode": 0})
+        return 0
 
     answers = iter([environment.Python(Path(sys.executable), sys.version_info[:2], folders=("made",))] * 9)
-    monkeypatch.setattr(environment.subprocess, "run", record)
+    monkeypatch.setattr(environment, "run_aloud", record)
     monkeypatch.setattr(environment, "probe", lambda path, modules: next(answers))
     monkeypatch.setattr(environment, "_show_packages", lambda python, base: None)
     return seen
@@ -175,7 +176,8 @@ def test_command(monkeypatch, capsys, tmp_path):
     python = environment.Python(Path(sys.executable), sys.version_info[:2])
 
     def command(comfyui_found, usable, browser, ready=lambda base, *_: base, checks=()):
-        monkeypatch.setattr(run, "prepare", lambda needed, torch: (tmp_path if comfyui_found else None, usable, python))
+        found = tmp_path if comfyui_found else None
+        monkeypatch.setattr(run, "prepare", lambda needed, options: (found, usable, python))
         monkeypatch.setattr(chromium, "find_chromium", lambda: browser)
         monkeypatch.setattr(environment, "ready", ready)
         monkeypatch.setattr(lint, "lint", lambda python, pack: list(checks))
@@ -281,3 +283,71 @@ def test_the_template_that_the_demo_runs_shows_pictures_with_titles():
     graph = json.loads(run.FIRST_LOOK.read_text(encoding="utf-8"))
     pictures = [node for node in graph.values() if node["class_type"] == "PreviewImage"]
     assert len({node["_meta"]["title"] for node in pictures}) == 2
+
+
+def test_a_command_that_says_nothing_is_said_to_go_on(capsys):
+    command = [sys.executable, "-c", "import time; print('begun', flush=True); time.sleep(1)"]
+    assert aloud.run_aloud(command, "waiting", silence=0.2) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "begun" and len(lines) > 1
+    assert all(line.startswith("  waiting, ") for line in lines[1:])
+
+
+@pytest.mark.parametrize("code, shown", [(0, ""), (3, "first\nsecond\n")])
+def test_what_a_quiet_command_says_is_shown_only_if_it_fails(capsys, code, shown):
+    command = [sys.executable, "-c", f"print('first'); print('second'); raise SystemExit({code})"]
+    assert aloud.run_aloud(command, "installing", quiet=True, silence=60) == code
+    assert capsys.readouterr().out == shown
+
+
+def an_interpreter(folder, platform=sys.platform):
+    python = comfyui.environment_python(folder, platform)
+    python.parent.mkdir(parents=True)
+    python.touch()
+    return python
+
+
+def test_pythons_are_looked_for_where_launchers_and_the_desktop_app_keep_them(tmp_path):
+    host, home = make_comfyui(tmp_path / "app" / "ComfyUI"), tmp_path / "home"
+    pinokio, active = an_interpreter(tmp_path / "app" / "env"), an_interpreter(tmp_path / "active")
+    desktop = an_interpreter(home / "chosen" / ".venv")
+    settings = {"win32": "AppData/Roaming", "darwin": "Library/Application Support"}.get(sys.platform, ".config")
+    file = home / settings / "ComfyUI" / "config.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps({"basePath": str(home / "chosen")}), encoding="utf-8")
+    found = list(comfyui.host_pythons(host, {"VIRTUAL_ENV": str(tmp_path / "active")}, home))
+    assert found == [pinokio, active, desktop]
+    file.write_text("not json", encoding="utf-8")
+    assert list(comfyui.host_pythons(host, {}, home)) == [pinokio]
+
+
+@pytest.mark.parametrize(
+    "found, arguments, terminal, answer, expected",
+    [
+        (True, [], False, "", False),
+        (False, [], False, "", True),
+        (True, ["--install"], False, "", True),
+        (True, [], True, "y", True),
+        (False, [], True, "", False),
+    ],
+)
+def test_torch_is_downloaded_beside_a_comfyui_only_if_somebody_agreed(
+    monkeypatch, tmp_path, capsys, found, arguments, terminal, answer, expected
+):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(answer + "\n"))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: terminal, raising=False)
+    options = run.parser().parse_args(["demo", *arguments])
+    assert run.agreed(tmp_path if found else None, options) is expected
+    if found and not arguments:
+        assert "run this with the Python that starts it" in capsys.readouterr().out
+
+
+def test_nothing_is_made_where_the_download_was_refused(tmp_path, commands):
+    with pytest.raises(LauncherError, match="nothing was installed"):
+        environment.ready(None, environment.DEMO, tmp_path, agreed=lambda: False)
+    assert commands == []
+
+
+def test_the_size_of_torch_is_said_only_where_torch_is_fetched(capsys, tmp_path):
+    environment._announce(["ruff"], tmp_path, None)
+    assert "GB" not in capsys.readouterr().out
