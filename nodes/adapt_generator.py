@@ -24,7 +24,7 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
         return io.Schema(
             node_id="DomainGuidanceAdaptGenerator",
             display_name="Adapt Generator",
-            category="model/training",
+            category="domain guidance",
             description=(
                 "Fine-tunes a GAN generator so that its images move, seed for seed, towards what the connected "
                 "model prefers: a prompt, or, with Apply Domain Guidance on the model, a domain of images. Run it "

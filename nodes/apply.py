@@ -16,13 +16,17 @@ class DomainGuidanceApply(io.ComfyNode):
         return io.Schema(
             node_id="DomainGuidanceApply",
             display_name="Apply Domain Guidance",
-            category="model/patch",
+            category="domain guidance",
             description=(
                 "Gives whatever the sampler draws the look of a domain, at a weight you choose, alongside prompt, "
                 "ControlNet, IP-Adapter and LoRA. Place it between checkpoint and sampler; chain several for "
                 "several domains."
             ),
             search_aliases=[
+                "style",
+                "look",
+                "style transfer",
+                "my style",
                 "domain",
                 "style guidance",
                 "text-free",

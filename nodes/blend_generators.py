@@ -17,7 +17,7 @@ class DomainGuidanceBlendGenerators(io.ComfyNode):
         return io.Schema(
             node_id="DomainGuidanceBlendGenerators",
             display_name="Blend Generators",
-            category="model/merging",
+            category="domain guidance",
             description=(
                 "Combines two generators of the same origin into one, block by block: coarse blocks decide pose and "
                 "shape, fine blocks textures and colours. With equal amounts it is a plain average of the weights."

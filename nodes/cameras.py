@@ -20,12 +20,12 @@ class DomainGuidanceCamera(io.ComfyNode):
         return io.Schema(
             node_id="DomainGuidanceCamera",
             display_name="Generator Cameras",
-            category="3d",
+            category="domain guidance",
             description=(
                 "Sets the cameras from which View Generator looks at a head: a single one, an orbit of frames, or a "
                 "grid."
             ),
-            search_aliases=["orbit", "turntable", "multi view", "camera pose", "eg3d camera"],
+            search_aliases=["3d", "orbit", "turntable", "multi view", "camera pose", "eg3d camera"],
             inputs=[
                 io.Combo.Input(
                     "arrangement",

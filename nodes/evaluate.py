@@ -19,13 +19,15 @@ class DomainGuidanceEvaluate(io.ComfyNode):
         return io.Schema(
             node_id="DomainGuidanceEvaluate",
             display_name=NAME,
-            category="model/training",
+            category="domain guidance",
             description=(
                 "Compares generated images with real ones of the domain: how far apart they are (KID, CMMD), "
                 "whether they look like the domain and cover all of it (precision, recall), how varied they are, "
                 "and whether they are copies. Nothing is downloaded."
             ),
             search_aliases=[
+                "dataset quality",
+                "compare images",
                 "domain guidance evaluation",
                 "KID",
                 "FID",
@@ -58,8 +60,8 @@ class DomainGuidanceEvaluate(io.ComfyNode):
                     options=folder_choices(),
                     default=NO_FOLDER,
                     optional=True,
-                    tooltip="Instead of reference: a sub-folder of ComfyUI's input folder, including its own "
-                    "sub-folders. The training images reveal memorisation; other images of the domain measure "
+                    tooltip="A sub-folder of ComfyUI's input folder, including its own sub-folders. It wins over a "
+                    "connected reference. The training images reveal memorisation; other images of the domain measure "
                     "quality.",
                 ),
                 io.String.Input(

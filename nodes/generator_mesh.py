@@ -16,12 +16,12 @@ class DomainGuidanceGeneratorMesh(io.ComfyNode):
         return io.Schema(
             node_id="DomainGuidanceGeneratorMesh",
             display_name="Generator To Mesh",
-            category="3d",
+            category="domain guidance",
             description=(
                 "Extracts the surface of an EG3D generator's head or cat as a closed mesh with colours, for Save 3D "
                 "Model and Preview 3D."
             ),
-            search_aliases=["eg3d mesh", "gan to mesh", "marching cubes", "head to glb", "export 3d"],
+            search_aliases=["3d", "eg3d mesh", "gan to mesh", "marching cubes", "head to glb", "export 3d"],
             inputs=[
                 GeneratorIO.Input("generator", tooltip="An EG3D generator, from Load Generator or adapted."),
                 io.Int.Input(

@@ -19,7 +19,7 @@ class DomainGuidanceInvertImage(io.ComfyNode):
         return io.Schema(
             node_id="DomainGuidanceInvertImage",
             display_name="Project Image Into Generator",
-            category="model/latent",
+            category="domain guidance",
             description=(
                 "Finds the latent for which the generator's image is as close as possible to yours (GAN inversion). "
                 "Draw that latent with an adapted generator to see your image in its style."

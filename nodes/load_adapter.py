@@ -18,12 +18,12 @@ class DomainGuidanceLoadAdapter(io.ComfyNode):
         return io.Schema(
             node_id="DomainGuidanceLoadAdapter",
             display_name="Load Domain Adapter",
-            category="model/loaders",
+            category="domain guidance",
             description=(
                 "Loads a domain adapter made by Train Domain, with its stored empty prompt, as the domain_model of "
                 "Apply Domain Guidance. It runs on your model's weights, which are neither copied nor changed."
             ),
-            search_aliases=["domain", "load domain", "domain lora", "lora guidance", "adapter"],
+            search_aliases=["style lora", "domain", "load domain", "domain lora", "lora guidance", "adapter"],
             inputs=[
                 io.Model.Input(
                     "model",

@@ -16,13 +16,13 @@ class DomainGuidanceLoadGenerator(io.ComfyNode):
         return io.Schema(
             node_id="DomainGuidanceLoadGenerator",
             display_name="Load Generator",
-            category="model/loaders",
+            category="domain guidance",
             description=(
                 "Loads a StyleGAN2 generator from NVIDIA's .pkl files, rosinality's .pt files or models trained "
                 "from them, an EG3D generator from its .pkl, or this pack's own files. Nothing in a file is "
                 "executed; other formats are converted to safetensors once."
             ),
-            search_aliases=["stylegan", "stylegan2", "eg3d", "gan", "load stylegan", "load pkl"],
+            search_aliases=["3d", "stylegan", "stylegan2", "eg3d", "gan", "load stylegan", "load pkl"],
             inputs=[
                 io.Combo.Input(
                     "generator_name",

@@ -15,7 +15,7 @@ class DomainGuidanceLoadSideNetwork(io.ComfyNode):
         return io.Schema(
             node_id="DomainGuidanceLoadSideNetwork",
             display_name="Load Side Network",
-            category="model/loaders",
+            category="domain guidance",
             description=(
                 "A domain as a small network that corrects what your model has already answered, as the domain_model "
                 "of Apply Domain Guidance: a few MB, and hardly slower than sampling without a domain."

@@ -16,12 +16,12 @@ class DomainGuidanceLoadUNet(io.ComfyNode):
         return io.Schema(
             node_id="DomainGuidanceLoadUNet",
             display_name="Load Domain UNet",
-            category="model/loaders",
+            category="domain guidance",
             description=(
                 "Loads a domain file: the domain's UNet, the empty prompt it was trained with, and a card that "
                 "records its training."
             ),
-            search_aliases=["domain", "load domain", "text-free unet", "domain guidance loader"],
+            search_aliases=["style model", "domain", "load domain", "text-free unet", "domain guidance loader"],
             inputs=[
                 io.Combo.Input(
                     "unet_name",

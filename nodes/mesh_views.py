@@ -18,10 +18,10 @@ class DomainGuidanceMeshViews(io.ComfyNode):
         return io.Schema(
             node_id="DomainGuidanceMeshViews",
             display_name="Views Of Mesh",
-            category="3d/texturing",
+            category="domain guidance",
             description="Looks at a mesh from all sides. The depth pictures guide a ControlNet, and the views go to "
             "Synchronise Views and Paint Mesh From Views.",
-            search_aliases=["multi view", "mesh cameras", "depth from mesh", "texture a mesh", "turntable"],
+            search_aliases=["3d", "multi view", "mesh cameras", "depth from mesh", "texture a mesh", "turntable"],
             inputs=[
                 io.Mesh.Input("mesh", tooltip="The mesh to look at."),
                 io.Combo.Input(

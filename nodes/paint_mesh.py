@@ -16,9 +16,9 @@ class DomainGuidancePaintMesh(io.ComfyNode):
         return io.Schema(
             node_id="DomainGuidancePaintMesh",
             display_name="Paint Mesh From Views",
-            category="3d/texturing",
+            category="domain guidance",
             description="Paints the mesh's texture from one picture of each view, and fills what no view shows.",
-            search_aliases=["project texture", "bake views", "texture a mesh", "multi view texture"],
+            search_aliases=["3d", "project texture", "bake views", "texture a mesh", "multi view texture"],
             inputs=[
                 io.Mesh.Input(
                     "mesh",

@@ -16,12 +16,13 @@ class DomainGuidanceReport(io.ComfyNode):
         return io.Schema(
             node_id="DomainGuidanceReport",
             display_name="Domain Guidance Report",
-            category="model/sampling",
+            category="domain guidance",
             description=(
                 "Samples exactly like KSampler and shows, step by step, how strongly domain and prompt pull, with "
                 "advice on weight, cfg and range."
             ),
             search_aliases=[
+                "too strong",
                 "domain guidance analysis",
                 "which weight",
                 "guidance plot",

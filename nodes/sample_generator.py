@@ -21,7 +21,7 @@ class DomainGuidanceSampleGenerator(io.ComfyNode):
         return io.Schema(
             node_id="DomainGuidanceSampleGenerator",
             display_name="Sample Generator",
-            category="model/sampling",
+            category="domain guidance",
             description=(
                 "Draws images with a generator: one for each seed, or frames that move from seed to seed. A seed "
                 "always gives the same image, however many are drawn, and the same one as in NVIDIA's tools."

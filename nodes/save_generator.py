@@ -14,7 +14,7 @@ class DomainGuidanceSaveGenerator(io.ComfyNode):
         return io.Schema(
             node_id="DomainGuidanceSaveGenerator",
             display_name="Save Generator",
-            category="model/merging",
+            category="domain guidance",
             description=(
                 "Saves a generator to output/generators, with a record of where it came from and how it was "
                 "trained. Existing files are never overwritten."

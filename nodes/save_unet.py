@@ -13,13 +13,13 @@ class DomainGuidanceSaveUNet(io.ComfyNode):
         return io.Schema(
             node_id="DomainGuidanceSaveUNet",
             display_name="Save Domain UNet",
-            category="model/merging",
+            category="domain guidance",
             description=(
                 "Saves a model, with everything applied to it (LoRAs, merges), as a domain file in "
                 "output/diffusion_models: its weights, its empty prompt and a card. Existing files are never "
                 "overwritten."
             ),
-            search_aliases=["domain guidance", "save domain", "convert checkpoint to domain"],
+            search_aliases=["export domain", "domain guidance", "save domain", "convert checkpoint to domain"],
             is_output_node=True,
             inputs=[
                 io.Model.Input(

@@ -18,12 +18,13 @@ class DomainGuidanceSchedule(io.ComfyNode):
         return io.Schema(
             node_id="DomainGuidanceSchedule",
             display_name="Domain Guidance Schedule",
-            category="model/patch",
+            category="domain guidance",
             description=(
                 "Varies the weight of a domain or a term over the course of the sampling. One schedule can serve "
                 "several nodes."
             ),
             search_aliases=[
+                "keyframe",
                 "domain",
                 "guidance schedule",
                 "weight over time",

@@ -18,12 +18,19 @@ class DomainGuidanceSweep(io.ComfyNode):
         return io.Schema(
             node_id="DomainGuidanceSweep",
             display_name="Domain Guidance Sweep",
-            category="model/sampling",
+            category="domain guidance",
             description=(
                 "Draws the same noise with every combination of a domain weight and a cfg and shows the images in "
                 "one labelled grid. Cancel keeps the cells finished so far."
             ),
-            search_aliases=["domain guidance grid", "xy plot", "weight sweep", "cfg sweep", "compare weights"],
+            search_aliases=[
+                "find the weight",
+                "domain guidance grid",
+                "xy plot",
+                "weight sweep",
+                "cfg sweep",
+                "compare weights",
+            ],
             inputs=[
                 *ksampler_inputs(cfg=False),
                 io.Vae.Input("vae", tooltip="Decodes the latents."),

@@ -19,10 +19,10 @@ class DomainGuidanceSynchroniseViews(io.ComfyNode):
         return io.Schema(
             node_id="DomainGuidanceSynchroniseViews",
             display_name="Synchronise Views",
-            category="3d/texturing",
+            category="domain guidance",
             description="Makes the pictures of a batch agree wherever they show the same point of a mesh, while they "
             "are sampled. Put it anywhere between the checkpoint and the sampler.",
-            search_aliases=["multi view consistency", "SyncMVD", "texture a mesh", "consistent views"],
+            search_aliases=["3d", "multi view consistency", "SyncMVD", "texture a mesh", "consistent views"],
             inputs=[
                 io.Model.Input("model", tooltip="The model that draws the views."),
                 ViewsIO.Input("views", tooltip="From Views Of Mesh. The empty latent needs one picture for each view."),

@@ -16,14 +16,13 @@ class DomainGuidanceTerm(io.ComfyNode):
         return io.Schema(
             node_id="DomainGuidanceTerm",
             display_name="Domain Guidance Term",
-            category="model/patch",
+            category="domain guidance",
             description=(
                 "Adds one more guidance term alongside cfg and domains: another prompt, a ControlNet with its own "
                 "weight, another model, or the difference between two prompts. Chain it with Apply Domain Guidance "
                 "in any order."
             ),
             search_aliases=[
-                "domain",
                 "guidance term",
                 "composable diffusion",
                 "negative guidance",

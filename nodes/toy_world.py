@@ -24,13 +24,13 @@ class DomainGuidanceToyWorld(io.ComfyNode):
         return io.Schema(
             node_id="DomainGuidanceToyWorld",
             display_name="Toy World",
-            category="model/loaders",
+            category="domain guidance",
             description=(
                 "A small real model that comes with the pack, so that everything can be tried without a download: a "
                 "base that draws handwritten digits from a prompt, a domain model trained only on pictures of "
                 "blue-rimmed plates, those pictures, and a GAN."
             ),
-            search_aliases=["domain guidance demo", "first look", "example", "digits"],
+            search_aliases=["demo", "domain guidance demo", "first look", "example", "digits"],
             inputs=[
                 io.Combo.Input(
                     "digit",

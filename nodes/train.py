@@ -27,12 +27,21 @@ class DomainGuidanceTrain(io.ComfyNode):
         return io.Schema(
             node_id="DomainGuidanceTrain",
             display_name="Train Domain",
-            category="model/training",
+            category="domain guidance",
             description=(
                 "Trains a domain from images alone, without captions. Run it again to continue after a Cancel or to "
                 "train for more steps. The result is saved where Load Domain UNet and ComfyUI's own loaders look."
             ),
-            search_aliases=["domain guidance training", "train lora", "fine-tune", "text-free training"],
+            search_aliases=[
+                "dataset",
+                "train style",
+                "style training",
+                "folder of images",
+                "domain guidance training",
+                "train lora",
+                "fine-tune",
+                "text-free training",
+            ],
             is_output_node=True,
             is_input_list=True,  # a list of images is one set
             not_idempotent=True,
@@ -61,7 +70,8 @@ class DomainGuidanceTrain(io.ComfyNode):
                     options=folder_choices(),
                     default=NO_FOLDER,
                     optional=True,
-                    tooltip="Instead of images: a sub-folder of ComfyUI's input folder, including its own sub-folders.",
+                    tooltip="A sub-folder of ComfyUI's input folder, with its own sub-folders. It wins over connected "
+                    "images.",
                 ),
                 io.Combo.Input(
                     "form",
@@ -301,8 +311,8 @@ class DomainGuidanceTrain(io.ComfyNode):
             checkpoint_every=checkpoint_every,
         )
         request = TrainRequest(form, rank, resolution, save_name, on_existing, gradient_checkpointing, settings)
-        source = image_source(images, folder, "Train Domain")
-        progress = TrainingProgress(line_at(cls.hidden.unique_id))
+        say = line_at(cls.hidden.unique_id)
+        source, progress = image_source(images, folder, "Train Domain", say=say), TrainingProgress(say)
         trained = train_in_host(model, vae, empty_prompt(clip, empty_conditioning), source, request, progress)
         curves = torch.from_numpy(np.asarray(trained.curves, dtype=np.float32) / 255)[None]
         return io.NodeOutput(trained.model, curves, trained.file)

@@ -19,9 +19,9 @@ class DomainGuidanceViewGenerator(io.ComfyNode):
         return io.Schema(
             node_id="DomainGuidanceViewGenerator",
             display_name="View Generator",
-            category="3d",
+            category="domain guidance",
             description=("Draws an EG3D generator's heads or cats from all sides, with depth and surface normals."),
-            search_aliases=["eg3d", "3d gan", "novel view", "depth map", "normal map", "turntable"],
+            search_aliases=["3d", "eg3d", "3d gan", "novel view", "depth map", "normal map", "turntable"],
             inputs=[
                 GeneratorIO.Input("generator", tooltip="An EG3D generator, from Load Generator or adapted."),
                 GeneratorCamerasIO.Input(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import folder_paths
 from torch import Tensor
@@ -18,15 +19,29 @@ def folder_choices() -> list[str]:
     return [NO_FOLDER, *folder_paths.get_input_subfolders()]
 
 
-def image_source(images: Sequence[Tensor] | None, folder: str, node: str, what: str = "images") -> ImageSource:
-    """What was given, of a list of batches and a folder's name.
+def image_source(
+    images: Sequence[Tensor] | None,
+    folder: str,
+    node: str,
+    what: str = "images",
+    say: Callable[[str], None] = lambda _: None,
+) -> ImageSource:
+    """What was given, of a list of batches and a folder's name. Of both, the folder: it was chosen by hand.
 
-    Raises ValueError, one sentence that names `node`, for both or neither.
+    say: is told, in one sentence, that the batches are left aside. Raises ValueError, one sentence that names `node`,
+    for neither.
     """
-    if (images is None) == (folder == NO_FOLDER):
-        given = f"both {what} and a folder" if images is not None else f"neither {what} nor a folder"
-        raise ValueError(f"{node} got {given}: connect {what}, or choose a sub-folder of the input folder.")
-    return BatchImages(images) if images is not None else FolderImages(input_folder(folder))
+    if folder == NO_FOLDER and images is None:
+        raise ValueError(
+            f"{node} got neither {what} nor a folder: connect {what}, or choose a sub-folder of the input folder."
+        )
+    if folder == NO_FOLDER:
+        return BatchImages(images)
+    if images is not None:
+        left = f"{node} takes the images of the folder '{folder}' and leaves aside the connected {what}"
+        logging.warning("Domain Guidance: %s.", left)
+        say(left)
+    return FolderImages(input_folder(folder))
 
 
 def input_folder(name: str) -> str:

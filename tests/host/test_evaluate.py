@@ -215,7 +215,7 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(host, base_directory, 
     assert "neither reference nor a folder" in refusal(host, *evaluation(reference=None))
     (base_directory / "input" / name).mkdir()
     assert "holds no images" in refusal(host, *evaluation(reference=None, reference_folder=name))
-    assert "both reference and a folder" in refusal(host, *evaluation(reference_folder=name))
+    assert "holds no images" in refusal(host, *evaluation(reference_folder=name)), "a folder wins over pictures"
     assert "plain name without folders" in refusal(host, *evaluation(save_name="../outside"))
     graph, node = evaluation(save_name=name)
     graph[node.id]["inputs"]["images"] = graph.add("ProbeImage", seed=1)[0]  # one picture is no set

@@ -95,16 +95,23 @@ def test_every_input_and_output_has_a_tooltip(own):
         assert [output.id for output in schema.outputs if not output.tooltip] == [], name
 
 
-def test_a_node_is_found_under_plain_words_where_the_hosts_own_nodes_are(own):
-    import nodes
-
-    others = {
-        node.CATEGORY
-        for name, node in nodes.NODE_CLASS_MAPPINGS.items()
-        if name not in own and hasattr(node, "CATEGORY")
-    }
+def test_a_node_is_found_under_plain_words_and_all_in_one_place_of_the_menu(own):
     for name, (_, schema) in own.items():
         assert PLAIN.fullmatch(schema.display_name), schema.display_name
-        assert schema.category in others, f"{name}: the host has no category {schema.category}"
+        assert schema.category == "domain guidance", name
         assert schema.description and schema.search_aliases, name
         assert not {schema.display_name.lower()} & {alias.lower() for alias in schema.search_aliases}, name
+
+
+@pytest.mark.parametrize(
+    "typed, node",
+    [
+        ("style", "DomainGuidanceApply"),
+        ("look", "DomainGuidanceApply"),
+        ("dataset", "DomainGuidanceTrain"),
+        ("3d", "DomainGuidanceViewGenerator"),
+        ("domain", "DomainGuidanceApply"),
+    ],
+)
+def test_words_that_people_type_find_a_node(own, typed, node):
+    assert typed in own[node][1].search_aliases

@@ -91,9 +91,19 @@ def test_a_folder_outside_of_the_input_folder_is_refused(host, minis, folder):
         host.value(t.graph, t.node)
 
 
-def test_neither_images_nor_a_folder_or_both(host, minis, picture_folder):
+def test_neither_images_nor_a_folder_is_refused(host, minis):
     assert "neither images nor a folder" in refusal(host, Training(minis, save_name="nothing", images=None))
-    assert "both images and a folder" in refusal(host, Training(minis, save_name="both", folder=picture_folder))
+
+
+def test_of_images_and_a_folder_the_folder_is_taken_and_that_is_said(host, picture_folder, caplog):
+    input_folder, told = host.library("nodes.comfy_host.input_folder"), []
+    source = input_folder.image_source([torch.zeros(7, 8, 8, 3)], picture_folder, "Train Domain", say=told.append)
+    alone = input_folder.image_source(None, picture_folder, "Train Domain", say=told.append)
+    assert len(source) == len(alone) and source.stamp(0) == alone.stamp(0)
+    assert told == [
+        f"Train Domain takes the images of the folder '{picture_folder}' and leaves aside the connected images"
+    ]
+    assert told[0] in caplog.text
 
 
 def test_an_empty_folder(host, minis, base_directory, tmp_path):
