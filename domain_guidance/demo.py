@@ -132,7 +132,9 @@ def _real_entry(models: comparison.ToyModels, asked: Prompts, reference: Tensor)
 def _lines(entry: Entry) -> list[str]:
     settings = ", ".join(f"{key} {value:g}" for key, value in entry.weights.items())
     read = f"digit {entry.score.digit:.0%}, colour {entry.score.stroke:.0%}"
-    return [line for line in (settings, read, f"distance {entry.score.distance:.3f}, N = {entry.score.count}") if line]
+    return [
+        line for line in (settings, read, f"distance {_shown(entry.score.distance)}, N = {entry.score.count}") if line
+    ]
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -133,10 +133,11 @@ class _DomainTask:
         yield Evaluated(step, point.train, point.held_out, self._best().held_out, memorising(self.points))
 
     def saved(self) -> Mapping[str, Any]:
-        return {"points": [[point.step, point.train, point.held_out] for point in self.points]}
+        return {"points": [[point.step, point.train, point.held_out, list(point.each)] for point in self.points]}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        self.points = [Point(*values) for values in saved["points"]]
+        # A state of an earlier version has no errors of single images.
+        self.points = [Point(*values[:3], *map(tuple, values[3:])) for values in saved["points"]]
 
     def write(self, state: TrainingState) -> None:
         self.trainable.write(self.files.result, self._record(state.step, self.points[-1] if self.points else None))

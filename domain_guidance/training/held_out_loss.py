@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean as mean
+from statistics import stdev
 
 import torch
 from torch import Tensor
@@ -16,15 +18,17 @@ from .trainable import Trainable
 LEVELS = 4  # timesteps an image is measured at
 FEWEST, MOST = 16, 64  # images measured of each side, where there are so many
 WIDENED = 0.05  # of the held-out loss
+FEWEST_TO_JUDGE, STANDARD_ERRORS = 8, 2.0  # held-out images, and how many a growth of their error must exceed
 
 
 @dataclass(frozen=True)
 class Point:
-    """One measurement: mean squared errors after `step` steps."""
+    """One measurement: mean squared errors after `step` steps, and the error of each held-out image."""
 
     step: int
     train: float
     held_out: float
+    each: tuple[float, ...] = ()
 
     @property
     def gap(self) -> float:
@@ -50,19 +54,21 @@ class HeldOutLoss:
 
     def measure(self, step: int, predict: Predict, process: Process) -> Point:
         """The mean errors now. predict: the network, in whatever precision it is called."""
-        train, held_out = (self._loss(images, predict, process) for images in (self._train, self._held_out))
-        return Point(step, train, held_out)
+        train, held_out = (self._losses(images, predict, process) for images in (self._train, self._held_out))
+        return Point(step, mean(train), mean(held_out), held_out)
 
     @torch.no_grad()
-    def _loss(self, images: Sequence[int], predict: Predict, process: Process) -> float:
-        total, batches = torch.zeros((), dtype=torch.float64), held_out_batches(self._latents, images, self._batch_size)
-        for number, batch in enumerate(batches):
+    def _losses(self, images: Sequence[int], predict: Predict, process: Process) -> tuple[float, ...]:
+        """The mean error of each image, in their order."""
+        total, place = torch.zeros(len(images), dtype=torch.float64), {image: n for n, image in enumerate(images)}
+        for number, batch in enumerate(held_out_batches(self._latents, images, self._batch_size)):
             if number % process.world != process.rank:
                 continue
+            places = [place[image] for image in batch.images]
             for level in range(LEVELS):
                 with process.arithmetic():
-                    total += self._errors(predict, batch, level).double().sum().cpu()
-        return float(process.mean(total)) * process.world / (LEVELS * len(images))
+                    total[places] += self._errors(predict, batch, level).double().cpu()
+        return tuple((process.mean(total) * process.world / LEVELS).tolist())
 
     def _errors(self, predict: Predict, batch, level: int) -> Tensor:
         trainable = self._trainable
@@ -76,15 +82,24 @@ class HeldOutLoss:
 
 
 def memorising(points: Sequence[Point]) -> str:
-    """One sentence if, past the best held-out loss, only training images still get better, else empty (our choice)."""
+    """One sentence if, past the best held-out loss, only training images still get better, else empty (our choice).
+
+    Held-out images must be predicted worse than at the best step by more than twice the standard error of the paired
+    differences. Fewer than 8 of them give no verdict.
+    """
     first, last = points[0], points[-1]
     best = min(points, key=lambda point: point.held_out)
     if last.train >= best.train or last.gap - first.gap < WIDENED * last.held_out:
         return ""
+    if len(last.each) < FEWEST_TO_JUDGE or len(best.each) != len(last.each):
+        return ""
+    worse = [now - then for now, then in zip(last.each, best.each)]
+    if mean(worse) <= STANDARD_ERRORS * stdev(worse) / len(worse) ** 0.5:
+        return ""
     return (
-        f"The model is memorising: since step {best.step} held-out images are predicted worse ({best.held_out:.4f} "
-        f"then, {last.held_out:.4f} now) and training images better ({last.train:.4f}); use the best file, stop here "
-        "or add images."
+        f"The model is memorising: since step {best.step} its error on {len(worse)} held-out images has grown by "
+        f"{mean(worse) / best.held_out:.1%} and that on training images has fallen; use the best file, stop here or "
+        "add images."
     )
 
 
