@@ -107,21 +107,25 @@ class ToRGB(nn.Module):
 
 
 class Block(nn.Module):
-    """The layers of one resolution. The first one has the learnt constant in place of an up-convolution."""
+    """The layers of one resolution. The first one has the learnt constant in place of an up-convolution.
 
-    def __init__(self, inputs: int, width: int, pixels: int, config: GeneratorConfig):
+    up: whether it doubles the size of maps and image.
+    """
+
+    def __init__(self, inputs: int, width: int, pixels: int, config: GeneratorConfig, *, up: bool = True):
         super().__init__()
+        self.up = up
         if pixels == 4:
             self.const, self.conv0 = nn.Parameter(torch.randn(width, 4, 4)), None
         else:
-            self.conv0 = StyledConv(inputs, width, pixels, config, up=True)
+            self.conv0 = StyledConv(inputs, width, pixels, config, up=up)
         self.conv1 = StyledConv(width, width, pixels, config)
         self.torgb = ToRGB(width, config)
 
     def forward(
         self, x: Tensor, image: Tensor | None, ws: Tensor, noise: Noise, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
-        """Maps and image of half the size to those of this block's.
+        """Maps and image of half the size, or of this block's if it does not double, to those of this block's.
 
         ws: [N, 3, w_dim], a style for each layer in turn; the first block reads the last two.
         """
@@ -129,7 +133,9 @@ class Block(nn.Module):
             x = self.conv0(x, ws[:, 0], noise, generator)
         x = self.conv1(x, ws[:, -2], noise, generator)
         rgb = self.torgb(x, ws[:, -1]).to(ws.dtype)
-        return x, rgb if image is None else double(image) + rgb
+        if image is not None:
+            rgb = (double(image) if self.up else image) + rgb
+        return x, rgb
 
 
 class Synthesis(nn.Module):

@@ -38,7 +38,7 @@ from domain_guidance.generators.generator_file import CARD_KEY
 HERE = Path(__file__).parent / "generators"
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
 REFUSED = {
-    "enlarges-otherwise.pkl": "super-resolution is 'SuperresolutionHybrid4X'",
+    "enlarges-otherwise.pkl": "super-resolution is 'SuperresolutionHybridDeepfp32', expected one of EG3D's",
     "no-super-resolution.pkl": "super-resolution is 'none'",
     "disparity.pkl": "disparity",
     "clamps-density.pkl": "clamps its density",
@@ -111,6 +111,20 @@ def test_what_no_shape_tells_is_read_from_the_options(files):
     assert (config.backbone.conv_clamp, config.superresolution_clamp) == (128, None)
     assert (config.pivot, config.radius, config.camera_scale) == ((0, 0, 0), 1.7, 0.0)
     assert (config.superresolution_noise, config.decoder_rate) == ("const", 2.0)
+
+
+@pytest.mark.parametrize(("kind", "begins"), [("2X", 16), ("4X", 16), ("8X", 8), ("8XDC", 8)])
+def test_every_published_super_resolution_is_read_and_kept_and_draws(files, tmp_path, kind, begins):
+    """Of 32 px, as the tests' generators are: those of two and four times begin at half, the others at a quarter."""
+    file = open_generator_file(files / f"enlarges-{kind}.pkl")
+    assert file.card.config.enlarged_from == begins
+    write_generator_file(tmp_path / "kept.safetensors", file.weights, file.card)
+    kept = read_generator_file(tmp_path / "kept.safetensors")
+    assert kept.card.config == file.card.config
+    generator = build_generator(kept)
+    ws = generator.styles(latents([1], sheet.Z), torch.zeros(1, 25))
+    view = generator.view(generator.planes(ws), ws, generator.cameras())
+    assert generator.superresolution.pixels == begins and view.image.shape == (1, 3, 32, 32)
 
 
 def test_a_mapping_whose_file_gives_no_scale_of_the_camera_reads_none(files):

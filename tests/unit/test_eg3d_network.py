@@ -72,14 +72,19 @@ def test_every_ray_sees_what_the_slow_renderer_sees(weights, finer, box, rate):
             torch.testing.assert_close(view.opacity[n, 0, row, column], opacity, rtol=1e-8, atol=1e-8)
 
 
+@pytest.mark.parametrize("doublings", [2, 1])
 @pytest.mark.parametrize(("noise", "clamp"), [("none", None), ("const", None), ("none", 0.4)])
-def test_the_super_resolution_equals_the_slow_one(weights, noise, clamp):
-    generator = network(weights, superresolution_clamp=clamp)
-    features, w = random(2, sheet.FEATURES, sheet.RESOLUTION // 4, sheet.RESOLUTION // 4), random(2, sheet.W, seed=1)
+def test_the_super_resolution_equals_the_slow_one(weights, noise, clamp, doublings):
+    generator = network(weights, superresolution_clamp=clamp, superresolution_doublings=doublings)
+    begin = sheet.RESOLUTION // 2**doublings
+    features, w = random(2, sheet.FEATURES, begin, begin), random(2, sheet.W, seed=1)
     images = generator.superresolution(features, w, noise=noise)
     for n in range(2):
         torch.testing.assert_close(
-            images[n], naive.enlarged(weights, features[n], w[n], noise == "const", clamp), rtol=1e-9, atol=1e-9
+            images[n],
+            naive.enlarged(weights, features[n], w[n], noise == "const", clamp, doublings),
+            rtol=1e-9,
+            atol=1e-9,
         )
 
 

@@ -71,7 +71,8 @@ class Rendering:
 class Eg3dConfig:
     """An EG3D generator: a StyleGAN2 whose image is the three planes, a decoder, and a super-resolution of two blocks.
 
-    resolution: of the final image; the super-resolution begins at a quarter of it. decoder_rate: the learning-rate
+    resolution: of the final image. superresolution_doublings: 2 where both blocks of the super-resolution double their
+    input, 1 where only the last one does. decoder_rate: the learning-rate
     multiplier of the decoder's layers. camera_scale: factor of the camera that the mapping reads, 0 for a generator
     that was trained without.
     pivot, radius: what published cameras look at, and their distance from the origin.
@@ -83,6 +84,7 @@ class Eg3dConfig:
     superresolution_widths: tuple[int, int] = (256, 128)
     superresolution_clamp: float | None = None
     superresolution_noise: Literal["const", "random", "none"] = "none"
+    superresolution_doublings: int = 2
     decoder_width: int = 64
     decoder_rate: float = 1.0
     camera_scale: float = 1.0
@@ -93,6 +95,8 @@ class Eg3dConfig:
     def __post_init__(self):
         if self.superresolution_noise not in ("const", "random", "none"):
             raise ValueError(f"The noise {self.superresolution_noise!r:.40} is given, expected const, random or none.")
+        if self.superresolution_doublings not in (1, 2):
+            raise ValueError(f"{self.superresolution_doublings!r:.40} doublings are given, expected 1 or 2.")
         if len(self.pivot) != 3 or not all(abs(number) < 1e6 for number in (*self.pivot, self.camera_scale)):
             raise ValueError(f"The pivot {self.pivot} is given, expected three numbers.")
         if not (0 < self.radius < 1e6 and 0 < self.decoder_rate < 1e6):
@@ -120,6 +124,11 @@ class Eg3dConfig:
     def style_count(self) -> int:
         """Styles of one image; the last of them drives the super-resolution too."""
         return self.backbone.style_count
+
+    @property
+    def enlarged_from(self) -> int:
+        """The size at which the super-resolution begins, in pixels."""
+        return self.resolution >> self.superresolution_doublings
 
     @property
     def superresolution(self) -> GeneratorConfig:

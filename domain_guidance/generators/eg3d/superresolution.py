@@ -1,6 +1,6 @@
-"""The super-resolution of EG3D: two up-convolving blocks of a StyleGAN2.
+"""The super-resolution of EG3D: two blocks of a StyleGAN2.
 
-arXiv 2112.07945, section 4.3, the variant of eight times.
+arXiv 2112.07945, section 4.3. Both blocks double their input, or, in the variants for smaller images, only the last.
 """
 
 from __future__ import annotations
@@ -19,9 +19,10 @@ class SuperResolution(nn.Module):
     def __init__(self, config: Eg3dConfig):
         super().__init__()
         first, second = config.superresolution_widths
-        self.pixels = config.resolution // 4
-        self.block0 = Block(config.features, first, 2 * self.pixels, config.superresolution)
-        self.block1 = Block(first, second, 4 * self.pixels, config.superresolution)
+        self.pixels = config.enlarged_from
+        doubles = config.superresolution_doublings == 2
+        self.block0 = Block(config.features, first, config.resolution // 2, config.superresolution, up=doubles)
+        self.block1 = Block(first, second, config.resolution, config.superresolution)
 
     def forward(
         self,

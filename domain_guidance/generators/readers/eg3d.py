@@ -22,6 +22,14 @@ CLASSES = (
     "torch.nn.modules.activation.Softplus",
 )
 TABLE = {name: plain(name) for name in CLASSES}
+# How many blocks of each super-resolution double their input; no shape tells. The two of eight times, which count from
+# the 64 px that training begins with, differ in their widths alone.
+ENLARGING = {
+    "SuperresolutionHybrid8X": 2,
+    "SuperresolutionHybrid8XDC": 2,
+    "SuperresolutionHybrid4X": 1,
+    "SuperresolutionHybrid2X": 1,
+}
 # Fields of Rendering, and others, by the file's names. What a file leaves out is as published.
 _RENDERING = {
     "samples": "depth_resolution",
@@ -60,6 +68,7 @@ def told(network: Network) -> dict[str, Any]:
             **_pivot(options),
             "camera_scale": _camera_scale(options),
             "superresolution_clamp": network.conv_clamp("superresolution."),
+            "superresolution_doublings": ENLARGING[network.modules["superresolution."].class_name],
         }
         standard_eg3d(**settings)  # which checks them
     except Refused:
@@ -72,8 +81,8 @@ def told(network: Network) -> dict[str, Any]:
 def _check_kind(network: Network, options: Mapping[str, Any]) -> None:
     enlarging = network.modules.get("superresolution.")
     kind = enlarging.class_name if enlarging else "none"
-    if "8X" not in kind:
-        raise Refused(f"its super-resolution is {kind!r:.60}, expected EG3D's of eight times")
+    if kind not in ENLARGING:
+        raise Refused(f"its super-resolution is {kind!r:.60}, expected one of EG3D's, {', '.join(ENLARGING)}")
     if options.get("disparity_space_sampling") or options.get("clamp_mode", "softplus") != "softplus":
         raise Refused(
             "it is an EG3D generator that samples in disparity or clamps its density otherwise, which is not known here"

@@ -98,13 +98,13 @@ def pixel(t, tri, camera, row, column, *, resolution, samples, finer, near, far,
     )
 
 
-def enlarged(t, features, w, noise=False, clamp=None):
-    """Features [C, r, r] at the super-resolution's size to [3, 4r, 4r]."""
+def enlarged(t, features, w, noise=False, clamp=None, doublings=2):
+    """Features [C, r, r] at the super-resolution's size to [3, 4r, 4r], or [3, 2r, 2r] where one block doubles."""
     x, image = features, features[:3]
-    for block in ("superresolution.block0", "superresolution.block1"):
-        x = naive.layer(t, f"{block}.conv0", x, w, clamp, noise, up=True)
+    for block, doubles in (("superresolution.block0", doublings == 2), ("superresolution.block1", True)):
+        x = naive.layer(t, f"{block}.conv0", x, w, clamp, noise, up=doubles)
         x = naive.layer(t, f"{block}.conv1", x, w, clamp, noise)
-        image = naive.filtered(naive.stuffed(image), (2, 1)) + naive.limited(
-            naive.image_layer(t, f"{block}.torgb", x, w), clamp
-        )
+        if doubles:
+            image = naive.filtered(naive.stuffed(image), (2, 1))
+        image = image + naive.limited(naive.image_layer(t, f"{block}.torgb", x, w), clamp)
     return image

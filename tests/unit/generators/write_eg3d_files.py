@@ -92,6 +92,9 @@ def write(folder):
     silent = snapshot()
     del silent["G_ema"].rendering_kwargs["c_scale"]
     (folder / "no-camera-scale.pkl").write_bytes(pickle.dumps(silent, 4))
+    for name in ("2X", "4X", "8X", "8XDC"):
+        enlarging = snapshot(enlarging=f"SuperresolutionHybrid{name}")
+        (folder / f"enlarges-{name}.pkl").write_bytes(pickle.dumps(enlarging, 4))
     refused = folder / "refused"
     refused.mkdir()
 
@@ -104,7 +107,7 @@ def write(folder):
     def without(name):
         return {key: tensor for key, tensor in sheet.weights().items() if key != name}
 
-    pkl("enlarges-otherwise", enlarging="SuperresolutionHybrid4X")
+    pkl("enlarges-otherwise", enlarging="SuperresolutionHybridDeepfp32")
     pkl("disparity", options={"disparity_space_sampling": True})
     pkl("clamps-density", options={"clamp_mode": "relu"})
     pkl("automatic-ray", options={"ray_start": "auto"})
