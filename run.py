@@ -80,11 +80,13 @@ def first_look(python, comfyui: Path, picture: Path) -> None:
 
 
 def test(options: argparse.Namespace) -> int:
-    from launcher import environment
+    from launcher import LauncherError, environment
     from launcher.chromium import find_chromium
     from launcher.pytest_run import Part, run_part
 
     chromium = find_chromium()
+    if not (PACK / "tests" / "unit").is_dir():
+        raise LauncherError("the registry's package has no tests: clone the repository to run them")
     comfyui, usable, python = prepare(environment.TEST, options)
     print(
         f"Chromium: {chromium or 'none was found, so the browser tests are left out (CHROMIUM names one)'}", flush=True

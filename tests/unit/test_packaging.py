@@ -85,6 +85,35 @@ def test_the_registry_gets_the_fields_it_requires():
     assert re.fullmatch(r">=\d+\.\d+\.\d+", comfy["requires-comfyui"])
 
 
+def test_the_registry_shows_pictures_that_the_repository_has():
+    from PIL import Image
+
+    comfy, repository = PROJECT["tool"]["comfy"], PROJECT["project"]["urls"]["Repository"]
+    raw = repository.replace("github.com", "raw.githubusercontent.com") + "/main/"
+    sizes = [Image.open(ROOT / comfy[name].removeprefix(raw)).size for name in ("Icon", "Banner")]
+    assert sizes[0][0] == sizes[0][1] <= 400 and sizes[1][0] > 3 * sizes[1][1]
+
+
+def test_the_registrys_package_holds_what_runs_and_no_tests(tmp_path):
+    """By git, whose rules .comfyignore follows."""
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a clone")
+    left_out = ["-c", f"core.excludesFile={ROOT / '.comfyignore'}", "ls-files", "-ci", "--exclude-standard"]
+    everything, without = (
+        set(subprocess.run(["git", *asked], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n"))
+        for asked in (["ls-files"], left_out)
+    )
+    package = everything - without - {""}
+    for needed in ("domain_guidance", "nodes", "workflows", "web", "launcher", "docs", "run.py", "requirements.txt"):
+        wanted = {path for path in everything if path.split("/")[0] == needed}
+        assert wanted and wanted <= package, needed
+    assert {path for path in package if path.startswith(("tests/", "benchmarks/", "."))} == {
+        "tests/workflows/1-first-look.api.json",
+        ".comfyignore",
+        ".gitignore",
+    }
+
+
 def test_the_version_has_one_source_and_whoever_repeats_it_agrees():
     import domain_guidance
 
