@@ -77,7 +77,7 @@ class GuidancePlan:
             interval=self._interval(term),
             schedule=term.schedule,
             sigma_at=self.base.model_sampling.percent_to_sigma,
-            mask=None if term.mask is None else latent_mask(term.mask, self.encoding["noise"]),
+            mask=self._mask(term),
             projection=term.projection,
             prediction=subtrahend if correction else self._shared(self._prediction(term, bare)),
             subtrahend=subtrahend,
@@ -86,6 +86,9 @@ class GuidancePlan:
             correction=correction,
             otherwise=self._otherwise(term, bare),
         )
+
+    def _mask(self, term: GuidanceTerm) -> Tensor | None:
+        return None if term.mask is None else latent_mask(term.mask, self.encoding["noise"], self.base.latent_format)
 
     def _otherwise(self, term: GuidanceTerm, bare: bool) -> Evaluation | None:
         """The prompt's own prediction, for a side network that takes what is there, if it sees the term's controls."""

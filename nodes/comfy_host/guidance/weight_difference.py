@@ -25,8 +25,20 @@ from torch import Tensor, nn
 
 # Where these adapters keep a DoRA scale; with one the layer is no longer base plus difference.
 DORA_SCALE = {LoRAAdapter: 4, LoHaAdapter: 7, LoKrAdapter: 8}
+LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # layers whose answers a difference of weights adds to
 LORA_RESHAPE = 5
 LOKR_FACTORS = slice(0, 2)  # None where a factor is a product itself
+
+
+class CellsHook(BypassForwardHook):
+    """The host's hook, on layers too whose input and output are the features of a cube's occupied cells."""
+
+    def _bypass_forward(self, x, *args, **kwargs):
+        if isinstance(x, Tensor):
+            return super()._bypass_forward(x, *args, **kwargs)
+        base_out = self.original_forward(x, *args, **kwargs)
+        added = self.adapter.h(x.feats, base_out.feats)
+        return base_out.replace(self.adapter.g(base_out.feats + added))
 
 
 @dataclass(frozen=True)
@@ -71,9 +83,7 @@ class WeightDifference:
         if not self._hooks:
             modules = [model.get_submodule(layer.module) for layer in self.layers]
             adapters = [_prepared(layer.adapter, module) for layer, module in zip(self.layers, modules)]
-            self._hooks.extend(
-                BypassForwardHook(m, a, layer.strength) for layer, m, a in zip(self.layers, modules, adapters)
-            )
+            self._hooks.extend(CellsHook(m, a, layer.strength) for layer, m, a in zip(self.layers, modules, adapters))
         return self._hooks
 
 
@@ -89,10 +99,10 @@ def difference(target: ModelPatcher, loaded: ModelPatcher, *, add_only: bool) ->
         matched.append((key, twin))
         strength = patch[0] - (0.0 if twin is None else twin[0])
         if strength != 0:
-            layers.append(_layer(key, patch, strength))
+            layers.append(_layer(target, key, patch, strength))
     if not add_only:
         rest = ((key, patch) for key, patch in _patches(loaded) if not any(key == k and patch is t for k, t in matched))
-        layers += [_layer(key, patch, -patch[0]) for key, patch in rest]
+        layers += [_layer(loaded, key, patch, -patch[0]) for key, patch in rest]
     return WeightDifference(tuple(layers), _injections(target, loaded))
 
 
@@ -124,10 +134,12 @@ def _same_values(a, b) -> bool:
     return a is b or (isinstance(a, (int, float, str)) and a == b)
 
 
-def _layer(key: str, patch: tuple, strength: float) -> Layer:
+def _layer(model: ModelPatcher, key: str, patch: tuple, strength: float) -> Layer:
     _, data, strength_model, offset, function = patch
     module, _, parameter = key.rpartition(".")
     adapter = _adapter(data, parameter)
+    if isinstance(adapter, tuple(DORA_SCALE)) and not isinstance(model.model.get_submodule(module), LINEAR):
+        adapter = None  # the weight of something else, such as the gate of a mixture of experts
     if adapter is None or strength_model != 1.0 or function is not None:
         raise ValueError(
             f"The LoRA on domain_model changes '{key}' in a way ({_kind(data)}) that cannot run alongside the "
