@@ -155,10 +155,10 @@ def from_all_sides():
 def painted_vase(models):
     """Views of a vase, drawn in the domain as pictures of one thing, and the vase that they paint, turned."""
     surface, lens = vase(), {"field_of_view": math.radians(40), "height": 16, "width": 16}
-    views = arrange(surface, "ring", count=4, **lens)
-    found, asked = correspond(surface, views), prompts([8] * 4, [0] * 4, [-1] * 4)
+    views = arrange(surface, "ring", count=8, **lens)
+    found, asked = correspond(surface, views), prompts([8] * 8, [0] * 8, [-1] * 8)
     guided = GuidedDenoiser(models.base, models.domain, models.empty, models.empty, WEIGHT, CFG)
-    noise = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(5))
+    noise = torch.randn(8, 3, 16, 16, generator=torch.Generator().manual_seed(5))
     told = encode(asked, models.table)
     drawn = sampling.draw(lambda x, s: found.average(guided(x, s, told)), noise, models.schedule, 20)
     texture = paint(surface, views, drawn.movedim(1, -1) / 2 + 0.5, 256).image
@@ -232,7 +232,8 @@ def main():
             by_seed(to_plates.module, (8, 10, 11)),
         ],
         "20-a-domain-at-a-tenth": [base, plates],
-        "21-paint-a-mesh-in-a-domain": painted_vase(models),
+        "21-paint-a-mesh-in-a-domain": (painted := painted_vase(models)),
+        "22-picture-to-mesh-in-a-domain": [plates, painted[1]],
         "17-my-face-in-this-style": [base, projected(to_plates, base)],
         "18-how-good-is-a-domain": [pictures, plates],
         "19-a-head-from-all-sides": from_all_sides(),

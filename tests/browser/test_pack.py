@@ -7,7 +7,7 @@ import host_process
 import pytest
 from host_process import IP_ADAPTER_PACK
 from real_server import real_server
-from test_api_twins import named_minis, needs_ip_adapter, shrunk  # noqa: F401  named_minis is a fixture
+from test_api_twins import named_minis, needs_ip_adapter, needs_shape_model, shrunk  # noqa: F401  named_minis is a fixture
 
 WORKFLOWS = sorted((host_process.PACK_ROOT / "workflows").glob("*.json"))
 SHOWN = {"PreviewImage", "SaveImage"}
@@ -96,6 +96,8 @@ def test_a_dropped_workflow_is_whole_serialises_to_its_twin_runs_and_shows_pictu
     assert frontend.links() == saved_links(workflow)
     assert frontend.prompt() == twin
     assert frontend.error_overlay().count() == 0 and frontend.dialogs().count() == 0
+    if needs_shape_model(twin):
+        pytest.skip("no shape model is small enough for the tests: dropped and serialised, but not run")
     # The first look runs as it is shipped, the others with small pictures and few steps.
     small = json.loads(json.dumps(twin))
     if all(node["class_type"] != "DomainGuidanceToyWorld" for node in small.values()):
