@@ -1,9 +1,9 @@
 """Brings the templates below the width at which ComfyUI still draws text: `python docs/tidy_templates.py`.
 
-The frontend fits a workflow into its window and draws no text below a zoom of about 0.57, which a window 1,600 pixels
-wide reaches with a graph of about 2,000. So the empty strips between columns of nodes are narrowed, a note to the left
-of the graph goes above it, and what is still too wide shows its pictures smaller. A template that
-is small enough is left alone.
+The frontend fits a workflow into its window and draws no text below a zoom of about 0.57, which a window of 1,600 by
+1,000 pixels reaches with a graph 2,080 wide or 1,296 high. So the empty strips between columns of nodes are narrowed, a
+note to the left of the graph goes above it, and what is still too wide shows its pictures smaller. A template that is
+narrow enough is left alone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 
 WORKFLOWS = Path(__file__).parents[1] / "workflows"
-WIDEST = 2000
+WIDEST, HIGHEST = 2050, 1290
 TITLE = 30  # pixels of a node's title, above its position
 STRIP = 50  # between columns, where wires turn
 PICTURES, WIDTHS = ("PreviewImage", "SaveImage"), (560, 480, 420, 360, 320)

@@ -36,10 +36,10 @@ def test_no_node_lies_over_another(nodes):
 
 
 def test_a_window_of_1600_pixels_draws_the_text(nodes):
-    """The frontend draws none below a zoom that a graph of about 2,000 by 1,600 pixels reaches."""
+    """The frontend draws none below a zoom that a graph 2,080 wide or 1,296 high reaches there."""
     lefts, tops, rights, bottoms = zip(*map(box, nodes))
     assert max(rights) - min(lefts) <= tidy_templates.WIDEST
-    assert max(bottoms) - min(tops) <= 1600
+    assert max(bottoms) - min(tops) <= tidy_templates.HIGHEST
 
 
 def test_a_template_that_is_narrow_enough_is_left_alone(nodes):
