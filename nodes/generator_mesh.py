@@ -6,6 +6,7 @@ from comfy_api.latest import io
 
 from ..domain_guidance.generators.drawing import Drawing
 from .comfy_host.generators.views import mesh
+from .comfy_host.node_text import line_at
 from .finite_inputs import finite_inputs
 from .generator_types import SEED_MAX, GeneratorIO, GeneratorLatentIO
 
@@ -67,9 +68,11 @@ class DomainGuidanceGeneratorMesh(io.ComfyNode):
                     "super-resolution and already include the light: display it unlit."
                 )
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
     @finite_inputs
     def execute(cls, generator, seed, truncation, resolution, density, latent=None) -> io.NodeOutput:
-        return io.NodeOutput(mesh(generator, Drawing(seed, 1, truncation), resolution, density, latent))
+        say = line_at(cls.hidden.unique_id)
+        return io.NodeOutput(mesh(generator, Drawing(seed, 1, truncation), resolution, density, latent, say=say))

@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..domain_guidance.generators import Noise
 from ..domain_guidance.generators.drawing import Drawing, Way
 from .comfy_host.generators.pictures import sample
+from .comfy_host.node_text import line_at
 from .finite_inputs import finite_inputs
 from .generator_types import SEED_MAX, GeneratorIO, GeneratorLatentIO
 
@@ -141,6 +142,7 @@ class DomainGuidanceSampleGenerator(io.ComfyNode):
                     "images with another generator, such as one adapted from this.",
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -173,4 +175,4 @@ class DomainGuidanceSampleGenerator(io.ComfyNode):
             stops=stops,
             loop=loop,
         )
-        return io.NodeOutput(*sample(generator, drawing, noise, latent))
+        return io.NodeOutput(*sample(generator, drawing, noise, latent, say=line_at(cls.hidden.unique_id)))

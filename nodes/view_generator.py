@@ -9,6 +9,7 @@ from comfy_api.latest import io
 from ..domain_guidance.generators import Noise
 from ..domain_guidance.generators.drawing import Drawing
 from .comfy_host.generators.views import Volume, view
+from .comfy_host.node_text import line_at
 from .finite_inputs import finite_inputs
 from .generator_types import SEED_MAX, GeneratorCamerasIO, GeneratorIO, GeneratorLatentIO
 
@@ -110,6 +111,7 @@ class DomainGuidanceViewGenerator(io.ComfyNode):
                     display_name="latent", tooltip="The heads' styles, for Generator To Mesh or an adapted generator."
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -129,6 +131,10 @@ class DomainGuidanceViewGenerator(io.ComfyNode):
     ) -> io.NodeOutput:
         return io.NodeOutput(
             *view(
-                generator, Drawing(seed, count, truncation), Volume(cameras, rays, samples, rays_at_once, noise), latent
+                generator,
+                Drawing(seed, count, truncation),
+                Volume(cameras, rays, samples, rays_at_once, noise),
+                latent,
+                say=line_at(cls.hidden.unique_id),
             )
         )

@@ -18,8 +18,6 @@ from .errors import GeneratorFileError
 from .generator_file import GeneratorCard, GeneratorFile
 from .layout import GeneratorConfig
 
-RELATED = 0.1  # our choice: weights trained apart have a cosine within a hundredth of 0
-
 
 def block_amounts(
     config: GeneratorConfig, *, fine_from: int, coarse: float = 0.0, fine: float = 1.0, width: float = 0.0
@@ -72,23 +70,6 @@ def check_alike(first: GeneratorFile, second: GeneratorFile) -> tuple[GeneratorC
             "equal networks can be blended: give two that were trained from the same one."
         )
     return configs
-
-
-def relatedness(first: GeneratorFile, second: GeneratorFile) -> float:
-    """The cosine between the convolution weights of two generators of the same sizes.
-
-    1 for the same, about 0 where neither was trained from the other nor both from a third; related from RELATED up.
-    """
-    names = [
-        name
-        for name in first.weights
-        if name.startswith("synthesis") and name.endswith((".conv0.weight", ".conv1.weight"))
-    ]
-    products = torch.zeros(3, dtype=torch.float64)
-    for name in names:
-        a, b = (file.weights[name].float().flatten() for file in (first, second))
-        products += torch.stack([a @ b, a @ a, b @ b]).double()
-    return float(products[0] / (products[1] * products[2]).sqrt().clamp_min(1e-30))
 
 
 def _passage(octaves: float, width: float) -> float:

@@ -34,6 +34,18 @@ def patch_with(strength, counted=None):
     return apply
 
 
+class Patch:
+    """A patch that is an object, as IP-Adapter's are: it holds what it was given, and counts."""
+
+    def __init__(self, picture, weight=1.0):
+        self.calls, self.seen, self.given = 3, [1], [{"cond": picture, "weight": weight}]
+
+    def __call__(self, x):
+        self.calls += 1
+        self.seen.append(self.calls)
+        return x
+
+
 def graph_of(**changed):
     values = {
         "number": 1.5,
@@ -42,6 +54,7 @@ def graph_of(**changed):
         "tensor": torch.arange(6.0),
         "settings": Settings(2.0, torch.ones(2)),
         "patch": patch_with(0.7),
+        "object": Patch(torch.ones(3)),
     }
     return {**values, **changed}
 
@@ -59,6 +72,8 @@ def graph_of(**changed):
         {"settings": Settings(2.1, torch.ones(2))},
         {"settings": Settings(2.0, torch.zeros(2))},
         {"patch": patch_with(0.8)},
+        {"object": Patch(torch.zeros(3))},
+        {"object": Patch(torch.ones(3), 0.5)},
         {"more": None},
     ],
     ids=str,
@@ -68,10 +83,13 @@ def test_every_setting_counts(identity, changed):
 
 
 def test_what_is_new_in_every_session_does_not_count(identity):
-    given = {"object": object(), "id": uuid.uuid4(), object(): 1}
-    again = {"id": uuid.uuid4(), "object": object(), object(): 1}
+    given = {"thing": object(), "id": uuid.uuid4(), object(): 1}
+    again = {"id": uuid.uuid4(), "thing": object(), object(): 1}
     assert identity.digest({**graph_of(), **given}) == identity.digest({**again, **graph_of()})
     assert identity.digest(patch_with(0.7, [1, 1, 1])) == identity.digest(patch_with(0.7))
+    asked = Patch(torch.ones(3))
+    asked(0)
+    assert identity.digest(asked) == identity.digest(Patch(torch.ones(3)))
 
 
 def test_what_contains_itself_has_a_digest(identity):

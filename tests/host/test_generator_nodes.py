@@ -100,6 +100,18 @@ def test_latents_drawn_by_another_generator_show_the_same_seeds(host, native):
     assert not torch.equal(host.value(graph, adapted), host.value(graph, source))
 
 
+def test_latents_of_a_generator_that_was_trained_apart_are_drawn_with_a_line_at_the_node(host, native, base_directory):
+    stranger = write_native(host, base_directory, "stranger", tiny(seed=5))
+    graph, said = Graph(), []
+    latent = sample(graph, load(graph, native[0]), count=1)[1]
+    with patch.object(host.library("nodes.sample_generator"), "line_at", lambda node_id: said.append):
+        host.value(graph, sample(graph, load(graph, native[1]), latent=latent), fresh=True)
+        assert said == []
+        host.value(graph, sample(graph, load(graph, stranger), latent=latent), fresh=True)
+    assert len(said) == 1 and "nothing in common" in said[0]
+    assert_one_sentence(said[0])
+
+
 def test_a_bar_with_a_preview_runs_over_the_pictures_and_a_cancel_stops_it(host, native):
     import comfy.model_management
     import comfy.utils
@@ -130,7 +142,7 @@ def test_what_cannot_be_drawn_is_told_in_one_sentence(host, native, base_directo
     graph = Graph()
     latent = sample(graph, load(graph, native[0]))[1]
     assert "styles" in refused(host, graph, sample(graph, load(graph, larger), latent=latent))
-    assert "label" in refused(host, graph, sample(graph, load(graph, native[0]), class_label=0))
+    assert "Label 0 was given" in refused(host, graph, sample(graph, load(graph, native[0]), class_label=0))
     assert "give 1 to 5" in refused(host, graph, sample(graph, load(graph, native[0]), mix_from=6))
     assert "latents" in refused(
         host, graph, sample(graph, load(graph, native[0]), latent=latent, interpolation="spherical in z")

@@ -17,7 +17,8 @@ from domain_guidance.generators import (
     read_generator_file,
     write_generator_file,
 )
-from domain_guidance.generators.blend import RELATED, blend, block_amounts, relatedness
+from domain_guidance.generators.blend import blend, block_amounts
+from domain_guidance.generators.relatedness import RELATED, cosine, mapping_weights, relatedness
 
 BLOCKS = (4, 8, 16, 32)
 
@@ -176,3 +177,7 @@ def test_relatives_are_told_from_strangers_by_their_weights(first, second):
     louder = GeneratorFile(first.card, {name: 3 * tensor for name, tensor in first.weights.items()})
     assert relatedness(first, louder) == relatedness(louder, first) == pytest.approx(1)
     assert abs(relatedness(first, stranger)) < RELATED
+    mappings = [mapping_weights(file) for file in (first, second, stranger)]
+    assert mappings[0] and cosine(mappings[0], mappings[0]) == pytest.approx(1)
+    assert cosine(mappings[0], mappings[1]) > RELATED > abs(cosine(mappings[0], mappings[2]))
+    assert cosine(mappings[0], {"mapping.fc0.weight": torch.ones(2, 2)}) == 0

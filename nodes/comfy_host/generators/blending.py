@@ -9,7 +9,8 @@ from typing import Any, cast
 import torch
 
 from ....domain_guidance.generators import GeneratorConfig, GeneratorFile
-from ....domain_guidance.generators.blend import RELATED, blend, block_amounts, check_alike, relatedness
+from ....domain_guidance.generators.blend import blend, block_amounts, check_alike
+from ....domain_guidance.generators.relatedness import RELATED, relatedness
 from ...number_lists import parse_numbers
 
 

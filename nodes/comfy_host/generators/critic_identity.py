@@ -102,6 +102,8 @@ def _content(value: Any) -> Iterator[Any]:
         yield from (value.__module__.rpartition(".")[2], value.__qualname__, *_enclosed(value))
     elif is_dataclass(value):
         yield from (getattr(value, field.name) for field in fields(value))
+    elif callable(value) and hasattr(value, "__dict__"):
+        yield from _given(value)
 
 
 def _patches(model: ModelPatcher) -> tuple:
@@ -124,6 +126,17 @@ def _enclosed(function: FunctionType) -> Iterator[Any]:
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or ()):
         if isinstance(cell.cell_contents, (*PLAIN, Tensor, tuple, dict)):
             yield from (name, cell.cell_contents)
+
+
+def _given(patch: Any) -> Iterator[Any]:
+    """The settings of a patch that is an object, such as IP-Adapter's, which holds the picture: tensors and mappings.
+
+    Plain attributes are passed over: they may be what it counts with.
+    """
+    for name, attribute in sorted(vars(patch).items()):
+        for part in attribute if isinstance(attribute, list | tuple) else (attribute,):
+            if isinstance(part, Tensor | Mapping):
+                yield from (name, part)
 
 
 def _tensor(tensor: Tensor) -> Iterator[bytes]:

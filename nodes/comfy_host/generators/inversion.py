@@ -16,8 +16,10 @@ from ....domain_guidance.data import BatchImages, ImageError
 from ....domain_guidance.generators import Eg3dGenerator, Generator, GeneratorFile, build_generator
 from ....domain_guidance.generators.eg3d.poses import Poses
 from ....domain_guidance.generators.invert import Features, Found, Inversion, fitted, invert
+from ....domain_guidance.generators.relatedness import mapping_weights
 from ..sampling import as_pictures
-from .pictures import PREVIEW_SIDE, Styles, draw_one, memory_needed, on_device
+from .latents import Styles
+from .pictures import PREVIEW_SIDE, draw_one, memory_needed, on_device
 
 PREVIEW_EVERY = 10  # steps
 
@@ -57,7 +59,7 @@ def invert_images(
             found = _found(generator, wanted, cameras, settings, features)
             pictures = torch.stack([_picture(generator, one, camera) for one, camera in zip(found, cameras)])
     return Inverted(
-        Styles(torch.cat([one.ws for one in found]).cpu()),
+        Styles(torch.cat([one.ws for one in found]).cpu(), mapping_weights(file)),
         pictures,
         len(found) == len(wanted) and found[-1].step == settings.steps,
     )

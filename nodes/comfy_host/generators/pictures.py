@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import comfy.model_management
 import comfy.utils
@@ -22,8 +21,11 @@ from ....domain_guidance.generators import (
 )
 from ....domain_guidance.generators.drawing import Drawing
 from ....domain_guidance.generators.eg3d.renderer import RAYS
+from ....domain_guidance.generators.relatedness import mapping_weights
+from ..node_text import Say
 from ..out_of_memory import out_of_memory
 from ..sampling import as_pictures
+from .latents import Styles, given_styles
 
 PREVIEW_SIDE = 512
 MAKE_ROOM = "close other programs that use it, or start ComfyUI with --cpu"
@@ -32,24 +34,16 @@ MAKE_ROOM = "close other programs that use it, or start ComfyUI with --cpu"
 POINT = 2048
 
 
-@dataclass(frozen=True)
-class Styles:
-    """The value of a GENERATOR_LATENT socket.
-
-    ws: [N, L, w_dim] in float32 on the CPU, one style for each of the synthesis' inputs, truncated already.
-    """
-
-    ws: Tensor
-
-
-def sample(file: GeneratorFile, drawing: Drawing, noise: Noise, latent: Styles | None = None) -> tuple[Tensor, Styles]:
+def sample(
+    file: GeneratorFile, drawing: Drawing, noise: Noise, latent: Styles | None = None, *, say: Say
+) -> tuple[Tensor, Styles]:
     """IMAGE [N, R, R, 3] and the styles that it was drawn from. Raises ValueError, one sentence."""
     with torch.inference_mode(False), torch.no_grad():
         generator = build_generator(file)
         # On the CPU, so that a seed has the same styles on every machine.
-        ws = drawing.styles(generator, None if latent is None else latent.ws)
+        ws = drawing.styles(generator, given_styles(latent, file, say))
         with on_device(generator, needed=memory_needed(generator.config)):
-            return _drawn(generator, ws, drawing, noise), Styles(ws)
+            return _drawn(generator, ws, drawing, noise), Styles(ws, mapping_weights(file))
 
 
 @contextmanager

@@ -16,8 +16,11 @@ from ....domain_guidance.generators.drawing import Drawing
 from ....domain_guidance.generators.eg3d import Rendering, View, depth_picture, extract_mesh, normals
 from ....domain_guidance.generators.eg3d.mesh import POINTS
 from ....domain_guidance.generators.eg3d.poses import Poses
+from ....domain_guidance.generators.relatedness import mapping_weights
+from ..node_text import Say
 from ..sampling import as_pictures
-from .pictures import POINT, PREVIEW_SIDE, Styles, memory_needed, on_device
+from .latents import Styles, given_styles
+from .pictures import POINT, PREVIEW_SIDE, memory_needed, on_device
 
 CELL = 20  # bytes that a point of a mesh's grid takes: densities, what lies inside, what is cut (our choice)
 
@@ -34,7 +37,7 @@ class Volume:
 
 
 def view(
-    file: GeneratorFile, drawing: Drawing, volume: Volume, latent: Styles | None = None
+    file: GeneratorFile, drawing: Drawing, volume: Volume, latent: Styles | None = None, *, say: Say
 ) -> tuple[Tensor, Tensor, Tensor, Styles]:
     """IMAGEs [N, H, W, 3] of picture, depth and normals, each head by all cameras in turn, and the heads' styles.
 
@@ -43,7 +46,7 @@ def view(
     with torch.inference_mode(False), torch.no_grad():
         generator = _volume_generator(file)
         rendering = generator.config.rendering.at(volume.rays or None, volume.samples or None)
-        ws = drawing.styles(generator, None if latent is None else latent.ws)
+        ws = drawing.styles(generator, given_styles(latent, file, say))
         cameras = generator.cameras(None if volume.poses is None else volume.poses.tensor())
         count = len(ws) * len(cameras)
         batches = tuple(
@@ -60,7 +63,7 @@ def view(
                     number + 1, preview=("JPEG", as_pictures(batches[0][number : number + 1])[0], PREVIEW_SIDE)
                 )
     images, depths, normal_maps = batches
-    return images, depths, normal_maps, Styles(ws)
+    return images, depths, normal_maps, Styles(ws, mapping_weights(file))
 
 
 def _views(
@@ -90,12 +93,13 @@ def _pictures(head: View, camera: Tensor, rendering: Rendering) -> tuple[Tensor,
 
 
 def mesh(
-    file: GeneratorFile, drawing: Drawing, resolution: int, density: float, latent: Styles | None = None
+    file: GeneratorFile, drawing: Drawing, resolution: int, density: float, latent: Styles | None = None, *, say: Say
 ) -> Types.MESH:
     """The host's mesh of one head, with a colour at each vertex. Raises ValueError, one sentence."""
     with torch.inference_mode(False), torch.no_grad():
         generator = _volume_generator(file)
-        ws = drawing.styles(generator, None if latent is None else latent.ws[:1])
+        given = given_styles(latent, file, say)
+        ws = drawing.styles(generator, None if given is None else given[:1])
         needed = memory_needed(generator.config.backbone) + POINT * min(POINTS, resolution**3) + CELL * resolution**3
         with on_device(generator, needed=needed, advice="lower resolution"):
             planes, check = (

@@ -10,9 +10,10 @@ from comfy.model_patcher import ModelPatcher
 from ....domain_guidance.guidance import Projection
 from ..domains.origin import DomainOrigin, base_fingerprint, origin_of
 from ..domains.side_network import side_of
+from ..node_text import Say, tell
 from .compatibility import check_pair
 from .conditioning import check_whole, same_conditioning
-from .idle_inputs import Say, given_mask, tell, tell_idle
+from .idle_inputs import given_mask, tell_idle
 from .patch import add_term
 from .side_terms import SideTerm, check_side
 from .terms import terms_of

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
 from ....domain_guidance.guidance import Schedule
+from ..node_text import Say, tell
 
-Say = Callable[[str], None]
 # What Load Image gives as MASK for a picture without transparency, whatever the picture's size.
 PLACEHOLDER = (64, 64)
 SHARES = 1000  # at which a schedule is looked at
@@ -60,8 +57,3 @@ def _shares(schedule: Schedule, start: float, end: float) -> list[float]:
     """Shares of the sampling at which the term acts; the schedule's own corners are among them."""
     even = [start + (end - start) * step / SHARES for step in range(SHARES)]
     return [*even, *([end] if end == 1 else []), *(share for share in (schedule.start,) if start <= share < end)]
-
-
-def tell(say: Say, line: str) -> None:
-    logging.warning("Domain Guidance: %s", line)
-    say(line)

@@ -12,7 +12,7 @@ from comfy.patcher_extension import WrappersMP
 from torch import Tensor
 
 from ....domain_guidance.meshes import Correspondence, MeshError, correspond
-from ..guidance.idle_inputs import Say, tell
+from ..node_text import Say, tell
 from .mesh import MeshViews
 
 KEY = "domain_guidance.views"
