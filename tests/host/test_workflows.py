@@ -20,6 +20,7 @@ FILE_CHOICES = {
     "clip_name",
     "image",
     "generator_name",
+    "side_network",
 }  # what this machine has
 
 

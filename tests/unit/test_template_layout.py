@@ -8,6 +8,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TEMPLATES = sorted((ROOT / "workflows").glob("*.json"))
+# Three stages one below the other, each a window high: it opens without text, and one zooms in on a stage.
+LARGER = {"22-picture-to-mesh-in-a-domain"}
 TITLE = 30  # pixels above a node's position
 
 sys.path.append(str(ROOT / "docs"))
@@ -15,8 +17,13 @@ import tidy_templates
 
 
 @pytest.fixture(params=TEMPLATES, ids=lambda path: path.stem)
-def nodes(request):
-    return json.loads(request.param.read_text(encoding="utf-8"))["nodes"]
+def template(request):
+    return request.param
+
+
+@pytest.fixture
+def nodes(template):
+    return json.loads(template.read_text(encoding="utf-8"))["nodes"]
 
 
 def box(node):
@@ -35,11 +42,11 @@ def test_no_node_lies_over_another(nodes):
     assert over == []
 
 
-def test_a_window_of_1600_pixels_draws_the_text(nodes):
+def test_a_window_of_1600_pixels_draws_the_text(nodes, template):
     """The frontend draws none below a zoom that a graph 2,080 wide or 1,296 high reaches there."""
     lefts, tops, rights, bottoms = zip(*map(box, nodes))
     assert max(rights) - min(lefts) <= tidy_templates.WIDEST
-    assert max(bottoms) - min(tops) <= tidy_templates.HIGHEST
+    assert max(bottoms) - min(tops) <= tidy_templates.HIGHEST or template.stem in LARGER
 
 
 def test_a_template_that_is_narrow_enough_is_left_alone(nodes):
