@@ -12,6 +12,9 @@ train the same UNet with AdamW and an average of the weights, in fp32:
     text-free, all kept      the same, but nothing is made again in the backward pass
     text-free, checkpointed  the same with gradient checkpointing of whole blocks
     adapter                  this library's default, a LoRA of rank 16 (needs peft)
+    side network             this library, a network of its own beside the base, through which no gradient passes
+    adapter, fp8 base        the adapter and the side network once more, with the base's weights stored in 8 bits and
+    side network, fp8 base   widened layer by layer as they are used
 
 Times and memory are measured as `side_by_side.py` says. Then the latent cache's start-up, first and second run.
 """
@@ -43,8 +46,16 @@ WAYS = (
     "text-free, all kept",
     "text-free, checkpointed",
     "adapter",
+    "side network",
+    "adapter, fp8 base",
+    "side network, fp8 base",
 )
-PAIRS = (("text-free", "cached, plain loop"), ("text-free", "empty prompt"))  # compared once more, with each other
+PAIRS = (  # compared once more, with each other
+    ("text-free", "cached, plain loop"),
+    ("text-free", "empty prompt"),
+    ("side network", "adapter"),
+    ("side network, fp8 base", "adapter, fp8 base"),
+)
 TRAINED_ON = 64  # images of the timed runs
 LEARNING_RATE = 1e-5
 
@@ -134,11 +145,12 @@ def cached_plain(options, device):
         yield
 
 
-def library(form, memory="recomputation"):
+def library(form, memory="recomputation", narrow=False):
     def steps(options, device):
         """`train_domain` as the command line calls it, without looking up on the way. memory: what is done to
-        save it.
+        save it. narrow: the base is stored in 8 bits.
         """
+        from domain_guidance.commands.side_network import side_trainable
         from domain_guidance.diffusers_host.trainable import DiffusersTrainable, add_adapter, base_fingerprint
         from domain_guidance.diffusion.noise_schedule import scaled_linear
         from domain_guidance.domains.prompt import Prompt
@@ -149,7 +161,12 @@ def library(form, memory="recomputation"):
 
         latents = _cache(options.folder, options.resolution, None).open()
         unet, prompt = make_unet().to(device), torch.load(options.folder / "prompt.pt", weights_only=True)
-        trainable = DiffusersTrainable(unet, scaled_linear(), "epsilon", Prompt(prompt), form, base_fingerprint(unet))
+        kept = "empty-prompt" if form == "side-network" else form
+        trainable = DiffusersTrainable(unet, scaled_linear(), "epsilon", Prompt(prompt), kept, base_fingerprint(unet))
+        if narrow:
+            unet.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
+        if form == "side-network":
+            trainable = side_trainable(trainable, latents, seed=0)
         if form == "text-free":
             some = latents.read(0).mean[None].float().to(device), latents.images[0].bucket
             take_text_out(trainable, [some])
@@ -157,7 +174,8 @@ def library(form, memory="recomputation"):
             add_adapter(unet, rank=16)
         if memory == "blocks":
             unet.enable_gradient_checkpointing()
-        saving = recomputation(unet) if memory == "recomputation" else nullcontext()
+        recomputed = memory == "recomputation" and form != "side-network"  # which has no backward pass to save for
+        saving = recomputation(unet) if recomputed else nullcontext()
         settings = RunSettings(
             steps=10**6,
             batch_size=options.batch,
@@ -212,6 +230,9 @@ STEPS = dict(
             library("text-free", "nothing"),
             library("text-free", "blocks"),
             library("adapter"),
+            library("side-network"),
+            library("adapter", narrow=True),
+            library("side-network", narrow=True),
         ),
     )
 )
@@ -227,7 +248,7 @@ def _print_ways(folder, options):
         + ["--gpu"] * options.gpu
         + [f"--folder={folder}"]
     )
-    commands = {way: [__file__, *words, f"--way={way}"] for way in WAYS if way != "adapter" or find_spec("peft")}
+    commands = {way: [__file__, *words, f"--way={way}"] for way in WAYS if "adapter" not in way or find_spec("peft")}
     times, peaks = (
         median_seconds(commands, options.rounds),
         {way: peak_bytes(command) for way, command in commands.items()},
@@ -244,15 +265,19 @@ def _print_table(times, peaks):
             f"{way:>24} {1 / times[way]:>8.3f} {times[first] / times[way]:>5.2f}x {peaks[way] / 1e6:>8.0f} "
             f"{peaks[way] / peaks[first]:>6.2f}x"
         )
-    for way, beside in PAIRS:
+    for way, beside in _pairs(times):
         print(
             f"{way} beside {beside}: {times[beside] / times[way]:.2f}x the speed, "
             f"{peaks[way] / peaks[beside]:.2f}x the memory"
         )
 
 
+def _pairs(times):
+    return [pair for pair in PAIRS if all(way in times for way in pair)]
+
+
 def _ratios(times, peaks):
-    pairs = [(way, WAYS[0]) for way in times if way != WAYS[0]] + list(PAIRS)
+    pairs = [(way, WAYS[0]) for way in times if way != WAYS[0]] + _pairs(times)
     speeds = {f"steps/s, {way} over {beside}": times[beside] / times[way] for way, beside in pairs}
     return speeds | {f"peak memory, {way} over {beside}": peaks[way] / peaks[beside] for way, beside in pairs}
 
