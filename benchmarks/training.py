@@ -37,6 +37,7 @@ from miniature import RESOLUTION, empty_tokens, make_text_encoder, make_unet, ma
 from PIL import Image
 from result_file import add_json_option, save
 from side_by_side import median_seconds, peak_bytes, serve
+from torch.nn.utils.parametrize import register_parametrization
 
 WAYS = (
     "everything in the loop",
@@ -164,7 +165,7 @@ def library(form, memory="recomputation", narrow=False):
         kept = "empty-prompt" if form == "side-network" else form
         trainable = DiffusersTrainable(unet, scaled_linear(), "epsilon", Prompt(prompt), kept, base_fingerprint(unet))
         if narrow:
-            unet.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
+            _store_in_8_bits(unet)
         if form == "side-network":
             trainable = side_trainable(trainable, latents, seed=0)
         if form == "text-free":
@@ -190,6 +191,21 @@ def library(form, memory="recomputation", narrow=False):
                     yield
 
     return steps
+
+
+class _Widened(torch.nn.Module):
+    """A weight in 8 bits, which is fp32 wherever it is read."""
+
+    def forward(self, narrow):
+        return narrow.float()
+
+
+def _store_in_8_bits(unet):
+    """Keep the weights of convolutions and linear layers in 8 bits, frozen."""
+    unet.requires_grad_(False)
+    for module in [m for m in unet.modules() if isinstance(m, (torch.nn.Linear, torch.nn.Conv2d))]:
+        module.weight.data = module.weight.data.to(torch.float8_e4m3fn)
+        register_parametrization(module, "weight", _Widened(), unsafe=True)
 
 
 class _Learner:
