@@ -28,6 +28,7 @@ from domain_guidance.guidance import GuidedDenoiser, Term, compose, schedule
 from domain_guidance.meshes import arrange, correspond, draw_views, paint
 from domain_guidance.pictures.labelled_grid import to_picture
 from domain_guidance.runs import RunFiles
+from domain_guidance.side_networks import SideGuidedDenoiser
 from domain_guidance.toy_world import checkpoints, comparison
 from domain_guidance.toy_world.critics import domain_critic, prompt_critic
 from domain_guidance.toy_world.plates import read_sheet
@@ -77,6 +78,14 @@ def draw_two_domains(models, asked, second, plates=lambda share: 1.0, other=lamb
         )
 
     return sampling.draw(denoise, noise, models.schedule, 20)
+
+
+@torch.no_grad()
+def draw_with_a_side_network(models, asked):
+    noise = torch.randn(len(asked), 3, 16, 16, generator=torch.Generator().manual_seed(SEED))
+    network, told = checkpoints.load_side_network().network, encode(asked, models.table)
+    guided = SideGuidedDenoiser(models.base, network, "epsilon", models.empty, WEIGHT, CFG)
+    return sampling.draw(lambda x, s: guided(x, s, told), noise, models.schedule, 20)
 
 
 @torch.no_grad()
@@ -231,7 +240,7 @@ def main():
             by_seed(to_plates.module, SEEDS),
             by_seed(to_plates.module, (8, 10, 11)),
         ],
-        "20-a-domain-at-a-tenth": [base, plates],
+        "20-a-domain-at-a-tenth": [base, draw_with_a_side_network(models, three)],
         "21-paint-a-mesh-in-a-domain": (painted := painted_vase(models)),
         "22-picture-to-mesh-in-a-domain": [plates, painted[1]],
         "17-my-face-in-this-style": [base, projected(to_plates, base)],

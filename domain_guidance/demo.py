@@ -6,7 +6,7 @@ import argparse
 import json
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,7 +16,8 @@ from torch import Tensor
 
 from .diffusion.denoiser import Denoiser
 from .pictures.labelled_grid import Row, labelled_grid
-from .toy_world import comparison
+from .side_networks import SideGuidedDenoiser
+from .toy_world import checkpoints, comparison
 from .toy_world.methods import METHODS
 from .toy_world.prompts import Prompts
 from .toy_world.scenes import STROKES
@@ -34,6 +35,7 @@ TITLES = {
     "fine-tune": "fine-tuned base",
     "DoG": "DoG",
     "decoupled": "decoupled guidance",
+    "side network": "side network",
 }
 
 
@@ -53,12 +55,19 @@ def compare(repeats: int = REPEATS, seed: int = SEED) -> tuple[list[Entry], Prom
     reference = comparison.held_out_domain(REFERENCE).images
     entries = [_real_entry(models, asked, reference)]
     logger.info("%s", describe(entries[0]))
-    for name, chosen in comparison.BEST.items():
-        denoiser = METHODS[name].build(models, **chosen)
+    for name, chosen, denoiser in _guided(models):
         images = comparison.sample(models, _counting(denoiser, TITLES[name]), asked, seed)
         entries.append(Entry(name, chosen, images, comparison.score(models, images, asked, reference)))
         logger.info("%s", describe(entries[-1]))
     return entries, asked
+
+
+def _guided(models: comparison.ToyModels) -> Iterator[tuple[str, Mapping[str, float], Denoiser[Tensor]]]:
+    """Every method with its weights; the side network has those of the whole domain that it stands for."""
+    for name, chosen in comparison.BEST.items():
+        yield name, chosen, METHODS[name].build(models, **chosen)
+    chosen, network = comparison.BEST["decoupled"], checkpoints.load_side_network().network
+    yield "side network", chosen, SideGuidedDenoiser(models.base, network, "epsilon", models.empty, **chosen)
 
 
 def _counting(denoiser: Denoiser[Tensor], title: str) -> Denoiser[Tensor]:

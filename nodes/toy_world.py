@@ -12,7 +12,7 @@ from ..domain_guidance.toy_world.prompts import encode_prompt
 from ..domain_guidance.toy_world.scenes import GROUNDS, STROKES
 from ..domain_guidance.toy_world.vase import vase
 from .comfy_host.meshes.mesh import as_mesh
-from .comfy_host.toy import load_base, load_domain, load_generator, pixel_vae
+from .comfy_host.toy import load_base, load_domain, load_generator, load_side_network, pixel_vae
 from .generator_types import GeneratorIO
 
 ANY = "any"
@@ -72,6 +72,11 @@ class DomainGuidanceToyWorld(io.ComfyNode):
                     tooltip="A StyleGAN2 that draws digits on coloured backgrounds by seed, for the generator nodes.",
                 ),
                 io.Mesh.Output(display_name="mesh", tooltip="A vase with texture coordinates, to paint."),
+                io.Model.Output(
+                    display_name="side_network",
+                    tooltip="The domain once more, as a side network: connect it to domain_model of Apply Domain "
+                    "Guidance, with base as the model.",
+                ),
             ],
         )
 
@@ -85,8 +90,9 @@ class DomainGuidanceToyWorld(io.ComfyNode):
             ground=None if ground == ANY else ground,
         )
         latent = {"samples": torch.zeros(batch_size, CHANNELS, IMAGE_SIZE, IMAGE_SIZE), "downscale_ratio_spacial": 1}
+        base = load_base()
         return io.NodeOutput(
-            load_base(),
+            base,
             load_domain(),
             pixel_vae(),
             [[positive, {}]],
@@ -95,4 +101,5 @@ class DomainGuidanceToyWorld(io.ComfyNode):
             read_sheet(),
             load_generator(),
             as_mesh(vase()),
+            load_side_network(base),
         )

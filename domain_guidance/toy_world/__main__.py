@@ -18,13 +18,13 @@ from pathlib import Path
 
 from .adaptation_runs import adaptations, picture
 from .adaptation_runs import sweep as adaptation_sweep
-from .checkpoints import FOLDER, SIDE_NETWORK, load_generator
+from .checkpoints import FOLDER, load_generator
 from .comparison import every_prompt, load_models
 from .evaluation import evaluate
 from .evaluation import picture as evaluation_picture
 from .export import PICTURES, export
 from .plates import SHEET, write_sheet
-from .stages import STAGES, make_side_network
+from .stages import STAGES
 from .sweep import sweep
 
 
@@ -36,8 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
-    wanted = STAGES | ({SIDE_NETWORK: make_side_network} if options.side_network else {})
-    for name, make in wanted.items():
+    for name, make in STAGES.items():
         if (options.out / name).exists():
             logging.info("%s is there already; delete it to make it again", name)
         else:
@@ -79,13 +78,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True)
     train = commands.add_parser(
-        "train", help="train base, judge, domain, fine-tune and generator; the same command resumes"
+        "train", help="train base, judge, domain, fine-tune, generator and side network; the same command resumes"
     )
     train.add_argument(
         "--out", type=Path, required=True, help="folder of the weights and of the checkpoints on the way"
-    )
-    train.add_argument(
-        "--side-network", action="store_true", help="train a side network as well, which the pack does not ship"
     )
     train.set_defaults(command=_train)
     swept = commands.add_parser("sweep", help="score every method at several weights, on other seeds than the demo's")

@@ -19,6 +19,7 @@ from ..domains.domain_file import read_domain_file
 from ..domains.unet_layouts import HOST_PREFIX, diffusers_to_host, host_to_diffusers
 from ..files.atomic_file import save_tensors
 from ..generators import Generator, GeneratorCard, GeneratorFile, read_generator_file, write_generator_file
+from ..side_networks import SideFile, read_side_file
 from .features import FeatureNet
 from .model import UNET_CONFIG, build_unet
 
@@ -76,6 +77,11 @@ def load_judge(folder: str | os.PathLike = FOLDER) -> FeatureNet:
 def write_judge(judge: FeatureNet, folder: str | os.PathLike) -> None:
     half = {name: tensor.half().contiguous() for name, tensor in judge.state_dict().items()}
     save_tensors(Path(folder) / FEATURES, half, {})
+
+
+def load_side_network(folder: str | os.PathLike = FOLDER) -> SideFile:
+    """The domain as a small correction of what the base answers."""
+    return read_side_file(Path(folder) / SIDE_NETWORK)
 
 
 def load_generator(folder: str | os.PathLike = FOLDER) -> GeneratorFile:

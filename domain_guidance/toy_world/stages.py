@@ -150,6 +150,7 @@ STAGES = {
     checkpoints.DOMAIN: make_domain,
     checkpoints.FINE_TUNE: make_fine_tune,
     checkpoints.GENERATOR: make_generator,
+    checkpoints.SIDE_NETWORK: make_side_network,
 }
 
 

@@ -15,11 +15,12 @@ from comfy.model_patcher import ModelPatcher
 from ...domain_guidance.domains.domain_file import read_domain_file
 from ...domain_guidance.domains.unet_layouts import HOST_PREFIX
 from ...domain_guidance.generators import GeneratorFile
-from ...domain_guidance.toy_world.checkpoints import DOMAIN, FOLDER, read_base
+from ...domain_guidance.toy_world.checkpoints import DOMAIN, FOLDER, SIDE_NETWORK, read_base
 from ...domain_guidance.toy_world.checkpoints import load_generator as read_generator
 from ...domain_guidance.toy_world.model import CHANNELS, IMAGE_SIZE, PROMPT_WIDTH
 from .domains.load_domain import as_conditioning
 from .domains.origin import ATTACHMENT, DomainOrigin
+from .domains.side_network import read_side_network
 
 # The host's names for `toy_world.model.UNET_CONFIG`.
 UNET = {
@@ -64,6 +65,11 @@ def load_domain(disable_dynamic: bool = False) -> ModelPatcher:
     patcher = _patcher(load_domain, file.weights, disable_dynamic)
     patcher.set_attachments(ATTACHMENT, DomainOrigin("the toy world's domain", file.card, as_conditioning(file)))
     return patcher
+
+
+def load_side_network(base: ModelPatcher) -> ModelPatcher:
+    """The domain once more, as Load Side Network gives one beside `base`."""
+    return read_side_network(base, FOLDER / SIDE_NETWORK, "the toy world's side network")
 
 
 def pixel_vae() -> comfy.sd.VAE:

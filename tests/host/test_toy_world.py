@@ -90,7 +90,8 @@ def test_the_plates_are_pictures_of_the_domain_and_of_every_digit(host, world):
     assert reading.digit.bincount(minlength=10).min() >= 10
 
 
-def test_both_hosts_walk_the_same_trajectory(host):
+@pytest.mark.parametrize("kind", ["whole domain", "side network"])
+def test_both_hosts_walk_the_same_trajectory(host, kind):
     """The host's KSampler and the library's sampler on diffusers, from the same noise: 1e-4."""
     comparison, methods, sampling = (
         host.library(f"domain_guidance.{name}")
@@ -98,7 +99,9 @@ def test_both_hosts_walk_the_same_trajectory(host):
     )
     graph = Graph()
     toy = graph.add("DomainGuidanceToyWorld", digit="5", stroke="red", ground="any", batch_size=4)
-    guided = graph.add("DomainGuidanceApply", model=toy[0], domain_model=toy[1], weight=1.5)
+    guided = graph.add(
+        "DomainGuidanceApply", model=toy[0], domain_model=toy[1 if kind == "whole domain" else 9], weight=1.5
+    )
     theirs = host.samples(graph, ksampler(graph, guided, toy[3], toy[4], toy[5], seed=77, **SETTINGS))
     prompt, empty = (host.value(graph, toy[index])[0][0] for index in (3, 4))
     models = comparison.load_models()
@@ -106,6 +109,10 @@ def test_both_hosts_walk_the_same_trajectory(host):
     sigmas = sampling.karras_sigmas(20, models.schedule.sigmas[0].item(), models.schedule.sigmas[-1].item())
     noise = torch.randn(4, 3, 16, 16, generator=torch.manual_seed(77))
     denoiser = methods.METHODS["decoupled"].build(models, cfg=4.0, weight=1.5)
+    if kind == "side network":
+        library = host.library("domain_guidance.side_networks")
+        network = host.library("domain_guidance.toy_world.checkpoints").load_side_network().network
+        denoiser = library.SideGuidedDenoiser(models.base, network, "epsilon", models.empty, weight=1.5, cfg=4.0)
     with torch.no_grad():
         # The host starts a whole run at noise * sqrt(1 + sigma^2), the exact variance of x0 + sigma * noise for unit
         # data.

@@ -27,9 +27,9 @@ def models():
     return comparison.load_models()
 
 
-def test_the_demo_compares_five_rows_on_the_same_number_of_pictures(shown):
+def test_the_demo_compares_six_rows_on_the_same_number_of_pictures(shown):
     _, rows = shown
-    assert list(rows) == ["real", "base", "fine-tune", "DoG", "decoupled"]
+    assert list(rows) == ["real", "base", "fine-tune", "DoG", "decoupled", "side network"]
     assert {row["count"] for row in rows.values()} == {100}
 
 
