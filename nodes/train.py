@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from comfy_api.latest import io
 
+from ..domain_guidance.diffusion.time_sampling import TIME_SAMPLINGS, TimeSampling
 from ..domain_guidance.domains.training_forms import ADAPTER, LEARNING_RATES, TRAINING_FORMS
 from ..domain_guidance.runs.process import Precision
 from ..domain_guidance.training import RunSettings
@@ -239,6 +240,15 @@ class DomainGuidanceTrain(io.ComfyNode):
                     tooltip="Steps between saves of the training state, in case ComfyUI crashes; 0 turns them off. "
                     "Cancel saves the state anyway.",
                 ),
+                io.Combo.Input(
+                    "time_sampling",
+                    options=["auto", *TIME_SAMPLINGS],
+                    default="auto",
+                    optional=True,
+                    advanced=True,
+                    tooltip="How often each noise level is trained. auto: logit-normal for flow models (SD3, Flux, "
+                    "Qwen-Image, Z-Image, Wan), log-normal for CosXL, uniform for all others and for a side-network.",
+                ),
             ],
             outputs=[
                 io.Model.Output(
@@ -293,6 +303,7 @@ class DomainGuidanceTrain(io.ComfyNode):
         preview_every=100,
         evaluate_every=250,
         checkpoint_every=250,
+        time_sampling: TimeSampling | Literal["auto"] = "auto",
     ) -> io.NodeOutput:
         settings = RunSettings(
             steps=steps,
@@ -309,6 +320,7 @@ class DomainGuidanceTrain(io.ComfyNode):
             sample_every=preview_every,
             evaluate_every=evaluate_every,
             checkpoint_every=checkpoint_every,
+            time_sampling=time_sampling,
         )
         request = TrainRequest(form, rank, resolution, save_name, on_existing, gradient_checkpointing, settings)
         say = line_at(cls.hidden.unique_id)

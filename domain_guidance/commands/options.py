@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, get_args
 
 import torch
 
+from ..diffusion.time_sampling import TIME_SAMPLINGS
 from ..domains.training_forms import ADAPTER, LEARNING_RATES, TRAINING_FORMS
 from ..runs.process import Precision
 from ..training import RunSettings
@@ -132,6 +133,13 @@ def _add_method(group: argparse._ArgumentGroup) -> None:
         default=0.0,
         help="gamma of min-SNR loss weighting, 5 in its paper, 0 to turn it off (default: %(default)s)",
     )
+    group.add_argument(
+        "--time-sampling",
+        choices=("auto", *TIME_SAMPLINGS),
+        default="auto",
+        help="which noise levels are trained how often; auto: logit-normal for flow models, uniform for the others and "
+        "for a side network (default: %(default)s)",
+    )
     group.add_argument("--seed", type=int, default=0, help="seed of the whole run (default: %(default)s)")
 
 
@@ -185,6 +193,7 @@ def run_settings(options: argparse.Namespace, world: int) -> RunSettings:
         mirror=options.mirror,
         eight_bit_adam=options.eight_bit_adam,
         min_snr=options.min_snr,
+        time_sampling=options.time_sampling,
         evaluate_every=options.evaluate_every,
     )
 

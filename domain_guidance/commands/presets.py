@@ -21,6 +21,7 @@ IN_DOMAIN_2025: dict[str, Any] = {
     "eight_bit_adam": True,
     "mirror": 0.5,
     "min_snr": 0.0,
+    "time_sampling": "uniform",
 }
 
 PRESETS = {"in-domain-2025": IN_DOMAIN_2025}

@@ -20,6 +20,12 @@ class NoiseSchedule:
 
     sigmas: Tensor
 
+    @property
+    def is_even_in_log_sigma(self) -> bool:
+        """Whether the levels are a table of continuous ones (EDM), and not those of a diffusion in steps."""
+        steps = self.sigmas.double().log().diff()
+        return len(steps) > 1 and bool((steps - steps.mean()).abs().max() <= 1e-3 * steps.mean())
+
     def timestep(self, sigma: Tensor) -> Tensor:
         """The nearest timestep, in log sigma, of each sigma [B]; long [B].
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from torch import Tensor
@@ -18,7 +18,7 @@ from torch import Tensor
 from .card import DomainCard, DomainFileError, card_metadata
 from .domain_file import read_checked, write_checked
 from .fingerprint import fingerprint
-from .prompt import prompt_from, prompt_metadata
+from .prompt import Plain, Prompt, prompt_from, prompt_metadata
 
 PREFIX = "diffusion_model."
 SUFFIXES = (".lora_up.weight", ".lora_down.weight", ".alpha")
@@ -26,12 +26,13 @@ SUFFIXES = (".lora_up.weight", ".lora_down.weight", ".alpha")
 
 @dataclass(frozen=True)
 class AdapterFile:
-    """A read adapter file. tensors: as named in the file."""
+    """A read adapter file. tensors: as named in the file. cross_attn, pooled_output, beside: as of `Prompt`."""
 
     card: DomainCard
     tensors: dict[str, Tensor]
     cross_attn: Tensor
     pooled_output: Tensor | None = None
+    beside: Mapping[str, Plain] = field(default_factory=dict)
 
 
 def write_adapter_file(
@@ -41,6 +42,7 @@ def write_adapter_file(
     card: DomainCard,
     cross_attn: Tensor,
     pooled_output: Tensor | None = None,
+    beside: Mapping[str, Plain] | None = None,
     covers: Sequence[bytes] = (),
 ) -> None:
     """Writes an adapter file atomically.
@@ -48,14 +50,16 @@ def write_adapter_file(
     tensors: `<module>.lora_up.weight` [out, rank, ...], `<module>.lora_down.weight` [rank, in, ...] and
     `<module>.alpha` (a scalar; the update is alpha / rank up down), in the host's module names, with or without
     `diffusion_model.` in front.
-    cross_attn: the empty prompt [1, T, D]; pooled_output: its pooled vector [1, P]; covers: preview pictures, as image
-    files. Raises DomainFileError for another name or a value that is not finite, OSError.
+    cross_attn: the empty prompt [1, T, D]; pooled_output: its pooled vector [1, P]; beside: as of `Prompt`; covers:
+    preview pictures, as image files. Raises DomainFileError for another name, no tensor at all or a value that is not
+    finite, OSError.
     """
     stored = {PREFIX + name.removeprefix(PREFIX): tensor for name, tensor in tensors.items()}
     if foreign := _foreign(stored):
         raise DomainFileError(f"The adapter's tensor '{foreign[0]}' has an unknown name: train it again.")
     own = replace(card, fingerprint=fingerprint(stored))
-    write_checked(path, stored, card_metadata(own, covers) | prompt_metadata(cross_attn, pooled_output))
+    prompt = Prompt(cross_attn, pooled_output, beside or {})
+    write_checked(path, stored, card_metadata(own, covers) | prompt_metadata(prompt))
 
 
 def read_adapter_file(path: str | os.PathLike) -> AdapterFile:
@@ -69,7 +73,7 @@ def read_adapter_file(path: str | os.PathLike) -> AdapterFile:
             "encoded empty prompt."
         )
     own = {key: tensor.clone() for key, tensor in tensors.items()}  # a mapped file could not be written over on Windows
-    return AdapterFile(card, own, *prompt)
+    return AdapterFile(card, own, prompt.cross_attn, prompt.pooled_output, prompt.beside)
 
 
 def merged(weights: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 from ..diffusion.parameterization import PREDICTIONS, Prediction
 
 FORMAT_VERSION = 1
+HOST_PREFIX = "model.diffusion_model."  # of a network's tensors in most of ComfyUI's files
 CARD_KEY = "domain_guidance"
 # kohya's name, under which ComfyUI's model browser looks for pictures: a JSON list of files in base64.
 COVERS_KEY = "ssmd_cover_images"
@@ -49,6 +50,8 @@ class DomainCard:
     layout: Layout = "host"
     format_version: int = FORMAT_VERSION
     fingerprint: str = ""
+    edm_levels: tuple[float, float] | None = None
+    key_prefix: str = HOST_PREFIX
 
     def __post_init__(self):
         for name, allowed in (("form", get_args(Form)), ("prediction", PREDICTIONS), ("layout", get_args(Layout))):

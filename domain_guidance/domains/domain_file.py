@@ -1,15 +1,16 @@
 """The domain file: everything a domain UNet needs, in one safetensors file.
 
-Tensors: the UNet's weights, in ComfyUI's layout (names under `model.diffusion_model.`, which ComfyUI's stock loaders
-read) or in diffusers'; `domain.cross_attn`, the empty prompt it was trained with, always, because ControlNets read it
-even where the UNet does not; `domain.pooled_output` where the family has one. Metadata: the card, and preview pictures.
+Tensors: the network's weights, in ComfyUI's layout (names under the card's prefix, `model.diffusion_model.` for most
+families, which ComfyUI's stock loaders read) or in diffusers'; `domain.cross_attn`, the empty prompt it was trained
+with, always, because ControlNets read it even where the network does not; `domain.pooled_output` where the family has
+one, and `domain.prompt.<name>` for what else its text encoder puts out. Metadata: the card, and preview pictures.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -17,24 +18,28 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..files.atomic_file import save_tensors
-from .card import DomainCard, DomainFileError, Layout, card_from, card_metadata, covers_from
+from .card import DomainCard, DomainFileError, card_from, card_metadata, covers_from
 from .fingerprint import fingerprint
-from .prompt import prompt_tensors, take_prompt
-from .unet_layouts import HOST_PREFIX
+from .prompt import Plain, Prompt, prompt_tensors, prompt_values, take_prompt
 
-# ComfyUI's loader tells velocity from noise prediction, and rescaled noise levels from others, by these tensors alone
-# (SDXL).
-VELOCITY_MARK, ZERO_SNR_MARK = MARKS = (f"{HOST_PREFIX}v_pred", f"{HOST_PREFIX}ztsnr")
+# ComfyUI's loader tells velocity from noise prediction, and rescaled or continuous noise levels from others, by these
+# tensors alone (SDXL).
+VELOCITY_MARK, ZERO_SNR_MARK = "v_pred", "ztsnr"
+EDM_MARKS = ("edm_vpred.sigma_min", "edm_vpred.sigma_max")
+MARKS = (VELOCITY_MARK, ZERO_SNR_MARK, *EDM_MARKS)
 
 
 @dataclass(frozen=True)
 class DomainFile:
-    """A read domain file. weights: as named in the file, without what is no weight of the network."""
+    """A read domain file. weights: as named in the file, without what is no weight of the network. cross_attn,
+    pooled_output, beside: as of `Prompt`.
+    """
 
     card: DomainCard
     weights: dict[str, Tensor]
     cross_attn: Tensor
     pooled_output: Tensor | None = None
+    beside: Mapping[str, Plain] = field(default_factory=dict)
 
 
 def write_domain_file(
@@ -44,17 +49,22 @@ def write_domain_file(
     card: DomainCard,
     cross_attn: Tensor,
     pooled_output: Tensor | None = None,
+    beside: Mapping[str, Plain] | None = None,
     covers: Sequence[bytes] = (),
 ) -> None:
     """Writes a domain file atomically: `path` holds the old file or the whole new one, never a part.
 
     weights: named in the card's layout; names of the host layout may come with or without their prefix.
     cross_attn: the empty prompt, [1, T, D]. pooled_output: its pooled vector, [1, P], where the family has one.
-    covers: preview pictures, as image files. Raises DomainFileError for values that are not finite, OSError.
+    beside: as of `Prompt`. covers: preview pictures, as image files. Raises DomainFileError for no weights at all and
+    for values that are not finite, OSError.
     """
-    named = {_stored_name(name, card.layout): tensor for name, tensor in weights.items()}
-    tensors = {**named, **_marks(card), **prompt_tensors(cross_attn, pooled_output)}
-    write_checked(path, tensors, card_metadata(replace(card, fingerprint=fingerprint(named)), covers))
+    if not weights:
+        raise DomainFileError("There are no weights to be saved: connect a model whose network ComfyUI can save.")
+    named = {_stored_name(name, card): tensor for name, tensor in weights.items()}
+    prompt = Prompt(cross_attn, pooled_output, beside or {})
+    metadata = card_metadata(replace(card, fingerprint=fingerprint(named)), covers) | prompt_values(prompt)
+    write_checked(path, {**named, **_marks(card), **prompt_tensors(prompt)}, metadata)
 
 
 def read_card(path: str | os.PathLike) -> DomainCard:
@@ -72,23 +82,28 @@ def read_covers(path: str | os.PathLike) -> tuple[bytes, ...]:
 def read_domain_file(path: str | os.PathLike) -> DomainFile:
     """Reads and checks a domain file, on the CPU. Raises DomainFileError before anything of it is used."""
     name = Path(path).name
-    card, tensors, _ = read_checked(path)
+    card, tensors, metadata = read_checked(path)
     if card.form == "side-network":
         raise DomainFileError(
             f"'{name}' is a side network, which is no UNet of its own: put it into models/side_networks and load it "
             "with Load Side Network."
         )
-    cross_attn, pooled = take_prompt(tensors, name)
-    weights = {key: tensor for key, tensor in tensors.items() if key not in MARKS}
+    prompt = take_prompt(tensors, metadata, name)
+    marks = {card.key_prefix + mark for mark in MARKS}
+    weights = {key: tensor for key, tensor in tensors.items() if key not in marks}
     _check_layout(weights, card, name)
-    return DomainFile(card, weights, cross_attn, pooled)
+    return DomainFile(card, weights, prompt.cross_attn, prompt.pooled_output, prompt.beside)
 
 
 def write_checked(path: str | os.PathLike, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes tensors that are all finite. Raises DomainFileError, OSError."""
+    """Writes tensors that are all finite, and sees that they are there. Raises DomainFileError, OSError."""
     for name, tensor in tensors.items():
         _check_finite(name, tensor, "the weights to be saved")
     save_tensors(path, {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+    with _opened(Path(path)) as file:
+        there = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
+    if there != {name: tuple(tensor.shape) for name, tensor in tensors.items()}:
+        raise DomainFileError(f"'{Path(path).name}' does not hold what was written to it: save it on another disk.")
 
 
 def read_checked(path: str | os.PathLike) -> tuple[DomainCard, dict[str, Tensor], Mapping[str, str]]:
@@ -103,14 +118,19 @@ def read_checked(path: str | os.PathLike) -> tuple[DomainCard, dict[str, Tensor]
     return card, tensors, metadata
 
 
-def _stored_name(name: str, layout: Layout) -> str:
-    return name if layout == "diffusers" or name.startswith(HOST_PREFIX) else HOST_PREFIX + name
+def _stored_name(name: str, card: DomainCard) -> str:
+    return name if card.layout == "diffusers" or name.startswith(card.key_prefix) else card.key_prefix + name
 
 
 def _marks(card: DomainCard) -> dict[str, Tensor]:
     if card.layout != "host" or card.prediction != "v_prediction":
         return {}
-    return {mark: torch.empty(0) for mark in (MARKS if card.zero_terminal_snr else [VELOCITY_MARK])}
+    marks = {VELOCITY_MARK: torch.empty(0)}
+    if card.zero_terminal_snr:
+        marks[ZERO_SNR_MARK] = torch.empty(0)
+    if card.edm_levels is not None:
+        marks = dict(zip(EDM_MARKS, map(torch.tensor, card.edm_levels)))
+    return {card.key_prefix + mark: value for mark, value in marks.items()}
 
 
 def _opened(path: Path):
@@ -134,11 +154,11 @@ def _check_finite(key: str, tensor: Tensor, where: str) -> None:
 
 
 def _check_layout(weights: Mapping[str, Tensor], card: DomainCard, name: str) -> None:
-    prefixed = [key for key in weights if key.startswith(HOST_PREFIX)]
+    prefixed = [key for key in weights if key.startswith(card.key_prefix)]
     if not weights or (card.layout == "host") != bool(prefixed):
         raise DomainFileError(
             f"'{name}' says its keys are in the {card.layout} layout, but {len(prefixed)} of {len(weights)} have the "
-            f"prefix '{HOST_PREFIX}': save the file again."
+            f"prefix '{card.key_prefix}': save the file again."
         )
     if card.form == "text-free":
         _check_text_free(weights, name)

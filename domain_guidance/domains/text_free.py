@@ -31,13 +31,21 @@ class ConstantEstimate:
 
 def cross_attentions(unet: nn.Module) -> dict[str, nn.Module]:
     """The UNet's cross-attentions by module name. Raises ValueError if it has none."""
-    found = {name: module for name, module in unet.named_modules() if name.rpartition(".")[2] == "attn2"}
+    found = {name: module for name, module in unet.named_modules() if is_cross_attention(name, module)}
     if not found:
         raise ValueError(
             f"{type(unet).__name__} has no cross-attention called attn2, so there is no text to take out: "
             "train this model with its empty prompt as a constant input instead."
         )
     return found
+
+
+def is_cross_attention(name: str, module: nn.Module) -> bool:
+    """Whether the module of this name makes its keys and values of the text, and not of the picture.
+
+    The second self-attention of SD 3.5's blocks is called attn2 as well; it has one matrix for all three.
+    """
+    return name.rpartition(".")[2] == "attn2" and all(hasattr(module, part) for part in ("to_q", "to_k", "to_v"))
 
 
 @torch.no_grad()

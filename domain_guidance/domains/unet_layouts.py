@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-HOST_PREFIX = "model.diffusion_model."
+from .card import HOST_PREFIX
 
 _STEM = {
     "time_embedding.linear_1": "time_embed.0",

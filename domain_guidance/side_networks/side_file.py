@@ -79,7 +79,7 @@ def write_side_file(
     tensors = {PREFIX + name: tensor.half() for name, tensor in network.state_dict().items()}
     own = replace(card, form=SIDE_NETWORK, fingerprint=fingerprint(tensors))
     described = {"shape": asdict(network.shape), "latents": asdict(latents)}
-    metadata = card_metadata(own, covers) | prompt_metadata(empty.cross_attn, empty.pooled_output)
+    metadata = card_metadata(own, covers) | prompt_metadata(empty)
     write_checked(path, tensors, {**metadata, METADATA_KEY: json.dumps(described, sort_keys=True)})
 
 
@@ -107,7 +107,7 @@ def read_side_file(path: str | os.PathLike) -> SideFile:
             f"'{name}' says its latents have {latents.channels} channels and its network {shape.channels}: copy the "
             "file again."
         )
-    return SideFile(card, network, latents, Prompt(*empty))
+    return SideFile(card, network, latents, empty)
 
 
 def _described(text: str, name: str):

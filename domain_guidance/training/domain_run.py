@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..data import CachedLatents, LatentLoader, split
+from ..diffusion.time_sampling import TimeSampling, usual_sampling
 from ..memory.activations import activation_bytes
 from ..memory.estimate import MemoryEstimate, check_fits, device_memory, memory_estimate
 from ..runs.events import Evaluated, Event
@@ -84,6 +85,7 @@ class _DomainTask:
             else None
         )
         self.points: list[Point] = []
+        self.times: TimeSampling = _time_sampling(settings, trainable)
 
     @property
     def result_bytes(self) -> int:
@@ -96,7 +98,10 @@ class _DomainTask:
 
     def identity(self) -> Mapping[str, Any]:
         own = {"prediction": self.trainable.prediction, "images, their sizes or the VAE": self.latents.fingerprint}
-        return {**self.trainable.identity, **own, **settings_identity(self.settings, self.process.world)}
+        settings = settings_identity(self.settings, self.process.world)
+        # Runs from before there was a choice were uniform and do not say so.
+        settings["time_sampling"] = None if self.times == "uniform" else self.times
+        return {**self.trainable.identity, **own, **settings}
 
     def memory(self) -> MemoryEstimate:
         return self._memory(self._activations())
@@ -113,7 +118,9 @@ class _DomainTask:
                 batch = loader.batch(state.step, generator)
                 clean = self.trainable.latent_scale(batch.latents.to(self.device))
                 conditioned = Batch(clean, self.trainable.conditioning(len(clean), batch.bucket))
-                return noise_loss(network, conditioned, self.trainable.schedule, kind, generator, weight, share)
+                return noise_loss(
+                    network, conditioned, self.trainable.schedule, kind, generator, weight, share, self.times
+                )
 
             return loss
 
@@ -180,6 +187,7 @@ class _DomainTask:
         losses = {"held_out_loss": point.held_out, "train_loss": point.train} if point else {}
         return {
             **asdict(self.settings),
+            "time_sampling": self.times,
             "trained_steps": step,
             "processes": self.process.world,
             "images": len(self.split.train),
@@ -198,3 +206,11 @@ def _check_precision(module: nn.Module) -> None:
             f"The weights to be trained are in {', '.join(sorted(narrow))}, in which small steps are lost: hold them "
             "in fp32 and set the precision to bf16 or fp16, or train the adapter form."
         )
+
+
+def _time_sampling(settings: RunSettings, trainable: Trainable) -> TimeSampling:
+    if settings.time_sampling != "auto":
+        return settings.time_sampling
+    if trainable.loss_weight is not None:  # which says what each level counts when all come alike
+        return "uniform"
+    return usual_sampling(trainable.prediction, trainable.schedule.is_even_in_log_sigma)

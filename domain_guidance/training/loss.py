@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..diffusion.noise_schedule import NoiseSchedule
 from ..diffusion.parameterization import Prediction, add_noise, network_input, training_target
+from ..diffusion.time_sampling import TimeSampling, draw_timesteps
 from ..runs.loop import Objective
 from ..runs.share import Share
 
@@ -59,14 +60,15 @@ def noise_loss(
     generator: torch.Generator,
     weight: Weight | None = None,
     share: Share = Share(),
+    times: TimeSampling = "uniform",
 ) -> Tensor:
-    """Mean squared error at uniformly drawn timesteps (arXiv 2312.08195: plain noise MSE, t uniform). A scalar.
+    """Mean squared error at drawn timesteps (arXiv 2312.08195: plain noise MSE, t uniform). A scalar.
 
     Timesteps and noise are drawn on the CPU, so that a seed means the same on every device, and for the batch of all
     shares, of which this share's part is taken: so it does not matter how a batch is divided.
     """
     count = share.count * len(batch.clean)
-    timestep = share.of(torch.randint(len(schedule.sigmas), (count,), generator=generator))
+    timestep = share.of(draw_timesteps(count, schedule, times, generator))
     noise = share.of(torch.randn(count, *batch.clean.shape[1:], generator=generator))
     errors = noise_errors(predict, batch, schedule, prediction, timestep, noise)
     if weight is None:

@@ -7,6 +7,7 @@ import dataclasses
 import json
 import os
 import stat
+import sys
 import time
 
 import pytest
@@ -281,3 +282,48 @@ def test_the_card_names_the_weights_of_its_own_file(tmp_path, path, weights):
     write_domain_file(again, weights, card=read_card(other), cross_attn=torch.zeros(1, 77, 8))
     assert read_card(path).fingerprint == fingerprint(read_domain_file(path).weights)
     assert read_card(path).fingerprint == read_card(again).fingerprint != read_card(other).fingerprint
+
+
+def test_everything_a_text_encoder_puts_out_comes_back(path):
+    beside = {"attention_mask": torch.ones(1, 3, dtype=torch.long), "unprocessed": True, "tokens": 3, "kind": "t5"}
+    write_domain_file(path, {"x.weight": torch.ones(2, 2)}, card=CARD, cross_attn=torch.ones(1, 3, 8), beside=beside)
+    found = read_domain_file(path).beside
+    assert torch.equal(found["attention_mask"], beside["attention_mask"])
+    assert {key: value for key, value in found.items() if key != "attention_mask"} == {
+        key: value for key, value in beside.items() if key != "attention_mask"
+    }
+
+
+def test_no_weights_are_not_written(tmp_path):
+    with pytest.raises(DomainFileError, match="There are no weights"):
+        write_domain_file(tmp_path / "none.safetensors", {}, card=CARD, cross_attn=torch.ones(1, 1, 1))
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_family_with_another_prefix_is_written_and_read_under_it(path):
+    card = dataclasses.replace(CARD, key_prefix="model.model.")
+    write_domain_file(path, {"x.weight": torch.ones(2, 2)}, card=card, cross_attn=torch.ones(1, 1, 1))
+    assert list(read_domain_file(path).weights) == ["model.model.x.weight"]
+
+
+def test_continuous_levels_are_marked_as_the_host_marks_them(path):
+    card = dataclasses.replace(CARD, prediction="v_prediction", edm_levels=(0.002, 120.0))
+    write_domain_file(path, {"x.weight": torch.ones(2, 2)}, card=card, cross_attn=torch.ones(1, 1, 1))
+    with safe_open(path, framework="pt") as file:
+        marks = {name: float(file.get_tensor(name)) for name in file.keys() if "edm" in name}
+    assert marks == {
+        "model.diffusion_model.edm_vpred.sigma_min": pytest.approx(0.002),
+        "model.diffusion_model.edm_vpred.sigma_max": 120.0,
+    }
+    assert list(read_domain_file(path).weights) == ["model.diffusion_model.x.weight"]
+    assert tuple(read_card(path).edm_levels) == (0.002, 120.0)
+
+
+def test_a_file_that_lost_a_tensor_on_its_way_to_the_disk_is_not_called_written(path, monkeypatch):
+    module = sys.modules[write_domain_file.__module__]
+    save = module.save_tensors
+    monkeypatch.setattr(
+        module, "save_tensors", lambda path, tensors, metadata: save(path, dict(list(tensors.items())[1:]), metadata)
+    )
+    with pytest.raises(DomainFileError, match="does not hold what was written"):
+        write_domain_file(path, {"x.weight": torch.ones(2, 2)}, card=CARD, cross_attn=torch.ones(1, 1, 1))

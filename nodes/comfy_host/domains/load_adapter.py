@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 import comfy.sd
@@ -10,8 +11,9 @@ from safetensors import SafetensorError, safe_open
 
 from ....domain_guidance.domains.adapter_file import AdapterFile, read_adapter_file
 from ....domain_guidance.domains.card import CARD_KEY, DomainFileError
+from ....domain_guidance.domains.prompt import Prompt
 from .load_domain import path_inside
-from .origin import ATTACHMENT, DomainOrigin, conditioning_of
+from .origin import ATTACHMENT, DomainOrigin, base_fingerprint, conditioning_of
 
 
 def load_domain_adapter(model: ModelPatcher, folder: str, name: str, strength: float = 1.0) -> ModelPatcher:
@@ -32,9 +34,9 @@ def read_domain_adapter(
     file = read_adapter_file(path)
     _check_network(model, file, name)
     adapted, _ = comfy.sd.load_lora_for_models(model, None, file.tensors, strength, 0)
-    adapted.set_attachments(
-        ATTACHMENT, DomainOrigin(name, file.card, conditioning_of(file.card, file.cross_attn, file.pooled_output))
-    )
+    _tell_of_sibling(model, file, name)
+    prompt = Prompt(file.cross_attn, file.pooled_output, file.beside)
+    adapted.set_attachments(ATTACHMENT, DomainOrigin(name, file.card, conditioning_of(file.card, prompt)))
     return adapted
 
 
@@ -49,6 +51,18 @@ def _check_card(path: str, name: str) -> None:
             f"'{name}' is an ordinary LoRA without a stored empty prompt: load it with Load LoRA, connect that "
             "model to domain_model, and connect a CLIP Text Encode with no text to domain_conditioning of Apply "
             "Domain Guidance."
+        )
+
+
+def _tell_of_sibling(model: ModelPatcher, file: AdapterFile, name: str) -> None:
+    """Trained on the raw model, used on its turbo: what most people do, and nothing to be warned of."""
+    own = base_fingerprint(model)
+    if own and file.card.base_fingerprint and own != file.card.base_fingerprint:
+        logging.info(
+            "Domain Guidance: '%s' was trained on %s and sits on another checkpoint of its family here, as any LoRA "
+            "may; on a distilled one (Turbo, Lightning) use cfg 1 with reference 'prompt', and begin at weight 1.",
+            name,
+            file.card.base_name or "another model",
         )
 
 

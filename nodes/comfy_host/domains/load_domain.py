@@ -11,6 +11,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from ....domain_guidance.domains.domain_file import DomainFile, DomainFileError, read_domain_file
+from ....domain_guidance.domains.prompt import Prompt
 from .origin import ATTACHMENT, DomainOrigin, conditioning_of
 from .prediction import predict_as
 
@@ -59,4 +60,4 @@ def path_inside(folder: str, name: str) -> str:
 
 
 def as_conditioning(file: DomainFile) -> list:
-    return conditioning_of(file.card, file.cross_attn, file.pooled_output)
+    return conditioning_of(file.card, Prompt(file.cross_attn, file.pooled_output, file.beside))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+import torch
 from comfy.model_patcher import ModelPatcher
-from torch import Tensor
 
 from ....domain_guidance.domains.card import DomainCard, card_from
 from ....domain_guidance.domains.fingerprint import chosen_names, fingerprint
-from ....domain_guidance.domains.prompt import prompt_from
+from ....domain_guidance.domains.prompt import Prompt, prompt_from
 
 ATTACHMENT = "domain_guidance.origin"
 LORA_METADATA = "lora_metadata"  # the host's name
@@ -34,10 +34,18 @@ def origin_of(model: ModelPatcher) -> DomainOrigin | None:
     return model.get_attachment(ATTACHMENT) or _adapter_origin(model)
 
 
-def conditioning_of(card: DomainCard, cross_attn: Tensor, pooled_output: Tensor | None) -> list:
+def conditioning_of(card: DomainCard, prompt: Prompt) -> list:
     """What a domain's file stores of its empty prompt, as host conditioning."""
-    beside = {"pooled_output": pooled_output, "guidance": card.guidance}
-    return [[cross_attn, {name: value for name, value in beside.items() if value is not None}]]
+    beside = {"pooled_output": prompt.pooled_output, "guidance": card.guidance}
+    return [
+        [prompt.cross_attn, {**prompt.beside, **{key: value for key, value in beside.items() if value is not None}}]
+    ]
+
+
+def host_prefix(model: ModelPatcher) -> str:
+    """Under which the host's loaders look for the network's tensors in a file: it differs between families."""
+    (name,) = model.model.model_config.process_unet_state_dict_for_saving({"": torch.empty(0)})
+    return name
 
 
 def _adapter_origin(model: ModelPatcher) -> DomainOrigin | None:
@@ -47,7 +55,7 @@ def _adapter_origin(model: ModelPatcher) -> DomainOrigin | None:
         metadata = below.get_attachment(LORA_METADATA)
         if prompt := prompt_from(metadata, ADAPTER_NAME):
             card = card_from(metadata, ADAPTER_NAME)
-            return DomainOrigin(ADAPTER_NAME, _on_own_base(card, model), conditioning_of(card, *prompt))
+            return DomainOrigin(ADAPTER_NAME, _on_own_base(card, model), conditioning_of(card, prompt))
         below = below.parent
     return None
 

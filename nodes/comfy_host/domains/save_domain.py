@@ -14,15 +14,14 @@ from ....domain_guidance.domains.card import DomainCard
 from ....domain_guidance.domains.domain_file import write_domain_file
 from ....domain_guidance.domains.text_free import VALUES
 from ....domain_guidance.domains.training_forms import is_adapter
-from ....domain_guidance.domains.unet_layouts import HOST_PREFIX
 from ..free_names import claimed_name
 from ..guidance.terms import terms_of
 from ..training.forms import model_name
 from ..training.trainable_copy import check_can_be_read
-from .empty_prompt import empty_prompt, guidance_of, pooled_of, with_guidance
-from .origin import DomainOrigin, origin_of
+from .empty_prompt import empty_prompt, guidance_of, stored_prompt, with_guidance
+from .origin import DomainOrigin, host_prefix, origin_of
 from .origin import base_fingerprint as fingerprint_of_base
-from .prediction import has_zero_terminal_snr, prediction_of
+from .prediction import edm_levels, has_zero_terminal_snr, known_prediction
 
 
 def save_domain(model: ModelPatcher, clip, conditioning: list | None, base: ModelPatcher | None, name: str) -> Path:
@@ -35,13 +34,15 @@ def save_domain(model: ModelPatcher, clip, conditioning: list | None, base: Mode
     origin = origin_of(model)
     empty = origin.empty if origin and clip is None and conditioning is None else empty_prompt(clip, conditioning)
     empty = with_guidance(empty, model)
-    sampling = model.get_model_object("model_sampling")
-    prediction, weights = prediction_of(sampling), _weights(model)
+    sampling, prefix = model.get_model_object("model_sampling"), host_prefix(model)
+    prediction, weights = known_prediction(model), _weights(model, prefix)
     base_fingerprint, base_name = _base(model, base, origin)
     card = DomainCard(
         form="text-free" if _reads_no_text(weights) else "text-based",
         prediction=prediction,
         zero_terminal_snr=has_zero_terminal_snr(sampling),
+        edm_levels=edm_levels(sampling),
+        key_prefix=prefix,
         guidance=guidance_of(empty),
         training={"form": "saved from a model", "images": 0},
         base_fingerprint=base_fingerprint,
@@ -49,7 +50,7 @@ def save_domain(model: ModelPatcher, clip, conditioning: list | None, base: Mode
     )
     folder = os.path.join(folder_paths.get_output_directory(), "diffusion_models")
     with claimed_name("diffusion_models", folder, name, "new version") as files, files.writing():
-        write_domain_file(files.result, weights, card=card, cross_attn=empty[0][0], pooled_output=pooled_of(empty))
+        write_domain_file(files.result, weights, card=card, **stored_prompt(empty))
     return files.result
 
 
@@ -75,12 +76,12 @@ def _base(model: ModelPatcher, base: ModelPatcher | None, origin: DomainOrigin |
     return fingerprint_of_base(base or model), model_name(base or model)
 
 
-def _weights(model: ModelPatcher) -> dict[str, Tensor]:
+def _weights(model: ModelPatcher, prefix: str) -> dict[str, Tensor]:
     """The network's weights with every LoRA in them, on the CPU, named as the host's loaders read them."""
     comfy.model_management.load_models_gpu([model])
     state = model.state_dict_for_saving()
     # The host hands out some weights as promises, which their `to` keeps.
-    return {key: tensor.to("cpu") for key, tensor in state.items() if key.startswith(HOST_PREFIX)}
+    return {key: tensor.to("cpu") for key, tensor in state.items() if key.startswith(prefix)}
 
 
 def _reads_no_text(weights: dict[str, Tensor]) -> bool:

@@ -66,7 +66,7 @@ def beside(model: ModelPatcher, side: SideDomain) -> ModelPatcher:
     check_latents(model.model, side, "model")
     clone, file = model.clone(), side.file
     clone.set_attachments(KEY, side)
-    empty = conditioning_of(file.card, file.empty.cross_attn, file.empty.pooled_output)
+    empty = conditioning_of(file.card, file.empty)
     clone.set_attachments(ATTACHMENT, DomainOrigin(side.name, file.card, empty))
     clone.add_wrapper_with_key(WrappersMP.SAMPLER_SAMPLE, KEY, _warn_of_sampling)
     return clone

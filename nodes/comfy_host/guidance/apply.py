@@ -7,12 +7,13 @@ from typing import Any
 
 from comfy.model_patcher import ModelPatcher
 
+from ....domain_guidance.domains.training_forms import is_adapter
 from ....domain_guidance.guidance import Projection
 from ..domains.origin import DomainOrigin, base_fingerprint, origin_of
 from ..domains.side_network import side_of
 from ..node_text import Say, tell
 from .compatibility import check_pair
-from .conditioning import check_whole, same_conditioning
+from .conditioning import SAME_PROMPT, check_whole, close, same_conditioning
 from .idle_inputs import given_mask, tell_idle
 from .patch import add_term
 from .side_terms import SideTerm, check_side
@@ -177,8 +178,16 @@ def _domain_prompts(
             "domain_model has no stored empty prompt, because it was not loaded with Load Domain UNet or Load "
             "Domain Adapter: connect a CLIP Text Encode with no text to domain_conditioning."
         )
-    empty = conditioning if origin is None else origin.empty
+    empty = conditioning if origin is None or _mends(conditioning, origin.empty) else origin.empty
     return empty if conditioning is None else conditioning, None if reference == "negative" else empty
+
+
+def _mends(conditioning: list | None, stored: list) -> bool:
+    """Whether it is the stored prompt with more beside its embedding, as of a file from before all of that was kept."""
+    if conditioning is None or len(conditioning) != 1:
+        return False
+    [[given, beside]], [[kept, rest]] = conditioning, stored
+    return not beside.keys() <= rest.keys() and close(given, kept, SAME_PROMPT)
 
 
 def _warn_of_text_free(origin: DomainOrigin | None) -> None:
@@ -196,7 +205,9 @@ def _compare_base(
     base = model if reference_model is None else reference_model
     if origin is None or domain.model is base.model:  # an adapter's term is its own difference on any base
         return
-    expected, found = origin.card.base_fingerprint, base_fingerprint(base)
+    # An adapter is a difference from whatever it sits on, whichever model it was trained on.
+    expected = base_fingerprint(domain) if is_adapter(origin.card) else origin.card.base_fingerprint
+    found = base_fingerprint(base)
     if found and found != expected:
         logging.warning(
             "Domain Guidance: '%s' was trained from another base (%s %s) than the connected model; connect that base "

@@ -8,26 +8,34 @@ from __future__ import annotations
 from comfy.sampler_helpers import convert_cond
 from torch import Tensor, equal, linalg
 
-# What a prompt says; everything else in an entry is structure: area, mask, strength, time range, control, sizes.
-TEXT = frozenset(
+# Where and when an entry counts, and what stands by it.
+PLACE = frozenset(
     (
-        "cross_attn",
-        "pooled_output",
-        "model_conds",
-        "uuid",
-        "hooks",
-        "gligen",
-        "unclip_conditioning",
-        "attention_mask",
-        "conditioning_llama3",
-        "cross_attn_controlnet",
-        "pooled_output_controlnet",
-        "clip_start_percent",
-        "clip_end_percent",
-        "default",
-        "prompt_type",
+        *("area", "mask", "strength", "mask_strength", "set_area_to_bounds"),
+        *("start_percent", "end_percent", "timestep_start", "timestep_end"),
+        *("control", "control_apply_to_uncond"),
     )
 )
+# What an entry has of the picture: its place, its sizes, and what else was connected. Everything else is what the
+# prompt says: text encoders put ever more beside their embedding, under names that nobody can list.
+STRUCTURE = PLACE | frozenset(
+    (
+        "guidance",
+        *("width", "height", "crop_w", "crop_h", "target_width", "target_height", "aspect_ratio", "aesthetic_score"),
+        *("concat_latent_image", "concat_mask", "concat_mask_index", "concat_image", "noise_concat", "denoise_mask"),
+        *("reference_latents", "reference_latents_method", "reference_latents_text_embeds", "reference_motion"),
+        *("reference_strength", "ref_latent", "ref_audio", "ref_mask_28ch", "ref_mask_flag", "context_latents"),
+        *("clip_vision_output", "clip_vision_outputs", "clip_vision_output_ref", "clip_vision_output_pose"),
+        *("stable_cascade_prior", "lq_latent", "degrade_sigma", "noise_augmentation", "augmentation_level", "ofs"),
+        *("frame_rate", "fps", "motion_bucket_id", "elevation", "azimuth", "camera_conditions", "guiding_frame_index"),
+        *("keyframe_idxs", "generated_keyframes", "guide_attention_entries", "time_dim_concat", "time_dim_replace"),
+        *("vace_frames", "vace_mask", "vace_strength", "control_video", "face_video_pixels", "driving_mask_28ch"),
+        *("pose_video_latent", "pose_strength", "cross_attn_pose", "audio_embed", "audio_inject_scale"),
+        *("minimax_keyframes", "minimax_refs", "minimax_audio_cond_noise_aug", "minimax_visual_cond_noise_aug"),
+    )
+)
+# The host's own notes on an entry.
+OF_THE_HOST = frozenset(("model_conds", "uuid", "default", "prompt_type", "clip_start_percent", "clip_end_percent"))
 # An entry with one of these is evaluated with more than its text embedding, so it is no plain empty prompt.
 BEYOND_TEXT = frozenset(("hooks", "gligen", "unclip_conditioning"))
 MASKING = frozenset(("mask", "strength", "mask_strength", "set_area_to_bounds"))
@@ -45,7 +53,19 @@ SAME_PROMPT = 1e-2
 
 
 def structure(entry: dict) -> dict:
-    return {key: value for key, value in entry.items() if key not in TEXT}
+    return {key: value for key, value in entry.items() if key in STRUCTURE}
+
+
+def with_inputs_of(entries: list[dict], sampled: list[dict]) -> list[dict]:
+    """`entries` in their own places, with the inputs beside the text (references, guidance, sizes) that `sampled` has;
+    themselves where those are the same, or differ within `sampled`.
+    """
+    inputs = [{key: value for key, value in structure(entry).items() if key not in PLACE} for entry in sampled]
+    if not inputs or not all(same(inputs[0], other) for other in inputs[1:]):
+        return entries
+    if all(same(inputs[0], {key: entry[key] for key in entry.keys() & inputs[0].keys()}) for entry in entries):
+        return entries
+    return [{**entry, **inputs[0]} for entry in entries]
 
 
 def without(key: str, entries: list[dict]) -> list[dict]:
@@ -124,7 +144,7 @@ def _place(entry: dict) -> dict:
 
 def same_inputs(a: dict, b: dict, tolerance: float = SAME_PROMPT) -> bool:
     """Whether two entries' `model_conds` say the same to a network, to `tolerance`."""
-    return a.keys() == b.keys() and all(_close(a[key].cond, b[key].cond, tolerance) for key in a)
+    return a.keys() == b.keys() and all(close(a[key].cond, b[key].cond, tolerance) for key in a)
 
 
 def reads_pooled(entry: dict) -> bool:
@@ -183,7 +203,8 @@ def width(entries: list[dict]) -> int | None:
     return next((entry["cross_attn"].shape[-1] for entry in entries if entry.get("cross_attn") is not None), None)
 
 
-def _close(a, b, tolerance: float) -> bool:
+def close(a, b, tolerance: float) -> bool:
+    """Whether two values are the same; tensors to a relative difference of `tolerance`."""
     if not (isinstance(a, Tensor) and isinstance(b, Tensor)):
         return same(a, b)
     if a.shape != b.shape:

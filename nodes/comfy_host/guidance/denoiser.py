@@ -20,6 +20,10 @@ from .weight_difference import WeightDifference
 STRUCTURAL = ("patches", "patches_replace", "optimized_attention_override", "rope_options")
 
 
+# How a long video is cut for an evaluation: where one side of a term is cut and the other is not, they differ by it.
+CUTTING = ("context_handler",)
+
+
 @dataclass(frozen=True)
 class ComfyDenoiser:
     """D(x; sigma, entries) of one model, inside a running sampler.
@@ -65,6 +69,12 @@ def inherit_patches(options: dict[str, Any], base: dict[str, Any]) -> dict[str, 
     mine, theirs = options["transformer_options"], base["transformer_options"]
     inherited = {key: _merged(mine.get(key), theirs[key]) for key in STRUCTURAL if key in theirs}
     return {**options, "transformer_options": {**mine, **inherited}}
+
+
+def cut_alike(options: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+    """`options` with the base's way of cutting long videos, or with none as the base."""
+    kept = {key: value for key, value in options.items() if key not in CUTTING}
+    return {**kept, **{key: base[key] for key in CUTTING if key in base}}
 
 
 def _merged(mine, theirs):

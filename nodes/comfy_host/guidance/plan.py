@@ -7,6 +7,7 @@ its two sides may differ by the weights alone.
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +20,7 @@ from ....domain_guidance.guidance import SigmaInterval
 from . import conditioning as cond
 from .branches import Branch, Evaluation
 from .compatibility import check_noising, same_architecture, text_width
-from .denoiser import ComfyDenoiser, has_patches, inherit_patches, own_options, without_patches
+from .denoiser import ComfyDenoiser, cut_alike, has_patches, inherit_patches, own_options, without_patches
 from .masks import latent_mask
 from .side_terms import SideTerm, correction_of
 from .terms import GuidanceTerm, ModelSource
@@ -45,15 +46,18 @@ class GuidancePlan:
     """
 
     def __init__(self, guider, models: list[ModelPatcher], options: dict[str, Any], sigmas: Tensor, **encoding):
-        self.base: BaseModel = guider.inner_model
+        self.guider, self.base = guider, guider.inner_model
         self.patcher: ModelPatcher = guider.model_patcher
         self.prompts: dict[str, list[dict]] = guider.conds
         self.models, self.options, self.sigmas, self.encoding = models, options, sigmas, encoding
         self.controls: list = []
         self._denoisers: dict[tuple, ComfyDenoiser] = {}
         self._evaluations: list[Evaluation] = []
+        # Of each stream, where pictures and sound are packed into one latent.
+        self.shapes = getattr(self.base, "latent_shapes", None) or [encoding["noise"].shape]
         for model in models:
             check_noising(self.patcher, model, "domain_model")
+            model.model.latent_shapes = self.shapes  # as the host's sampler says it to its own model
 
     def branches(self, terms: tuple[GuidanceTerm, ...]) -> list[Branch]:
         self._prepare_controls(terms)
@@ -88,7 +92,9 @@ class GuidancePlan:
         )
 
     def _mask(self, term: GuidanceTerm) -> Tensor | None:
-        return None if term.mask is None else latent_mask(term.mask, self.encoding["noise"], self.base.latent_format)
+        if term.mask is None:
+            return None
+        return latent_mask(term.mask, self.encoding["noise"], self.shapes, self.base.latent_format)
 
     def _otherwise(self, term: GuidanceTerm, bare: bool) -> Evaluation | None:
         """The prompt's own prediction, for a side network that takes what is there, if it sees the term's controls."""
@@ -102,10 +108,19 @@ class GuidancePlan:
         return next(self.prompts[name] for name in UNCONDITIONAL if self.prompts.get(name))
 
     def _template(self, term: GuidanceTerm, bare: bool) -> list[dict]:
-        entries = self.prompts.get("positive", self.template) if term.beside == "positive" else self.template
+        positive = self.prompts.get("positive", self.template)
+        entries = positive if term.beside == "positive" else self.template
+        if self._samples_positive_alone and term.prompt is not None and term.minus is not None:
+            # References and Flux's guidance are connected to the prompt that is sampled, which at cfg 1 is this one.
+            entries = cond.with_inputs_of(entries, positive)
         if self._model(term.model) is not self.base or self._model(term.reference_model) is not self.base:
             entries = cond.without("hooks", entries)  # the host has tied them to the weights of the sampler's model
         return cond.without("control", entries) if bare or term.control == "none" else entries
+
+    @property
+    def _samples_positive_alone(self) -> bool:
+        whole = self.options.get("disable_cfg1_optimization", False)
+        return getattr(self.guider, "cfg", None) == 1.0 and not whole and bool(self.prompts.get("positive"))
 
     def _interval(self, term: GuidanceTerm) -> SigmaInterval:
         # Read here and not in the node: ModelSampling nodes further down change what a percent means.
@@ -164,7 +179,7 @@ class GuidancePlan:
             sampled = () if bare else tuple(prompt for prompt in self.prompts.values() if prompt is template)
             return Evaluation(template, None, sampled, bare)
         cond.check_width(cond.width(template), self._text_width(model.model))
-        return Evaluation(self._encoded(cond.again(template, kind), model.model), model, (), bare)
+        return Evaluation(self._encoded(cond.again(template, kind), model.model, model), model, (), bare)
 
     def _of_prompt(
         self, template: list[dict], prompt: list, model: ComfyDenoiser | None, bare: bool, tolerance: float
@@ -172,7 +187,7 @@ class GuidancePlan:
         """What `model` says of `prompt`, beside everything else that the sampler's `template` has."""
         network = self.base if model is None else model.model
         cond.check_prompt(self.template, prompt, self._text_width(network))
-        entries = self._encoded(cond.mirror(template, prompt), network)
+        entries = self._encoded(cond.mirror(template, prompt), network, model)
         if model is not None or bare:
             return Evaluation(entries, model, (), bare, tolerance)
         whole = self._encoded(cond.mirror(template, prompt, collapse=False), network)
@@ -195,17 +210,19 @@ class GuidancePlan:
     def _text_width(self, model: BaseModel) -> int | None:
         return cond.width(self.template) if same_architecture(self.base, model) else text_width(model)
 
-    def _encoded(self, entries: list[dict], model: BaseModel) -> list[dict]:
+    def _encoded(self, entries: list[dict], model: BaseModel, asked: ComfyDenoiser | None = None) -> list[dict]:
         fresh = [{**entry, "model_conds": {}} for entry in entries]
         noise = self.encoding["noise"]
-        return comfy.samplers.encode_model_conds(
-            model.extra_conds,
-            fresh,
-            device=noise.device,
-            prompt_type="negative",
-            latent_shapes=[noise.shape],
-            **self.encoding,
-        )
+        # Some networks have a part of their own that reads the text here, and a LoRA may be on it, too (Anima).
+        with nullcontext() if asked is None else asked.difference.applied(model):
+            return comfy.samplers.encode_model_conds(
+                model.extra_conds,
+                fresh,
+                device=noise.device,
+                prompt_type="negative",
+                latent_shapes=self.shapes,
+                **self.encoding,
+            )
 
     def _model(self, source: ModelSource | None) -> BaseModel:
         return self.base if source is None or source.position is None else self.models[source.position].model
@@ -216,7 +233,7 @@ class GuidancePlan:
         key = (id(source.patcher), source.position, bare, on_base and add_only)
         if key not in self._denoisers:
             loaded = self.patcher if source.position is None else self.models[source.position]
-            options = own_options(source.patcher if on_base else loaded, self.sigmas)
+            options = cut_alike(own_options(source.patcher if on_base else loaded, self.sigmas), self.options)
             options = without_patches(options) if bare else inherit_patches(options, self.options)
             missing = difference(source.patcher, loaded, add_only=on_base and add_only)
             self._denoisers[key] = ComfyDenoiser(self._model(source), options, missing)

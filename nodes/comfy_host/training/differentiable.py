@@ -7,7 +7,8 @@ block is (gradient checkpointing).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass
 
 import torch
 from comfy.ldm.modules.diffusionmodules.openaimodel import TimestepEmbedSequential
@@ -15,21 +16,41 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 
 from ....domain_guidance.memory.recomputation import recomputation
+from .kernels import PlainKernels
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a network is differentiated; not every one bears all of it, and `probe` finds out.
+
+    plain_kernels: without the host's fused kernels, which have no gradient. keeps_all: without `recomputation`, which
+    networks that write into what they have put out do not allow.
+    """
+
+    plain_kernels: bool = False
+    keeps_all: bool = False
+
+
+WAYS = (Way(), Way(plain_kernels=True), Way(keeps_all=True), Way(plain_kernels=True, keeps_all=True))
 
 
 @contextmanager
-def with_gradients(network: nn.Module, save_memory: bool) -> Iterator[None]:
+def with_gradients(network: nn.Module, save_memory: bool, way: Way = Way()) -> Iterator[None]:
     """Within the block the network can be differentiated.
 
     save_memory: every block makes its activations a second time.
     """
     with ExitStack() as undo:
+        kernels = PlainKernels if way.plain_kernels else nullcontext
         for norm in filter(_is_norm, network.modules()):
             undo.callback(norm.register_forward_pre_hook(_own_input).remove)
         for block in blocks(network) if save_memory else ():
             undo.callback(vars(block).pop, "forward", None)
-            block.forward = _forgetting(block.forward)
-        if not save_memory:
+            block.forward = _forgetting(_within(kernels, block.forward))
+        if way.plain_kernels:
+            undo.callback(vars(network).pop, "forward", None)
+            network.forward = _within(kernels, network.forward)
+        if not save_memory and not way.keeps_all:
             undo.enter_context(recomputation(network))
         yield
 
@@ -62,6 +83,16 @@ def _own_input(_, inputs: tuple) -> tuple | None:
     wrong without a word.
     """
     return (inputs[0].clone(), *inputs[1:]) if torch.is_grad_enabled() else None
+
+
+def _within(context: Callable[[], AbstractContextManager], forward: Callable) -> Callable:
+    """`forward` in the context, also where a checkpoint calls it in the backward pass, which modes do not reach."""
+
+    def inside(*args, **kwargs):
+        with context():
+            return forward(*args, **kwargs)
+
+    return inside
 
 
 def _forgetting(forward: Callable) -> Callable:

@@ -6,23 +6,25 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 
 import comfy.model_management
 import torch
 from comfy.model_patcher import ModelPatcher
 from torch import nn
 
-from ....domain_guidance.data import CachedLatents
+from ....domain_guidance.data import CachedLatents, Size
 from ....domain_guidance.domains.text_free import cross_attentions
 from ....domain_guidance.domains.training_forms import ADAPTER, SIDE_NETWORK, TEXT_FREE
 from ....domain_guidance.memory.estimate import check_fits, device_memory, whole_network_estimate
 from ....domain_guidance.runs.optimizers import check_bitsandbytes
 from ....domain_guidance.training.text_removal import domain_latents, take_text_out
-from ..domains.origin import base_fingerprint
-from ..domains.prediction import has_zero_terminal_snr, prediction_of
+from ..domains.origin import base_fingerprint, host_prefix
+from ..domains.prediction import edm_levels, has_zero_terminal_snr, known_prediction, prediction_of
 from ..guidance.terms import terms_of
 from .differentiable import with_gradients
 from .lora_layers import injected, lora_tensors, make_adapters
+from .probe import Probe, probe, tell
 from .result_file import ResultFile, host_weights
 from .trainable import HostTrainable
 from .trainable_copy import (
@@ -57,7 +59,7 @@ def check_trainable(model: ModelPatcher, form: str, eight_bit_adam: bool = False
             "The model has domain guidance applied, which acts on a sampler and cannot be trained: connect the "
             "model from before Apply Domain Guidance."
         )
-    prediction_of(model.get_model_object("model_sampling"))
+    known_prediction(model)
     if eight_bit_adam:
         check_bitsandbytes()
     if form == SIDE_NETWORK:  # the MODEL itself is asked, whatever it is made of
@@ -70,6 +72,37 @@ def check_trainable(model: ModelPatcher, form: str, eight_bit_adam: bool = False
         check_fits(whole, device_memory(model.load_device))
     if form == TEXT_FREE:
         cross_attentions(model.model.diffusion_model)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A copy of a MODEL that has made one small step. probe: what that step told."""
+
+    copy: ModelPatcher
+    probe: Probe = field(default_factory=Probe)
+
+
+def prepared(
+    model: ModelPatcher, empty: list, cell: int, size: Size, *, form: str, rank: int, seed: int, save_memory: bool
+) -> Prepared:
+    """The copy that will be trained, after a small step on a blank picture of this size in pixels.
+
+    Call it outside inference mode, before images are encoded. Raises ValueError, one sentence, for a network that
+    cannot be trained.
+    """
+    copy = copy_of(model)
+    network = copy.model.diffusion_model
+    with ExitStack() as stack:
+        stack.callback(network.requires_grad_, False)
+        load_whole([copy])
+        adapters = make_adapters(network, rank, seed) if form == ADAPTER else {}
+        network.requires_grad_(not adapters)
+        stack.enter_context(injected(network, adapters))
+        stack.enter_context(training_mode())
+        trainable = _trainable(model, copy, adapters, empty, cell, form, rank)
+        found = probe(trainable, network, size, save_memory)
+        tell(found.unused, trainable.module.named_parameters())
+    return Prepared(copy, found)
 
 
 @contextmanager
@@ -85,16 +118,21 @@ def made_trainable(
     seed: int,
     save_memory: bool,
     eight_bit_adam: bool,
+    ready: Prepared | None = None,
 ) -> Iterator[HostTrainable]:
     """A copy of `model` on the device, trainable in the given form until the block ends.
 
     Call it outside inference mode.
 
-    vae: loaded beside it, for preview pictures. save_memory: gradient checkpointing. Raises ValueError, one sentence.
+    vae: loaded beside it, for preview pictures. save_memory: gradient checkpointing. ready: what `prepared` gave for
+    the same form, rank and seed. Raises ValueError, one sentence.
     """
     check_trainable(model, form, eight_bit_adam)
     adapter = form == ADAPTER
-    copy = copy_of(model)
+    if ready is None:
+        size = latents.images[0].bucket
+        ready = prepared(model, empty, cell, size, form=form, rank=rank, seed=seed, save_memory=save_memory)
+    copy, unused = ready.copy, ready.probe.unused
     network = copy.model.diffusion_model
     with ExitStack() as stack:
         if not adapter:
@@ -103,7 +141,7 @@ def made_trainable(
         stack.callback(comfy.model_management.unload_all_models)
         load_whole([copy, vae])
         network.requires_grad_(not adapter)
-        adapters = make_adapters(network, rank, seed) if adapter else {}
+        adapters = _reaching(make_adapters(network, rank, seed), unused) if adapter else {}
         stack.enter_context(injected(network, adapters))
         trainable = _trainable(model, copy, adapters, empty, cell, form, rank)
         stack.enter_context(training_mode())
@@ -114,8 +152,20 @@ def made_trainable(
                 "Domain Guidance: the text input was removed; error of the constants that replace it, by layer: %s",
                 trainable.notes["residuals"],
             )
-        stack.enter_context(with_gradients(network, save_memory))
+        for name, parameter in network.named_parameters():
+            if name in unused:
+                parameter.requires_grad_(False)
+        stack.enter_context(with_gradients(network, save_memory, ready.probe.way))
         yield trainable
+
+
+def _reaching(adapters: dict[str, nn.Module], unused: frozenset[str]) -> dict[str, nn.Module]:
+    """Those that the output depends on. unused: parameters by their names in `AdaptedNetwork`."""
+    return {
+        name: adapter
+        for name, adapter in adapters.items()
+        if not any(own.startswith(f"adapters.{name.replace('.', '/')}.") for own in unused)
+    }
 
 
 def _trainable(model, copy, adapters, empty, cell: int, form: str, rank: int) -> HostTrainable:
@@ -125,9 +175,11 @@ def _trainable(model, copy, adapters, empty, cell: int, form: str, rank: int) ->
         prediction=prediction_of(sampling),
         base_fingerprint=base_fingerprint(model),
         base_name=model_name(model),
+        key_prefix=host_prefix(model),
         empty=empty,
         weights=_weights(model, copy, adapters),
         zero_terminal_snr=has_zero_terminal_snr(sampling),
+        edm_levels=edm_levels(sampling),
     )
     identity = {"form": form, "base": result.base_fingerprint, "rank": rank if adapters else 0}
     module = AdaptedNetwork(network, adapters) if adapters else network

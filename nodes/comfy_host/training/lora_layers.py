@@ -1,4 +1,4 @@
-"""The adapter form: the host's own trainable LoRA on every layer outside the cross-attention."""
+"""The adapter form: the host's own trainable LoRA on every layer outside the attentions that read the text."""
 
 from __future__ import annotations
 
@@ -11,16 +11,21 @@ from comfy.weight_adapter.bypass import BypassForwardHook
 from comfy.weight_adapter.lora import LoraDiff
 from torch import Tensor, nn
 
+from ....domain_guidance.domains.text_free import is_cross_attention
 from ..guidance.weight_difference import weight_shape
-
-CROSS_ATTENTION = "attn2"
 
 
 def make_adapters(network: nn.Module, rank: int, seed: int) -> dict[str, LoraDiff]:
     """A LoRA for each linear layer and convolution, by module name. Their product starts at zero, their scale is 1."""
+    modules = dict(network.named_modules())
+    reading = tuple(f"{name}." for name, module in modules.items() if is_cross_attention(name, module))
     with torch.random.fork_rng(devices=[]):  # the host draws from the global generator
         torch.manual_seed(seed)
-        return {name: _adapter(module, rank) for name, module in network.named_modules() if _is_adapted(name, module)}
+        return {
+            name: _adapter(module, rank)
+            for name, module in modules.items()
+            if _is_adapted(module) and not name.startswith(reading)
+        }
 
 
 @contextmanager
@@ -46,10 +51,10 @@ def lora_tensors(network: nn.Module, adapters: dict[str, LoraDiff], dtype: torch
     return tensors
 
 
-def _is_adapted(name: str, module: nn.Module) -> bool:
+def _is_adapted(module: nn.Module) -> bool:
     # The host's layers alone can be patched when the file is used.
     layer = isinstance(module, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)) and hasattr(module, "comfy_cast_weights")
-    return layer and getattr(module, "groups", 1) == 1 and CROSS_ATTENTION not in name.split(".")
+    return layer and getattr(module, "groups", 1) == 1
 
 
 def _adapter(module: nn.Module, rank: int) -> LoraDiff:

@@ -14,6 +14,7 @@ from torch import Tensor
 from ....domain_guidance.data import CachedLatents, Size
 from ....domain_guidance.diffusion.parameterization import denoised, network_input
 from ....domain_guidance.diffusion.sampling import sample_euler
+from .frames import as_network_sees, as_pictures
 from .trainable import HostTrainable
 from .vae_posterior import Posteriors
 
@@ -52,10 +53,11 @@ def picture_of(latent: Tensor, latent_format: comfy.latent_formats.LatentFormat,
     """
     try:
         # One at a time: beside a model in training there is seldom room for two.
-        pictures = torch.cat([vae.decode(one) for one in latent_format.process_out(latent.float()).split(1)])
+        latents = as_pictures(latent_format.process_out(as_network_sees(latent.float(), latent_format)))
+        pictures = torch.cat([vae.decode(one) for one in latents.split(1)])
     except RuntimeError as error:
         comfy.model_management.raise_non_oom(error)
-        pictures = _rough(latent.float().cpu(), latent_format)
+        pictures = _rough(latent.float().cpu(), latent_format.latent_rgb_factors)
     row = torch.cat(list(pictures[..., :3]), dim=1)
     return Image.fromarray((row * 255).round().to(torch.uint8).numpy())
 
@@ -68,6 +70,9 @@ def as_cover(picture: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def _rough(latent: Tensor, latent_format: comfy.latent_formats.LatentFormat) -> Tensor:
-    factors = torch.tensor(latent_format.latent_rgb_factors or [[1.0, 1.0, 1.0]] * latent.shape[1])
-    return ((latent.movedim(1, -1) @ factors + 1) / 2).clamp(0, 1)
+def _rough(latent: Tensor, factors: list | None) -> Tensor:
+    """factors: the host's colour [r, g, b] of each channel; without them, or with those of another shape, grey."""
+    weights = torch.tensor(factors or [[1.0, 1.0, 1.0]] * latent.shape[1])
+    if len(weights) != latent.shape[1]:
+        weights = torch.ones(latent.shape[1], 3)
+    return ((latent.movedim(1, -1) @ weights + 1) / 2).clamp(0, 1)

@@ -16,7 +16,7 @@ from ....domain_guidance.domains.adapter_file import write_adapter_file
 from ....domain_guidance.domains.card import DomainCard
 from ....domain_guidance.domains.domain_file import read_card, read_covers, write_domain_file
 from ....domain_guidance.domains.training_forms import ADAPTER, card_form
-from ..domains.empty_prompt import guidance_of, pooled_of
+from ..domains.empty_prompt import guidance_of, stored_prompt
 
 PICTURES_STEP = "pictures_of_step"  # in the card: the step after which the preview pictures were drawn
 
@@ -32,9 +32,11 @@ class ResultFile:
     prediction: Prediction
     base_fingerprint: str
     base_name: str
+    key_prefix: str
     empty: list
     weights: Callable[[], Mapping[str, Tensor]]
     zero_terminal_snr: bool = False
+    edm_levels: tuple[float, float] | None = None
     notes: dict[str, Any] = field(default_factory=dict)
     covers: tuple[bytes, ...] = ()
 
@@ -47,8 +49,7 @@ class ResultFile:
     def write(self, path: str | os.PathLike, record: Mapping[str, Any]) -> None:
         """Atomic. Raises OSError if the disk does not take it."""
         save = write_adapter_file if self.form == ADAPTER else write_domain_file
-        prompt = {"cross_attn": self.empty[0][0], "pooled_output": pooled_of(self.empty)}
-        save(path, self.weights(), card=self._card(record), covers=self.covers, **prompt)
+        save(path, self.weights(), card=self._card(record), covers=self.covers, **stored_prompt(self.empty))
 
     def _card(self, record: Mapping[str, Any]) -> DomainCard:
         return DomainCard(
@@ -57,6 +58,8 @@ class ResultFile:
             base_fingerprint=self.base_fingerprint,
             base_name=self.base_name,
             zero_terminal_snr=self.zero_terminal_snr,
+            edm_levels=self.edm_levels,
+            key_prefix=self.key_prefix,
             guidance=guidance_of(self.empty),
             training={**record, **self.notes, "form": self.form},
         )

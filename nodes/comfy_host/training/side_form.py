@@ -31,9 +31,9 @@ from ....domain_guidance.side_networks import (
 )
 from ....domain_guidance.side_networks.correction import output_of
 from ....domain_guidance.side_networks.trainable import unscaled
-from ..domains.empty_prompt import pooled_of
-from ..domains.origin import base_fingerprint
-from ..domains.prediction import has_zero_terminal_snr, prediction_of
+from ..domains.empty_prompt import stored_prompt
+from ..domains.origin import base_fingerprint, host_prefix
+from ..domains.prediction import edm_levels, has_zero_terminal_snr, prediction_of
 from ..domains.side_network import latent_space
 from ..out_of_memory import out_of_memory
 from .preview import commonest_bucket
@@ -74,8 +74,7 @@ class SideResultFile(ResultFile):
     latents: LatentSpace = field(kw_only=True)
 
     def write(self, path: str | os.PathLike, record: Mapping[str, Any]) -> None:
-        empty = Prompt(self.empty[0][0], pooled_of(self.empty))
-        card = self._card(record)
+        empty, card = Prompt(**stored_prompt(self.empty)), self._card(record)
         write_side_file(path, self.network, card=card, latents=self.latents, empty=empty, covers=self.covers)
 
 
@@ -104,9 +103,11 @@ def made_side_trainable(
         prediction=prediction_of(sampling),
         base_fingerprint=base_fingerprint(model),
         base_name=name,
+        key_prefix=host_prefix(model),
         empty=empty,
         weights=network.state_dict,
         zero_terminal_snr=has_zero_terminal_snr(sampling),
+        edm_levels=edm_levels(sampling),
         network=network,
         latents=latent_space(model.model),
     )

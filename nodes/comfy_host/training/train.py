@@ -14,12 +14,12 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from PIL import Image
 
-from ....domain_guidance.data import CachedLatents, Encoded, ImageSource, LatentCache, aspect_buckets
+from ....domain_guidance.data import CachedLatents, Encoded, ImageSource, LatentCache, Size, aspect_buckets
 from ....domain_guidance.domains.training_forms import ADAPTER, SIDE_NETWORK
 from ....domain_guidance.runs import Finished, RunFiles
 from ....domain_guidance.runs.run_files import OnExisting
 from ....domain_guidance.training import RunSettings, train_domain
-from ..domains.empty_prompt import DEFAULT_GUIDANCE, with_guidance
+from ..domains.empty_prompt import with_guidance
 from ..domains.load_adapter import read_domain_adapter
 from ..domains.load_domain import read_domain_unet
 from ..domains.side_network import FOLDER as SIDE_NETWORKS
@@ -27,7 +27,7 @@ from ..domains.side_network import read_side_network
 from ..free_names import claimed_name
 from ..out_of_memory import out_of_memory
 from ..run_progress import follow, kept
-from .forms import check_trainable, made_trainable, model_name
+from .forms import Prepared, check_trainable, made_trainable, model_name, prepared
 from .progress import TrainingProgress
 from .side_form import made_side_trainable
 from .trainable import HostTrainable
@@ -37,6 +37,7 @@ from .vae_posterior import Posteriors
 FOLDERS = {ADAPTER: "loras", SIDE_NETWORK: SIDE_NETWORKS}
 FULL_FOLDER = "diffusion_models"
 STEP = 64  # pixels; one cell of the deepest level of Stable Diffusion's UNets
+PROBE_SIDE = 256  # pixels of the blank picture that a network is tried on
 
 
 @dataclass(frozen=True)
@@ -80,14 +81,15 @@ def train_in_host(
     Raises ValueError, one sentence; whatever ends it, the state stays.
     """
     check_trainable(model, request.form, request.settings.eight_bit_adam)
-    empty = with_guidance(empty, model, DEFAULT_GUIDANCE)
+    empty = with_guidance(empty, model, default=True)
     folder = FOLDERS.get(request.form, FULL_FOLDER)
     output = os.path.join(folder_paths.get_output_directory(), folder)
-    with claimed_name(folder, output, request.save_name, request.on_existing) as files:
-        posteriors = Posteriors(vae)
-        with torch.inference_mode(False):
-            latents = _encoded(posteriors, source, request.resolution or native_resolution(model), progress)
-            finished = _trained(model, vae, empty, latents, posteriors, files, request, progress)
+    posteriors, resolution = Posteriors(vae), request.resolution or native_resolution(model)
+    check_vae(model, vae)
+    with claimed_name(folder, output, request.save_name, request.on_existing) as files, torch.inference_mode(False):
+        ready = _prepared(model, empty, posteriors.cell, resolution, request)
+        latents = _encoded(posteriors, source, resolution, progress)
+        finished = _trained(model, vae, empty, latents, posteriors, files, request, progress, ready)
     logging.info("Domain Guidance: trained for %d steps; the domain was saved as '%s'.", finished.step, files.result)
     return Trained(_loaded(model, files, request.form), progress.curves(), files.result.name)
 
@@ -95,6 +97,39 @@ def train_in_host(
 def native_resolution(model: ModelPatcher) -> int:
     """512 for the families of SD 1 and 2, told by their text width, 1024 for all later ones (our choice)."""
     return 512 if model.model.model_config.unet_config.get("context_dim") in (768, 1024) else 1024
+
+
+def check_vae(model: ModelPatcher, vae: comfy.sd.VAE) -> None:
+    """Raises ValueError for the VAE of another family."""
+    expected, found = model.model.latent_format.latent_channels, vae.latent_channels
+    if found != expected:
+        raise ValueError(
+            f"The VAE makes latents of {found} channels, but the model reads {expected}: connect the VAE that belongs "
+            "to the model."
+        )
+
+
+def _prepared(model, empty, cell: int, resolution: int, request: TrainRequest) -> Prepared | None:
+    """The network after a first small step; None for the form that sends no gradient through it."""
+    if request.form == SIDE_NETWORK:
+        return None
+    side = max(cell, min(PROBE_SIDE, resolution) // cell * cell)
+    with out_of_memory(
+        lambda: (
+            "The device ran out of memory in a first small step, before any image was encoded: train the form "
+            "'adapter' or 'side-network', or load the model with weight_dtype fp8_e4m3fn."
+        )
+    ):
+        return prepared(
+            model,
+            empty,
+            cell,
+            Size(side, side),
+            form=request.form,
+            rank=request.rank,
+            seed=request.settings.seed,
+            save_memory=request.save_memory,
+        )
 
 
 def _encoded(posteriors: Posteriors, source: ImageSource, resolution: int, progress: TrainingProgress) -> CachedLatents:
@@ -123,10 +158,18 @@ def _encoded(posteriors: Posteriors, source: ImageSource, resolution: int, progr
 
 
 def _trained(
-    model, vae, empty, latents, posteriors, files: RunFiles, request: TrainRequest, progress: TrainingProgress
+    model,
+    vae,
+    empty,
+    latents,
+    posteriors,
+    files: RunFiles,
+    request: TrainRequest,
+    progress: TrainingProgress,
+    ready: Prepared | None,
 ) -> Finished:
     settings = request.settings
-    making = _making(model, vae, empty, latents, posteriors.cell, request)
+    making = _making(model, vae, empty, latents, posteriors.cell, request, ready)
     finished = None
     first = "" if request.form == SIDE_NETWORK else "switch on gradient_checkpointing, or "
     too_little = out_of_memory(
@@ -145,7 +188,9 @@ def _trained(
             progress.stopped("training", kept(files))
 
 
-def _making(model, vae, empty, latents, cell: int, request: TrainRequest) -> AbstractContextManager[HostTrainable]:
+def _making(
+    model, vae, empty, latents, cell: int, request: TrainRequest, ready: Prepared | None
+) -> AbstractContextManager[HostTrainable]:
     settings = request.settings
     if request.form == SIDE_NETWORK:
         return made_side_trainable(
@@ -169,6 +214,7 @@ def _making(model, vae, empty, latents, cell: int, request: TrainRequest) -> Abs
         seed=settings.seed,
         save_memory=request.save_memory,
         eight_bit_adam=settings.eight_bit_adam,
+        ready=ready,
     )
 
 

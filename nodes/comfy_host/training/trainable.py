@@ -18,7 +18,8 @@ from ....domain_guidance.data import Size
 from ....domain_guidance.diffusion.noise_schedule import NoiseSchedule
 from ....domain_guidance.diffusion.parameterization import Prediction
 from ....domain_guidance.training.loss import Weight
-from ..domains.prediction import HostSampling, prediction_of
+from ..domains.prediction import HostSampling, prediction_of, training_levels
+from .frames import as_network_sees, as_pictures
 from .result_file import ResultFile
 
 
@@ -42,7 +43,7 @@ class HostTrainable:
         result: ResultFile,
     ):
         self.prediction: Prediction = prediction_of(sampling)
-        self.schedule = NoiseSchedule(sampling.sigmas.detach().float().cpu().clone())
+        self.schedule = NoiseSchedule(training_levels(sampling))
         self.module, self.identity, self.result = module, identity, result
         self._model, self._sampling, self._empty, self._cell = model, sampling, empty, cell
         self._encoded: dict[Size, dict[str, Any]] = {}
@@ -54,15 +55,17 @@ class HostTrainable:
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: dict[str, Any]) -> Tensor:
         # Here and not once a step: a Cancel then never waits for an evaluation, or for the rest of a long step.
         comfy.model_management.throw_exception_if_processing_interrupted()
-        rest = dict(conditioning)
+        noisy, rest = as_network_sees(noisy, self.latent_format), dict(conditioning)
         context, beside = rest.pop("c_crossattn", None), rest.pop("c_concat", None)
-        time = self._sampling.timestep(self.schedule.sigma(timestep).to(noisy)).float()
+        levels = self._sampling.sigmas.to(noisy)
+        time = self._sampling.timestep(levels[timestep.to(levels.device)]).float()
         time = self._model.process_timestep(time, x=noisy, **rest)
         whole = noisy if beside is None else torch.cat([noisy, beside], dim=1)
         options = {"optimized_attention_override": _differentiable_attention}
-        return self._model.diffusion_model(
+        output = self._model.diffusion_model(
             whole, time, context=context, control=None, transformer_options=options, **rest
         )
+        return as_pictures(output)
 
     @torch.no_grad()
     def conditioning(self, count: int, bucket: Size) -> dict[str, Any]:
@@ -86,7 +89,7 @@ class HostTrainable:
         self.result.write(path, record)
 
     def latent_scale(self, latent: Tensor) -> Tensor:
-        return self._model.process_latent_in(latent)
+        return as_pictures(self._model.process_latent_in(as_network_sees(latent, self.latent_format)))
 
     def latent_shape(self, bucket: Size) -> tuple[int, int, int]:
         """(C, h, w) of one latent of a picture of this size."""
@@ -94,7 +97,7 @@ class HostTrainable:
 
     def _encode(self, bucket: Size) -> dict[str, Any]:
         """The host's own inputs for the prompt; SDXL's sizes are the bucket's, its crop 0."""
-        noise = torch.zeros(1, *self.latent_shape(bucket), device=self.device)
+        noise = as_network_sees(torch.zeros(1, *self.latent_shape(bucket), device=self.device), self.latent_format)
         entries = [{**entry, "width": bucket.width, "height": bucket.height} for entry in convert_cond(self._empty)]
         encoded = comfy.samplers.encode_model_conds(
             self._model.extra_conds,

@@ -94,9 +94,9 @@ def training_mode() -> Iterator[None]:
 
 
 def check_image_model(model: BaseModel) -> None:
-    """Raises ValueError for models of video, sound or shapes."""
-    if model.latent_format.latent_dimensions != 2:
+    """Raises ValueError for models of sound or shapes; one of video learns from pictures as from single frames."""
+    if model.latent_format.latent_dimensions not in (2, 3):
         raise ValueError(
-            f"The model works on {model.latent_format.latent_dimensions}-dimensional latents "
-            f"({type(model).__name__}), but a domain is trained from images: connect an image model."
+            f"The model makes neither images nor video ({type(model).__name__}), but a domain is trained from images: "
+            "connect a model of images or video."
         )
