@@ -9,7 +9,7 @@ one, and `domain.prompt.<name>` for what else its text encoder puts out. Metadat
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from torch import Tensor
 from ..files.atomic_file import save_tensors
 from .card import DomainCard, DomainFileError, card_from, card_metadata, covers_from
 from .fingerprint import fingerprint
-from .prompt import Plain, Prompt, prompt_tensors, prompt_values, take_prompt
+from .prompt import Plain, Prompt, is_prompt_tensor, prompt_tensors, prompt_values, take_prompt
 
 # ComfyUI's loader tells velocity from noise prediction, and rescaled or continuous noise levels from others, by these
 # tensors alone (SDXL).
@@ -83,16 +83,38 @@ def read_domain_file(path: str | os.PathLike) -> DomainFile:
     """Reads and checks a domain file, on the CPU. Raises DomainFileError before anything of it is used."""
     name = Path(path).name
     card, tensors, metadata = read_checked(path)
-    if card.form == "side-network":
-        raise DomainFileError(
-            f"'{name}' is a side network, which is no UNet of its own: put it into models/side_networks and load it "
-            "with Load Side Network."
-        )
+    _check_form(card, name)
     prompt = take_prompt(tensors, metadata, name)
     marks = {card.key_prefix + mark for mark in MARKS}
     weights = {key: tensor for key, tensor in tensors.items() if key not in marks}
     _check_layout(weights, card, name)
+    if card.form == "text-free":
+        _check_text_free([key for key, tensor in weights.items() if _reads_text(key, tensor)], name)
     return DomainFile(card, weights, prompt.cross_attn, prompt.pooled_output, prompt.beside)
+
+
+def read_without_weights(path: str | os.PathLike) -> tuple[DomainCard, Prompt]:
+    """A domain file's card and empty prompt, after the checks of `read_domain_file`.
+
+    The weights are looked at one by one and let go, so that whoever loads them next has the memory to itself.
+    """
+    name = Path(path).name
+    with _opened(Path(path)) as file:
+        metadata = file.metadata()
+        card = card_from(metadata, name)
+        _check_form(card, name)
+        prompt, weights, reading = {}, [], []
+        for key in file.keys():
+            tensor = file.get_tensor(key)
+            _check_finite(key, tensor, f"'{name}'")
+            if is_prompt_tensor(key):
+                prompt[key] = tensor.clone()  # a view would keep the whole file
+            elif key.removeprefix(card.key_prefix) not in MARKS:
+                weights.append(key)
+                reading += [key] if card.form == "text-free" and _reads_text(key, tensor) else []
+    _check_layout(weights, card, name)
+    _check_text_free(reading, name)
+    return card, take_prompt(prompt, metadata, name)
 
 
 def write_checked(path: str | os.PathLike, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -153,19 +175,28 @@ def _check_finite(key: str, tensor: Tensor, where: str) -> None:
         )
 
 
-def _check_layout(weights: Mapping[str, Tensor], card: DomainCard, name: str) -> None:
+def _check_form(card: DomainCard, name: str) -> None:
+    if card.form == "side-network":
+        raise DomainFileError(
+            f"'{name}' is a side network, which is no UNet of its own: put it into models/side_networks and load it "
+            "with Load Side Network."
+        )
+
+
+def _check_layout(weights: Collection[str], card: DomainCard, name: str) -> None:
     prefixed = [key for key in weights if key.startswith(card.key_prefix)]
     if not weights or (card.layout == "host") != bool(prefixed):
         raise DomainFileError(
             f"'{name}' says its keys are in the {card.layout} layout, but {len(prefixed)} of {len(weights)} have the "
             f"prefix '{card.key_prefix}': save the file again."
         )
-    if card.form == "text-free":
-        _check_text_free(weights, name)
 
 
-def _check_text_free(weights: Mapping[str, Tensor], name: str) -> None:
-    reading = [key for key in weights if key.endswith("attn2.to_v.weight") and weights[key].float().count_nonzero()]
+def _reads_text(key: str, tensor: Tensor) -> bool:
+    return key.endswith("attn2.to_v.weight") and bool(tensor.float().count_nonzero())
+
+
+def _check_text_free(reading: Sequence[str], name: str) -> None:
     if reading:
         raise DomainFileError(
             f"'{name}' says it is text-free, but {len(reading)} cross-attentions still read the text (the first is "

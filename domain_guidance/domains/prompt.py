@@ -47,6 +47,11 @@ def is_plain(value: object) -> bool:
     return value is None or isinstance(value, (Tensor, bool, int, float, str))
 
 
+def is_prompt_tensor(key: str) -> bool:
+    """Whether a file's tensor of this name is a part of the prompt."""
+    return key in (CROSS_ATTN, POOLED) or key.startswith(BESIDE)
+
+
 def prompt_tensors(prompt: Prompt) -> dict[str, Tensor]:
     """The prompt's tensors under the names that files give them."""
     own = {CROSS_ATTN: prompt.cross_attn} | ({} if prompt.pooled_output is None else {POOLED: prompt.pooled_output})

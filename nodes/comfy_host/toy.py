@@ -13,13 +13,13 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from ...domain_guidance.domains.domain_file import read_domain_file
+from ...domain_guidance.domains.prompt import Prompt
 from ...domain_guidance.domains.unet_layouts import HOST_PREFIX
 from ...domain_guidance.generators import GeneratorFile
 from ...domain_guidance.toy_world.checkpoints import DOMAIN, FOLDER, SIDE_NETWORK, read_base
 from ...domain_guidance.toy_world.checkpoints import load_generator as read_generator
 from ...domain_guidance.toy_world.model import CHANNELS, IMAGE_SIZE, PROMPT_WIDTH
-from .domains.load_domain import as_conditioning
-from .domains.origin import ATTACHMENT, DomainOrigin
+from .domains.origin import ATTACHMENT, DomainOrigin, conditioning_of
 from .domains.side_network import read_side_network
 
 # The host's names for `toy_world.model.UNET_CONFIG`.
@@ -63,7 +63,8 @@ def load_domain(disable_dynamic: bool = False) -> ModelPatcher:
     """The domain's MODEL brings its empty prompt, as one from Load Domain UNet does."""
     file = read_domain_file(FOLDER / DOMAIN)
     patcher = _patcher(load_domain, file.weights, disable_dynamic)
-    patcher.set_attachments(ATTACHMENT, DomainOrigin("the toy world's domain", file.card, as_conditioning(file)))
+    empty = conditioning_of(file.card, Prompt(file.cross_attn, file.pooled_output, file.beside))
+    patcher.set_attachments(ATTACHMENT, DomainOrigin("the toy world's domain", file.card, empty))
     return patcher
 
 

@@ -22,6 +22,7 @@ from domain_guidance.domains.domain_file import (
     read_card,
     read_covers,
     read_domain_file,
+    read_without_weights,
     write_domain_file,
 )
 from domain_guidance.domains.fingerprint import chosen_names, fingerprint
@@ -67,7 +68,10 @@ def as_given(card):
 def refusal(path):
     with pytest.raises(DomainFileError) as caught:
         read_domain_file(path)
+    with pytest.raises(DomainFileError) as without_weights:
+        read_without_weights(path)
     message = str(caught.value)
+    assert str(without_weights.value) == message
     assert "\n" not in message and message.endswith(".") and path.name in message
     return message
 
@@ -78,6 +82,9 @@ def test_a_written_file_is_read_back_whole(path, weights):
     assert file.weights.keys() == {f"model.diffusion_model.{name}" for name in weights}
     assert all(torch.equal(file.weights[f"model.diffusion_model.{name}"], tensor) for name, tensor in weights.items())
     assert file.cross_attn.shape == (1, 77, 8) and file.pooled_output.shape == (1, 5)
+    card, prompt = read_without_weights(path)
+    assert card == file.card and torch.equal(prompt.cross_attn, file.cross_attn)
+    assert torch.equal(prompt.pooled_output, file.pooled_output) and prompt.beside.keys() == file.beside.keys()
 
 
 def test_the_diffusers_layout_keeps_its_own_names(tmp_path):

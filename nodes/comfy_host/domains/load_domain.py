@@ -10,8 +10,7 @@ import folder_paths
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ....domain_guidance.domains.domain_file import DomainFile, DomainFileError, read_domain_file
-from ....domain_guidance.domains.prompt import Prompt
+from ....domain_guidance.domains.domain_file import DomainFileError, read_without_weights
 from .origin import ATTACHMENT, DomainOrigin, conditioning_of
 from .prediction import predict_as
 
@@ -33,10 +32,10 @@ def read_domain_unet(path: str | os.PathLike, name: str | None = None, weight_dt
     """A MODEL from the domain file at `path`. name: what messages call it. Raises DomainFileError, one sentence."""
     path = os.fspath(path)
     name = name or os.path.basename(path)
-    file = read_domain_file(path)
+    card, prompt = read_without_weights(path)
     model = comfy.sd.load_diffusion_model(path, model_options=dict(WEIGHT_DTYPES[weight_dtype]))
-    predict_as(model, file.card)
-    model.set_attachments(ATTACHMENT, DomainOrigin(name, file.card, as_conditioning(file)))
+    predict_as(model, card)
+    model.set_attachments(ATTACHMENT, DomainOrigin(name, card, conditioning_of(card, prompt)))
     return model
 
 
@@ -57,7 +56,3 @@ def path_inside(folder: str, name: str) -> str:
             "press R to refresh."
         )
     return folder_paths.get_full_path_or_raise(folder, name)
-
-
-def as_conditioning(file: DomainFile) -> list:
-    return conditioning_of(file.card, Prompt(file.cross_attn, file.pooled_output, file.beside))
