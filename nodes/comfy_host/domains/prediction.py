@@ -83,6 +83,20 @@ def training_levels(sampling: HostSampling) -> Tensor:
     return levels / (levels + 1) if _is_cosmos(sampling) else levels
 
 
+def as_the_loss_counts(sampling: object, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """The host's noisy latents x [B, C, ...] and levels [B] as the arithmetic of the kind knows them."""
+    if not _is_cosmos(sampling):
+        return x, sigma
+    return x / (1 + _over(x, sigma)), sigma / (1 + sigma)
+
+
+def as_the_host_counts(sampling: object, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+    """The inverse of `as_the_loss_counts`."""
+    if not _is_cosmos(sampling):
+        return x, sigma
+    return x / (1 - _over(x, sigma)), sigma / (1 - sigma)
+
+
 def has_zero_terminal_snr(sampling: object) -> bool:
     """Whether the noise levels end in pure noise (Lin et al. 2023, arXiv 2305.08891)."""
     return bool(getattr(sampling, "zsnr", False))
@@ -110,6 +124,10 @@ def predict_as(model: ModelPatcher, card: DomainCard) -> None:
     else:
         sampling = SAMPLINGS[card.prediction](config, zsnr=card.zero_terminal_snr)
     model.add_object_patch("model_sampling", sampling)
+
+
+def _over(x: Tensor, sigma: Tensor) -> Tensor:
+    return sigma.to(x).view(-1, *[1] * (x.ndim - 1))
 
 
 def _is_edm(sampling: Any) -> bool:

@@ -75,7 +75,7 @@ class GuidancePlan:
     def _branch(self, term: GuidanceTerm) -> Branch:
         bare = self._must_go_bare(term)
         subtrahend = self._shared(self._subtrahend(term, bare))
-        correction = correction_of(term, self.encoding["noise"])
+        correction = correction_of(term, self.encoding["noise"], self.base.model_sampling, self.shapes)
         return Branch(
             weight=term.weight,
             interval=self._interval(term),

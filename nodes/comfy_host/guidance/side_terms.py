@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import comfy.utils
 from comfy.model_patcher import ModelPatcher
-from comfy.model_sampling import CONST
 from torch import Tensor
 
 from ....domain_guidance.diffusion.parameterization import Prediction
 from ....domain_guidance.side_networks import SideNetwork, corrected
+from ..domains.prediction import as_the_loss_counts, prediction_of
 from ..domains.side_network import SideDomain, check_latents, warn_of_other_base
 from .terms import GuidanceTerm
 
@@ -29,21 +31,34 @@ class SideTerm(GuidanceTerm):
 
 @dataclass(frozen=True, eq=False)
 class Correction:
-    """The network of one run, on the run's device. kind: says how the run's latents are noised."""
+    """The network of one run, on the run's device.
+
+    kind: says how the run's latents are noised. sampling: the sampler's model_sampling, which counts their noise.
+    shapes: of each stream that is packed into one latent; the first is of the images.
+    """
 
     network: SideNetwork = field(repr=False)
     kind: Prediction
+    sampling: object = field(repr=False)
+    shapes: Sequence[Sequence[int]]
 
     def __call__(self, x: Tensor, sigma: Tensor, reference: Tensor) -> Tensor:
         """The domain's prediction, like `reference`: the base's denoised prediction at (x, sigma), all [B, C, ...]."""
-        return corrected(self.network, x.float(), sigma.float(), reference.float(), self.kind).to(reference)
+        if len(self.shapes) == 1:
+            return self._of_images(x, sigma, reference)
+        noisy, (images, *others) = (comfy.utils.unpack_latents(packed, self.shapes) for packed in (x, reference))
+        return comfy.utils.pack_latents([self._of_images(noisy[0], sigma, images), *others])[0]
+
+    def _of_images(self, x: Tensor, sigma: Tensor, reference: Tensor) -> Tensor:
+        x, sigma = as_the_loss_counts(self.sampling, x.float(), sigma.float())
+        return corrected(self.network, x, sigma, reference.float(), self.kind).to(reference)
 
 
 def check_side(model: ModelPatcher, side: SideDomain, reference_model: ModelPatcher | None) -> None:
     """Raises ValueError, one sentence, if the network cannot correct the predictions of `model`."""
     check_latents(model.model, side, "model")
     base = model if reference_model is None else reference_model
-    flow = isinstance(base.get_model_object("model_sampling"), CONST)
+    flow = prediction_of(base.get_model_object("model_sampling")) == "flow"
     if flow != (side.file.card.prediction == "flow"):
         kinds = {True: "flow", False: "noise- and velocity-prediction"}
         raise ValueError(
@@ -53,10 +68,15 @@ def check_side(model: ModelPatcher, side: SideDomain, reference_model: ModelPatc
     warn_of_other_base(side, base)
 
 
-def correction_of(term: GuidanceTerm, latent: Tensor) -> Correction | None:
-    """What a side network's term does to its subtrahend; None for every other term. latent: of the run."""
+def correction_of(
+    term: GuidanceTerm, latent: Tensor, sampling: object, shapes: Sequence[Sequence[int]]
+) -> Correction | None:
+    """What a side network's term does to its subtrahend; None for every other term.
+
+    latent: of the run. sampling, shapes: as of `Correction`.
+    """
     if not isinstance(term, SideTerm):
         return None
     # A copy for the run: a few MB, which leave the device with it.
     network = copy.deepcopy(term.side.file.network).to(latent.device)
-    return Correction(network, term.side.file.card.prediction)
+    return Correction(network, term.side.file.card.prediction, sampling, shapes)

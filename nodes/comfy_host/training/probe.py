@@ -1,4 +1,4 @@
-"""One small step before any picture is encoded: whether the network trains at all, and what of it takes part."""
+"""One small step before any image is encoded: whether the network trains at all, and what of it takes part."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Probe:
 
 
 def probe(trainable: HostTrainable, network: nn.Module, size: Size, save_memory: bool) -> Probe:
-    """Of the trainable's parameters that require a gradient. network: what is differentiated. size: of a blank picture,
-    in pixels.
+    """Which of the trainable's parameters take part, and how the network is differentiated.
 
-    Raises ValueError, one sentence, where the network cannot be run with a prompt alone or has no gradient.
+    network: what is differentiated. size: of a blank image, in pixels. Raises ValueError, one sentence, where the
+    network cannot be run with a prompt alone or has no gradient.
     """
     errors = []
     for way in WAYS:
@@ -43,18 +43,23 @@ def probe(trainable: HostTrainable, network: nn.Module, size: Size, save_memory:
             if comfy.model_management.is_oom(error):
                 raise
             errors.append(error)
-    raise ValueError(
-        "The model cannot be trained: with an empty prompt and a blank picture alone, ComfyUI's network of it fails "
-        f"({_first_line(errors[0])}); a model that starts from a picture, a pose or a sound can be guided by Domain "
-        "Guidance Term, but not trained from pictures."
-    ) from errors[0]
+    raise refusal(errors[0]) from errors[0]
+
+
+def refusal(error: Exception) -> ValueError:
+    """What is said of a network that cannot be run with a prompt alone."""
+    return ValueError(
+        "The model cannot be trained: given only an empty prompt and a blank image, its network fails in ComfyUI "
+        f"({_first_line(error)}); a model that needs more, such as a picture, a pose or a sound, can be guided with "
+        "Domain Guidance Term instead."
+    )
 
 
 def tell(unused: frozenset[str], all_names: Iterable[object]) -> None:
     if unused:
         logging.info(
-            "Domain Guidance: %d of %d tensors of this network play no part for a plain prompt (the first is '%s'); "
-            "they are left as they are.",
+            "Domain Guidance: %d of this network's %d tensors play no part with a plain prompt (the first is '%s'); "
+            "they are left unchanged.",
             len(unused),
             len(list(all_names)),
             min(unused),

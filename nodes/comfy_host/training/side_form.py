@@ -17,7 +17,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
-from ....domain_guidance.data import CachedLatents
+from ....domain_guidance.data import CachedLatents, Size
 from ....domain_guidance.domains.prompt import Prompt
 from ....domain_guidance.domains.training_forms import SIDE_NETWORK
 from ....domain_guidance.side_networks import (
@@ -33,10 +33,12 @@ from ....domain_guidance.side_networks.correction import output_of
 from ....domain_guidance.side_networks.trainable import unscaled
 from ..domains.empty_prompt import stored_prompt
 from ..domains.origin import base_fingerprint, host_prefix
-from ..domains.prediction import edm_levels, has_zero_terminal_snr, prediction_of
+from ..domains.prediction import as_the_host_counts, edm_levels, has_zero_terminal_snr, prediction_of
 from ..domains.side_network import latent_space
 from ..out_of_memory import out_of_memory
+from .frames import as_network_sees, as_pictures
 from .preview import commonest_bucket
+from .probe import HOST_ERRORS, refusal
 from .result_file import ResultFile
 from .trainable import HostTrainable
 
@@ -60,9 +62,10 @@ class HostSideTrainable(HostTrainable):
 
     def _answer(self, x: Tensor, sigma: Tensor, conditioning: dict[str, Any]) -> Tensor:
         """What the MODEL says, in its own precision and as in a sampler."""
-        options = {**self._options, "cond_or_uncond": [1], "sigmas": sigma}
+        x, sigma = as_the_host_counts(self._sampling, x, sigma)
+        x, options = as_network_sees(x, self.latent_format), {**self._options, "cond_or_uncond": [1], "sigmas": sigma}
         with torch.inference_mode(), torch.autocast(x.device.type, enabled=False):
-            answer = self._model.apply_model(x, sigma, transformer_options=options, **conditioning)
+            answer = as_pictures(self._model.apply_model(x, sigma, transformer_options=options, **conditioning))
         return answer.clone()  # outside of inference mode, so that it may be part of a graph
 
 
@@ -76,6 +79,27 @@ class SideResultFile(ResultFile):
     def write(self, path: str | os.PathLike, record: Mapping[str, Any]) -> None:
         empty, card = Prompt(**stored_prompt(self.empty)), self._card(record)
         write_side_file(path, self.network, card=card, latents=self.latents, empty=empty, covers=self.covers)
+
+
+def check_answers(model: ModelPatcher, empty: list, cell: int, size: Size) -> None:
+    """Let the MODEL answer to a blank image of this size in pixels, before any image is encoded.
+
+    Raises ValueError, one sentence, where it cannot be asked with a prompt alone.
+    """
+    model = model.clone()
+    trainable = _trainable(model, empty, cell, size, "", 0)
+    _load([model], (1, *trainable.latent_shape(size)))
+    model.pre_run()
+    try:
+        noisy = torch.zeros(1, *trainable.latent_shape(size), device=trainable.device)
+        timestep = torch.tensor([len(trainable.schedule.sigmas) // 2], device=trainable.device)
+        trainable.predict(noisy, timestep, trainable.conditioning(1, size))
+    except HOST_ERRORS as error:
+        if comfy.model_management.is_oom(error):
+            raise
+        raise refusal(error) from error
+    finally:
+        model.cleanup()
 
 
 @contextmanager
@@ -95,7 +119,16 @@ def made_side_trainable(
     vae: loaded as well, for preview pictures. name: of the MODEL's file, for the card.
     """
     bucket, model = commonest_bucket(latents), model.clone()
-    shape = shape_for(model.model.latent_format.latent_channels, bucket.height // cell, bucket.width // cell)
+    trainable = _trainable(model, empty, cell, bucket, name, seed)
+    with ExitStack() as stack:
+        _load([model, vae], (batch_size, *trainable.latent_shape(bucket)))
+        model.pre_run()
+        stack.callback(model.cleanup)
+        yield trainable
+
+
+def _trainable(model: ModelPatcher, empty: list, cell: int, size: Size, name: str, seed: int) -> HostSideTrainable:
+    shape = shape_for(model.model.latent_format.latent_channels, size.height // cell, size.width // cell)
     network = make_network(shape, seed).to(model.load_device)
     sampling = model.get_model_object("model_sampling")
     result = SideResultFile(
@@ -111,15 +144,11 @@ def made_side_trainable(
         network=network,
         latents=latent_space(model.model),
     )
-    with ExitStack() as stack:
-        _load(model, vae, (batch_size, shape.channels, bucket.height // cell, bucket.width // cell))
-        model.pre_run()
-        stack.callback(model.cleanup)
-        yield HostSideTrainable(model, network, empty, cell, result)
+    return HostSideTrainable(model, network, empty, cell, result)
 
 
-def _load(model: ModelPatcher, vae: ModelPatcher, shape: tuple[int, ...]) -> None:
-    """Both models, as a sampler loads them. Raises ValueError where they do not fit."""
+def _load(models: list[ModelPatcher], shape: tuple[int, ...]) -> None:
+    """The MODEL and what else is needed, as a sampler loads them. Raises ValueError where they do not fit."""
     with (
         torch.inference_mode(),
         out_of_memory(
@@ -129,4 +158,4 @@ def _load(model: ModelPatcher, vae: ModelPatcher, shape: tuple[int, ...]) -> Non
             )
         ),
     ):
-        comfy.model_management.load_models_gpu([model, vae], memory_required=model.model.memory_required(shape))
+        comfy.model_management.load_models_gpu(models, memory_required=models[0].model.memory_required(shape))

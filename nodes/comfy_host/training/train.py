@@ -29,7 +29,7 @@ from ..out_of_memory import out_of_memory
 from ..run_progress import follow, kept
 from .forms import Prepared, check_trainable, made_trainable, model_name, prepared
 from .progress import TrainingProgress
-from .side_form import made_side_trainable
+from .side_form import check_answers, made_side_trainable
 from .trainable import HostTrainable
 from .vae_posterior import Posteriors
 
@@ -111,25 +111,19 @@ def check_vae(model: ModelPatcher, vae: comfy.sd.VAE) -> None:
 
 def _prepared(model, empty, cell: int, resolution: int, request: TrainRequest) -> Prepared | None:
     """The network after a first small step; None for the form that sends no gradient through it."""
-    if request.form == SIDE_NETWORK:
-        return None
     side = max(cell, min(PROBE_SIDE, resolution) // cell * cell)
+    size, form = Size(side, side), request.form
+    smaller = "" if form == SIDE_NETWORK else "train the form 'adapter' or 'side-network', or "
     with out_of_memory(
         lambda: (
-            "The device ran out of memory in a first small step, before any image was encoded: train the form "
-            "'adapter' or 'side-network', or load the model with weight_dtype fp8_e4m3fn."
+            f"The device ran out of memory in a first small step, before any image was encoded: {smaller}load the "
+            "model with weight_dtype fp8_e4m3fn."
         )
     ):
-        return prepared(
-            model,
-            empty,
-            cell,
-            Size(side, side),
-            form=request.form,
-            rank=request.rank,
-            seed=request.settings.seed,
-            save_memory=request.save_memory,
-        )
+        if form == SIDE_NETWORK:
+            return check_answers(model, empty, cell, size)
+        settings = {"rank": request.rank, "seed": request.settings.seed, "save_memory": request.save_memory}
+        return prepared(model, empty, cell, size, form=form, **settings)
 
 
 def _encoded(posteriors: Posteriors, source: ImageSource, resolution: int, progress: TrainingProgress) -> CachedLatents:
