@@ -18,7 +18,16 @@ from safetensors.torch import save_file
 
 TOKENS, EMPTY_TOKENS = 7, 4
 SIDE = 8  # cells of a latent
-OWN_WAY = "in a way of its own"
+# What Train Domain says of a family that it refuses, without what the network itself said.
+OWN_WAY = (
+    "The model turns its output into an image in a way of its own (as Playground 2.5, Cosmos 1 and Stable Video "
+    "Diffusion do), but a domain is trained and saved for noise prediction, velocity or flow in their usual scale: "
+    "guide it by a prompt with Domain Guidance Term, or connect a model of another family."
+)
+NEEDS_MORE = (
+    "The model cannot be trained: given only an empty prompt and a blank image, its network fails in ComfyUI; a model "
+    "that needs more, such as a picture, a pose or a sound, can be guided with Domain Guidance Term instead."
+)
 ANIMA_WIDTHS = {"source_dim": 32, "target_dim": 32}
 
 UNET = {
@@ -292,7 +301,7 @@ class Mini:
     """unet_config: what the host's class is made with. text: values per token. pooled: of the pooled vector, 0 for
     none. latent: (C, h, w) or (C, t, h, w). beside: (seed, tokens) -> what the family's text encoder puts beside the
     embedding. host_class: where it differs from the mini's name. marks: tensors by which the host tells variants.
-    refused: what a refusal to train it says, empty where it trains. title: the name that people know.
+    refused: what a refusal to train it says, empty where it trains.
     """
 
     unet_config: dict
@@ -303,7 +312,6 @@ class Mini:
     host_class: str = ""
     marks: dict = field(default_factory=dict)
     refused: str = ""
-    title: str = ""
     sound: tuple = ()  # of the latent that is sampled beside the pictures', (C, t, f)
 
     def prompt(self, seed: int, tokens: int = TOKENS) -> list:
@@ -639,7 +647,7 @@ MINIS: dict[str, Mini] = {
         64,
         (128, 2, 4, 4),
         sound=(8, 5, 16),
-        refused="starts from a picture, a pose or a sound",
+        refused=NEEDS_MORE,
         beside=lambda seed, tokens: {"unprocessed_ltxav_embeds": True},
     ),
     "HunyuanVideoI2V": Mini({**HUNYUAN, "in_channels": 33}, 32, VIDEO16, pooled=768),
@@ -694,6 +702,64 @@ MINIS: dict[str, Mini] = {
 }
 
 
+# The names that people know, where they are others than the host's.
+TITLES: dict[str, str] = {
+    "SD15": "Stable Diffusion 1.5",
+    "SD20": "Stable Diffusion 2",
+    "SDXL, velocity": "SDXL with v-prediction (NoobAI)",
+    "SDXLRefiner": "SDXL Refiner",
+    "SD3": "Stable Diffusion 3 and 3.5 Large",
+    "SD 3.5 Medium": "Stable Diffusion 3.5 Medium",
+    "PixArtAlpha": "PixArt-alpha",
+    "PixArtSigma": "PixArt-sigma",
+    "FluxSchnell": "Flux.1 schnell",
+    "Flux": "Flux.1 dev, Kontext, Krea",
+    "FluxInpaint": "Flux.1 Fill, Canny, Depth",
+    "Flux2": "Flux.2 and Klein",
+    "LongCatImage": "LongCat-Image",
+    "LTXV": "LTX-Video",
+    "LTXAV": "LTX-2, picture and sound",
+    "HunyuanVideo15": "HunyuanVideo 1.5",
+    "HunyuanImage21": "HunyuanImage 2.1",
+    "HunyuanVideoI2V": "HunyuanVideo, from a picture",
+    "HunyuanVideoSkyreelsI2V": "SkyReels, from a picture",
+    "CosmosT2V": "Cosmos 1",
+    "CosmosI2V": "Cosmos 1, from a picture",
+    "CosmosT2IPredict2": "Cosmos Predict 2",
+    "CosmosI2VPredict2": "Cosmos Predict 2, from a picture",
+    "Lumina2": "Lumina 2",
+    "ZImage": "Z-Image and Turbo",
+    "WAN21_T2V": "Wan 2.1 and 2.2 14B",
+    "WAN22_T2V": "Wan 2.2 5B",
+    "WAN21_I2V": "Wan, from a picture",
+    "WAN21_CausalAR_T2V": "Wan, causal",
+    "WAN21_FunControl2V": "Wan Fun Control",
+    "WAN21_Vace": "Wan VACE",
+    "WAN21_Camera": "Wan 2.1 Camera",
+    "WAN22_Camera": "Wan 2.2 Camera",
+    "WAN22_S2V": "Wan 2.2, from sound",
+    "WAN_Animate2": "Wan Animate 2",
+    "WAN21_FlowRVS": "Wan FlowRVS",
+    "WAN21_SCAIL": "Wan SCAIL",
+    "WAN21_SCAIL2": "Wan SCAIL 2",
+    "ChromaRadiance": "Chroma Radiance",
+    "Omnigen2": "OmniGen2",
+    "QwenImage": "Qwen-Image and Edit",
+    "MageFlow": "Mage-Flow",
+    "Krea2": "Krea 2",
+    "Kandinsky5": "Kandinsky 5 video",
+    "Kandinsky5Image": "Kandinsky 5 image",
+    "ErnieImage": "ERNIE-Image",
+    "Ideogram4": "Ideogram 4",
+    "CogVideoX_T2V": "CogVideoX",
+    "CogVideoX_I2V": "CogVideoX, from a picture",
+    "SD15_instructpix2pix": "InstructPix2Pix",
+    "SDXL_instructpix2pix": "InstructPix2Pix XL",
+    "SD21UnclipL": "Stable Diffusion 2.1 unCLIP",
+    "LotusD": "Lotus",
+    "PixelDiTT2I": "PixelDiT",
+}
+
 # Not made smaller for these tests, or no pictures: class -> why.
 SOUND = "it makes sound"
 SHAPES = "it makes shapes"
@@ -719,6 +785,11 @@ SAMPLE_OF: dict[str, str] = {
     "CogVideoX_Inpaint": "CogVideoX_I2V",
     "HunyuanVideo15_SR_Distilled": "HunyuanVideo15",
 }
+
+
+def has_text_free(name: str) -> bool:
+    """Whether it is a UNet whose cross-attention can be taken out."""
+    return bool(MINIS[name].unet_config.get("use_spatial_transformer")) and not MINIS[name].refused
 
 
 def host_class(name: str):

@@ -293,6 +293,7 @@ def test_the_preset_has_every_value_of_the_papers_training():
         "batch_size": 32,
         "precision": "fp16",
         "min_snr": 0.0,  # plain noise MSE
+        "time_sampling": "uniform",  # t uniform
     }
     assert PRESETS["in-domain-2025"] == released
     resolved = vars(options_of("--preset", "in-domain-2025"))

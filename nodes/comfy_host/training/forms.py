@@ -72,6 +72,11 @@ def check_trainable(model: ModelPatcher, form: str, eight_bit_adam: bool = False
         check_fits(whole, device_memory(model.load_device))
     if form == TEXT_FREE:
         cross_attentions(model.model.diffusion_model)
+        if model.model.latent_format.latent_dimensions != 2:
+            raise ValueError(
+                "The model makes video, but text can be taken out of image models only: train the form 'empty-prompt', "
+                "'adapter' or 'side-network'."
+            )
 
 
 @dataclass(frozen=True)
