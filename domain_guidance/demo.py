@@ -67,7 +67,11 @@ def _guided(models: comparison.ToyModels) -> Iterator[tuple[str, Mapping[str, fl
     for name, chosen in comparison.BEST.items():
         yield name, chosen, METHODS[name].build(models, **chosen)
     chosen, network = comparison.BEST["decoupled"], checkpoints.load_side_network().network
-    yield "side network", chosen, SideGuidedDenoiser(models.base, network, "epsilon", models.empty, **chosen)
+    yield (
+        "side network",
+        chosen,
+        SideGuidedDenoiser(models.base, network, "epsilon", models.empty, weight=chosen["weight"], cfg=chosen["cfg"]),
+    )
 
 
 def _counting(denoiser: Denoiser[Tensor], title: str) -> Denoiser[Tensor]:

@@ -31,11 +31,11 @@ def image_source(
     say: is told, in one sentence, that the batches are left aside. Raises ValueError, one sentence that names `node`,
     for neither.
     """
-    if folder == NO_FOLDER and images is None:
-        raise ValueError(
-            f"{node} got neither {what} nor a folder: connect {what}, or choose a sub-folder of the input folder."
-        )
     if folder == NO_FOLDER:
+        if images is None:
+            raise ValueError(
+                f"{node} got neither {what} nor a folder: connect {what}, or choose a sub-folder of the input folder."
+            )
         return BatchImages(images)
     if images is not None:
         left = f"{node} takes the images of the folder '{folder}' and leaves aside the connected {what}"
