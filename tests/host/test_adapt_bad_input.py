@@ -86,7 +86,8 @@ def test_a_sampling_that_has_no_noise_velocity_or_flow(host, minis):
         a,
         model=a.graph.add("ModelSamplingContinuousEDM", model=a.model, sampling="edm", sigma_max=80.0, sigma_min=0.002),
     )
-    assert "noise prediction, velocity or flow is expected" in refused(host, a)
+    said = refused(host, a)
+    assert "noise prediction, velocity or flow" in said and "remove the ModelSampling node in front" in said
 
 
 @pytest.mark.parametrize(

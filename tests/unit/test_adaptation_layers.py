@@ -77,7 +77,7 @@ def test_a_resumed_run_keeps_its_choice_and_asks_nobody_again(tmp_path, monkeypa
     monkeypatch.setattr("domain_guidance.adaptation.adapt.choose_styles", lambda *_: pytest.fail("chosen again"))
     again = tiny.run_tiny(tmp_path, layers=1)[0]
     (style,) = result_of(tmp_path).card.training["styles"]
-    assert all(f"Trained are the layers of styles {style}." in message for message in (prepared.message, again.message))
+    assert all(f"The layers of styles {style} are trained." in message for message in (prepared.message, again.message))
 
 
 @pytest.mark.parametrize("layers", [0, 2])
@@ -90,7 +90,7 @@ def test_a_pair_that_is_used_again_begins_from_its_source(tmp_path, layers):
 
 
 def test_more_styles_than_drive_something_are_refused_in_one_sentence(tmp_path):
-    with pytest.raises(ValueError, match="layers is 5 and only 4 styles of this generator drive what is trained"):
+    with pytest.raises(ValueError, match="layers is 5, but only 4 of this generator"):
         tiny.run_tiny(tmp_path, layers=5)
 
 

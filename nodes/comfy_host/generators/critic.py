@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ....domain_guidance.diffusion.noise_schedule import NoiseSchedule
 from ....domain_guidance.diffusion.parameterization import Prediction
-from ..domains.prediction import prediction_of
+from ..domains.prediction import known_prediction, prediction_of
 from .differentiable_vae import DifferentiableVae
 from .level_dependence import depends_on_level
 
@@ -74,7 +74,7 @@ def check_critic(model: ModelPatcher) -> None:
             f"The model works on {latents.latent_dimensions}-dimensional latents ({type(model.model).__name__}), "
             "but a generator's images can only be judged by an image model: connect one."
         )
-    prediction_of(model.get_model_object("model_sampling"))
+    known_prediction(model)
 
 
 def check_prompts(*prompts: list) -> None:
