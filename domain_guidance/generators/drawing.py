@@ -114,8 +114,8 @@ def one_hot(label: int | None, generator: Generator | Eg3dGenerator) -> Tensor |
     if label is None:
         return None
     if not 0 <= label < classes:
-        known = f"classes 0 to {classes - 1}" if classes else "no classes"
-        raise ValueError(f"Label {label} was given, but the generator has {known}: give one of them, or none.")
+        known = f"classes 0 to {classes - 1}: give one of them" if classes else "no classes: leave the label out"
+        raise ValueError(f"Label {label} was given, but the generator has {known}.")
     return F.one_hot(torch.tensor([label]), classes).to(generator.mapping.w_avg)
 
 

@@ -323,14 +323,14 @@ def test_a_class_is_drawn_where_the_generator_knows_it(place, tmp_path, said):
         nearest.append([entry["distance"] for entry in json.loads((tmp_path / f"{label}.json").read_text())["nearest"]])
     assert nearest[0] != pytest.approx(nearest[1], abs=1e-4)
     assert evaluate_generator(place, "--label", 1) == 1
-    assert "The label 1 is given and the generator has no classes" in said.text
+    assert "Label 1 was given, but the generator has no classes" in said.text
 
 
 @pytest.mark.parametrize(
     "source, message",
     [
         ("missing.safetensors", "no generator file 'missing.safetensors'"),
-        ("classes.safetensors", "The label 2 is given and the generator has classes 0 to 1"),
+        ("classes.safetensors", "Label 2 was given, but the generator has classes 0 to 1"),
     ],
 )
 def test_a_source_that_cannot_be_drawn_from_is_refused_before_anything_is_drawn(
