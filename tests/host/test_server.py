@@ -28,7 +28,7 @@ PROMISED = {
     "DomainGuidanceToyWorld": (
         {"digit", "stroke", "ground", "batch_size"},
         set(),
-        ["MODEL", "MODEL", "VAE", "CONDITIONING", "CONDITIONING", "LATENT", "IMAGE", "GENERATOR", "MESH"],
+        ["MODEL", "MODEL", "VAE", "CONDITIONING", "CONDITIONING", "LATENT", "IMAGE", "GENERATOR", "MESH", "MODEL"],
     ),
 }
 
