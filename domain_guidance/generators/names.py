@@ -17,7 +17,8 @@ from .fir import kernel
 from .layout import MEAN_STYLE
 
 _FILTER = re.compile(
-    r"(convs\.\d+\.conv\.blur|to_rgbs\.\d+\.upsample)\.kernel|((backbone\.)?synthesis|superresolution)\.((b|block)\d+\.(conv[01]\.|torgb\.)?)?resample_filter"
+    r"(convs\.\d+\.conv\.blur|to_rgbs\.\d+\.upsample)\.kernel"
+    r"|((backbone\.)?synthesis|superresolution)\.((b|block)\d+\.(conv[01]\.|torgb\.)?)?resample_filter"
 )
 _PARTS = {
     "conv.weight": "weight",

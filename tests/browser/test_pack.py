@@ -7,7 +7,12 @@ import host_process
 import pytest
 from host_process import IP_ADAPTER_PACK
 from real_server import real_server
-from test_api_twins import named_minis, needs_ip_adapter, needs_shape_model, shrunk  # noqa: F401  named_minis is a fixture
+from test_api_twins import (
+    named_minis,  # noqa: F401, a fixture
+    needs_ip_adapter,
+    needs_shape_model,
+    shrunk,
+)
 
 WORKFLOWS = sorted((host_process.PACK_ROOT / "workflows").glob("*.json"))
 SHOWN = {"PreviewImage", "SaveImage"}

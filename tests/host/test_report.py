@@ -80,7 +80,7 @@ def recorded_predictions():
 
     seen, original = [], comfy.model_base.BaseModel._apply_model
 
-    def recorded(self, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **rest):  # noqa: B006
+    def recorded(self, x, t, c_concat, c_crossattn, control, transformer_options, **rest):
         output = original(self, x, t, c_concat, c_crossattn, control, transformer_options, **rest)
         roles = transformer_options["cond_or_uncond"]
         for role, x_part, sigma, part in zip(roles, x.chunk(len(roles)), t.chunk(len(roles)), output.chunk(len(roles))):

@@ -114,7 +114,16 @@ def _keep_predictions(executor, model, conds, x_in, timestep, model_options):
     return outputs
 
 
-def _keep_control(executor, x, t, c_concat=None, c_crossattn=None, control=None, transformer_options={}, **kwargs):  # noqa: B006
+def _keep_control(
+    executor,
+    x,
+    t,
+    c_concat=None,
+    c_crossattn=None,
+    control=None,
+    transformer_options={},  # noqa: B006
+    **kwargs,
+):
     run = transformer_options.get(KEY)
     if run is not None and control is not None:
         run.keep_control(executor.class_obj, x, t, control, transformer_options)
