@@ -13,6 +13,7 @@ from scenes import assert_one_sentence, build
 from training_scenes import Training, log_of, register, result_of, state_of
 
 STEPS = 6
+BEFORE = 3  # predictions before the first step: two of the probe, which looks at the network, and one for the estimate
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -103,7 +104,7 @@ def test_a_cancel_in_the_middle_of_a_step_does_not_make_that_step(host, minis, b
 
     def predict(self, *args):
         calls.append(1)
-        if len(calls) == 6:  # one for the estimate, two steps of two batches, and the first batch of the third step
+        if len(calls) == BEFORE + 5:  # two steps of two batches, and the first batch of the third step
             cancel()
         return original(self, *args)
 
@@ -185,7 +186,7 @@ def test_out_of_memory_between_steps_names_where_the_state_is(host, minis, base_
 
     def predict(self, *args):
         calls.append(1)
-        if len(calls) == 5:
+        if len(calls) == BEFORE + 4:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
         return original(self, *args)
 
@@ -269,7 +270,7 @@ def test_a_loss_that_is_no_number_stops_the_training_and_names_the_step(host, mi
 
     def predict(self, *args):
         calls.append(1)
-        return original(self, *args) * (float("nan") if len(calls) == 4 else 1.0)
+        return original(self, *args) * (float("nan") if len(calls) == BEFORE + 3 else 1.0)
 
     with (
         patch.object(trainable, "predict", predict),
