@@ -127,7 +127,7 @@ def ready(
     wanted = needed | ({"torch": torch} if torch and not base else {})
     absent = [wanted[name] for name in (found or base or _nothing(wanted)).missing if name in wanted]
     _announce(absent, folder, base)
-    if wanted["torch"] in absent and not agreed():
+    if wanted.get("torch") in absent and not agreed():
         raise LauncherError("nothing was installed")
     if not found:
         _make(folder, base)

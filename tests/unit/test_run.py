@@ -351,3 +351,13 @@ def test_nothing_is_made_where_the_download_was_refused(tmp_path, commands):
 def test_the_size_of_torch_is_said_only_where_torch_is_fetched(capsys, tmp_path):
     environment._announce(["ruff"], tmp_path, None)
     assert "GB" not in capsys.readouterr().out
+
+
+def test_what_needs_no_torch_is_laid_over_a_python_without_a_question(tmp_path, monkeypatch):
+    """The linters, over a Python that has torch and not them."""
+    base, asked, installed = environment.Python(Path(sys.executable), (3, 12), missing=("ruff",)), [], []
+    monkeypatch.setattr(environment, "_make", lambda *_: None)
+    monkeypatch.setattr(environment, "_install", lambda python, absent, *_: installed.extend(absent))
+    monkeypatch.setattr(environment, "_checked", lambda python, needed: base)
+    assert environment.ready(base, {"ruff": "ruff>=1"}, tmp_path, agreed=lambda: asked.append(1)) is base
+    assert (installed, asked) == (["ruff>=1"], [])
