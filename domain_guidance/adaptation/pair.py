@@ -169,5 +169,5 @@ def _digest(weights: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(weights):
         digest.update(name.encode())
-        digest.update(weights[name].detach().float().cpu().contiguous().numpy())
+        digest.update(weights[name].detach().float().cpu().contiguous().numpy().data)
     return digest.hexdigest()[:16]

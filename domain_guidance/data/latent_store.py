@@ -115,5 +115,5 @@ def _checksum(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         value = zlib.crc32(f"{name} {tensor.dtype} {list(tensor.shape)}".encode(), value)
-        value = zlib.crc32(tensor.flatten().view(torch.uint8).numpy(), value)
+        value = zlib.crc32(tensor.flatten().view(torch.uint8).numpy().data, value)
     return f"{value:08x}"
