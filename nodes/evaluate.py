@@ -7,6 +7,7 @@ from comfy_api.latest import io, ui
 from ..domain_guidance.data import BatchImages
 from .comfy_host.evaluation import evaluate_in_host
 from .comfy_host.input_folder import NO_FOLDER, folder_choices, folder_fingerprint, image_source
+from .comfy_host.node_text import line_at
 from .comfy_host.sampling import as_image
 from .input_lists import takes_lists
 
@@ -60,7 +61,7 @@ class DomainGuidanceEvaluate(io.ComfyNode):
                     options=folder_choices(),
                     default=NO_FOLDER,
                     optional=True,
-                    tooltip="A sub-folder of ComfyUI's input folder, including its own sub-folders. It wins over a "
+                    tooltip="A sub-folder of ComfyUI's input folder, including its own sub-folders, used instead of a "
                     "connected reference. The training images reveal memorisation; other images of the domain measure "
                     "quality.",
                 ),
@@ -107,6 +108,7 @@ class DomainGuidanceEvaluate(io.ComfyNode):
                     "reference image of each image.",
                 ),
             ],
+            hidden=[io.Hidden.unique_id],
         )
 
     @classmethod
@@ -119,7 +121,7 @@ class DomainGuidanceEvaluate(io.ComfyNode):
     def execute(
         cls, images, clip_vision, save_name, reference=None, reference_folder=NO_FOLDER, neighbours=3, seed=0
     ) -> io.NodeOutput:
-        real = image_source(reference, reference_folder, NAME, "reference")
+        real = image_source(reference, reference_folder, NAME, "reference", say=line_at(cls.hidden.unique_id))
         made, path = evaluate_in_host(clip_vision, BatchImages(images), real, save_name, neighbours, seed)
         picture = as_image(made.picture)
         return io.NodeOutput(made.text, picture, path.name, ui=ui.PreviewImage(picture, cls=cls))

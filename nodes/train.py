@@ -71,8 +71,8 @@ class DomainGuidanceTrain(io.ComfyNode):
                     options=folder_choices(),
                     default=NO_FOLDER,
                     optional=True,
-                    tooltip="A sub-folder of ComfyUI's input folder, with its own sub-folders. It wins over connected "
-                    "images.",
+                    tooltip="A sub-folder of ComfyUI's input folder, including its own sub-folders, used instead of "
+                    "connected images.",
                 ),
                 io.Combo.Input(
                     "form",

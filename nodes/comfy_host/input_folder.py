@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import folder_paths
 from torch import Tensor
 
 from ...domain_guidance.data import BatchImages, FolderImages, ImageSource
+from .node_text import Say, tell
 
 NO_FOLDER = "none"
 
@@ -20,15 +20,11 @@ def folder_choices() -> list[str]:
 
 
 def image_source(
-    images: Sequence[Tensor] | None,
-    folder: str,
-    node: str,
-    what: str = "images",
-    say: Callable[[str], None] = lambda _: None,
+    images: Sequence[Tensor] | None, folder: str, node: str, what: str = "images", *, say: Say
 ) -> ImageSource:
     """What was given, of a list of batches and a folder's name. Of both, the folder: it was chosen by hand.
 
-    say: is told, in one sentence, that the batches are left aside. Raises ValueError, one sentence that names `node`,
+    say: is told, in one sentence, that the batches are ignored. Raises ValueError, one sentence that names `node`,
     for neither.
     """
     if folder == NO_FOLDER:
@@ -38,9 +34,7 @@ def image_source(
             )
         return BatchImages(images)
     if images is not None:
-        left = f"{node} takes the images of the folder '{folder}' and leaves aside the connected {what}"
-        logging.warning("Domain Guidance: %s.", left)
-        say(left)
+        tell(say, f"{node} uses the folder '{folder}' and ignores the connected {what}.")
     return FolderImages(input_folder(folder))
 
 

@@ -226,7 +226,7 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(host, base_directory, 
 @pytest.mark.parametrize("folder", ["..", "../models", "/etc"])
 def test_a_folder_outside_of_the_input_folder_is_never_read(host, folder):
     with pytest.raises(ValueError, match="outside ComfyUI's input folder"):
-        host.library("nodes.comfy_host.input_folder").image_source(None, folder, "Evaluate Images")
+        host.library("nodes.comfy_host.input_folder").image_source(None, folder, "Evaluate Images", say=str)
     with pytest.raises(PromptError):
         host.value(*evaluation(reference=None, reference_folder=folder))
 

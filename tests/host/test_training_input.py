@@ -85,7 +85,7 @@ def test_new_images_in_the_folder_make_the_node_run_again(host, minis, base_dire
 def test_a_folder_outside_of_the_input_folder_is_refused(host, minis, folder):
     image_source = host.library("nodes.comfy_host.input_folder").image_source
     with pytest.raises(ValueError, match="outside ComfyUI's input folder"):
-        image_source(None, folder, "Train Domain")
+        image_source(None, folder, "Train Domain", say=str)
     t = from_folder(minis, "outside the folder", folder)
     with pytest.raises(PromptError):
         host.value(t.graph, t.node)
@@ -100,9 +100,7 @@ def test_of_images_and_a_folder_the_folder_is_taken_and_that_is_said(host, pictu
     source = input_folder.image_source([torch.zeros(7, 8, 8, 3)], picture_folder, "Train Domain", say=told.append)
     alone = input_folder.image_source(None, picture_folder, "Train Domain", say=told.append)
     assert len(source) == len(alone) and source.stamp(0) == alone.stamp(0)
-    assert told == [
-        f"Train Domain takes the images of the folder '{picture_folder}' and leaves aside the connected images"
-    ]
+    assert told == [f"Train Domain uses the folder '{picture_folder}' and ignores the connected images."]
     assert told[0] in caplog.text
 
 
