@@ -9,7 +9,7 @@ from typing import Any
 from .settings import BatchSettings
 
 # Settings of later releases, with the value that a run saved before them was made with.
-LATER = {"distillation unit_score": False, "distillation scale": 1.0}
+LATER = {"distillation unit_score": False, "distillation scale": 1.0, "time_sampling": "uniform"}
 # More steps extend a run, and how often it is looked at changes nothing in it. A batch may be cut otherwise.
 FREE = ("steps", "sample_every", "checkpoint_every", "evaluate_every", "batch_size", "accumulation")
 
@@ -38,7 +38,8 @@ def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any], name: str) 
     """Raises ValueError naming every difference."""
     different = [key for key in sorted({*saved, *now}) if saved.get(key) != now.get(key)]
     if different:
-        changes = ", ".join(f"{key} was {saved.get(key)} and is {now.get(key)}" for key in different)
+        before, after = ({**LATER, **values} for values in (saved, now))
+        changes = ", ".join(f"{key} was {before.get(key)} and is {after.get(key)}" for key in different)
         raise ValueError(
             f"The saved run '{name}' cannot be resumed: {changes}. Change it back, or train a new version."
         )

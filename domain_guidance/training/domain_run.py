@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -98,10 +98,8 @@ class _DomainTask:
 
     def identity(self) -> Mapping[str, Any]:
         own = {"prediction": self.trainable.prediction, "images, their sizes or the VAE": self.latents.fingerprint}
-        settings = settings_identity(self.settings, self.process.world)
-        # Runs from before there was a choice were uniform and do not say so.
-        settings["time_sampling"] = None if self.times == "uniform" else self.times
-        return {**self.trainable.identity, **own, **settings}
+        settings = replace(self.settings, time_sampling=self.times)
+        return {**self.trainable.identity, **own, **settings_identity(settings, self.process.world)}
 
     def memory(self) -> MemoryEstimate:
         return self._memory(self._activations())

@@ -344,6 +344,7 @@ def test_queueing_a_finished_run_again_makes_no_step_and_the_same_file(tmp_path)
         ({"seed": 5}, "seed was 0 and is 5"),
         ({"batch_size": 3}, "images a step was 4 and is 3"),
         ({"precision": "bf16"}, "precision was fp32 and is bf16"),
+        ({"time_sampling": "logit-normal"}, "time_sampling was uniform and is logit-normal"),
     ],
 )
 def test_resuming_with_other_settings_names_the_difference_and_leaves_the_state_alone(tmp_path, changed, words):
