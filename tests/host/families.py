@@ -30,6 +30,18 @@ NEEDS_MORE = (
 )
 ANIMA_WIDTHS = {"source_dim": 32, "target_dim": 32}
 
+PIXART = {
+    "num_heads": 2,
+    "patch_size": 2,
+    "hidden_size": 32,
+    "in_channels": 4,
+    "depth": 1,
+    "model_max_length": 16,
+    "input_size": 512,
+    "pe_interpolation": 1,
+    "micro_condition": False,
+    "caption_channels": 32,
+}
 UNET = {
     "image_size": 32,
     "in_channels": 4,
@@ -416,40 +428,8 @@ MINIS: dict[str, Mini] = {
         32,
         FLAT4,
     ),
-    "PixArtAlpha": Mini(
-        {
-            "image_model": "pixart_alpha",
-            "num_heads": 2,
-            "patch_size": 2,
-            "hidden_size": 32,
-            "in_channels": 4,
-            "depth": 1,
-            "model_max_length": 16,
-            "input_size": 512,
-            "pe_interpolation": 1,
-            "micro_condition": False,
-            "caption_channels": 32,
-        },
-        32,
-        (4, 48, 48),
-    ),
-    "PixArtSigma": Mini(
-        {
-            "image_model": "pixart_sigma",
-            "num_heads": 2,
-            "patch_size": 2,
-            "hidden_size": 32,
-            "in_channels": 4,
-            "depth": 1,
-            "model_max_length": 16,
-            "input_size": 512,
-            "pe_interpolation": 1,
-            "micro_condition": False,
-            "caption_channels": 32,
-        },
-        32,
-        (4, 48, 48),
-    ),
+    "PixArtAlpha": Mini({**PIXART, "image_model": "pixart_alpha"}, 32, (4, 48, 48)),
+    "PixArtSigma": Mini({**PIXART, "image_model": "pixart_sigma"}, 32, (4, 48, 48)),
     "FluxSchnell": Mini({**FLUX, "guidance_embed": False}, 32, FLAT16, pooled=32),
     "Flux": Mini(FLUX, 32, FLAT16, pooled=32),
     "Flux2": Mini(FLUX2, 32, FLAT128),

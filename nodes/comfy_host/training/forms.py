@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import comfy.model_management
 import torch
@@ -84,7 +84,7 @@ class Prepared:
     """A copy of a MODEL that has made one small step. probe: what that step told."""
 
     copy: ModelPatcher
-    probe: Probe = field(default_factory=Probe)
+    probe: Probe
 
 
 def prepared(

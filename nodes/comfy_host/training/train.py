@@ -113,7 +113,9 @@ def _prepared(model, empty, cell: int, resolution: int, request: TrainRequest) -
     """The network after a first small step; None for the form that sends no gradient through it."""
     side = max(cell, min(PROBE_SIDE, resolution) // cell * cell)
     size, form = Size(side, side), request.form
-    smaller = "" if form == SIDE_NETWORK else "train the form 'adapter' or 'side-network', or "
+    smaller = {SIDE_NETWORK: "", ADAPTER: "train the form 'side-network', or "}.get(
+        form, "train the form 'adapter' or 'side-network', or "
+    )
     with out_of_memory(
         lambda: (
             f"The device ran out of memory in a first small step, before any image was encoded: {smaller}load the "
