@@ -175,7 +175,9 @@ def painted_vase(models):
     turned = arrange(surface, "ring from above", count=12, **lens).at(CELL, CELL)
     for fragments in draw_views(surface, turned)[:3]:
         places = fragments.interpolate(surface.uvs, surface.faces) * 2 - 1
-        colours = functional.grid_sample(texture.movedim(-1, 0)[None], places[None], align_corners=False)[0]
+        colours = functional.grid_sample(
+            texture.movedim(-1, 0)[None], places[None], padding_mode="border", align_corners=False
+        )[0]
         shown.append(torch.where(fragments.covered, colours * 2 - 1, 1.0))
     return [drawn[:3], shown]
 

@@ -66,7 +66,9 @@ def turned(surface, texture, arrangement):
     shown = []
     for fragments in draw_views(surface, cameras)[1::2]:
         places = fragments.interpolate(surface.uvs, surface.faces) * 2 - 1
-        colours = functional.grid_sample(texture.movedim(-1, 0)[None], places[None], align_corners=False)
+        colours = functional.grid_sample(
+            texture.movedim(-1, 0)[None], places[None], padding_mode="border", align_corners=False
+        )
         seen = torch.where(fragments.covered, colours[0] * 2 - 1, 1.0)
         shown.append(functional.avg_pool2d(seen, FINER))
     return torch.stack(shown)
