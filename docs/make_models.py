@@ -35,7 +35,8 @@ A class that a later ComfyUI adds fails those tests until it is on this page.
 with the empty prompt it was trained with, by this pack's loader and by ComfyUI's own. `text-free` removes the
 cross-attention of a UNet, so it exists for UNets only; other models refuse it in one sentence.
 
-A model of video is trained on pictures as on videos of one frame, which teaches it a style but no movement.
+A model of video is trained on pictures as on videos of one frame: a style, but no movement. How well the style carries
+over to longer videos has not been tried.
 """
 FORMS = ("adapter", "empty-prompt", "side-network", "text-free")
 

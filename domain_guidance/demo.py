@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.json:
         options.json.write_text(json.dumps(as_json(entries), indent=2) + "\n")
     logger.info("%s written after %.0f seconds", options.out, time.monotonic() - started)
-    logger.info("The distance is 0 for pictures like the domain's own. Twelve methods compared: docs/evidence.md")
+    logger.info("The distance is 0 for pictures like the domain's own. More methods: docs/evidence.md")
 
 
 def _real_entry(models: comparison.ToyModels, asked: Prompts, reference: Tensor) -> Entry:
