@@ -5,6 +5,7 @@ Run from the host's root, so that its modules are importable and the pack's `nod
 this).
 """
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -33,6 +34,14 @@ def base_directory(tmp_path_factory):
     base = host_process.make_base_directory(tmp_path_factory.mktemp("comfyui"))
     host_process.install_pack(base)
     return base
+
+
+@pytest.fixture(scope="module", autouse=True)
+def empty_output(base_directory):
+    """Nothing in output outlives its file of tests: together they would write more than some machines have free."""
+    yield
+    for path in (base_directory / "output").iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 @pytest.fixture(scope="session")

@@ -35,6 +35,14 @@ class RealServer:
             time.sleep(0.1)
         return record
 
+    def make(self, graph):
+        """As `run`, for a prompt that has to succeed: the node's own sentence is the failure."""
+        record = self.run(graph)
+        messages = dict(record["status"]["messages"])
+        error = messages.get("execution_error", {})
+        assert record["status"]["status_str"] == "success", error.get("exception_message", messages)
+        return record
+
     def wait_until_ready(self):
         while True:
             self.check_alive("starting")

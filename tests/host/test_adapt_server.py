@@ -59,12 +59,6 @@ def from_file(minis, name, family="toy", **changes):
     return a
 
 
-def run(server, graph):
-    record = server.run(graph)
-    assert record["status"]["status_str"] == "success", record["status"]
-    return record
-
-
 def picture(server, record):
     [image] = [image for output in record["outputs"].values() for image in output.get("images", ())]
     return Image.open(server.base_directory / "output" / image["filename"])
@@ -73,7 +67,7 @@ def picture(server, record):
 @pytest.mark.parametrize("family", ["toy", "sd15", "sdxl", "sd3"])
 def test_an_adaptation_shows_both_rows_and_a_later_prompt_draws_with_its_file(adapting_server, base, minis, family):
     a = from_file(minis, f"served {family}", family, steps=2, preview_every=1)
-    assert picture(adapting_server, run(adapting_server, a.graph)).size == (128, 32)
+    assert picture(adapting_server, adapting_server.make(a.graph)).size == (128, 32)
     assert steps_of(a, base) == [1, 2] and result_of(a, base).exists()
     later = Graph()
     generator = later.add("DomainGuidanceLoadGenerator", generator_name="faces.safetensors")
@@ -83,7 +77,7 @@ def test_an_adaptation_shows_both_rows_and_a_later_prompt_draws_with_its_file(ad
         images=later.add("DomainGuidanceSampleGenerator", generator=generator, count=1),
         filename_prefix="later",
     )
-    assert picture(adapting_server, run(adapting_server, later)).size == (16, 16)
+    assert picture(adapting_server, adapting_server.make(later)).size == (16, 16)
 
 
 def test_interrupt_keeps_the_state_and_the_queue_goes_on(adapting_server, base, minis):
@@ -105,7 +99,7 @@ def test_interrupt_keeps_the_state_and_the_queue_goes_on(adapting_server, base, 
     made = steps_of(a, base)[-1]
     assert 1 <= made < 100_000 and state_of(a, base).exists()
     assert "the state is kept in" in adapting_server.log.read_text(errors="replace")
-    run(adapting_server, from_file(minis, "long", steps=made + 2).graph)
+    adapting_server.make(from_file(minis, "long", steps=made + 2).graph)
     assert steps_of(a, base) == list(range(1, made + 3)) and result_of(a, base).exists()
 
 

@@ -60,8 +60,7 @@ def latent_from_server(server, weight, prefix):
         model = graph.add("DomainGuidanceApply", model=toy[0], domain_model=toy[1], weight=weight)
     link = ksampler(graph, model, toy[3], toy[4], toy[5])
     saved = graph.add("SaveLatent", samples=link, filename_prefix=prefix)
-    record = server.run(graph)
-    assert record["status"]["status_str"] == "success", record["status"]
+    record = server.make(graph)
     name = record["outputs"][saved.id]["latents"][0]["filename"]
     return graph, link, load_file(str(server.base_directory / "output" / name))["latent_tensor"]
 

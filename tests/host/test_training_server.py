@@ -68,12 +68,6 @@ def from_folder(minis, family, name, **changes):
     return Training(minis, family, save_name=name, images=None, folder="digits", **changes)
 
 
-def run(server, graph):
-    record = server.run(graph)
-    assert record["status"]["status_str"] == "success", record["status"]
-    return record
-
-
 def drawn(s, model):
     """A node that saves what a model draws for the empty prompt; the server has no other way to hand out a latent."""
     latent = ksampler(s.graph, model, s.negative, s.negative, s.latent, cfg=1.0)
@@ -93,7 +87,7 @@ def test_a_training_learns_and_a_later_prompt_draws_with_its_file(training_serve
     t = from_folder(minis, family, name, **settings)
     fresh = t.scene()
     first, guided, plain = drawn(fresh, t.node), drawn(fresh, fresh.guide(t.model, t.node)), drawn(fresh, t.model)
-    record = run(training_server, t.graph)
+    record = training_server.make(t.graph)
     returned, with_term, without = (latent_of(training_server, record, node) for node in (first, guided, plain))
     losses = held_out(t, base)
     assert losses[-1] < 0.98 * losses[0], losses
@@ -103,7 +97,7 @@ def test_a_training_learns_and_a_later_prompt_draws_with_its_file(training_serve
         domain = load(s, result_of(t, base).name)
         prompt = {} if brings_prompt else {"domain_conditioning": s.negative}
         saved = drawn(s, domain), drawn(s, s.guide(s.model, domain, **prompt))
-        record = run(training_server, s.graph)
+        record = training_server.make(s.graph)
         for node, expected in zip(saved, (returned, with_term)):
             assert torch.allclose(latent_of(training_server, record, node), expected, rtol=1e-4, atol=1e-4)
 
@@ -125,7 +119,7 @@ def later_prompt(minis, family):
 @pytest.mark.parametrize("form", ["adapter", "empty-prompt"])
 def test_the_model_browser_gets_the_domains_picture(training_server, base, minis, form):
     t = from_folder(minis, "sd15", f"pictured {form}", steps=1, preview_every=1, evaluate_every=0, form=form)
-    run(training_server, t.graph)
+    training_server.make(t.graph)
     file = result_of(t, base).name
     (index,) = [
         entry["pathIndex"] for entry in training_server.get(f"/experiment/models/{t.folder}") if entry["name"] == file
@@ -154,7 +148,7 @@ def test_interrupt_keeps_the_state_and_the_queue_goes_on(training_server, base, 
     made = max(line["step"] for line in log_of(t, base) if line["event"] == "step")
     assert 1 <= made < 100_000 and state_of(t, base).exists()
     shorter = from_folder(minis, "sd15", "long", steps=made + 2, evaluate_every=0, batch_size=1)
-    run(training_server, shorter.graph)
+    training_server.make(shorter.graph)
     assert [line["step"] for line in log_of(t, base) if line["event"] == "step"] == list(range(1, made + 3))
     assert result_of(t, base).exists()
 
@@ -165,7 +159,7 @@ def test_the_text_encoder_of_a_checkpoint_gives_the_empty_prompt(training_server
         "CheckpointLoaderSimple", ckpt_name=minis.checkpoint(name="with_clip.safetensors", text_encoder=True)
     )
     t.graph[t.node.id]["inputs"] |= {"clip": checkpoint[1], "model": checkpoint[0], "vae": checkpoint[2]}
-    run(training_server, t.graph)
+    training_server.make(t.graph)
     assert result_of(t, base).exists()
 
 
