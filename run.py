@@ -82,7 +82,7 @@ def first_look(python, comfyui: Path, picture: Path) -> None:
 def test(options: argparse.Namespace) -> int:
     from launcher import LauncherError, environment
     from launcher.chromium import find_chromium
-    from launcher.pytest_run import Part, run_part
+    from launcher.pytest_run import Part, beside
 
     chromium = find_chromium()
     if not (PACK / "tests" / "unit").is_dir():
@@ -93,16 +93,23 @@ def test(options: argparse.Namespace) -> int:
     )
     settings = PACK / "tests" / "pytest.ini"
     parts: list = lint_checks(python)
-    parts.append(run_part("unit tests", python.path, PACK / "tests" / "unit", cwd=PACK, settings=settings))
-    if comfyui and usable:
-        # In the host's root: the pack's `nodes` folder must not shadow the host's `nodes.py`.
-        parts.append(run_part("host tests", python.path, PACK / "tests" / "host", cwd=comfyui, settings=settings))
-    elif comfyui:
-        parts.append(Part("host tests"))
-    if comfyui and usable and chromium:
-        parts.append(browser_tests(python, comfyui, settings))
-    print("", *parts, sep="\n", flush=True)
-    return 0 if all(part.good for part in parts) else 1
+    unit = {"tests": PACK / "tests" / "unit", "cwd": PACK, "settings": settings}
+    with beside("unit tests", python.path, aloud=not (comfyui and usable), **unit) as running:
+        if comfyui and usable:
+            parts += hosted_tests(python, comfyui, chromium, settings)
+        elif comfyui:
+            parts.append(Part("host tests"))
+    print("", *parts, running.result(), sep="\n", flush=True)
+    return 0 if all(part.good for part in (*parts, running.result())) else 1
+
+
+def hosted_tests(python, comfyui: Path, chromium: Path | None, settings: Path) -> list:
+    """The parts inside a ComfyUI, in its root: the pack's `nodes` folder must not shadow the host's `nodes.py`."""
+    from launcher.pytest_run import run_part
+
+    host = run_part("host tests", python.path, PACK / "tests" / "host", cwd=comfyui, settings=settings)
+    parts = [host, gpu_tests(python, comfyui, settings)]
+    return [*parts, browser_tests(python, comfyui, settings)] if chromium else parts
 
 
 def lint_checks(python) -> list:
@@ -117,8 +124,17 @@ def lint_checks(python) -> list:
     return lint(ready.path, PACK)
 
 
+def gpu_tests(python, comfyui: Path, settings: Path):
+    """The part for a GPU; where there is none, the closing lines say that it was left out."""
+    from launcher.pytest_run import LeftOut, run_part
+
+    if not python.cuda:
+        return LeftOut("GPU tests", "this Python's torch sees no CUDA device")
+    return run_part("GPU tests", python.path, PACK / "tests" / "gpu", cwd=comfyui, settings=settings)
+
+
 def browser_tests(python, comfyui: Path, settings: Path):
-    """The third part; a machine that cannot get what drives the browser keeps the other two."""
+    """The last part; a machine that cannot get what drives the browser keeps the others."""
     from launcher import LauncherError, environment
     from launcher.pytest_run import Part, run_part
 

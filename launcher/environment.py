@@ -39,11 +39,12 @@ PROBE = """
 import importlib.metadata, importlib.util, json, os, sys
 asked = json.loads(sys.argv[1])
 missing = [name for name in asked if importlib.util.find_spec(name) is None]
-accelerator = False
+accelerator = cuda = False
 if "torch" not in missing:
     try:
         import torch
-        accelerator = torch.cuda.is_available() or torch.backends.mps.is_available() or torch.xpu.is_available()
+        cuda = torch.cuda.is_available()
+        accelerator = cuda or torch.backends.mps.is_available() or torch.xpu.is_available()
     except (ImportError, OSError):
         missing.append("torch")
 installed = {}
@@ -51,7 +52,7 @@ for found in importlib.metadata.distributions():
     if found.name and found.version:
         installed.setdefault(found.name.lower(), found.version)  # the first one is the one that is imported
 print(json.dumps({
-    "version": sys.version_info[:2], "missing": missing, "accelerator": accelerator,
+    "version": sys.version_info[:2], "missing": missing, "accelerator": accelerator, "cuda": cuda,
     "can_make_environments": all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")),
     "folders": [p for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages") and os.path.isdir(p)],
     "installed": [f"{name}=={version}" for name, version in sorted(installed.items())],
@@ -67,6 +68,7 @@ class Python:
     version: tuple[int, int]
     missing: tuple[str, ...] = ()
     accelerator: bool = False
+    cuda: bool = False
     can_make_environments: bool = True
     folders: tuple[str, ...] = field(default=(), repr=False)
     installed: tuple[str, ...] = field(default=(), repr=False)
@@ -91,6 +93,7 @@ def probe(path: Path, modules: Iterable[str]) -> Python | None:
         version=(major, minor),
         missing=tuple(facts["missing"]),
         accelerator=facts["accelerator"],
+        cuda=facts["cuda"],
         can_make_environments=facts["can_make_environments"],
         folders=tuple(facts["folders"]),
         installed=tuple(facts["installed"]),

@@ -6,8 +6,12 @@ import os
 import subprocess
 import tempfile
 import xml.etree.ElementTree as xml
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 
 @dataclass(frozen=True)
@@ -32,16 +36,45 @@ class Part:
         return f"{self.name}: {self.passed} passed, {self.failed} failed, {self.skipped} skipped{ending}"
 
 
-def run_part(name: str, python: Path, tests: Path, *, cwd: Path, settings: Path) -> Part:
-    """Run the tests of a folder with the working directory `cwd` and the pytest settings file `settings`."""
+@dataclass(frozen=True)
+class LeftOut:
+    """A part that this machine cannot run, which is no failure."""
+
+    name: str
+    reason: str
+    good: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.name}: left out, because {self.reason}"
+
+
+def run_part(name: str, python: Path, tests: Path, *, cwd: Path, settings: Path, output: IO | None = None) -> Part:
+    """Run the tests of a folder with the working directory `cwd` and the pytest settings file `settings`.
+
+    `output` takes what pytest says; without it the terminal does.
+    """
     environ = os.environ | {
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")
     }  # small tensors: threads only cost
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
         command = [str(python), "-m", "pytest", str(tests), "-c", str(settings), f"--junitxml={report}"]
-        code = subprocess.run(command, cwd=cwd, env=environ, check=False).returncode
-        return Part(name, code, **counts(report))
+        ran = subprocess.run(command, cwd=cwd, env=environ, check=False, stdout=output, stderr=output)
+        return Part(name, ran.returncode, **counts(report))
+
+
+@contextmanager
+def beside(name: str, python: Path, tests: Path, *, aloud: bool, cwd: Path, settings: Path) -> Iterator[Future[Part]]:
+    """A part that runs while others do, for machines with more than one core.
+
+    Its words come whole, at its end; `aloud`, where nothing else speaks, as they are said.
+    """
+    with tempfile.TemporaryFile() as said, ThreadPoolExecutor(1) as pool:
+        output = None if aloud else said
+        yield pool.submit(run_part, name, python, tests, cwd=cwd, settings=settings, output=output)
+        pool.shutdown()
+        said.seek(0)
+        print(said.read().decode(errors="replace"), flush=True)
 
 
 def counts(report: Path) -> dict[str, int]:

@@ -167,15 +167,28 @@ def test_a_part_is_good_only_if_tests_were_executed_and_none_failed(tmp_path, so
     assert str(part).startswith("part: ")
 
 
+@pytest.mark.parametrize("aloud", [True, False])
+def test_a_part_that_runs_beside_another_says_what_it_says_by_itself(tmp_path, capfd, aloud):
+    (tmp_path / "test_it.py").write_text("def test_a(): pass\ndef test_b(): assert 'left' == 'right'")
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    settings = {"cwd": tmp_path, "settings": tmp_path / "pytest.ini"}
+    with pytest_run.beside("part", Path(sys.executable), tmp_path, aloud=aloud, **settings) as running:
+        pass
+    part = running.result()
+    assert (part.passed, part.failed, part.good) == (1, 1, False)
+    assert "assert 'left' == 'right'" in capfd.readouterr().out
+
+
 PASSED = "3 passed, 0 failed, 0 skipped"
+NO_GPU = "GPU tests: left out, because this Python's torch sees no CUDA device"
 
 
 @pytest.fixture
 def test_command(monkeypatch, capsys, tmp_path):
     """`run.py test` with tests that all pass: its exit code and its closing lines, one for a part."""
-    python = environment.Python(Path(sys.executable), sys.version_info[:2])
 
-    def command(comfyui_found, usable, browser, ready=lambda base, *_: base, checks=()):
+    def command(comfyui_found, usable, browser, ready=lambda base, *_: base, checks=(), cuda=False):
+        python = environment.Python(Path(sys.executable), sys.version_info[:2], cuda=cuda)
         found = tmp_path if comfyui_found else None
         monkeypatch.setattr(run, "prepare", lambda needed, options: (found, usable, python))
         monkeypatch.setattr(chromium, "find_chromium", lambda: browser)
@@ -191,14 +204,15 @@ def test_command(monkeypatch, capsys, tmp_path):
 def test_a_comfyui_that_no_python_here_can_run_makes_the_test_command_fail(test_command):
     assert test_command(True, False, Path("chromium")) == (
         1,
-        [f"unit tests: {PASSED}", "host tests: no test was executed"],
+        ["host tests: no test was executed", f"unit tests: {PASSED}"],
     )
 
 
 def test_a_comfyui_and_a_chromium_bring_their_parts(test_command):
     unit, host, browser = (f"{name} tests: {PASSED}" for name in ("unit", "host", "browser"))
-    assert test_command(True, True, Path("chromium")) == (0, [unit, host, browser])
-    assert test_command(True, True, None) == (0, [unit, host])
+    assert test_command(True, True, Path("chromium")) == (0, [host, NO_GPU, browser, unit])
+    assert test_command(True, True, None) == (0, [host, NO_GPU, unit])
+    assert test_command(True, True, None, cuda=True) == (0, [host, f"GPU tests: {PASSED}", unit])
     assert test_command(False, False, Path("chromium")) == (0, [unit])
 
 
@@ -210,7 +224,7 @@ def test_browser_tests_that_cannot_be_prepared_are_a_failure_of_their_own(test_c
 
     assert test_command(True, True, Path("chromium"), no_network) == (
         1,
-        [f"unit tests: {PASSED}", f"host tests: {PASSED}", "browser tests: no test was executed"],
+        [f"host tests: {PASSED}", NO_GPU, "browser tests: no test was executed", f"unit tests: {PASSED}"],
     )
 
 
