@@ -5,15 +5,19 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from ..domain_guidance.adaptation import AdaptationSettings
+from ..domain_guidance.adaptation.presets import ADAPTATION_PRESETS
 from ..domain_guidance.distillation import Distillation, NoiseRange
 from ..domain_guidance.distillation.step import Score
 from ..domain_guidance.runs.process import Precision
 from .comfy_host.generators.adapt import AdaptRequest, adapt_in_host
 from .comfy_host.generators.progress import AdaptationProgress
-from .comfy_host.node_text import line_at
+from .comfy_host.node_text import line_at, tell
 from .comfy_host.sampling import as_image
 from .finite_inputs import finite_inputs
 from .generator_types import GeneratorIO
+from .run_inputs import OWN, RunInputs, defaults_of, settled
+
+RUN = RunInputs("adaptation", " in output/generators")
 
 NO_REGULARISER, DIRECTIONAL, RECONSTRUCTION = REGULARISERS = ("none", "directional", "reconstruction")
 
@@ -60,14 +64,7 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                 io.Conditioning.Input(
                     "negative", tooltip="The empty prompt, or a description of what to avoid. Ignored at cfg 1."
                 ),
-                io.Int.Input(
-                    "steps",
-                    default=1000,
-                    min=1,
-                    max=1_000_000,
-                    tooltip="Total number of optimiser steps, counted over all runs. Raise it to continue a "
-                    "finished adaptation.",
-                ),
+                RUN.steps(),
                 io.Float.Input(
                     "cfg",
                     default=100.0,
@@ -86,6 +83,7 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     max=1.0,
                     step=0.0001,
                     round=0.00000001,
+                    advanced=True,
                     tooltip="Size of each optimiser step. If the images fall apart, lower it and take more steps.",
                 ),
                 io.Combo.Input(
@@ -104,29 +102,13 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     max=100.0,
                     step=0.1,
                     round=0.0001,
+                    advanced=True,
                     tooltip="Strength of the regulariser relative to the critic. The paper uses 1 for faces and 0.5 "
                     "for animals. Ignored if regulariser is none.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=2**31 - 1,
-                    control_after_generate=False,
-                    tooltip="The same seed and settings give the same adaptation.",
-                ),
-                io.String.Input(
-                    "save_name",
-                    default="my adapted generator",
-                    tooltip="File name of the result in output/generators, without folders.",
-                ),
-                io.Combo.Input(
-                    "on_existing",
-                    options=["resume", "new version"],
-                    default="resume",
-                    tooltip="What to do if an adaptation with this name exists. resume: continue it. new version: "
-                    "start over and save as name-2.",
-                ),
+                RUN.seed(),
+                RUN.save_name("my adapted generator"),
+                RUN.on_existing(),
                 io.Int.Input(
                     "batch_size",
                     default=1,
@@ -136,16 +118,7 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     advanced=True,
                     tooltip="Images per step. Larger batches give steadier steps; memory and time grow with them.",
                 ),
-                io.Int.Input(
-                    "accumulation",
-                    default=1,
-                    min=1,
-                    max=1024,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Batches added up for each step: the effect of a larger batch without more memory, but "
-                    "in more time.",
-                ),
+                RUN.accumulation(),
                 io.Int.Input(
                     "resolution",
                     default=0,
@@ -273,24 +246,12 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     tooltip="Number format of the generator's computation; bf16 and fp16 save memory and time on a "
                     "GPU. The critic keeps its own.",
                 ),
-                io.Int.Input(
-                    "preview_every",
-                    default=25,
-                    min=0,
-                    max=100_000,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Steps between preview images (source above, adapted below); 0 turns them off.",
-                ),
-                io.Int.Input(
-                    "checkpoint_every",
-                    default=250,
-                    min=0,
-                    max=100_000,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Steps between saves of the training state, in case ComfyUI crashes; 0 turns them off. "
-                    "Cancel saves the state anyway.",
+                RUN.preview_every(25, "preview images (source above, adapted below)"),
+                RUN.checkpoint_every(),
+                RUN.preset(
+                    ADAPTATION_PRESETS,
+                    "A longer one continues a shorter one. Too many steps burn the images, so watch the previews; "
+                    "Cancel keeps the work.",
                 ),
             ],
             outputs=[
@@ -348,7 +309,15 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
         precision: Precision = "fp32",
         preview_every=25,
         checkpoint_every=250,
+        preset=OWN,
     ) -> io.NodeOutput:
+        on_node = {
+            "steps": steps,
+            "batch_size": batch_size,
+            "accumulation": accumulation,
+            "preview_every": preview_every,
+        }
+        numbers, said = settled(preset, ADAPTATION_PRESETS, on_node, defaults_of(cls, on_node))
         distillation = Distillation(
             noise=NoiseRange(noise_low, noise_high),
             score=score,
@@ -359,10 +328,10 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
             reconstruction=regulariser_weight if regulariser == RECONSTRUCTION else 0.0,
         )
         settings = AdaptationSettings(
-            steps=steps,
+            steps=numbers["steps"],
             learning_rate=learning_rate,
-            batch_size=batch_size,
-            accumulation=accumulation,
+            batch_size=numbers["batch_size"],
+            accumulation=numbers["accumulation"],
             precision=precision,
             truncation=truncation,
             average=average,
@@ -370,9 +339,12 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
             perceptual=perceptual,
             distillation=distillation,
             seed=seed,
-            sample_every=preview_every,
+            sample_every=numbers["preview_every"],
             checkpoint_every=checkpoint_every,
         )
-        request = AdaptRequest(positive, negative, cfg, resolution, save_name, on_existing, settings)
-        adapted = adapt_in_host(generator, model, vae, request, AdaptationProgress(line_at(cls.hidden.unique_id)))
+        request = AdaptRequest(positive, negative, cfg, resolution, save_name, on_existing, settings, preset)
+        say = line_at(cls.hidden.unique_id)
+        if said:
+            tell(say, said)
+        adapted = adapt_in_host(generator, model, vae, request, AdaptationProgress(say))
         return io.NodeOutput(adapted.generator, as_image(adapted.comparison), as_image(adapted.curves), adapted.file)

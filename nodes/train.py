@@ -13,13 +13,17 @@ from ..domain_guidance.diffusion.time_sampling import TIME_SAMPLINGS, TimeSampli
 from ..domain_guidance.domains.training_forms import ADAPTER, LEARNING_RATES, TRAINING_FORMS
 from ..domain_guidance.runs.process import Precision
 from ..domain_guidance.training import RunSettings
+from ..domain_guidance.training.presets import TRAINING_PRESETS
 from .comfy_host.domains.empty_prompt import empty_prompt
 from .comfy_host.input_folder import NO_FOLDER, folder_choices, folder_fingerprint, image_source
-from .comfy_host.node_text import line_at
+from .comfy_host.node_text import line_at, tell
 from .comfy_host.training.progress import TrainingProgress
 from .comfy_host.training.train import TrainRequest, train_in_host
 from .finite_inputs import finite_inputs
 from .input_lists import takes_lists
+from .run_inputs import OWN, RunInputs, defaults_of, settled
+
+RUN = RunInputs("training", "")
 
 
 class DomainGuidanceTrain(io.ComfyNode):
@@ -83,14 +87,7 @@ class DomainGuidanceTrain(io.ComfyNode):
                     "empty prompt, also for SD3 and Flux. side-network: a few MB that correct what the base answers; "
                     "no gradient passes through the base, and no second model is evaluated when drawing.",
                 ),
-                io.Int.Input(
-                    "steps",
-                    default=1000,
-                    min=1,
-                    max=1_000_000,
-                    tooltip="Total number of optimiser steps, counted over all runs. Raise it to continue a "
-                    "finished training.",
-                ),
+                RUN.steps(),
                 io.Float.Input(
                     "learning_rate",
                     default=0.0,
@@ -98,35 +95,29 @@ class DomainGuidanceTrain(io.ComfyNode):
                     max=1.0,
                     step=0.000001,
                     round=0.00000001,
+                    advanced=True,
                     tooltip="Size of each optimiser step. 0 uses the form's default: 0.0001 for an adapter, 0.001 for "
                     "a side network, 0.00001 for a whole network.",
                 ),
                 io.Int.Input(
-                    "batch_size", default=1, min=1, max=1024, tooltip="Images per step. Memory use grows with it."
+                    "batch_size",
+                    default=1,
+                    min=1,
+                    max=1024,
+                    advanced=True,
+                    tooltip="Images per step. Memory use grows with it.",
                 ),
                 io.Int.Input(
                     "rank",
                     default=16,
                     min=1,
                     max=1024,
+                    advanced=True,
                     tooltip="Rank, and so the size, of the adapter. Ignored by the other forms.",
                 ),
-                io.Int.Input(
-                    "seed",
-                    default=0,
-                    min=0,
-                    max=2**31 - 1,
-                    control_after_generate=False,
-                    tooltip="The same seed and settings give the same training.",
-                ),
-                io.String.Input("save_name", default="my domain", tooltip="File name of the result, without folders."),
-                io.Combo.Input(
-                    "on_existing",
-                    options=["resume", "new version"],
-                    default="resume",
-                    tooltip="What to do if a training run with this name exists. resume: continue it. new version: "
-                    "start over and save as name-2.",
-                ),
+                RUN.seed(),
+                RUN.save_name("my domain"),
+                RUN.on_existing(),
                 io.Int.Input(
                     "resolution",
                     default=0,
@@ -138,16 +129,7 @@ class DomainGuidanceTrain(io.ComfyNode):
                     tooltip="Images are resized to about this many pixels squared, in buckets by aspect ratio. 0: "
                     "512 for SD 1 and 2, 1024 for later models.",
                 ),
-                io.Int.Input(
-                    "accumulation",
-                    default=1,
-                    min=1,
-                    max=1024,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Batches added up for each step: the effect of a larger batch without more memory, but "
-                    "in more time.",
-                ),
+                RUN.accumulation(),
                 io.Combo.Input(
                     "precision",
                     options=["auto", "bf16", "fp16", "fp32"],
@@ -211,15 +193,7 @@ class DomainGuidanceTrain(io.ComfyNode):
                     advanced=True,
                     tooltip="Cap of the signal-to-noise weight on the loss (min-SNR); 5 is usual, 0 is the plain loss.",
                 ),
-                io.Int.Input(
-                    "preview_every",
-                    default=100,
-                    min=0,
-                    max=100_000,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Steps between preview images; 0 turns them off.",
-                ),
+                RUN.preview_every(100, "preview images"),
                 io.Int.Input(
                     "evaluate_every",
                     default=250,
@@ -230,16 +204,7 @@ class DomainGuidanceTrain(io.ComfyNode):
                     tooltip="Steps between measurements on held-out images, by which the best file is chosen; 0 "
                     "turns them off. With a few dozen images use 50 or less.",
                 ),
-                io.Int.Input(
-                    "checkpoint_every",
-                    default=250,
-                    min=0,
-                    max=100_000,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Steps between saves of the training state, in case ComfyUI crashes; 0 turns them off. "
-                    "Cancel saves the state anyway.",
-                ),
+                RUN.checkpoint_every(),
                 io.Combo.Input(
                     "time_sampling",
                     options=["auto", *TIME_SAMPLINGS],
@@ -248,6 +213,11 @@ class DomainGuidanceTrain(io.ComfyNode):
                     advanced=True,
                     tooltip="How often each noise level is trained. auto: logit-normal for flow models (SD3, Flux, "
                     "Qwen-Image, Z-Image, Wan), log-normal for CosXL, uniform for all others and for a side-network.",
+                ),
+                RUN.preset(
+                    TRAINING_PRESETS,
+                    "A longer one continues a shorter one. learning_rate and resolution are not changed; at 0 they "
+                    "follow the form and the model.",
                 ),
             ],
             outputs=[
@@ -304,12 +274,21 @@ class DomainGuidanceTrain(io.ComfyNode):
         evaluate_every=250,
         checkpoint_every=250,
         time_sampling: TimeSampling | Literal["auto"] = "auto",
+        preset=OWN,
     ) -> io.NodeOutput:
+        on_node = {
+            "steps": steps,
+            "batch_size": batch_size,
+            "accumulation": accumulation,
+            "evaluate_every": evaluate_every,
+            "preview_every": preview_every,
+        }
+        numbers, said = settled(preset, TRAINING_PRESETS, on_node, defaults_of(cls, on_node))
         settings = RunSettings(
-            steps=steps,
+            steps=numbers["steps"],
             learning_rate=learning_rate or LEARNING_RATES[form],
-            batch_size=batch_size,
-            accumulation=accumulation,
+            batch_size=numbers["batch_size"],
+            accumulation=numbers["accumulation"],
             precision=_precision(precision),
             seed=seed,
             warmup=warmup,
@@ -317,13 +296,15 @@ class DomainGuidanceTrain(io.ComfyNode):
             mirror=mirror,
             min_snr=min_snr,
             eight_bit_adam=eight_bit_adam,
-            sample_every=preview_every,
-            evaluate_every=evaluate_every,
+            sample_every=numbers["preview_every"],
+            evaluate_every=numbers["evaluate_every"],
             checkpoint_every=checkpoint_every,
             time_sampling=time_sampling,
         )
-        request = TrainRequest(form, rank, resolution, save_name, on_existing, gradient_checkpointing, settings)
+        request = TrainRequest(form, rank, resolution, save_name, on_existing, gradient_checkpointing, settings, preset)
         say = line_at(cls.hidden.unique_id)
+        if said:
+            tell(say, said)
         source, progress = image_source(images, folder, "Train Domain", say=say), TrainingProgress(say)
         trained = train_in_host(model, vae, empty_prompt(clip, empty_conditioning), source, request, progress)
         curves = torch.from_numpy(np.asarray(trained.curves, dtype=np.float32) / 255)[None]

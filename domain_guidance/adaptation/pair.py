@@ -32,12 +32,14 @@ class AdaptedPair:
 
     Both are fed the same styles by the one frozen mapping, and only what is trained appears twice. module: the adapted
     generator, whose trained parameters require a gradient. network: its synthesis, as a module that accelerate can
-    spread over processes. styles: those whose layers are trained, None for the default selection. Call it where
-    autograd is (in ComfyUI within `torch.inference_mode(False)`).
+    spread over processes. notes: what the card says of the making, beside the run's own record. styles: those whose
+    layers are trained, None for the default selection. Call it where autograd is (in ComfyUI within
+    `torch.inference_mode(False)`).
     """
 
     def __init__(self, file: GeneratorFile, device: torch.device | str, styles: Sequence[int] | None = None):
         self.card, self.config, self.device = file.card, _repeatable(file.card.config), torch.device(device)
+        self.notes: dict[str, Any] = {}
         # A tensor that was made in inference mode cannot be used with a gradient; a copy of it can.
         weights = {name: tensor.clone() if tensor.is_inference() else tensor for name, tensor in file.weights.items()}
         self.digest = _digest(weights)
@@ -127,7 +129,7 @@ class AdaptedPair:
         """
         weights = {name: tensor.detach().to("cpu", copy=True) for name, tensor in self.module.state_dict().items()}
         before = {"source_training": self.card.training} if self.card.training else {}
-        return GeneratorFile(replace(self.card, training={**record, **before}), weights)
+        return GeneratorFile(replace(self.card, training={**record, **self.notes, **before}), weights)
 
     def write(self, path: str | os.PathLike, record: Mapping[str, Any]) -> None:
         """Write the adapted generator, atomically. Raises OSError if the disk does not take it."""

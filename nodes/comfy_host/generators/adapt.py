@@ -36,7 +36,7 @@ class AdaptRequest:
 
     positive, negative: host conditioning. resolution: of the critic's view, 0 for the model's own; that of the settings
     is not read.
-    on_existing: 'resume' or 'new version'.
+    on_existing: 'resume' or 'new version'. preset: the choice that the settings came from, for the card.
     """
 
     positive: list
@@ -46,6 +46,7 @@ class AdaptRequest:
     save_name: str
     on_existing: OnExisting
     settings: AdaptationSettings
+    preset: str = "own"
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ def _adapted(generator, model, vae, request: AdaptRequest, files: RunFiles, prog
     def work(guider: comfy.samplers.CFGGuider, predict: Predict) -> Finished:
         critic = HostCritic(guider, predict, own_vae, identity)
         pair = AdaptedPair(generator, critic.device)
+        pair.notes["preset"] = request.preset
         with closing(adapt_generator(pair, critic, settings, files, perceptual=perceptual)) as events:
             progress.begin(pair, files, settings, judges=_size(guider.model_patcher))
             return follow(events, progress)

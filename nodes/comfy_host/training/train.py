@@ -45,6 +45,7 @@ class TrainRequest:
     """What the node was asked for beside model, VAE, prompt and images.
 
     resolution: 0 for the model's own. on_existing: 'resume' or 'new version'. save_memory: gradient checkpointing.
+    preset: the choice that the settings came from, for the card.
     """
 
     form: str
@@ -54,6 +55,7 @@ class TrainRequest:
     on_existing: OnExisting
     save_memory: bool
     settings: RunSettings
+    preset: str = "own"
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,7 @@ def _trained(
     )
     try:
         with too_little, making as trainable, closing(train_domain(trainable, latents, settings, files)) as events:
+            trainable.notes["preset"] = request.preset
             progress.begin(trainable, latents, posteriors, files, settings)
             finished = follow(events, progress)
         return finished
