@@ -57,7 +57,8 @@ BENCHMARKS = {
 HEAD = """# Benchmarks
 
 Made by `python benchmarks/page.py` from `benchmarks/results/*.json`, which the benchmarks write with `--json FILE`. Two
-things are compared in turn on the same machine, so a busy one slows both. Empty cells have not been measured.
+things are compared in turn on the same machine, so a busy one slows both. Empty cells have not been measured;
+`python benchmarks/every.py --gpu` fills those of a GPU.
 """
 
 
