@@ -53,13 +53,21 @@ def open_foreign_file(path: Path, sha256: str | None = None) -> GeneratorFile:
 def convert(source: str | os.PathLike, target: str | os.PathLike) -> GeneratorCard:
     """Reads a generator of any format and writes a generator file, atomically, once the whole of it has been checked.
 
-    Raises GeneratorFileError, before anything is written, for a source that cannot be used.
+    Raises GeneratorFileError, before anything is written, for a source that cannot be used or a target that exists.
     """
-    if os.path.exists(source) and os.path.exists(target) and os.path.samefile(source, target):
-        raise GeneratorFileError(f"'{Path(target).name}' would replace the file that is converted: name another one.")
+    _check_free(target)
     file = open_generator_file(source)
-    write_generator_file(target, file.weights, file.card)
+    try:
+        write_generator_file(target, file.weights, file.card, free=True)
+    except FileExistsError:
+        _check_free(target)
+        raise  # what is in the way is its folder's name
     return file.card
+
+
+def _check_free(target: str | os.PathLike) -> None:
+    if os.path.lexists(target):
+        raise GeneratorFileError(f"'{Path(target).name}' exists already, and is kept: name another file to write.")
 
 
 def build_generator(file: GeneratorFile) -> Generator | Eg3dGenerator:

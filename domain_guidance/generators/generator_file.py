@@ -63,19 +63,20 @@ class GeneratorFile:
     weights: dict[str, Tensor]
 
 
-def write_generator_file(path: str | os.PathLike, weights: Mapping[str, Tensor], card: GeneratorCard) -> None:
+def write_generator_file(
+    path: str | os.PathLike, weights: Mapping[str, Tensor], card: GeneratorCard, *, free: bool = False
+) -> None:
     """Writes a generator file atomically: `path` holds the old file or the whole new one, never a part.
 
     weights: a `Generator`'s or an `Eg3dGenerator`'s state dict. Raises GeneratorFileError for tensors that are not
-    one's of the card's config.
+    one's of the card's config. free: as in `replacing`, with its FileExistsError.
     """
     path = Path(path)
     with about(path.name):
         check_weights(weights, card.config)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    save_tensors(
-        path, tensors, {CARD_KEY: json.dumps({**asdict(card), "architecture": card.architecture}, sort_keys=True)}
-    )
+    facts = {**asdict(card), "architecture": card.architecture}
+    save_tensors(path, tensors, {CARD_KEY: json.dumps(facts, sort_keys=True)}, free=free)
 
 
 def read_generator_card(path: str | os.PathLike) -> GeneratorCard:

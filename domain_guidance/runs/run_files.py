@@ -12,6 +12,7 @@ from typing import Literal
 
 from ..files.claim import Claim
 from ..files.file_names import is_plain, versions
+from .own_results import OwnResults
 
 OnExisting = Literal["resume", "new version"]
 SUFFIX = ".safetensors"
@@ -128,6 +129,10 @@ class RunFiles:
         return self.run_folder / "curve.png"
 
     @property
+    def own_results(self) -> OwnResults:
+        return OwnResults(self.run_folder)
+
+    @property
     def taken(self) -> bool:
         return self.result.exists() or self.best.exists() or self._is_run
 
@@ -172,6 +177,8 @@ class RunFiles:
             probe = self.run_folder / ".probe"
             probe.touch()
             probe.unlink()
+            if not self.state.exists():
+                self.own_results.begin()
         free = shutil.disk_usage(self.run_folder).free
         if free < needed:
             raise RunFileError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -134,7 +135,7 @@ class _DomainTask:
             point = self.held_out.measure(step, self.trainable.predict, self.process)
             self.points.append(point)
             if step and point == self._best() and self.process.rank == 0:
-                self.trainable.write(self.files.best, self._record(step, point))
+                self._write(self.files.best, step, point)
         yield Evaluated(step, point.train, point.held_out, self._best().held_out, memorising(self.points))
 
     def saved(self) -> Mapping[str, Any]:
@@ -145,7 +146,11 @@ class _DomainTask:
         self.points = [Point(*values[:3], *map(tuple, values[3:])) for values in saved["points"]]
 
     def write(self, state: TrainingState) -> None:
-        self.trainable.write(self.files.result, self._record(state.step, self.points[-1] if self.points else None))
+        self._write(self.files.result, state.step, self.points[-1] if self.points else None)
+
+    def _write(self, path: Path, step: int, point: Point | None) -> None:
+        with self.files.own_results.replacing(path):
+            self.trainable.write(path, self._record(step, point))
 
     def _best(self) -> Point:
         """The lowest held-out loss after at least one step; of the untrained model where nothing else is known."""

@@ -129,10 +129,10 @@ def test_where_its_folder_cannot_be_written_the_conversion_goes_to_output(host, 
     files = host.library("nodes.comfy_host.generators.files")
     output = base_directory / "output" / "generators" / "faces.pt.safetensors"
 
-    def only_output(place, *arguments):
+    def only_output(place, *arguments, **how):
         if place.parent == path.parent:
             raise PermissionError(13, "Permission denied")
-        library.write_generator_file(place, *arguments)
+        library.write_generator_file(place, *arguments, **how)
 
     try:
         with patch.object(files, "write_generator_file", only_output), watched_reads(host) as reads:
@@ -166,6 +166,23 @@ def test_a_file_of_the_users_in_the_conversions_place_is_left_alone(host, foreig
     before = place.read_bytes()
     loaded(host, name)
     assert place.read_bytes() == before
+    output = base_directory / "output" / "generators" / "faces.pt.safetensors"
+    assert output.exists()
+    output.unlink()
+
+
+def test_a_file_that_appears_in_the_conversions_place_meanwhile_is_left_alone(host, foreign, base_directory):
+    name, path = foreign
+    files = host.library("nodes.comfy_host.generators.files")
+    place, read = Path(f"{path}.safetensors"), files.open_foreign_file
+
+    def read_slowly(*arguments):
+        place.write_bytes(b"theirs")
+        return read(*arguments)
+
+    with patch.object(files, "open_foreign_file", read_slowly):
+        loaded(host, name)
+    assert place.read_bytes() == b"theirs"
     output = base_directory / "output" / "generators" / "faces.pt.safetensors"
     assert output.exists()
     output.unlink()

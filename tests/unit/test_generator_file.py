@@ -104,10 +104,13 @@ def test_converting_a_generator_file_keeps_all_of_its_card(path, tmp_path, card)
     assert convert(path, tmp_path / "copy.safetensors") == card == read_generator_card(tmp_path / "copy.safetensors")
 
 
-def test_a_file_is_not_converted_into_itself(path):
-    before = path.read_bytes()
-    assert "replace the file" in refusal(path, lambda p: convert(p, p))
-    assert path.read_bytes() == before
+@pytest.mark.parametrize("itself", [True, False], ids=["itself", "another file"])
+def test_a_conversion_replaces_no_file(path, tmp_path, itself):
+    target = path if itself else tmp_path / "theirs.safetensors"
+    target.write_bytes(before := path.read_bytes() if itself else b"theirs")
+    with pytest.raises(GeneratorFileError, match=f"'{target.name}' exists already, and is kept: name another"):
+        convert(path, target)
+    assert target.read_bytes() == before
 
 
 def test_a_failed_write_leaves_the_old_file_and_nothing_beside_it(path, weights, card, monkeypatch):

@@ -70,6 +70,45 @@ def acting_unprivileged():
             os.seteuid(0)
 
 
+# --- whose files are written ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "none"])
+def test_a_file_that_gets_the_runs_name_meanwhile_is_kept_under_the_next_free_one(tmp_path, monkeypatch, caplog, links):
+    if not links:
+        monkeypatch.setattr("domain_guidance.runs.own_results.os.link", refuse_links)
+    result = RunFiles(tmp_path, "run").result
+    with closing(started(tmp_path, steps=10)) as events:
+        for event in events:
+            if isinstance(event, Saved) and event.step == 5:
+                result.write_bytes(b"theirs")
+                result.with_name("run-2.safetensors").write_bytes(b"theirs too")
+    assert result.with_name("run-3.safetensors").read_bytes() == b"theirs"
+    assert result.with_name("run-2.safetensors").read_bytes() == b"theirs too"
+    assert load_file(result) and "is kept as 'run-3.safetensors'" in caplog.text
+
+
+def refuse_links(*_):
+    raise OSError(errno.EPERM, "no hard links here")
+
+
+def test_a_run_that_goes_on_replaces_its_own_results_and_no_other(tmp_path, caplog):
+    tiny.run_tiny(tmp_path, steps=10)
+    first = RunFiles(tmp_path, "run").result.read_bytes()
+    tiny.run_tiny(tmp_path, steps=20)
+    files = RunFiles(tmp_path, "run")
+    assert files.result.read_bytes() != first and "is kept as" not in caplog.text
+    assert {path.name for path in tmp_path.glob("run*.safetensors")} == {files.result.name, files.best.name}
+
+
+def test_a_run_of_an_earlier_version_replaces_its_results(tmp_path, caplog):
+    tiny.run_tiny(tmp_path, steps=10)
+    files = RunFiles(tmp_path, "run")
+    (files.run_folder / "results.json").unlink()
+    tiny.run_tiny(tmp_path, steps=20)
+    assert "is kept as" not in caplog.text and not files.result.with_name("run-2.safetensors").exists()
+
+
 # --- what is told ----------------------------------------------------------------------------------------------------
 
 

@@ -60,15 +60,18 @@ def _converted(path: Path) -> GeneratorFile:
         if origin is not None and origin.sha256 == digest:
             return read_generator_file(place)
     file = open_foreign_file(path, digest)
-    _keep(file, path.name, [place for place, origin in earlier.items() if origin or not place.exists()])
+    _keep(file, path.name, {place: origin is None for place, origin in earlier.items()})
     return file
 
 
-def _keep(file: GeneratorFile, name: str, places: list[Path]) -> None:
-    """Write the conversion to the first place that takes it; beside the file where that can be written."""
-    for place in places:
+def _keep(file: GeneratorFile, name: str, places: dict[Path, bool]) -> None:
+    """Write the conversion to the first place that takes it; beside the file where that can be written.
+
+    places: of each, whether it has to be free, since what lies there is no earlier conversion.
+    """
+    for place, free in places.items():
         try:
-            write_generator_file(place, file.weights, file.card)
+            write_generator_file(place, file.weights, file.card, free=free)
         except OSError:
             continue
         logging.info(
