@@ -253,6 +253,25 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     "A longer one continues a shorter one. Too many steps burn the images, so watch the previews; "
                     "Cancel keeps the work.",
                 ),
+                io.Boolean.Input(
+                    "unit_score",
+                    default=False,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Scales the critic's noise and the added noise to the same length first, so that the "
+                    "score's strength does not depend on cfg. Usual for EG3D.",
+                ),
+                io.Float.Input(
+                    "loss_scale",
+                    default=1.0,
+                    min=0.0001,
+                    max=1.0,
+                    step=0.01,
+                    round=0.0001,
+                    optional=True,
+                    advanced=True,
+                    tooltip="Factor on every loss before the gradient is clamped. 0.01 is usual for EG3D.",
+                ),
             ],
             outputs=[
                 GeneratorIO.Output(
@@ -310,6 +329,8 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
         preview_every=25,
         checkpoint_every=250,
         preset=OWN,
+        unit_score=False,
+        loss_scale=1.0,
     ) -> io.NodeOutput:
         on_node = {
             "steps": steps,
@@ -322,6 +343,8 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
             noise=NoiseRange(noise_low, noise_high),
             score=score,
             percentile=percentile,
+            unit_score=unit_score,
+            scale=loss_scale,
             unit_directional=unit_directional,
             relative_distance=relative_distance,
             directional=regulariser_weight if regulariser == DIRECTIONAL else 0.0,

@@ -238,6 +238,7 @@ def test_the_adaptive_choice_trains_as_many_layers_as_asked(host, minis):
         {"truncation": 0.7},
         {"percentile": 1.0},
         {"regulariser": "directional", "unit_directional": True},
+        {"unit_score": True, "loss_scale": 0.01, "percentile": 1.0},
     ],
     ids=lambda changes: ", ".join(changes),
 )
@@ -245,6 +246,12 @@ def test_it_learns_in_every_way_that_can_be_asked_for(host, minis, changes):
     a = Adaptation(minis, **{"save_name": f"way {list(changes)}", "steps": 1, **changes})
     source, adapted = host.value(a.before, a.generator), host.value(a.graph, a.node)
     assert any(not torch.equal(tensor, source.weights[name]) for name, tensor in adapted.weights.items())
+
+
+def test_the_losses_are_those_of_the_library_with_the_nodes_numbers(host, minis):
+    a = Adaptation(minis, save_name="scaled", steps=1, unit_score=True, loss_scale=0.01, percentile=1.0)
+    distillation = host.value(a.graph, a.node).card.training["distillation"]
+    assert (distillation["unit_score"], distillation["scale"], distillation["percentile"]) == (True, 0.01, 1.0)
 
 
 def test_a_generator_in_space_is_adapted_too(host, minis):
