@@ -51,6 +51,7 @@ class Branch:
     minus_place: int | None
     correction: Correction | None = None
     otherwise: Evaluation | None = None
+    every: int = 1
 
     def weight_at(self, sigma: float) -> float:
         if sigma not in self.interval:

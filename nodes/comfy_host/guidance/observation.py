@@ -18,13 +18,15 @@ class GuidedStep:
     """One evaluation by the sampler. All tensors are denoised predictions or latents, [B, C, ...], of the host's scale.
 
     sigma: the noise level. x: the noisy latent. sampler: what the guider made of it, before any term. terms: of every
-    term of the MODEL, in the order in which it was applied; one that does not act at this sigma has weight 0.
+    term of the MODEL, in the order in which it was applied; one that does not act at this sigma has weight 0. moved: of
+    terms that were held from an earlier step, how far they have moved since, over their length.
     """
 
     sigma: float
     x: Tensor
     sampler: Tensor
     terms: tuple[Term, ...]
+    moved: tuple[float, ...] = ()
 
 
 Observer = Callable[[GuidedStep], None]

@@ -19,7 +19,7 @@ from .observation import OBSERVER
 from .plan import GuidancePlan
 from .run import GuidanceRun
 from .terms import DRAWS_NOTHING, KEY, GuidanceTerm, ModelSource, terms_of
-from .warnings import warn_of_burn, warn_of_distilled, warn_of_idle
+from .warnings import warn_of_burn, warn_of_distilled, warn_of_fresh_noise, warn_of_idle
 from .weight_difference import difference
 
 CONTROLS = f"{KEY}.controls"
@@ -73,13 +73,14 @@ def _run(model_options: dict) -> GuidanceRun | None:
     return model_options.get("transformer_options", {}).get(KEY)
 
 
-def _planned_run(guider, options: dict, sigmas, **encoding) -> GuidanceRun:
+def _planned_run(guider, sampler, options: dict, sigmas, **encoding) -> GuidanceRun:
     models, terms = guider.model_patcher.get_additional_models_with_key(KEY), terms_of(guider.model_patcher)
     plan = GuidancePlan(guider, models, options, sigmas, **encoding)
     branches = plan.branches(terms)
     if not guider.model_patcher.get_attachment(DRAWS_NOTHING):
         warn_of_burn(getattr(guider, "cfg", 1.0), branches, sigmas)
         warn_of_distilled(guider, terms, branches)
+        warn_of_fresh_noise(sampler, branches)
         warn_of_idle(branches, [term.weight for term in terms], sigmas)
     return GuidanceRun(plan, branches, guider.model_patcher.get_attachment(OBSERVER))
 
@@ -90,6 +91,7 @@ def _sample(
     options = extra_args["model_options"]
     run = _planned_run(
         guider,
+        executor.class_obj,
         options,
         sigmas,
         noise=noise,

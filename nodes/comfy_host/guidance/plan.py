@@ -89,6 +89,7 @@ class GuidancePlan:
             minus_place=term.minus_place,
             correction=correction,
             otherwise=self._otherwise(term, bare),
+            every=term.every,
         )
 
     def _mask(self, term: GuidanceTerm) -> Tensor | None:

@@ -43,8 +43,10 @@ class StepRecorder:
         self._cfg = cfg
         self._latest: tuple[float, Measured]  # a step is reported after its first evaluation
         self.steps: list[Step] = []
+        self.moved: list[float] = []
 
     def evaluated(self, step: GuidedStep) -> None:
+        self.moved += step.moved
         self._latest = (step.sigma, measure(step.sampler, step.terms, self._cfg, self._unconditional))
 
     def stepped(self, number: int, x0: Tensor, total: int) -> None:
@@ -68,6 +70,8 @@ def report(model: ModelPatcher, sampling: Sampling, cfg: float, vae: VAE | None 
         f"weight {', '.join(f'{weight:g}' for weight in weights) or 'none'}, cfg {cfg:g}, batch of "
         f"{len(latent['samples'])}"
     )
+    if recorder.moved:
+        setting += f"; {_moved_line(recorder.moved)}"
     text = (
         f"{describe(recorder.steps, advice, _result_line(model, latent, pictures))}\n\n{setting}; norms are "
         "L2, means over the batch."
@@ -76,6 +80,10 @@ def report(model: ModelPatcher, sampling: Sampling, cfg: float, vae: VAE | None 
     return Report(
         latent, tuple(recorder.steps), tuple(advice), draw_report(recorder.steps, advice, setting, shown), text
     )
+
+
+def _moved_line(moved: list[float]) -> str:
+    return f"held terms had moved by {sum(moved) / len(moved):.0%} of their length on average, {max(moved):.0%} at most"
 
 
 def _result_line(model: ModelPatcher, latent: dict, pictures: Tensor | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from comfy.model_base import BaseModel
@@ -13,6 +14,7 @@ from ....domain_guidance.guidance import Term, compose
 from .branches import Branch, Evaluation
 from .conditioning import has_control
 from .denoiser import ComfyDenoiser, has_patches, without_patches
+from .held_terms import HeldTerms, moved
 from .observation import GuidedStep, Observer
 from .plan import GuidancePlan
 from .shared_control import ControlMemory
@@ -38,6 +40,7 @@ class GuidanceRun:
         self.x: Tensor | None = None
         self.kept: list[tuple[list[dict], Seen]] = []
         self.evaluated: dict[tuple[int, int], Seen] = {}
+        self.held = HeldTerms(plan.sigmas)
 
     def open(self) -> None:
         """The host prepares only the guider's own model for a run."""
@@ -80,16 +83,35 @@ class GuidanceRun:
     def guide(self, denoised: Tensor, x: Tensor, sigma: Tensor, options: dict[str, Any]) -> Tensor:
         """The guider's result, [B, C, ...], with every active term added."""
         level = float(sigma.max())
+        drifts: list[float] = []
         weights = [branch.weight_at(level) for branch in self.branches]
         terms = [
-            self._term(branch, weight, x, sigma, options)
-            for branch, weight in zip(self.branches, weights)
+            self._held_or_new(number, weight, level, drifts, x, sigma, options)
+            for number, weight in enumerate(weights)
             if weight != 0 or self.observer is not None
         ]
         if self.observer is not None:
-            self.observer(GuidedStep(level, x, denoised, tuple(terms)))
+            self.observer(GuidedStep(level, x, denoised, tuple(terms), tuple(drifts)))
         self._forget()
         return compose(denoised, terms)
+
+    def _held_or_new(
+        self, number: int, weight: float, level: float, drifts: list[float], x: Tensor, sigma: Tensor, options: dict
+    ) -> Term:
+        """The term as an earlier step left it, where that still stands, else evaluated.
+
+        An observer wants to know how far it has moved meanwhile, which takes the evaluation that holding it saves.
+        """
+        branch = self.branches[number]
+        held = self.held.held(number, branch.every, level, x)
+        if held is not None and self.observer is not None and weight != 0:
+            drifts.append(moved(held, self._term(branch, weight, x, sigma, options)))
+        if held is not None:
+            return replace(held, weight=weight)
+        term = self._term(branch, weight, x, sigma, options)
+        if branch.every > 1 and weight != 0:
+            self.held.keep(number, level, term)
+        return term
 
     def _term(self, branch: Branch, weight: float, x: Tensor, sigma: Tensor, options: dict[str, Any]) -> Term:
         reference = self._reference(branch, x, sigma, options)

@@ -39,7 +39,8 @@ class GuidanceTerm:
     adapters such as IP-Adapter see a side, 0 as the sampler's positive, 1 as its negative; None for minus is as it
     comes, for prompt as minus.
     start_percent, end_percent: share of the sampling, 0 to 1. without_negative: what stands in for minus where it is
-    None and the guider has no negative prompt; None is the guider's only prompt.
+    None and the guider has no negative prompt; None is the guider's only prompt. every: evaluated on every n-th step
+    and held on those between.
     """
 
     weight: float
@@ -58,6 +59,7 @@ class GuidanceTerm:
     projection: Reshape | None = None
     mask: Tensor | None = None
     without_negative: list | None = None
+    every: int = 1
 
     @property
     def subtracts_unconditional(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Sequence
 
@@ -32,6 +33,24 @@ def warn_of_burn(cfg: float, branches: list[Branch], sigmas: Tensor) -> None:
             pull,
             BURN,
         )
+
+
+def warn_of_fresh_noise(sampler, branches: list[Branch]) -> None:
+    """Warn where a term is held while the sampler gives the picture new noise. sampler: the host's own object."""
+    every = max((branch.every for branch in branches), default=1)
+    if every > 1 and _adds_noise(getattr(sampler, "sampler_function", None), getattr(sampler, "extra_options", {})):
+        logging.warning(
+            "Domain Guidance: every is %d, but this sampler may add new noise at each step, which a held term has not "
+            "seen; if the domain looks rough, set every to 1 or use a sampler such as dpmpp_2m.",
+            every,
+        )
+
+
+def _adds_noise(sampler_function, options: dict) -> bool:
+    """Whether it takes a source of noise whose amount is not 0, as k-diffusion's samplers say it."""
+    parameters = {} if sampler_function is None else inspect.signature(sampler_function).parameters
+    amounts = (options.get(name, parameters[name].default) for name in ("eta", "s_noise") if name in parameters)
+    return "noise_sampler" in parameters and all(amounts)
 
 
 def _pull(branches: list[Branch], sigma: float) -> float:
