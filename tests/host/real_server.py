@@ -58,8 +58,11 @@ class RealServer:
 
 
 @contextmanager
-def real_server(base_directory, log):
-    """A server of the host in the working directory, with the pack of `base_directory` alone; ended by its process."""
+def real_server(base_directory, log, *, textures=False):
+    """A server of the host in the working directory, with the pack of `base_directory` alone; ended by its process.
+
+    textures: whether pages may show those of meshes, which the host forbids them where its API nodes are disabled.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -74,7 +77,7 @@ def real_server(base_directory, log):
         "--base-directory",
         str(base_directory),
         "--disable-auto-launch",
-        "--disable-api-nodes",
+        *([] if textures else ["--disable-api-nodes"]),
         "--database-url",
         "sqlite:///:memory:",
     ]
