@@ -8,6 +8,7 @@ from .run_files import RunFileError, RunFiles
 from .settings import BatchSettings
 from .share import Share, shares
 from .state import load_state, save_state
+from .to_the_end import train_to_the_end
 
 __all__ = [
     "BatchSettings",
@@ -35,4 +36,5 @@ __all__ = [
     "shares",
     "step_generator",
     "train",
+    "train_to_the_end",
 ]

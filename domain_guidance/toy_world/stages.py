@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import math
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
@@ -35,7 +34,6 @@ from ..domains.text_free import (
     measure_constants,
 )
 from ..runs import Settings
-from ..runs.loop import MakeOptimizer, adamw
 from ..side_networks import LatentSpace, SideNetwork, SideTrainable, make_network, shape_for, write_side_file
 from ..training import Batch
 from . import checkpoints
@@ -71,7 +69,7 @@ def make_base(folder: Path, settings: Settings = BASE) -> None:
 
     torch.manual_seed(settings.seed)
     unet = build_unet()
-    _run(unet, _noise_objective(unet, data, form_weight), settings, folder / "base.state")
+    runs.train_to_the_end(unet, _noise_objective(unet, data, form_weight), settings, folder / "base.state")
     checkpoints.write_base(unet, table, folder)
 
 
@@ -81,7 +79,7 @@ def make_judge(folder: Path, settings: Settings = JUDGE) -> None:
     sources = (partial(paint_open_world, digits, 64), partial(paint_domain, digits, 32))
     torch.manual_seed(settings.seed)
     judge = FeatureNet()
-    _run(judge, judge_objective(judge, sources), settings, folder / "features.state")
+    runs.train_to_the_end(judge, judge_objective(judge, sources), settings, folder / "features.state")
     generator = runs.step_generator(settings.steps, settings.seed)
     judge.calibrate(torch.cat([paint(digits, 1000, generator).images for paint in (paint_open_world, paint_domain)]))
     checkpoints.write_judge(judge, folder)
@@ -99,7 +97,7 @@ def make_domain(folder: Path, settings: Settings = ADAPT) -> None:
     unet.requires_grad_(True)
     freeze_text_path(unet)
     with cross_attention_skipped(unet):
-        _run(unet, _noise_objective(unet, _domain_data(empty)), settings, folder / "domain.state")
+        runs.train_to_the_end(unet, _noise_objective(unet, _domain_data(empty)), settings, folder / "domain.state")
     _write_domain(unet, "text-free", folder, settings, {"residuals": residuals})
 
 
@@ -110,7 +108,9 @@ def make_fine_tune(folder: Path, settings: Settings = ADAPT) -> None:
     """
     unet, table = checkpoints.load_base(folder)
     unet.requires_grad_(True)
-    _run(unet, _noise_objective(unet, _domain_data(encode_prompt(table))), settings, folder / "fine_tune.state")
+    runs.train_to_the_end(
+        unet, _noise_objective(unet, _domain_data(encode_prompt(table))), settings, folder / "fine_tune.state"
+    )
     _write_domain(unet, "text-based", folder, settings, {})
 
 
@@ -120,7 +120,7 @@ def make_generator(folder: Path, settings: Settings = GAN) -> None:
     torch.manual_seed(settings.seed)
     game = Game()
     objective = game_objective(game, lambda generator: paint_open_world(digits, BATCH, generator).images)
-    _run(game, objective, settings, folder / "generator.state", adam)
+    runs.train_to_the_end(game, objective, settings, folder / "generator.state", adam)
     set_mean_style(game.generator)
     record = {
         **asdict(settings),
@@ -139,7 +139,7 @@ def make_side_network(folder: Path, settings: Settings = SIDE) -> None:
     objective = training.noise_objective(
         trained.predict, _domain_data(encode_prompt(table)), trained.schedule, weight=trained.loss_weight
     )
-    _run(network, objective, settings, folder / "side_network.state")
+    runs.train_to_the_end(network, objective, settings, folder / "side_network.state")
     record = {**asdict(settings), "batch": BATCH, "pictures": "handwritten digits on a white plate"}
     trained.write(folder / checkpoints.SIDE_NETWORK, record)
 
@@ -236,28 +236,3 @@ def _write_side_network(
         training=dict(record),
     )
     write_side_file(path, network, card=card, latents=LatentSpace(CHANNELS), empty=Prompt(encode_prompt(table)))
-
-
-def _run(
-    module: nn.Module,
-    objective: runs.Objective,
-    settings: Settings,
-    saved: Path,
-    make_optimizer: MakeOptimizer = adamw,
-) -> None:
-    """Train to the end, from `saved` where it exists; afterwards the module holds the averaged weights."""
-    state = runs.TrainingState(module, settings, make_optimizer)
-    if saved.exists():
-        runs.load_state(saved, state)
-        logger.info("%s: goes on after step %d", saved.stem, state.step)
-    first, started, losses = state.step, time.monotonic(), []
-    for event in runs.train(state, objective, settings):
-        if isinstance(event, runs.Step):
-            losses.append(event.loss)
-        if isinstance(event, runs.Checkpoint):
-            runs.save_state(saved, state)
-            pace = (event.step - first) / (time.monotonic() - started)
-            recent = sum(losses[-settings.checkpoint_every :]) / len(losses[-settings.checkpoint_every :])
-            logger.info(
-                "%s: step %d of %d, loss %.4f, %.1f steps/s", saved.stem, event.step, settings.steps, recent, pace
-            )
