@@ -16,7 +16,7 @@ FLOORS = (  # from the top; rooms of the library without its name
     ("what is measured and shown", ("benchmarks", "demo")),
     ("the papers in miniature", ("evidence",)),
     ("doors: ComfyUI, command line", ("command line", "nodes", "launcher")),
-    ("the commands, the toy world", ("commands", "toy_world")),
+    ("the commands, the two worlds", ("commands", "toy_world", "emoji_world")),
     ("what is made", ("adaptation", "training", "side_networks", "diffusers_host")),
     ("what it is made with", ("evaluation", "distillation", "domains", "report")),
     ("what everything uses", ("data", "runs", "generators", "guidance")),

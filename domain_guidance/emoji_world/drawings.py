@@ -1,0 +1,117 @@
+"""Other people's drawings, rendered once from the packages that a person has unpacked into a folder.
+
+The packages are Iconify's for the sets in `things.HANDS` and `things.DOMAINS`, and LobeHub's for the glossy renders.
+Nothing is downloaded here; `NOTICE.md` beside this file says whose drawings they are, and under which licences.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+from torch import Tensor
+
+from ..files.atomic_file import save_tensors
+from .things import DOMAINS, HANDS, THINGS
+
+SIDE = 128  # pixels of a stored drawing, twice those of a picture
+GLOSSY = "fluent-emoji-3d"  # the one set that is pictures, named by code point
+CODE_POINTS = "fluent-emoji-flat"  # the set whose `chars.json` says which code point has which name
+
+
+def render(packages: Path) -> dict[str, Tensor]:
+    """Render every thing in every hand, uint8 RGBA [N, 4, 128, 128] each, in the order of THINGS.
+
+    packages: a folder that holds the unpacked packages, in folders of any name. Raises FileNotFoundError for a package
+    that is not there and ValueError for a set without one of the things. Needs resvg-py.
+    """
+    folders = dict(_packages(packages))
+    drawn = {}
+    for hand, icon_set in {**HANDS, **DOMAINS}.items():
+        images = _renders(folders, packages) if icon_set == GLOSSY else _vectors(_folder(folders, icon_set, packages))
+        drawn[hand] = torch.stack([_as_tensor(image) for image in images])
+    return drawn
+
+
+def write_drawings(path: Path, drawn: Mapping[str, Tensor]) -> None:
+    save_tensors(path, drawn, {"things": json.dumps(list(THINGS))})
+
+
+def read_drawings(path: Path) -> dict[str, Tensor]:
+    """The drawings of each hand as premultiplied colour and opacity in [0, 1], [N, 4, 128, 128]."""
+    drawn = {}
+    for hand, pixels in load_file(path).items():
+        straight = pixels.float() / 255
+        drawn[hand] = torch.cat([straight[:, :3] * straight[:, 3:], straight[:, 3:]], dim=1)
+    return drawn
+
+
+def _packages(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Every unpacked package below a folder, by the last part of its name."""
+    for manifest in sorted(folder.glob("**/package.json")):
+        name = json.loads(manifest.read_text(encoding="utf-8")).get("name", "")
+        yield name.rpartition("/")[2], manifest.parent
+
+
+def _folder(folders: Mapping[str, Path], name: str, where: Path) -> Path:
+    if name not in folders:
+        scope = "@lobehub" if name == GLOSSY else "@iconify-json"
+        raise FileNotFoundError(
+            f"'{where}' holds no package '{scope}/{name}': fetch it with `npm pack {scope}/{name}` and unpack it there."
+        )
+    return folders[name]
+
+
+def _vectors(package: Path) -> Iterator[Image.Image]:
+    icons = json.loads((package / "icons.json").read_text(encoding="utf-8"))
+    for name in THINGS.values():
+        if name not in icons["icons"]:
+            raise ValueError(f"'{package.name}' has no drawing '{name}': take it out of the things, or rename it.")
+        yield _rasterised(_svg(icons["icons"][name], icons))
+
+
+def _svg(icon: Mapping[str, Any], defaults: Mapping[str, Any]) -> str:
+    """A drawing of an Iconify set as a document of its own."""
+    left, top = icon.get("left", 0), icon.get("top", 0)
+    width, height = (icon.get(side, defaults.get(side, 16)) for side in ("width", "height"))
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" '
+        f'viewBox="{left} {top} {width} {height}" width="{SIDE}" height="{SIDE}">{icon["body"]}</svg>'
+    )
+
+
+def _rasterised(svg: str) -> Image.Image:
+    try:
+        from resvg_py import svg_to_bytes
+    except ImportError as error:
+        raise ImportError(
+            "The drawings are vectors and resvg-py, which renders them, is not installed: install it with "
+            "`pip install resvg-py`."
+        ) from error
+    return Image.open(io.BytesIO(bytes(svg_to_bytes(svg_string=svg, width=SIDE, height=SIDE))))
+
+
+def _renders(folders: Mapping[str, Path], where: Path) -> Iterator[Image.Image]:
+    assets = _folder(folders, GLOSSY, where) / "assets"
+    characters = json.loads((_folder(folders, CODE_POINTS, where) / "chars.json").read_text(encoding="utf-8"))
+    for name in THINGS.values():
+        files = [assets / f"{code}.webp" for code, named in characters.items() if named == name]
+        found = next((file for file in files if file.is_file()), None)
+        if found is None:
+            raise ValueError(f"'{assets.parent.name}' has no picture of '{name}': take it out of the things.")
+        with Image.open(found) as image:
+            yield image.convert("RGBA")
+
+
+def _as_tensor(image: Image.Image) -> Tensor:
+    """uint8 RGBA [4, 128, 128]; colours are averaged by their opacity where the image is larger."""
+    premultiplied = image.convert("RGBA").convert("RGBa")
+    small = premultiplied.resize((SIDE, SIDE), Image.Resampling.BOX).convert("RGBA")
+    pixels = torch.frombuffer(bytearray(small.tobytes()), dtype=torch.uint8)
+    return pixels.view(SIDE, SIDE, 4).permute(2, 0, 1).contiguous()

@@ -1,0 +1,275 @@
+"""The emoji world without its weights: what is drawn and shown, how it is asked for, and what its files hold."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from domain_guidance.emoji_world import autoencoder, checkpoints, drawings, prompts, stages
+from domain_guidance.emoji_world.base_pictures import paint_base
+from domain_guidance.emoji_world.model import IMAGE_SIZE, Base, predict
+from domain_guidance.emoji_world.scenes import JITTER, lay
+from domain_guidance.emoji_world.things import DOMAINS, GROUNDS, HANDS, THINGS, held_out, shown
+from domain_guidance.files.atomic_file import save_tensors
+from domain_guidance.runs import save_state, to_the_end
+
+ALARM = (1.0, 0.0, 1.0)  # a colour that no ground has
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def discs(colour, count=len(THINGS)):
+    """Drawings of one colour, a disc in the middle of each, premultiplied."""
+    line = torch.arange(drawings.SIDE) - (drawings.SIDE - 1) / 2
+    opacity = ((line[:, None].square() + line.square()).sqrt() < drawings.SIDE / 3).float()
+    rgb = torch.tensor(colour).view(3, 1, 1) * opacity
+    return torch.cat([rgb, opacity[None]]).expand(count, -1, -1, -1).clone()
+
+
+def every_hand(colour):
+    return {hand: discs(colour) for hand in (*HANDS, *DOMAINS)}
+
+
+# Things and hands.
+
+
+def test_half_of_the_things_are_shown_to_the_domains_and_the_other_half_is_not():
+    assert sorted(shown() + held_out()) == list(range(len(THINGS)))
+    assert abs(len(shown()) - len(held_out())) <= 1
+
+
+def test_the_autoencoder_never_sees_a_held_out_thing_in_the_hand_of_a_domain():
+    drawn = every_hand((0.0, 0.5, 0.0))
+    for hand in DOMAINS:
+        drawn[hand][held_out()] = discs(ALARM, len(held_out()))
+    images = stages.paint_anything(drawn, 600, seeded())
+    centres = images[:, :, IMAGE_SIZE // 2, IMAGE_SIZE // 2]
+    assert (centres - torch.tensor((-1.0, 0.0, -1.0))).abs().max() < 1e-3
+
+
+def test_the_autoencoder_does_see_what_the_domains_are_shown():
+    drawn = every_hand((0.0, 0.5, 0.0))
+    for hand in DOMAINS:
+        drawn[hand][shown()] = discs(ALARM, len(shown()))
+    centres = stages.paint_anything(drawn, 600, seeded())[:, :, IMAGE_SIZE // 2, IMAGE_SIZE // 2]
+    share = ((centres - torch.tensor((1.0, -1.0, 1.0))).abs().amax(1) < 1e-3).float().mean()
+    assert abs(share - stages.DOMAIN_SHARE) < 4 * (0.25 / 600) ** 0.5
+
+
+# Scenes.
+
+
+def test_a_drawing_covers_its_middle_and_leaves_the_corners_to_the_ground():
+    grounds = torch.arange(len(GROUNDS))
+    images = lay(discs((0.2, 0.4, 0.6), len(GROUNDS)), grounds, seeded()) / 2 + 0.5
+    middle, corner = images[:, :, IMAGE_SIZE // 2, IMAGE_SIZE // 2], images[:, :, 0, 0]
+    assert (middle - torch.tensor((0.2, 0.4, 0.6))).abs().max() < 1e-5
+    assert (corner - torch.tensor(list(GROUNDS.values()))).abs().max() <= JITTER + 1e-6
+
+
+def test_the_edge_of_a_drawing_is_a_mixture_of_it_and_its_ground():
+    white = torch.tensor([list(GROUNDS).index("white")])
+    values = (lay(discs((0.0, 0.0, 0.0), 1), white, seeded()) / 2 + 0.5).unique()
+    assert len(values) > 10
+    assert values.min() == 0 and values.max() <= 1
+
+
+def test_the_same_generator_lays_the_same_scene():
+    grounds = torch.zeros(4, dtype=torch.long)
+    first, again, other = (lay(discs(ALARM, 4), grounds, seeded(seed)) for seed in (1, 1, 2))
+    assert first.equal(again) and not first.equal(other)
+
+
+def test_the_base_is_shown_every_thing_in_every_hand_on_every_ground():
+    drawn = {hand: discs((number / 10, 0.0, 0.0)) for number, hand in enumerate(HANDS)}
+
+    def corner_and_middle(images):
+        return torch.stack([images[:, :, 0, 0], images[:, :, IMAGE_SIZE // 2, IMAGE_SIZE // 2]], dim=1)
+
+    pictures = paint_base(drawn, 1, corner_and_middle)
+    asked = torch.stack([pictures.thing, pictures.hand, pictures.ground], dim=1)
+    assert len(asked.unique(dim=0)) == len(pictures) == len(THINGS) * len(HANDS) * len(GROUNDS)
+    corners, middles = (pictures.latents / 2 + 0.5).unbind(1)
+    assert (corners - torch.tensor(list(GROUNDS.values()))[pictures.ground]).abs().max() <= JITTER + 1e-6
+    assert (middles[:, 0] - pictures.hand / 10).abs().max() < 1e-5
+
+
+def test_windows_of_pictures_are_parts_of_them_at_whole_cells():
+    pictures = torch.arange(IMAGE_SIZE**2).float().view(1, 1, IMAGE_SIZE, IMAGE_SIZE).expand(64, 3, -1, -1)
+    windows = stages.cropped(pictures, 32, seeded())
+    assert windows.shape == (64, 3, 32, 32)
+    first = windows[:, 0, 0, 0]
+    y, x = first // IMAGE_SIZE, first % IMAGE_SIZE
+    assert (y % 8 == 0).all() and (x % 8 == 0).all() and len(first.unique()) > 10
+    assert windows.equal(first.view(-1, 1, 1, 1) + pictures[:, :, :32, :32])
+
+
+# Prompts.
+
+
+def test_every_word_has_a_row_of_its_own_and_every_slot_one_for_leaving_it_open():
+    table = torch.arange(prompts.ROWS).float()[:, None].expand(-1, prompts.PROMPT_WIDTH)
+    rows = [prompts.encode_prompt(table)[0, :, 0]]
+    rows += [prompts.encode_prompt(table, thing=word)[0, 1:2, 0] for word in THINGS]
+    rows += [prompts.encode_prompt(table, hand=word)[0, 2:3, 0] for word in HANDS]
+    rows += [prompts.encode_prompt(table, ground=word)[0, 3:4, 0] for word in GROUNDS]
+    assert sorted(torch.cat(rows).tolist()) == list(range(prompts.ROWS))
+
+
+def test_a_forgotten_prompt_is_the_empty_prompt_and_forgetting_nothing_changes_nothing():
+    table = prompts.make_table().detach()
+    asked = prompts.Prompts(torch.tensor([3]), torch.tensor([1]), torch.tensor([2]))
+    forgotten = prompts.forget_slots(asked, 1.0, (0.0, 0.0, 0.0), seeded())
+    assert prompts.encode(forgotten, table).equal(prompts.encode_prompt(table))
+    kept = prompts.forget_slots(asked, 0.0, (0.0, 0.0, 0.0), seeded())
+    assert prompts.encode(kept, table).equal(prompts.encode(asked, table))
+
+
+def test_a_word_that_the_world_does_not_know_is_named():
+    with pytest.raises(ValueError, match="The hand is 'oil'; choose one of noto, classic, flat"):
+        prompts.encode_prompt(prompts.make_table(), hand="oil")
+
+
+# The autoencoder.
+
+
+def test_latents_of_mean_0_and_spread_1_are_not_pulled_and_others_are():
+    latents = torch.randn(50, 8, 8, 8, generator=seeded())
+    latents = (latents - latents.mean((0, 2, 3), keepdim=True)) / latents.std((0, 2, 3), keepdim=True)
+    assert autoencoder.off_unit(latents) < 1e-10
+    assert torch.isclose(autoencoder.off_unit(3 * latents + 2), torch.tensor(2.0**2 + (3 - 1) ** 2))
+
+
+def test_a_blur_is_an_error_of_pixels_and_edges_and_a_wrong_colour_one_of_pixels_and_tones():
+    checks = ((torch.arange(8)[:, None] + torch.arange(8)) % 2 * 2.0 - 1).expand(1, 3, 8, 8)
+    grey, shifted = torch.zeros_like(checks), checks + 1.0
+    assert autoencoder.error(checks, checks) == 0.0
+    assert autoencoder.error(shifted, checks) == 1.0 + 1.0  # pixels and their mean are 1 off, edges as they were
+    assert autoencoder.error(grey, checks) == 1.0 + 2.0 + 2.0  # pixels are 1 off, and edges 2 off in either direction
+
+
+# Files.
+
+
+def test_a_written_base_predicts_what_it_predicted(tmp_path):
+    torch.manual_seed(0)
+    base = Base().half().float().eval()
+    checkpoints.write_base(base, tmp_path)
+    unet, table = checkpoints.load_base(tmp_path)
+    noisy, time = torch.randn(2, 8, 8, 8, generator=seeded()), torch.tensor([10, 900])
+    asked = prompts.encode_prompt(table, "cat", "flat", "sky").expand(2, -1, -1)
+    with torch.no_grad():
+        assert predict(unet, noisy, time, asked).equal(predict(base.unet, noisy, time, asked))
+    assert table.equal(base.table)
+
+
+def test_a_written_autoencoder_gives_back_what_it_gave_back(tmp_path):
+    torch.manual_seed(0)
+    built = autoencoder.build_autoencoder().half().float().eval()
+    checkpoints.write_autoencoder(built, tmp_path)
+    again = checkpoints.load_autoencoder(tmp_path)
+    images = torch.rand(1, 3, IMAGE_SIZE, IMAGE_SIZE, generator=seeded()) * 2 - 1
+    with torch.no_grad():
+        latents = autoencoder.encode(built, images)
+        assert latents.shape == (1, 8, 8, 8)
+        assert autoencoder.encode(again, images).equal(latents)
+        assert autoencoder.decode(again, latents).equal(autoencoder.decode(built, latents))
+
+
+def test_the_decoder_trains_on_and_the_encoder_stays_as_the_base_knows_it(tmp_path):
+    built = autoencoder.build_autoencoder()
+    checkpoints.write_autoencoder(built, tmp_path)
+    drawings.write_drawings(
+        tmp_path / checkpoints.DRAWINGS,
+        {hand: (pixels * 255).to(torch.uint8) for hand, pixels in every_hand((0.0, 0.5, 0.0)).items()},
+    )
+    stages.make_vae(tmp_path, replace(stages.DECODER, steps=2, warmup=0, checkpoint_every=2))
+    before, after = (load_file(tmp_path / file) for file in (checkpoints.AUTOENCODER, checkpoints.VAE))
+    changed = {name for name in before if not before[name].equal(after[checkpoints.host_name(name)])}
+    assert changed and all(name.startswith("decoder.") for name in changed)
+    assert len(before) == len(after)
+
+
+def test_the_base_goes_on_where_it_was_stopped_as_if_it_never_was(tmp_path):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    settings = replace(stages.BASE, steps=3, warmup=1, checkpoint_every=1)
+    for folder in (whole, stopped):
+        few = {
+            name: torch.randint(3, (8,), generator=seeded(row)) for row, name in enumerate(("thing", "hand", "ground"))
+        }
+        save_tensors(folder / "pictures.state", {"latents": torch.randn(8, 8, 8, 8, generator=seeded()), **few}, {})
+    stages.make_base(whole, settings)
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(to_the_end, "save_state", stop_after_saving)
+        stages.make_base(stopped, settings)
+    assert not (stopped / checkpoints.BASE).exists()
+    stages.make_base(stopped, settings)
+    expected, found = (load_file(folder / checkpoints.BASE) for folder in (whole, stopped))
+    assert all(expected[name].equal(found[name]) for name in expected)
+
+
+def stop_after_saving(path, state):
+    save_state(path, state)
+    raise KeyboardInterrupt
+
+
+# Drawings from packages.
+
+
+def package(folder, name, **files):
+    """An unpacked npm package with JSON files."""
+    folder.mkdir(parents=True)
+    for file, content in {"package": {"name": name}, **files}.items():
+        (folder / f"{file}.json").write_text(json.dumps(content))
+
+
+def icon_set(folder, colour, without=()):
+    square = f'<path fill="{colour}" d="M0 0h16v32h-16z"/>'
+    icons = {name: {"body": square} for name in THINGS.values() if name not in without}
+    points = {f"{0x1F600 + number:x}": name for number, name in enumerate(THINGS.values())}
+    package(folder, f"@iconify-json/{folder.name}", icons={"icons": icons, "width": 32, "height": 32}, chars=points)
+
+
+@pytest.fixture
+def packages(tmp_path):
+    """All packages, in which every thing is the left half of a square, and the glossy ones a bluish whole one."""
+    colours = {"noto": "#ff0000", "noto-v1": "#00ff00", "fluent-emoji-flat": "#0000ff"}
+    for name, colour in {**colours, "fluent-emoji-high-contrast": "#000000"}.items():
+        icon_set(tmp_path / name, colour)
+    glossy = tmp_path / "elsewhere" / "glossy"
+    package(glossy, "@lobehub/fluent-emoji-3d")
+    (glossy / "assets").mkdir()
+    for number in range(len(THINGS)):
+        Image.new("RGBA", (256, 256), (10, 20, 200 - number, 255)).save(
+            glossy / "assets" / f"{0x1F600 + number:x}.webp", lossless=True
+        )
+    return tmp_path
+
+
+def test_drawings_are_rendered_in_the_order_of_the_things_and_read_back_premultiplied(packages, tmp_path):
+    pytest.importorskip("resvg_py")
+    drawings.write_drawings(tmp_path / "drawn.safetensors", drawings.render(packages))
+    drawn = drawings.read_drawings(tmp_path / "drawn.safetensors")
+    assert set(drawn) == {*HANDS, *DOMAINS}
+    assert drawn["flat"].shape == (len(THINGS), 4, drawings.SIDE, drawings.SIDE)
+    left, right = drawn["flat"][0].chunk(2, dim=2)
+    assert left.mean((1, 2)).tolist() == [0, 0, 1, 1] and right.max() == 0
+    blues = drawn["glossy"][:, 2].amax((1, 2)) * 255
+    assert torch.allclose(blues, 200 - torch.arange(len(THINGS)).float(), atol=1e-3)
+
+
+def test_a_package_that_is_missing_is_named_with_the_command_that_fetches_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match="npm pack @iconify-json/noto"):
+        drawings.render(tmp_path)
+
+
+def test_a_set_without_one_of_the_things_says_which(tmp_path):
+    for name in HANDS.values():
+        icon_set(tmp_path / name, "#ff0000", without=["ant"])
+    with pytest.raises(ValueError, match="'noto' has no drawing 'ant'"):
+        drawings.render(tmp_path)
