@@ -122,18 +122,20 @@ def _print_times(host, minis, options):
 
 
 def _print_side_networks(host, minis, options):
-    """One and three side networks beside a whole domain, and one at cfg 1, all over the plain model."""
+    """One and three side networks beside a whole domain, which is also held every second step, over the plain model."""
     ratios = {}
     print(f"\n{'latent':>7} {'guided by':>22} {'cfg':>4} {'ms/step':>8} {'ratio':>6}")
     for size in SIDE_SIZES:
         s = build(minis, size=(size, size))
         side = [load(s, side_network(host, minis, seed=seed, size=size)) for seed in (1, 2, 3)]
         three = s.guide(s.guide(s.guide(s.model, side[0]), side[1]), side[2])
-        whole = s.guide(s.model, s.load_domain(minis.domain(change=trained)))
+        domain = s.load_domain(minis.domain(change=trained))
+        whole, halved = s.guide(s.model, domain), s.guide(s.model, domain, every=2)
         one = s.guide(s.model, side[0])
+        large = {"a whole domain": whole, "a whole domain, every 2": halved}
         for cfg, models in (
-            (5.0, {"nothing": s.model, "a side network": one, "three side networks": three, "a whole domain": whole}),
-            (1.0, {"nothing": s.model, "a side network": one, "a whole domain": whole}),
+            (5.0, {"nothing": s.model, "a side network": one, "three side networks": three, **large}),
+            (1.0, {"nothing": s.model, "a side network": one, **large}),
         ):
             plain, *guided = _interleaved(host, s, models.values(), options, cfg=cfg)
             for name, taken in zip(models, (plain, *guided)):
