@@ -14,6 +14,7 @@ from ..domains.card import HOST_PREFIX
 from ..domains.unet_layouts import diffusers_to_host, host_to_diffusers
 from ..files.atomic_file import save_tensors
 from .autoencoder import build_autoencoder
+from .judge import Judge
 from .model import PREDICTION, UNET_CONFIG, Base, build_unet
 
 if TYPE_CHECKING:
@@ -24,27 +25,24 @@ DRAWINGS = "drawings.safetensors"  # made by `drawings`, and never part of the p
 AUTOENCODER = "autoencoder.safetensors"
 BASE = "base.safetensors"
 VAE = "vae.safetensors"
+JUDGE = "judge.safetensors"
 TOKENS = "emoji.tokens"
 
 
 def write_autoencoder(autoencoder: nn.Module, folder: str | os.PathLike) -> None:
-    half = {name: tensor.half().contiguous() for name, tensor in autoencoder.state_dict().items()}
-    save_tensors(Path(folder) / AUTOENCODER, half, {})
+    save_tensors(Path(folder) / AUTOENCODER, _half(autoencoder), {})
 
 
 def load_autoencoder(folder: str | os.PathLike) -> AutoencoderTiny:
     """The autoencoder in fp32, for evaluation."""
     autoencoder = build_autoencoder()
-    autoencoder.load_state_dict(
-        {name: tensor.float() for name, tensor in load_file(Path(folder) / AUTOENCODER).items()}
-    )
+    autoencoder.load_state_dict(_single(Path(folder) / AUTOENCODER))
     return autoencoder.eval().requires_grad_(False)
 
 
 def write_vae(autoencoder: nn.Module, folder: str | os.PathLike) -> None:
     """Write the autoencoder under ComfyUI's names, by which its loader of VAEs knows TAESD's shape."""
-    half = {name: tensor.half().contiguous() for name, tensor in autoencoder.state_dict().items()}
-    save_tensors(Path(folder) / VAE, {host_name(name): tensor for name, tensor in half.items()}, {})
+    save_tensors(Path(folder) / VAE, {host_name(name): half for name, half in _half(autoencoder).items()}, {})
 
 
 def host_name(name: str) -> str:
@@ -78,3 +76,22 @@ def unet_of(host_state: Mapping[str, Tensor]) -> UNet2DConditionModel:
     unet = build_unet()
     unet.load_state_dict(host_to_diffusers(host_state, UNET_CONFIG))
     return unet.float().eval().requires_grad_(False)
+
+
+def write_judge(judge: Judge, folder: str | os.PathLike) -> None:
+    save_tensors(Path(folder) / JUDGE, _half(judge), {})
+
+
+def load_judge(folder: str | os.PathLike) -> Judge:
+    """The judge in fp32, for evaluation."""
+    judge = Judge()
+    judge.load_state_dict(_single(Path(folder) / JUDGE))
+    return judge.eval().requires_grad_(False)
+
+
+def _half(module: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.half().contiguous() for name, tensor in module.state_dict().items()}
+
+
+def _single(file: Path) -> dict[str, Tensor]:
+    return {name: tensor.float() for name, tensor in load_file(file).items()}

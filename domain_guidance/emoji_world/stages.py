@@ -24,6 +24,7 @@ from . import checkpoints
 from .autoencoder import encode
 from .base_pictures import BasePictures, paint_base
 from .drawings import read_drawings
+from .judge import Judge, judge_objective, paint_every_hand
 from .model import CELL, IMAGE_SIZE, PREDICTION, Base
 from .prompts import forget_slots
 from .scenes import lay
@@ -38,6 +39,8 @@ WHOLE_SHARE = 0.1  # of the autoencoder's steps that see whole pictures, half as
 DECODER = Settings(
     steps=12000, learning_rate=5e-4, warmup=100, cosine=True, weight_decay=1e-3, seed=3, checkpoint_every=100
 )
+JUDGE = Settings(steps=6000, learning_rate=2e-3, warmup=50, cosine=True, seed=4, checkpoint_every=250)
+JUDGE_BATCH = 64
 BASE = Settings(steps=30000, learning_rate=1e-3, warmup=300, cosine=True, seed=2, checkpoint_every=200)
 BASE_BATCH = 64
 VARIANTS = 3  # placements of each drawing on each ground
@@ -94,6 +97,17 @@ def make_vae(folder: Path, settings: Settings = DECODER) -> None:
     checkpoints.write_vae(autoencoder, folder)
 
 
+def make_judge(folder: Path, settings: Settings = JUDGE) -> None:
+    """The judge, on every drawing; neither base nor domain learns from it."""
+    drawn = read_drawings(folder / checkpoints.DRAWINGS)
+    torch.manual_seed(settings.seed)
+    judge = Judge()
+    objective = judge_objective(judge, partial(paint_every_hand, drawn, JUDGE_BATCH))
+    runs.train_to_the_end(judge, objective, settings, folder / "judge.state")
+    judge.calibrate(paint_every_hand(drawn, 1000, runs.step_generator(settings.steps, settings.seed)).images)
+    checkpoints.write_judge(judge, folder)
+
+
 def cropped(pictures: Tensor, side: int, generator: torch.Generator) -> Tensor:
     """One window [N, 3, side, side] of each picture, at places that are whole cells of the latent."""
     places = 1 + (IMAGE_SIZE - side) // CELL
@@ -136,6 +150,7 @@ def paint_anything(drawn: Mapping[str, Tensor], count: int, generator: torch.Gen
 
 STAGES = {
     checkpoints.AUTOENCODER: make_autoencoder,
+    checkpoints.JUDGE: make_judge,
     checkpoints.BASE: make_base,
     checkpoints.VAE: make_vae,
 }

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -9,12 +10,13 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from domain_guidance.emoji_world import autoencoder, checkpoints, drawings, prompts, stages
+from domain_guidance.emoji_world import judge as judging
 from domain_guidance.emoji_world.base_pictures import paint_base
 from domain_guidance.emoji_world.model import IMAGE_SIZE, Base, predict
 from domain_guidance.emoji_world.scenes import JITTER, lay
 from domain_guidance.emoji_world.things import DOMAINS, GROUNDS, HANDS, THINGS, held_out, shown
 from domain_guidance.files.atomic_file import save_tensors
-from domain_guidance.runs import save_state, to_the_end
+from domain_guidance.runs import Settings, TrainingState, save_state, to_the_end, train
 
 ALARM = (1.0, 0.0, 1.0)  # a colour that no ground has
 
@@ -23,10 +25,10 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def discs(colour, count=len(THINGS)):
+def discs(colour, count=len(THINGS), side=drawings.SIDE):
     """Drawings of one colour, a disc in the middle of each, premultiplied."""
-    line = torch.arange(drawings.SIDE) - (drawings.SIDE - 1) / 2
-    opacity = ((line[:, None].square() + line.square()).sqrt() < drawings.SIDE / 3).float()
+    line = torch.arange(side) - (side - 1) / 2
+    opacity = ((line[:, None].square() + line.square()).sqrt() < side / 3).float()
     rgb = torch.tensor(colour).view(3, 1, 1) * opacity
     return torch.cat([rgb, opacity[None]]).expand(count, -1, -1, -1).clone()
 
@@ -151,6 +153,49 @@ def test_a_blur_is_an_error_of_pixels_and_edges_and_a_wrong_colour_one_of_pixels
     assert autoencoder.error(checks, checks) == 0.0
     assert autoencoder.error(shifted, checks) == 1.0 + 1.0  # pixels and their mean are 1 off, edges as they were
     assert autoencoder.error(grey, checks) == 1.0 + 2.0 + 2.0  # pixels are 1 off, and edges 2 off in either direction
+
+
+# The judge.
+
+
+def coded(side=drawings.SIDE):
+    """Drawings whose colour says the hand (red) and the thing (blue)."""
+    return {
+        hand: torch.cat([discs((by / 5, 0.0, what / 200), 1, side) for what in range(len(THINGS))])
+        for by, hand in enumerate(judging.READ_HANDS)
+    }
+
+
+def test_the_judges_pictures_show_what_their_labels_say_and_ink_lies_on_white():
+    scenes = judging.paint_every_hand(coded(), 200, seeded())
+    images = scenes.images / 2 + 0.5
+    middles, corners = images[:, :, IMAGE_SIZE // 2, IMAGE_SIZE // 2], images[:, :, 0, 0]
+    assert torch.allclose(middles[:, 0], scenes.hand / 5, atol=1e-5)
+    assert torch.allclose(middles[:, 2], scenes.thing / 200, atol=1e-5)
+    ink = scenes.hand == judging.READ_HANDS.index("ink")
+    white = torch.tensor(GROUNDS["white"])
+    assert ink.any() and ((corners[ink] - white).abs() <= JITTER + 1e-6).all()
+    assert ((corners[~ink] - white).abs().amax(1) > 0.1).any()
+
+
+def test_the_judge_learns_whose_hand_a_picture_is_by():
+    settings = Settings(steps=40, learning_rate=2e-3, warmup=5)
+    torch.manual_seed(0)
+    judge, drawn = judging.Judge(), coded(side=16)
+    objective = judging.judge_objective(judge, partial(judging.paint_every_hand, drawn, 16))
+    for _ in train(TrainingState(judge, settings), objective, settings):
+        pass
+    scenes = judging.paint_every_hand(drawn, 200, seeded(99))
+    assert (judge.read(scenes.images).hand == scenes.hand).float().mean() > 0.6  # 0.2 by guessing
+
+
+def test_a_calibrated_judge_gives_its_pictures_features_of_mean_0_and_mean_variance_1():
+    torch.manual_seed(0)
+    judge, images = judging.Judge(), torch.rand(64, 3, IMAGE_SIZE, IMAGE_SIZE, generator=seeded()) * 2 - 1
+    judge.calibrate(images)
+    features = judge.read(images).features
+    assert features.mean(0).abs().max() < 1e-3
+    assert torch.isclose(features.var(0).mean(), torch.tensor(1.0), atol=1e-4)
 
 
 # Files.
