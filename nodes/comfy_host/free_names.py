@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import folder_paths
 
 from ...domain_guidance.runs import RunFiles
 from ...domain_guidance.runs.run_files import OnExisting
+from .node_text import tell_here
 
 
 @contextmanager
@@ -23,8 +23,8 @@ def claimed_name(kind: str, folder: str | os.PathLike, name: str, on_existing: O
     folder = os.fspath(folder)
     with RunFiles.claim(folder, name, on_existing, lambda version: bool(_elsewhere(kind, folder, version))) as files:
         if found := _elsewhere(kind, folder, files.name):
-            logging.warning(
-                "Domain Guidance: the run '%s' goes on, and another file of its name, '%s', is what the loaders list: "
+            tell_here(
+                "The run '%s' goes on, and another file of its name, '%s', is what the loaders list: "
                 "rename one of them to load its result by name.",
                 files.name,
                 found[0],

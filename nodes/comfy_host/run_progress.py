@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import comfy.model_management
 import comfy.utils
@@ -12,6 +12,7 @@ from PIL import Image
 
 from ...domain_guidance.runs import Event, Finished, Prepared, RunFiles, Sample, Step
 from ...domain_guidance.runs.curves import draw_curves
+from .node_text import STATE, Say
 
 PREVIEW_SIDE = 512
 
@@ -19,12 +20,12 @@ PREVIEW_SIDE = 512
 class RunProgress:
     """Hears the events of one run and shows them.
 
-    say: shows one line of text at the node. note: a sentence to stand behind every step's line.
+    say: shows sentences at the node.
     """
 
-    def __init__(self, say: Callable[[str], None]):
+    def __init__(self, say: Say):
         self._say, self._picture = say, None
-        self.step, self.note = 0, ""
+        self.step = 0
 
     def begin_run(self, files: RunFiles, steps: int) -> None:
         self._files, self._steps = files, steps
@@ -35,7 +36,8 @@ class RunProgress:
         if isinstance(event, Prepared):
             self.step = self._first = event.step
             logging.info("Domain Guidance: %s", event.message)
-            self._say(event.message)
+            self._say("", STATE)
+            self._say(event.message, "prepared")
         elif isinstance(event, Step):
             self._made(event)
         elif isinstance(event, Sample):
@@ -66,18 +68,20 @@ class RunProgress:
             )
         return picture
 
-    def tell(self, line: str) -> None:
-        """Say a line, and the note behind it."""
-        self._say(f"{line}. {self.note}" if self.note else line)
-
     def stopped(self, what: str, left: str) -> None:
         """Say at the node and in the log that the run ended early.
 
         what: a noun. left: of the work, as `kept` says it.
         """
-        message = f"the {what} stopped after step {self.step}; {left}."
+        message = f"The {what} stopped after step {self.step}: {left}."
         logging.warning("Domain Guidance: %s", message)
-        self._say(message)
+        self._say(message, STATE)
+
+    def done(self, what: str, files: RunFiles, next_step: str) -> None:
+        """Say at the node and in the log what was made, where it is and what to do with it."""
+        message = f"The {what} has made its {self.step} steps and saved '{files.result.name}'. {next_step}"
+        logging.info("Domain Guidance: %s It is '%s'.", message, files.result)
+        self._say(message, STATE)
 
     def _made(self, event: Step) -> None:
         self.step = event.step
@@ -87,7 +91,7 @@ class RunProgress:
         else:
             pace = (time.monotonic() - self._started) / (event.step - self._first - 1)
             left = f", {_duration(pace * (self._steps - event.step))} left"
-        self.tell(f"step {event.step} of {self._steps}, loss {event.loss:.4f}{left}")
+        self._say(f"Step {event.step} of {self._steps}{left}, {_memory()}, loss {event.loss:.4f}", STATE)
         self._bar.update_absolute(event.step)
 
 
@@ -102,10 +106,21 @@ def follow(events: Iterator[Event], progress: RunProgress) -> Finished:
 
 
 def kept(files: RunFiles) -> str:
-    """What is left of a run that was stopped, in words."""
+    """What is left of a run that was stopped, in words: what to do before where it lies."""
     if not files.state.exists():
         return "nothing was trained yet"
-    return f"the state is kept in '{files.run_folder}', and Run with on_existing set to resume continues from it"
+    return (
+        f"the work is kept, and Run goes on from there (on_existing must be resume); its state is in "
+        f"'{files.run_folder}'"
+    )
+
+
+def _memory() -> str:
+    """What all programs together take of the device."""
+    device = comfy.model_management.get_torch_device()
+    total = comfy.model_management.get_total_memory(device)
+    used = total - comfy.model_management.get_free_memory(device)
+    return f"{used / 2**30:.1f} of {total / 2**30:.1f} GB memory in use"
 
 
 def _stacked(upper: Image.Image, lower: Image.Image) -> Image.Image:

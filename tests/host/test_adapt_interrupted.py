@@ -10,7 +10,7 @@ import pytest
 import torch
 from adapt_scenes import Adaptation, register, result_of, state_of, steps_of
 from host_process import PromptError
-from messages import OUT_OF_MEMORY
+from messages import OUT_OF_MEMORY, hearing
 from mini_models import trained
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -102,13 +102,14 @@ def test_a_cancel_keeps_the_steps_and_queue_again_goes_on_bit_for_bit(
     a, said = adaptation(minis, "cancelled"), []
     with (
         at_step(3, cancel) as made,
-        patch.object(host.library("nodes.adapt_generator"), "line_at", lambda node_id: said.append),
+        patch.object(host.library("nodes.adapt_generator"), "line_at", hearing(said)),
     ):
         run_to_cancel(host, a)
     assert made == [1, 2, 3] and saved_step(a, base_directory) == 3
     assert not result_of(a, base_directory).exists()
-    for line in (said[-1], caplog.records[-1].getMessage()):
-        assert "stopped after step 3" in line and "cancelled.training" in line, "says where the work is"
+    for line in (said[-1][1], caplog.records[-1].getMessage()):
+        assert "stopped after step 3" in line
+        assert line.index("Run goes on from there") < line.index("cancelled.training"), "what to do, then where it is"
     host.value(a.graph, a.node)
     assert_equals(a, uninterrupted, base_directory)
 

@@ -1,5 +1,6 @@
 """Adapt Generator in the real host: what it costs, what it shows, what it leaves as it was, and what it writes."""
 
+import re
 from contextlib import contextmanager
 from unittest.mock import patch
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from adapt_scenes import Adaptation, log_of, register, steps_of
+from messages import hearing
 from mini_models import trained
 from training_scenes import Training
 from training_scenes import register as register_training
@@ -155,10 +157,14 @@ def test_the_first_picture_comes_before_the_first_step_and_shows_the_source_twic
 
 def test_memory_and_time_left_are_said_at_the_node(host, minis):
     a, said = Adaptation(minis, save_name="said", steps=3), []
-    with patch.object(host.library("nodes.adapt_generator"), "line_at", lambda node_id: said.append):
+    with patch.object(host.library("nodes.adapt_generator"), "line_at", hearing(said)):
         host.value(a.graph, a.node)
-    assert "memory" in said[0] and "critic and its VAE take" in said[0]
-    assert said[1].startswith("step 1 of 3, loss ") and said[2].endswith("left") and len(said) == 4
+    _, (first, prepared), *steps, (last, done) = said
+    assert first == "prepared" and "memory" in prepared and "critic and its VAE take" in prepared
+    assert {slot for slot, _ in steps} == {last} == {"state"} and len(steps) == 3
+    assert re.fullmatch(r"Step 1 of 3, [\d.]+ of [\d.]+ GB memory in use, loss [\d.]+", steps[0][1])
+    assert re.match(r"Step 2 of 3, 0 min \d\d s left, ", steps[1][1])
+    assert done.startswith("The adaptation has made its 3 steps and saved 'said.safetensors'. Connect adapted to ")
 
 
 def test_a_controlnet_in_the_prompts_acts(host, minis):

@@ -127,7 +127,7 @@ def test_without_a_negative_prompt_the_reference_negative_is_the_empty_prompt(ho
     with caplog.at_level(logging.INFO):
         negative = basic(host, s, guided(s, minis, "DomainGuidanceApply", 1.0, reference="negative"))
     assert torch.equal(negative, basic(host, s, guided(s, minis, "DomainGuidanceApply", 1.0, reference="empty")))
-    assert any("this guider has no negative prompt" in record.getMessage() for record in caplog.records)
+    assert any("This guider has no negative prompt" in record.getMessage() for record in caplog.records)
     prompt, s.positive = s.positive, s.prompt(EMPTY)
     without_prompt = basic(host, s, guided(s, minis, "DomainGuidanceApply", 1.0, reference="negative"))
     s.positive = prompt

@@ -9,7 +9,7 @@ from unittest.mock import patch
 import pytest
 import torch
 from host_process import PromptError
-from messages import refusal
+from messages import hearing, refusal
 from prompts import ksampler
 from safetensors import safe_open
 from safetensors.torch import load_file
@@ -118,12 +118,18 @@ def test_a_domain_that_memorises_says_so_at_the_node_and_names_the_better_file(h
         "memorising",
         lambda points: "It memorises." * (len(points) > 3),
     )
-    with known, patch.object(host.library("nodes.train"), "line_at", lambda node_id: said.append):
+    with (
+        known,
+        patch.object(host.library("nodes.train"), "line_at", hearing(said)),
+    ):
         host.value(training.graph, training.node)
-    *steps, last = [line for line in said if line.startswith(("step", "trained"))]
-    assert [line.endswith("It memorises.") for line in steps] == [False, False, False, True]
-    assert (
-        last == "trained for 4 steps; 'by heart.best.safetensors' has the lowest loss on held-out images. It memorises."
+    told = [line for slot, line in said if slot == "memorising"]
+    assert [*dict.fromkeys(told)] == ["", "It memorises."] and told[-1] == "It memorises."
+    slot, last = said[-1]
+    assert slot == "state" and last == (
+        "The training has made its 4 steps and saved 'by heart.safetensors'. Connect domain_model to Apply Domain "
+        "Guidance, or load the file later with Load Domain Adapter. 'by heart.best.safetensors' beside it has the "
+        "lowest loss on held-out images: with a few dozen images, load that one."
     )
 
 

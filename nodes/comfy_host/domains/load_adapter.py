@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from ....domain_guidance.domains.adapter_file import AdapterFile, read_adapter_file
 from ....domain_guidance.domains.card import CARD_KEY, DomainFileError
 from ....domain_guidance.domains.prompt import Prompt
+from ..node_text import tell_here
 from .load_domain import path_inside
 from .origin import ATTACHMENT, DomainOrigin, base_fingerprint, conditioning_of
 
@@ -58,11 +59,12 @@ def _tell_of_sibling(model: ModelPatcher, file: AdapterFile, name: str) -> None:
     """Trained on the raw model, used on its turbo: what most people do, and nothing to be warned of."""
     own = base_fingerprint(model)
     if own and file.card.base_fingerprint and own != file.card.base_fingerprint:
-        logging.info(
-            "Domain Guidance: '%s' was trained on %s and sits on another checkpoint of its family here, as any LoRA "
+        tell_here(
+            "'%s' was trained on %s and sits on another checkpoint of its family here, as any LoRA "
             "may; on a distilled one (Turbo, Lightning) use cfg 1 with reference 'prompt', and begin at weight 1.",
             name,
             file.card.base_name or "another model",
+            level=logging.INFO,
         )
 
 

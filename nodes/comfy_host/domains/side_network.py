@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from comfy.patcher_extension import WrappersMP
 
 from ....domain_guidance.domains.card import DomainFileError
 from ....domain_guidance.side_networks import LatentSpace, SideFile, read_side_file
+from ..node_text import tell_here
 from .load_domain import path_inside
 from .origin import ATTACHMENT, DomainOrigin, base_fingerprint, conditioning_of
 
@@ -97,8 +97,8 @@ def check_latents(model: BaseModel, side: SideDomain, role: str) -> None:
 def warn_of_other_base(side: SideDomain, base: ModelPatcher) -> None:
     expected, found = side.file.card.base_fingerprint, base_fingerprint(base)
     if found and found != expected:
-        logging.warning(
-            "Domain Guidance: '%s' learnt to correct another base (%s %s) than the connected model; compare the "
+        tell_here(
+            "'%s' learnt to correct another base (%s %s) than the connected model; compare the "
             "pictures with and without it, or train a side network on this model.",
             side.name,
             side.file.card.base_name or "fingerprint",
@@ -107,8 +107,8 @@ def warn_of_other_base(side: SideDomain, base: ModelPatcher) -> None:
 
 
 def _warn_of_sampling(executor, guider, *args, **kwargs):
-    logging.warning(
-        "Domain Guidance: a sampler got the domain_model of Load Side Network, which draws as the plain base; connect "
+    tell_here(
+        "A sampler got the domain_model of Load Side Network, which draws as the plain base; connect "
         "it to domain_model of Apply Domain Guidance, and the base to model."
     )
     return executor(guider, *args, **kwargs)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import closing
 from dataclasses import dataclass, replace
 
@@ -104,8 +103,8 @@ def _adapted_into(
                 result = Adapted(
                     read_generator_file(files.result), progress.comparison(), progress.curves(), files.result.name
                 )
-        logging.info(
-            "Domain Guidance: adapted for %d steps; the generator was saved as '%s'.", finished.step, files.result
+        progress.done(
+            "adaptation", files, "Connect adapted to Sample Generator, or load the file later with Load Generator."
         )
         return result
     finally:  # a Cancel is no Exception

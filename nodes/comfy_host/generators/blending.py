@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -12,6 +11,7 @@ from ....domain_guidance.generators import GeneratorConfig, GeneratorFile
 from ....domain_guidance.generators.blend import blend, block_amounts, check_alike
 from ....domain_guidance.generators.relatedness import RELATED, relatedness
 from ...number_lists import parse_numbers
+from ..node_text import tell_here
 
 
 def blend_generators(
@@ -24,8 +24,8 @@ def blend_generators(
     """
     check_alike(first, second)
     if relatedness(first, second) < RELATED:
-        logging.warning(
-            "Domain Guidance: the weights of the two generators have nothing in common, so their blend will draw "
+        tell_here(
+            "The weights of the two generators have nothing in common, so their blend will draw "
             "noise: connect two generators of which one was trained from the other, or both from a third."
         )
     if not amounts.strip():

@@ -20,6 +20,7 @@ from ....domain_guidance.generators import (
 from ....domain_guidance.generators.convert import open_foreign_file, sha256_of
 from ....domain_guidance.generators.generator_file import Origin, is_generator_file
 from ..free_names import claimed_name
+from ..node_text import tell_here
 from .folders import FOLDER, output_folder, path_of
 
 CONVERTED = ".safetensors"  # added to the whole name: faces.pkl becomes faces.pkl.safetensors
@@ -81,9 +82,8 @@ def _keep(file: GeneratorFile, name: str, places: dict[Path, bool]) -> None:
             place,
         )
         return
-    logging.warning(
-        "Domain Guidance: the conversion of '%s' could not be saved anywhere, so the file is converted again at "
-        "every load.",
+    tell_here(
+        "The conversion of '%s' could not be saved anywhere, so the file is converted again at every load.",
         name,
     )
 

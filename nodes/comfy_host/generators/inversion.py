@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
 
 import comfy.clip_vision
@@ -17,6 +16,7 @@ from ....domain_guidance.generators import Eg3dGenerator, Generator, GeneratorFi
 from ....domain_guidance.generators.eg3d.poses import Poses
 from ....domain_guidance.generators.invert import Features, Found, Inversion, fitted, invert
 from ....domain_guidance.generators.relatedness import mapping_weights
+from ..node_text import tell_here
 from ..sampling import as_pictures
 from .latents import Styles
 from .pictures import PREVIEW_SIDE, draw_one, memory_needed, on_device
@@ -149,8 +149,8 @@ def _found(
     except comfy.model_management.InterruptProcessingException:
         if not found:
             raise
-        logging.warning(
-            "Domain Guidance: the search was cancelled at step %d for image %d of %d; what was found so far is kept.",
+        tell_here(
+            "The search was cancelled at step %d for image %d of %d; what was found so far is kept.",
             found[-1].step,
             len(found),
             len(wanted),

@@ -11,7 +11,7 @@ from ....domain_guidance.domains.training_forms import is_adapter
 from ....domain_guidance.guidance import Projection
 from ..domains.origin import DomainOrigin, base_fingerprint, origin_of
 from ..domains.side_network import side_of
-from ..node_text import Say, tell
+from ..node_text import Say, tell, tell_here
 from .compatibility import check_pair
 from .conditioning import SAME_PROMPT, check_whole, close, same_conditioning
 from .idle_inputs import given_mask, tell_idle
@@ -176,7 +176,8 @@ def _domain_prompts(
     if conditioning is None and origin is None:
         raise ValueError(
             "domain_model has no stored empty prompt, because it was not loaded with Load Domain UNet or Load "
-            "Domain Adapter: connect a CLIP Text Encode with no text to domain_conditioning."
+            "Domain Adapter: connect to domain_conditioning a CLIP Text Encode with no text or, with a model that "
+            "reads no text, the negative output of its own conditioning node."
         )
     empty = conditioning if origin is None or _mends(conditioning, origin.empty) else origin.empty
     return empty if conditioning is None else conditioning, None if reference == "negative" else empty
@@ -192,8 +193,8 @@ def _mends(conditioning: list | None, stored: list) -> bool:
 
 def _warn_of_text_free(origin: DomainOrigin | None) -> None:
     if origin is not None and origin.card.form == TEXT_FREE:
-        logging.warning(
-            "Domain Guidance: '%s' is text-free and cannot read your prompt, so with reference 'prompt' it weakens "
+        tell_here(
+            "'%s' is text-free and cannot read your prompt, so with reference 'prompt' it weakens "
             "the prompt as much as it adds of the domain; use reference 'auto', or a domain adapter.",
             origin.name,
         )
@@ -209,16 +210,17 @@ def _compare_base(
     expected = base_fingerprint(domain) if is_adapter(origin.card) else origin.card.base_fingerprint
     found = base_fingerprint(base)
     if found and found != expected:
-        logging.warning(
-            "Domain Guidance: '%s' was trained from another base (%s %s) than the connected model; connect that base "
+        tell_here(
+            "'%s' was trained from another base (%s %s) than the connected model; connect that base "
             "to reference_model, or its difference from your model becomes part of the domain.",
             origin.name,
             origin.card.base_name or "fingerprint",
             expected,
         )
     elif base.patches and reference_model is None:
-        logging.info(
-            "Domain Guidance: the model has a LoRA on it that '%s' was not trained with, so the domain weakens "
+        tell_here(
+            "The model has a LoRA on it that '%s' was not trained with, so the domain weakens "
             "that LoRA a little; connect the model from before the LoRA to reference_model to keep its full effect.",
             origin.name,
+            level=logging.INFO,
         )

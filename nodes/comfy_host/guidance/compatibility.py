@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-
 import comfy.model_sampling
 import torch
 from comfy.model_base import BaseModel
 from comfy.model_patcher import ModelPatcher
+
+from ..node_text import tell_here
 
 NARROW_DTYPES = (torch.float8_e4m3fn, torch.float8_e5m2)
 # They say how a network is stored or what is glued to its input, not what it is.
@@ -22,8 +22,8 @@ def check_pair(base: ModelPatcher, other: ModelPatcher, role: str) -> None:
     check_noising(base, other, role)
     _check_latent(base.model, other.model, role)
     if _is_narrow(base) != _is_narrow(other):
-        logging.warning(
-            "Domain Guidance: model has %s weights, but %s has %s, so rounding differences become part of the "
+        tell_here(
+            "model has %s weights, but %s has %s, so rounding differences become part of the "
             "term; load both with the same weight_dtype.",
             _storage(base),
             role,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -16,6 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from ....domain_guidance.pictures.axes_grid import axes_grid, mosaic
+from ..node_text import tell_here
 from ..sampling import Sampling, as_pictures, decoded, watched
 from .terms import KEY, terms_of
 
@@ -91,9 +91,7 @@ def _sampled(model: ModelPatcher, sampling: Sampling, places: Sequence[tuple[flo
     except comfy.model_management.InterruptProcessingException:
         if not latents:
             raise
-        logging.warning(
-            "Domain Guidance: the sweep was cancelled, so the grid has %d of %d cells.", len(latents), len(places)
-        )
+        tell_here("The sweep was cancelled, so the grid has %d of %d cells.", len(latents), len(places))
     return latents
 
 

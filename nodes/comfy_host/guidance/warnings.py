@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ....domain_guidance.guidance import total_weight
 from ..domains.origin import base_fingerprint, origin_of
+from ..node_text import tell_here
 from .branches import Branch
 from .conditioning import same_conditioning
 from .denoiser import ComfyDenoiser
@@ -26,9 +27,8 @@ def warn_of_burn(cfg: float, branches: list[Branch], sigmas: Tensor) -> None:
     """
     pull = cfg + max((_pull(branches, float(sigma)) for sigma in sigmas[:-1]), default=0.0)
     if pull > BURN:
-        logging.warning(
-            "Domain Guidance: cfg %g plus the domain weight makes %g; above %g, images tend to burn. Try cfg 3 "
-            "with weight 2.",
+        tell_here(
+            "cfg %g plus the domain weight makes %g; above %g, images tend to burn. Try cfg 3 with weight 2.",
             cfg,
             pull,
             BURN,
@@ -68,8 +68,8 @@ def warn_of_distilled(guider, terms: tuple[GuidanceTerm, ...], branches: list[Br
     for term, branch in zip(terms, branches):
         unprompted = any(prompt is guider.conds.get("positive") for prompt in branch.subtrahend.sampled)
         if not unprompted and term.beside == "negative" and _is_foreign(term, guider.model_patcher, branch):
-            logging.warning(
-                "Domain Guidance: cfg 1 with a prompt is how distilled models (Turbo, Lightning, LCM) are sampled, "
+            tell_here(
+                "cfg 1 with a prompt is how distilled models (Turbo, Lightning, LCM) are sampled, "
                 "but the domain is a whole network trained from another base, so the term undoes the distillation; "
                 "connect the base that the domain was trained from to reference_model, or use a domain adapter "
                 "with reference 'prompt'."
@@ -91,30 +91,30 @@ def _is_foreign(term: GuidanceTerm, base: ModelPatcher, branch: Branch) -> bool:
 
 
 def warn_of_bare_term() -> None:
-    logging.warning(
-        "Domain Guidance: domain_model has a different architecture from model, so the model patches and "
+    tell_here(
+        "domain_model has a different architecture from model, so the model patches and "
         "ControlNets of this graph act only on the prompt, not on the domain term; use a domain trained from this "
         "model family."
     )
 
 
 def warn_of_other_text() -> None:
-    logging.warning(
-        "Domain Guidance: model cannot read the domain's stored empty prompt, which is from another text encoder, "
+    tell_here(
+        "model cannot read the domain's stored empty prompt, which is from another text encoder, "
         "so your negative prompt is subtracted instead; leave the negative prompt empty for a pure domain term."
     )
 
 
 def say_empty_stands_in() -> None:
-    logging.info(
-        "Domain Guidance: this guider has no negative prompt, so reference 'negative' subtracts the empty prompt, as "
-        "'empty' does."
+    tell_here(
+        "This guider has no negative prompt, so reference 'negative' subtracts the empty prompt, as 'empty' does.",
+        level=logging.INFO,
     )
 
 
 def warn_of_only_prompt() -> None:
-    logging.warning(
-        "Domain Guidance: this guider has no negative prompt, so the term subtracts what your own prompt says and "
+    tell_here(
+        "This guider has no negative prompt, so the term subtracts what your own prompt says and "
         "takes its place as the weight grows; use CFGGuider with a negative prompt, or connect one to minus, "
         "to keep it."
     )
@@ -128,8 +128,8 @@ def warn_of_idle(branches: list[Branch], weights: Sequence[float], sigmas: Tenso
     levels = [float(sigma) for sigma in sigmas[:-1]]
     for branch, weight in zip(branches, weights):
         if levels and weight != 0 and all(branch.weight_at(level) == 0 for level in levels):
-            logging.warning(
-                "Domain Guidance: a term of weight %g acts on none of the %d steps of this sampling, because of its "
+            tell_here(
+                "A term of weight %g acts on none of the %d steps of this sampling, because of its "
                 "start_percent, end_percent or schedule; with a denoise below 1 only the last part of the range is "
                 "sampled, so raise end_percent or the number of steps.",
                 weight,
@@ -144,7 +144,7 @@ def warn_of_nothing(term: GuidanceTerm, domain: ComfyDenoiser) -> None:
     """
     same_prompt = term.prompt is None or (term.minus is not None and same_conditioning(term.prompt, term.minus))
     if same_prompt and domain.difference.is_nothing and term.reference_model is None:
-        logging.warning(
-            "Domain Guidance: domain_model is the same checkpoint as model, with no LoRA that model lacks, so "
+        tell_here(
+            "domain_model is the same checkpoint as model, with no LoRA that model lacks, so "
             "there is no domain to draw in; connect a domain file, or put the domain's LoRA on domain_model."
         )

@@ -8,8 +8,9 @@ import comfy.utils
 from PIL import Image
 
 from ....domain_guidance.data import CachedLatents, Encoded
-from ....domain_guidance.runs import Evaluated, Event, Finished, OneProcess, RunFiles
+from ....domain_guidance.runs import Evaluated, Event, OneProcess, RunFiles
 from ....domain_guidance.training import RunSettings
+from ..node_text import STATE
 from ..run_progress import RunProgress
 from .preview import as_cover, commonest_bucket, draw, picture_of
 from .result_file import PICTURES_STEP
@@ -20,10 +21,19 @@ from .vae_posterior import Posteriors
 class TrainingProgress(RunProgress):
     """Hears the events of one training."""
 
+    _left_out = 0  # images
+
     def encoded(self, event: Encoded) -> None:
         if event.done < event.total:
-            self._say(f"encoded {event.done} of {event.total} images")
+            self._say(f"Encoded {event.done} of {event.total} images", STATE)
         comfy.utils.ProgressBar(event.total).update_absolute(event.done)
+
+    def left_out(self, name: str, reason: str) -> None:
+        """Say which images are not used: in the log each, at the node the last one and how many there are."""
+        logging.warning("Domain Guidance: '%s' is left out, because %s.", name, reason)
+        self._left_out += 1
+        others = "" if self._left_out == 1 else f" {self._left_out} images are left out; the log names each."
+        self._say(f"'{name}' is left out, because {reason}.{others}", "left out")
 
     def begin(
         self,
@@ -52,12 +62,8 @@ class TrainingProgress(RunProgress):
             )
             if event.memorising:
                 logging.warning("Domain Guidance: %s", event.memorising)
-            self.note = event.memorising
+            self._say(event.memorising, "memorising")
             self.show(event.step)
-        elif isinstance(event, Finished) and event.best_path:
-            self.tell(
-                f"trained for {event.step} steps; '{event.best_path.name}' has the lowest loss on held-out images"
-            )
 
     def drawn(self, step: int) -> Image.Image:
         """With the averaged weights, which the module holds at this moment."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
@@ -36,6 +35,8 @@ from .vae_posterior import Posteriors
 # Where the loaders look, below the output folder.
 FOLDERS = {ADAPTER: "loras", SIDE_NETWORK: SIDE_NETWORKS}
 FULL_FOLDER = "diffusion_models"
+LOADERS = {ADAPTER: "Load Domain Adapter", SIDE_NETWORK: "Load Side Network"}
+FULL_LOADER = "Load Domain UNet"
 STEP = 64  # pixels; one cell of the deepest level of Stable Diffusion's UNets
 PROBE_SIDE = 256  # pixels of the blank picture that a network is tried on
 
@@ -92,8 +93,9 @@ def train_in_host(
         ready = _prepared(model, empty, posteriors.cell, resolution, request)
         latents = _encoded(posteriors, source, resolution, progress)
         finished = _trained(model, vae, empty, latents, posteriors, files, request, progress, ready)
-    logging.info("Domain Guidance: trained for %d steps; the domain was saved as '%s'.", finished.step, files.result)
-    return Trained(_loaded(model, files, request.form), progress.curves(), files.result.name)
+    trained = Trained(_loaded(model, files, request.form), progress.curves(), files.result.name)
+    progress.done("training", files, _next(request.form, finished))
+    return trained
 
 
 def native_resolution(model: ModelPatcher) -> int:
@@ -151,7 +153,7 @@ def _encoded(posteriors: Posteriors, source: ImageSource, resolution: int, progr
             if isinstance(event, Encoded):
                 progress.encoded(event)
             else:
-                logging.warning("Domain Guidance: '%s' is left out, because %s.", event.name, event.reason)
+                progress.left_out(event.name, event.reason)
     return cache.open()
 
 
@@ -214,6 +216,19 @@ def _making(
         save_memory=request.save_memory,
         eight_bit_adam=settings.eight_bit_adam,
         ready=ready,
+    )
+
+
+def _next(form: str, finished: Finished) -> str:
+    """What to do with the domain."""
+    use = (
+        f"Connect domain_model to Apply Domain Guidance, or load the file later with {LOADERS.get(form, FULL_LOADER)}."
+    )
+    if finished.best_path is None:
+        return use
+    return (
+        f"{use} '{finished.best_path.name}' beside it has the lowest loss on held-out images: with a few dozen images, "
+        "load that one."
     )
 
 

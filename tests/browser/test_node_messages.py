@@ -1,0 +1,79 @@
+"""What the pack's nodes say in the real frontend: whole sentences, the newest first, until the node runs again."""
+
+import json
+
+import host_process
+import pytest
+from real_server import real_server
+
+SAID = """() => Object.fromEntries(app.graph.nodes.flatMap(node => (node.widgets ?? [])
+    .filter(widget => widget.name === "domain_guidance_message")
+    .map(({element}) => [node.id, {
+        sentences: [...element.firstChild.children].map(line => line.textContent),
+        needed: element.firstChild.offsetHeight, given: element.clientHeight,
+    }])))"""
+NODES_2 = "on => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)"
+BURNT = "images tend to burn"
+
+
+@pytest.fixture(scope="module")
+def server(base_directory, tmp_path_factory):
+    settings = base_directory / "user" / "default" / "comfy.settings.json"
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text('{"Comfy.TutorialCompleted": true}', encoding="utf-8")
+    with real_server(base_directory, tmp_path_factory.mktemp("server") / "log.txt") as running:
+        yield running
+
+
+@pytest.fixture
+def graph(server, open_frontend):
+    """A page with the template of Train Domain, and the ids of its nodes by their types."""
+    frontend = open_frontend(server.address)
+    (path,) = [
+        path
+        for path in (host_process.PACK_ROOT / "workflows").glob("*train-a-domain.json")
+        if "generator" not in path.stem
+    ]
+    workflow = json.loads(path.read_text(encoding="utf-8"))
+    frontend.drop("messages", workflow)
+    ids = {}
+    for node in workflow["nodes"]:
+        ids.setdefault(node["type"], []).append(str(node["id"]))
+    return frontend, ids
+
+
+def run(frontend, server):
+    """Press Run and wait for the end of that prompt."""
+    before = len(server.get("/history"))
+    frontend.run()
+    while len(server.get("/history")) == before:
+        server.check_alive("making a prompt")
+        frontend.page.wait_for_timeout(200)
+
+
+@pytest.mark.parametrize("nodes_2", [False, True], ids=["classic", "Nodes 2.0"])
+def test_a_training_says_what_it_made_and_advice_goes_when_it_is_followed(graph, server, nodes_2):
+    frontend, ids = graph
+    frontend.page.evaluate(NODES_2, nodes_2)
+    try:
+        (train,), (apply,) = ids["DomainGuidanceTrain"], ids["DomainGuidanceApply"]
+        frontend.set_widget(train, "steps", 3)
+        frontend.set_widget(train, "save_name", f"said {nodes_2}")
+        frontend.set_widget(apply, "weight", 9)
+        run(frontend, server)
+        frontend.page.wait_for_function(f"id => ({SAID})()[id]?.sentences[0].includes('saved')", arg=train)
+        said = frontend.page.evaluate(SAID)
+        assert said[train]["sentences"][0].startswith(f"The training has made its 3 steps and saved 'said {nodes_2}.")
+        (burnt,) = [node for node in said if node != train]
+        assert burnt in ids["KSampler"] and BURNT in said[burnt]["sentences"][0]
+        assert said[burnt]["needed"] <= said[burnt]["given"], "each sentence is whole"
+        frontend.set_widget(apply, "weight", 1.5)
+        run(frontend, server)
+        frontend.page.wait_for_function(f"id => !(id in ({SAID})())", arg=burnt)
+        assert train in frontend.page.evaluate(SAID), "what did not run again says what it said"
+        assert (
+            frontend.page.evaluate("() => JSON.stringify(app.graph.serialize())").count("domain_guidance_message") == 0
+        )
+    finally:
+        frontend.page.evaluate(NODES_2, False)
+    assert frontend.errors == []

@@ -1,0 +1,70 @@
+"""Sentences at nodes: what is told in the log is told at the node that the host executes, too."""
+
+import pytest
+import training_scenes
+from mini_models import trained
+from PIL import Image
+from scenes import build
+from training_scenes import Training
+
+
+@pytest.fixture
+def sent(host, monkeypatch):
+    """(node, slot, text) of every message that reached the frontend."""
+    from server import PromptServer
+
+    found = []
+
+    class Server:
+        client_id = "a visitor"
+        last_prompt_id = None
+
+        def send_sync(self, event, data, sid=None):
+            if event == "domain_guidance.node_message":
+                assert sid == self.client_id
+                found.append((data["node"], data["slot"], data["text"]))
+
+        def send_progress_text(self, text, node_id, sid=None): ...
+
+    monkeypatch.setattr(PromptServer, "instance", Server(), raising=False)
+    return found
+
+
+ADVICE = "cfg 4 plus the domain weight makes 13; above 8, images tend to burn. Try cfg 3 with weight 2."
+
+
+def guided(minis, weight, seed, **domain):
+    s = build(minis)
+    applied = s.guide(s.model, s.load_domain(minis.domain(change=trained, **domain)), weight=weight)
+    return s, applied, s.sample(applied, cfg=4.0, seed=seed)
+
+
+def test_advice_of_a_sampling_stands_at_the_sampler_and_in_the_log(host, minis, sent, caplog):
+    s, _, sampler = guided(minis, 9.0, seed=411)
+    with caplog.at_level("WARNING"):
+        host.samples(s.graph, sampler)
+    burnt = [(node, text) for node, _, text in sent if "tend to burn" in text]
+    assert burnt == [(sampler.id, ADVICE)]
+    assert burnt[0][1] in caplog.text
+
+
+def test_the_wrong_base_is_said_at_the_node_that_applies_the_domain(host, minis, sent):
+    s, applied, sampler = guided(minis, 1.0, seed=412, base_family="sd15")
+    host.samples(s.graph, sampler)
+    assert [node for node, _, text in sent if "trained from another base" in text] == [applied.id]
+
+
+def test_images_that_are_left_out_are_counted_at_the_node(host, minis, base_directory, sent):
+    training_scenes.register(base_directory)
+    folder = base_directory / "input" / "two broken"
+    folder.mkdir()
+    for number in range(2):
+        (folder / f"broken {number}.png").write_bytes(b"no picture")
+    for number, image in enumerate(training_scenes.handwriting(9)):
+        Image.fromarray((image * 255).round().byte().numpy()).save(folder / f"{number}.png")
+    training = Training(minis, save_name="left out", images=None, folder=folder.name, steps=1, evaluate_every=0)
+    host.value(training.graph, training.node)
+    told = [text for node, slot, text in sent if slot == "left out"]
+    assert len(told) == 2 and "'broken 0.png' is left out" in told[0] and "2 images are left out" in told[1]
+    assert {node for node, slot, _ in sent if slot == "state"} == {training.node.id}
+    assert sent[-1][1] == "state" and "saved 'left out.safetensors'" in sent[-1][2]

@@ -1,0 +1,100 @@
+// What the pack's nodes say while they work stands at them, each sentence whole, the newest first, until they run again.
+// A message is {node, slot, text}: a slot holds one sentence, and an empty text removes it (nodes/comfy_host/node_text.py).
+
+import { app } from "../../scripts/app.js"
+import { api } from "../../scripts/api.js"
+
+const EVENT = "domain_guidance.node_message"
+const WIDGET = "domain_guidance_message"
+const LEAST = 56 // pixels, before the text is laid out
+const AROUND = 34 // pixels between a widget's place and its text: the frontend's margin and this box's padding
+const MOST = 260 // pixels; what is longer is scrolled
+
+const shown = new Map() // node -> its sentences by slot, the oldest first
+
+// A node within subgraphs has an id for each: 12:5 is node 5 in what node 12 holds.
+function nodeOf(id) {
+    let graph = app.rootGraph ?? app.graph
+    let node = null
+    for (const part of String(id).split(":")) {
+        node = graph?.getNodeById(Number(part)) ?? graph?.getNodeById(part)
+        graph = node?.subgraph
+    }
+    return node
+}
+
+function addBox(node) {
+    const box = document.createElement("div")
+    box.setAttribute("role", "status")
+    box.style.cssText = "overflow-y: auto; overflow-wrap: anywhere; box-sizing: border-box; padding: 6px 8px; " +
+        "border-radius: 6px; font-size: 12px; line-height: 1.4; user-select: text; " +
+        "color: var(--input-text, #ddd); background: var(--comfy-input-bg, #222);"
+    const text = document.createElement("div")
+    box.append(text)
+    const height = () => Math.min(MOST, Math.max(LEAST, text.offsetHeight + AROUND))
+    const widget = node.addDOMWidget(WIDGET, "text", box, {
+        serialize: false,
+        hideOnZoom: false,
+        getMinHeight: height,
+        getMaxHeight: height,
+    })
+    widget.serialize = false
+    return widget
+}
+
+const boxOf = (node) => node.widgets?.find((widget) => widget.name === WIDGET)
+
+function draw(node) {
+    const sentences = [...(shown.get(node)?.values() ?? [])].reverse()
+    if (!sentences.length) return remove(node)
+    const box = boxOf(node) ?? addBox(node)
+    const lines = sentences.map((sentence) => {
+        const line = document.createElement("div")
+        line.textContent = sentence
+        line.style.marginBottom = "4px"
+        return line
+    })
+    box.element.firstChild.replaceChildren(...lines)
+    fit(node)
+    requestAnimationFrame(() => fit(node)) // once the text has its width, its height is known
+}
+
+// The node grows where its text needs room; what the user has made larger stays.
+function fit(node) {
+    const [, least] = node.computeSize()
+    if (node.size[1] < least) node.setSize([node.size[0], least])
+    node.setDirtyCanvas?.(true, true)
+}
+
+function remove(node) {
+    shown.delete(node)
+    const place = node.widgets?.indexOf(boxOf(node)) ?? -1
+    if (place < 0) return
+    const height = boxOf(node).computedHeight ?? 0
+    if (node.removeWidget) node.removeWidget(node.widgets[place])
+    else {
+        node.widgets[place].onRemove?.()
+        node.widgets.splice(place, 1)
+    }
+    node.setSize([node.size[0], Math.max(node.computeSize()[1], node.size[1] - height)])
+    node.setDirtyCanvas?.(true, true)
+}
+
+app.registerExtension({
+    name: "DomainGuidance.NodeMessages",
+    setup() {
+        api.addEventListener("executing", ({ detail }) => {
+            const node = detail != null && nodeOf(detail.node ?? detail)
+            if (node) remove(node)
+        })
+        api.addEventListener(EVENT, ({ detail: { node: id, slot, text } }) => {
+            const node = nodeOf(id)
+            if (!node) return
+            const sentences = shown.get(node) ?? new Map()
+            sentences.delete(slot) // the newest last
+            if (text) sentences.set(slot, text)
+            shown.set(node, sentences)
+            draw(node)
+        })
+    },
+})
