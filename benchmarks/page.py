@@ -92,13 +92,15 @@ def _section(title, text, runs, command):
     columns = [runs.get(on, {}).get("ratios", {}) for on in (False, True)]
     lines += [f"| | CPU | {gpu} |", "| --- | --- | --- |"]
     for what in {what: None for ratios in columns for what in ratios}:
-        lines.append(f"| {what} | " + " | ".join(_written(ratios.get(what)) for ratios in columns) + " |")
+        lines.append(f"| {what} | " + " | ".join(_written(what, ratios.get(what)) for ratios in columns) + " |")
     return "\n".join([*lines, "", *map(_made, runs.values()), ""])
 
 
-def _written(value):
+def _written(what, value):
     if value is None:
         return ""
+    if "distance" in what:  # without bias, so it may fall below 0 by chance
+        value = max(value, 0)
     return f"{value:g}" if float(value).is_integer() else f"{value:.3f}"
 
 

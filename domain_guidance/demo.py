@@ -21,6 +21,7 @@ from .toy_world import checkpoints, comparison
 from .toy_world.methods import METHODS
 from .toy_world.prompts import Prompts
 from .toy_world.scenes import STROKES
+from .toy_world.scores import as_read
 
 logger = logging.getLogger(__name__)
 
@@ -89,17 +90,12 @@ def _counting(denoiser: Denoiser[Tensor], title: str) -> Denoiser[Tensor]:
     return counted
 
 
-def _shown(distance: float) -> str:
-    """The unbiased estimate of a distance may fall below zero by chance; a person reads 0."""
-    return f"{max(distance, 0.0):.3f}"
-
-
 def describe(entry: Entry) -> str:
     """One line: digit and colour as asked in percent, distance with N."""
     score, settings = entry.score, ", ".join(f"{key} {value:g}" for key, value in entry.weights.items())
     return (
         f"{TITLES[entry.name]:22} {settings:18} digit {score.digit:6.1%}  colour {score.stroke:6.1%}  "
-        f"distance {_shown(score.distance)} (N={score.count})"
+        f"distance {as_read(score.distance)} (N={score.count})"
     )
 
 
@@ -146,7 +142,7 @@ def _lines(entry: Entry) -> list[str]:
     settings = ", ".join(f"{key} {value:g}" for key, value in entry.weights.items())
     read = f"digit {entry.score.digit:.0%}, colour {entry.score.stroke:.0%}"
     return [
-        line for line in (settings, read, f"distance {_shown(entry.score.distance)}, N = {entry.score.count}") if line
+        line for line in (settings, read, f"distance {as_read(entry.score.distance)}, N = {entry.score.count}") if line
     ]
 
 

@@ -32,7 +32,13 @@ def export(options: argparse.Namespace, check: Check) -> None:
     if options.target.suffix != ".safetensors":
         raise ValueError(f"OUT is '{options.target.name}', expected the name of a .safetensors file.")
     file = read_adapter_file(options.adapter)
-    lora = as_diffusers_lora(file.tensors, DiffusersFolder(options.base).unet_without_weights())
+    base = DiffusersFolder(options.base)
+    if "unet" not in base.index:
+        raise ValueError(
+            f"'{options.base}' is a {base.index.get('_class_name')} without a UNet, but only adapters of UNets can be "
+            "exported: use the adapter in ComfyUI, with Load Domain Adapter."
+        )
+    lora = as_diffusers_lora(file.tensors, base.unet_without_weights())
     try:
         save_tensors(options.target, lora, {}, free=True)
     except FileExistsError as error:

@@ -20,8 +20,8 @@ def describe(measures: Measures, encoder: str) -> str:
 def statements(measures: Measures) -> Iterator[str]:
     """Distance, precision and recall, diversity, memorisation."""
     kid = measures.kid
-    yield f"Distance (KID) {kid.value:.3g}, {_interval(kid)}; 0 means no difference.{_halves(measures)}"
-    yield f"CMMD {measures.cmmd:.3g}; 0 means no difference. It has no interval."
+    yield f"Distance (KID) {_read(kid.value)}, {_interval(kid)}; 0 means no difference.{_halves(measures)}"
+    yield f"CMMD {_read(measures.cmmd)}; 0 means no difference. It has no interval."
     if measures.precision_recall is not None:
         found = measures.precision_recall
         yield (
@@ -44,11 +44,16 @@ def warnings(measures: Measures) -> Iterator[str]:
         yield "Precision and recall depend on both numbers of images: only compare runs with the same numbers."
 
 
+def _read(distance: float) -> str:
+    """For a reader: an unbiased estimate may fall below 0 by chance, which says no more than 0."""
+    return f"{max(distance, 0.0):.3g}"
+
+
 def _interval(kid: Estimate) -> str:
     return (
         f"no interval with fewer than {FEWEST_HALVES} images"
         if kid.low is None
-        else f"95% interval {kid.low:.3g} to {kid.high:.3g}"
+        else f"95% interval {_read(kid.low)} to {_read(kid.high)}"
     )
 
 

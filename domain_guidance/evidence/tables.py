@@ -7,6 +7,7 @@ from statistics import mean, stdev
 
 from ..toy_world.comparison import BEST
 from ..toy_world.methods import METHODS, Weights
+from ..toy_world.scores import as_read
 from .plan import CONTROLLED, EARLY, EDITED, FEW, LARGEST, STOPPED, STRENGTHS
 from .results import Entry, NotDone, Results
 
@@ -28,7 +29,7 @@ def times(value: float) -> str:
 MEASURES: dict[str, tuple[str, Write]] = {
     "digit": ("digit as asked", percent),
     "colour": ("colour as asked", percent),
-    "distance": ("distance", number),
+    "distance": ("distance", as_read),
     "diversity": ("diversity", times),
     "memorised": ("near a training picture", percent),
 }

@@ -22,6 +22,7 @@ from ..pictures.labelled_grid import Row, labelled_grid
 from .adaptation import GOALS, PICTURES, REFERENCE, Found, Way, adapt, measure, pictures
 from .comparison import ToyModels
 from .model import IMAGE_SIZE
+from .scores import as_read
 
 logger = logging.getLogger(__name__)
 
@@ -160,7 +161,7 @@ def adaptations(models: ToyModels, source: GeneratorFile, folder: Path) -> list[
             logger.info(
                 "%s (%s)",
                 describe(goal.name, name, shown[-1].found),
-                ", ".join(f"{each.distance:.3f}" for each in found),
+                ", ".join(f"{as_read(each.distance)}" for each in found),
             )
     return shown
 
@@ -185,7 +186,7 @@ def picture(shown: Sequence[Shown]) -> Image:
 
 def describe(goal: str, name: str, found: Found) -> str:
     return (
-        f"{goal} | {name} | distance {found.distance:.3f} | in pixels {found.pixels:.3f} | diversity "
+        f"{goal} | {name} | distance {as_read(found.distance)} | in pixels {as_read(found.pixels)} | diversity "
         f"{found.diversity:.0%} | on target {found.reached:.0%} | digit kept {found.kept:.0%} | readable "
         f"{found.readable:.0%}"
     )

@@ -19,6 +19,7 @@ from .comparison import BEST, Score, ToyModels, held_out_as_asked, held_out_doma
 from .methods import METHODS
 from .prompts import Prompts
 from .scenes import STROKES
+from .scores import as_read
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +53,7 @@ def describe(judged: Judged) -> str:
     """One line: digit and colour as asked in percent, distance to the held-out domain, N."""
     found = judged.score
     return (
-        f"{judged.name:24} digit {found.digit:6.1%}  colour {found.stroke:6.1%}  distance {found.distance:.3f} "
+        f"{judged.name:24} digit {found.digit:6.1%}  colour {found.stroke:6.1%}  distance {as_read(found.distance)} "
         f"(N={found.count})"
     )
 
@@ -95,4 +96,7 @@ def _drawn(models: ToyModels, files: Sequence[Path], asked: Prompts, seed: int):
 
 
 def _lines(found: Score) -> list[str]:
-    return [f"digit {found.digit:.0%}, colour {found.stroke:.0%}", f"distance {found.distance:.3f}, N = {found.count}"]
+    return [
+        f"digit {found.digit:.0%}, colour {found.stroke:.0%}",
+        f"distance {as_read(found.distance)}, N = {found.count}",
+    ]

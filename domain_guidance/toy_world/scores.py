@@ -18,6 +18,11 @@ def kernel_distance(ours: Tensor, theirs: Tensor) -> float:
     return squared_mmd(polynomial, ours, theirs, unbiased=True)
 
 
+def as_read(distance: float) -> str:
+    """A kernel distance for a reader: the unbiased estimate may fall below zero by chance, which is no less than 0."""
+    return f"{max(distance, 0.0):.3f}"
+
+
 def share(answers: Tensor, asked: Tensor) -> float:
     """The share, in [0, 1], of answers [N] that are as asked [N]."""
     return (answers == asked).double().mean().item()

@@ -8,6 +8,7 @@ from itertools import product
 
 from .comparison import Score, ToyModels, every_prompt, held_out_domain, sample, score
 from .methods import METHODS, Weights
+from .scores import as_read
 
 logger = logging.getLogger(__name__)
 
@@ -53,4 +54,4 @@ def choose(scored: Sequence[tuple[Weights, Score]], limit: float) -> Weights:
 
 def describe(name: str, weights: Weights, found: Score) -> str:
     wish = ", ".join(f"{key} {value:g}" for key, value in weights.items())
-    return f"{name:10} {wish:18} digit {found.digit:.0%}  colour {found.stroke:.0%}  distance {found.distance:.3f}"
+    return f"{name:10} {wish:18} digit {found.digit:.0%}  colour {found.stroke:.0%}  distance {as_read(found.distance)}"

@@ -164,6 +164,13 @@ def test_weight_zero_gives_the_hosts_latent_bit_for_bit(host, s):
     assert torch.equal(host.samples(s.graph, guided), host.samples(s.graph, plain))
 
 
+def test_a_shape_model_without_a_stored_empty_prompt_is_told_of_its_own_conditioning_node(host, s):
+    guided = s.guide(s.model, s.of(is_trained=True), domain_conditioning=None)
+    del s.graph[guided.id]["inputs"]["domain_conditioning"]
+    with pytest.raises(PromptError, match="with a model that reads no text, the negative output of its own conditio"):
+        host.samples(s.graph, s.sample(guided))
+
+
 @pytest.mark.parametrize("cfg", [5.0, 1.0])
 def test_an_untrained_domain_changes_nothing(host, s, cfg):
     plain, guided = s.sample(s.model, cfg=cfg), s.sample(s.guide(s.model, s.of()), cfg=cfg)

@@ -126,6 +126,13 @@ def test_the_words_hold_every_number_with_its_number_of_images():
     assert "Caution" not in "".join(text) and "compare runs with the same numbers" in text[6]
 
 
+def test_no_distance_that_a_person_reads_is_below_zero_and_the_numbers_keep_theirs():
+    measures = measure(normal(0, 200), normal(0, 200))  # the unbiased estimate of two equal sets lies below
+    assert measures.kid.value < 0 and measures.kid.low < 0
+    said = describe(measures, "it").splitlines()[1]
+    assert said.startswith("Distance (KID) 0, 95% interval 0 to ") and "-" not in said
+
+
 def test_a_difference_is_told_only_where_it_exceeds_that_of_halves():
     far, same = measure(normal(0, 200, mean=2.0), normal(1, 200)), measure(normal(0, 200), normal(1, 200))
     assert far.differs and "The images differ from the reference." in describe(far, "it")

@@ -2,6 +2,7 @@
 the numbers.
 """
 
+import re
 import sys
 import time
 from itertools import product
@@ -54,6 +55,14 @@ def full():
 
 
 # --- the pages -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "written", [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md", ROOT / "benchmarks" / "README.md"], ids=str
+)
+def test_no_table_has_a_distance_below_zero(written):
+    rows = [line for line in written.read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    assert [row for row in rows if re.search(r"\| +-0?\.\d", row)] == []
 
 
 def test_the_page_of_benchmarks_is_made_of_the_committed_files(page):

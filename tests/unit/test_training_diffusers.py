@@ -254,6 +254,18 @@ def test_an_export_replaces_no_file_and_refuses_another_base(tmp_path, caplog):
     assert not (tmp_path / "new.safetensors").exists()
 
 
+def test_an_export_for_a_base_without_a_unet_says_where_the_adapter_can_be_used(tmp_path, caplog):
+    base = mini_pipeline.write_pipeline(tmp_path / "base")
+    index = json.loads((base / "model_index.json").read_text())
+    del index["unet"]
+    (base / "model_index.json").write_text(json.dumps(index | {"_class_name": "FluxPipeline"}))
+    trainable("adapter").write(tmp_path / "adapter.safetensors", {})
+    words = ["export", "--base", str(base), str(tmp_path / "adapter.safetensors"), str(tmp_path / "new.safetensors")]
+    assert main(words) == 1
+    assert "is a FluxPipeline without a UNet, but only adapters of UNets can be exported" in caplog.text
+    assert "trains" not in caplog.text and not (tmp_path / "new.safetensors").exists()
+
+
 def test_what_is_no_adapter_file_is_refused(tmp_path):
     made = trainable("text-free")
     made.write(tmp_path / "domain.safetensors", {})
