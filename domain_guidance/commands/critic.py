@@ -27,7 +27,9 @@ from ..memory.frozen_gradient import frozen_gradient
 from ..runs.process import AUTOCAST
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, UNet2DConditionModel
+    from diffusers import UNet2DConditionModel
+
+    from ..diffusers_host.folder import Autoencoder
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +114,7 @@ def _domain(
     return term, {"domain": card.fingerprint, "domain weight": weight}
 
 
-def _encoder(vae: AutoencoderKL | PixelSpace, precision: str, stack: ExitStack) -> tuple[nn.Module, dict[str, Any]]:
+def _encoder(vae: Autoencoder | PixelSpace, precision: str, stack: ExitStack) -> tuple[nn.Module, dict[str, Any]]:
     """In the run's precision, but in fp32 where fp16 would overflow, which is what a VAE's force_upcast says."""
     if isinstance(vae, PixelSpace):
         return nn.Identity(), {}

@@ -29,7 +29,7 @@ from ..side_networks import (
 )
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
+    from ..diffusers_host.folder import Autoencoder
 
 logger = logging.getLogger(__name__)
 
@@ -60,7 +60,7 @@ def _save(
 
 
 def side_denoiser(
-    base: DiffusersFolder, vae: AutoencoderKL | PixelSpace, options: argparse.Namespace, device: torch.device
+    base: DiffusersFolder, vae: Autoencoder | PixelSpace, options: argparse.Namespace, device: torch.device
 ) -> SideGuidedDenoiser:
     """The base guided by the side network `options.domain`. Raises DomainFileError where the two do not fit."""
     unet, (schedule, prediction), file = base.unet(), base.schedule(), read_side_file(options.domain)

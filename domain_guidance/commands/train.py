@@ -47,7 +47,7 @@ from .run_name import claimed_run
 from .side_network import side_trainable
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
+    from ..diffusers_host.folder import Autoencoder
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def _check_base(base: DiffusersFolder, options: argparse.Namespace, device: torc
 
 def _cache(
     base: DiffusersFolder,
-    vae: AutoencoderKL | PixelSpace,
+    vae: Autoencoder | PixelSpace,
     options: argparse.Namespace,
     process: Process,
     device: torch.device,
@@ -195,7 +195,7 @@ class _Preview:
     """Draws what the model now makes by itself, at the size of the first image."""
 
     trainable: Trainable
-    vae: AutoencoderKL | PixelSpace
+    vae: Autoencoder | PixelSpace
     latents: CachedLatents
     process: Process
 

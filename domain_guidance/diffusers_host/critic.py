@@ -16,7 +16,7 @@ from ..guidance import Term, compose
 from .denoiser import PromptedUNet
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL
+    from .folder import Autoencoder
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,20 @@ class DiffusersCritic:
 
 
 class PosteriorMode(nn.Module):
-    """The encoding half of a frozen `diffusers.AutoencoderKL`; the decoder is not kept. dtype: of its arithmetic."""
+    """The encoding half of a frozen autoencoder; the decoder is not kept. dtype: of its arithmetic.
 
-    def __init__(self, vae: AutoencoderKL, dtype: torch.dtype):
+    An AutoencoderKL's encoder ends with mean and log-variance, an AutoencoderTiny's with the latent itself.
+    """
+
+    def __init__(self, vae: Autoencoder, dtype: torch.dtype):
         super().__init__()
-        self.encoder, self.quant_conv = vae.encoder, vae.quant_conv
+        self.encoder, self.quant_conv = vae.encoder, getattr(vae, "quant_conv", None)
+        self.certain = not hasattr(vae, "quant_conv")
         self.to(dtype).eval().requires_grad_(False)
         self.dtype = dtype
 
     def forward(self, pixels: Tensor) -> Tensor:
         moments = self.encoder(pixels.to(self.dtype))
+        if self.certain:
+            return moments
         return (moments if self.quant_conv is None else self.quant_conv(moments)).chunk(2, dim=1)[0]

@@ -24,7 +24,9 @@ from ..domains.prompt import Prompt
 from .reading import reading, variant_of, whole
 
 if TYPE_CHECKING:
-    from diffusers import AutoencoderKL, ConfigMixin, UNet2DConditionModel
+    from diffusers import AutoencoderKL, AutoencoderTiny, ConfigMixin, UNet2DConditionModel
+
+    Autoencoder = AutoencoderKL | AutoencoderTiny
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -51,12 +53,12 @@ class LatentScale(NamedTuple):
         return latent / self.scaling + self.shift
 
 
-def latent_scale(vae: AutoencoderKL | PixelSpace) -> LatentScale:
+def latent_scale(vae: Autoencoder | PixelSpace) -> LatentScale:
     """The scale that the VAE's configuration names."""
     return LatentScale(vae.config["scaling_factor"], vae.config["shift_factor"] or 0.0)
 
 
-def decoded(vae: AutoencoderKL | PixelSpace, latent: Tensor) -> Tensor:
+def decoded(vae: Autoencoder | PixelSpace, latent: Tensor) -> Tensor:
     """Pixels [B, 3, H, W] of latents in the model's scale, computed in fp32: SDXL's VAE overflows in fp16."""
     decode: Callable[..., Any] = vae.decode
     return decode(latent_scale(vae).to_vae(latent.float())).sample
@@ -99,14 +101,13 @@ class DiffusersFolder:
         with reading("unet", self.place), torch.device("meta"):
             return cast("UNet2DConditionModel", kind.from_config(config))
 
-    def vae(self) -> AutoencoderKL | PixelSpace:
+    def vae(self) -> Autoencoder | PixelSpace:
         """The base's VAE, or `PixelSpace`. Raises ValueError if there is none and the UNet does not work on pixels."""
         if not self._has("vae"):
             return self._pixels()
-        from diffusers import AutoencoderKL
-
+        kind = self._vae_class()
         with reading("vae", self.place):
-            vae = whole(AutoencoderKL.from_pretrained(self.place, **self._weights("vae"), torch_dtype=torch.float32))
+            vae = whole(kind.from_pretrained(self.place, **self._weights("vae"), torch_dtype=torch.float32))
         return vae.eval().requires_grad_(False)
 
     @property
@@ -123,9 +124,7 @@ class DiffusersFolder:
         """Pixels along a side of one latent cell."""
         if not self._has("vae"):
             return 1
-        from diffusers import AutoencoderKL
-
-        config = self._config(AutoencoderKL, "vae")
+        config = self._config(self._vae_class(), "vae")
         with reading("vae", self.place):
             return 2 ** (len(config["block_out_channels"]) - 1)
 
@@ -182,6 +181,11 @@ class DiffusersFolder:
         from diffusers import UNet2DConditionModel
 
         return UNet2DConditionModel
+
+    def _vae_class(self) -> type[Autoencoder]:
+        from diffusers import AutoencoderKL, AutoencoderTiny
+
+        return AutoencoderTiny if self.index["vae"][1] == AutoencoderTiny.__name__ else AutoencoderKL
 
     def _pixels(self) -> PixelSpace:
         from diffusers import UNet2DConditionModel
@@ -246,17 +250,20 @@ class DiffusersFolder:
         return {"subfolder": name, "local_files_only": not self.download}
 
 
-def encoder_of(vae: AutoencoderKL | PixelSpace, device: torch.device) -> Encode:
+def encoder_of(vae: Autoencoder | PixelSpace, device: torch.device) -> Encode:
     """What a latent cache calls: pixels [B, 3, H, W] in [-1, 1] -> posterior mean and log-variance on the CPU.
 
-    Pixels that are latents have no variance, None.
+    Pixels that are latents, and latents of an AutoencoderTiny, have no variance, None.
     """
     if isinstance(vae, PixelSpace):
         return lambda pixels: (pixels, None)
     encoder: Callable[..., Any] = on_device(vae, device).encode
 
-    def encode(pixels: Tensor) -> tuple[Tensor, Tensor]:
-        posterior = encoder(pixels.to(device)).latent_dist
+    def encode(pixels: Tensor) -> tuple[Tensor, Tensor | None]:
+        encoded = encoder(pixels.to(device))
+        if hasattr(encoded, "latents"):
+            return encoded.latents.cpu(), None
+        posterior = encoded.latent_dist
         return posterior.mean.cpu(), posterior.logvar.cpu()
 
     return encode

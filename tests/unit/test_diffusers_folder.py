@@ -1,5 +1,6 @@
 """Diffusers folders as people have them: variants, and what is broken in them, said in one sentence."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from domain_guidance.__main__ import main
-from domain_guidance.diffusers_host.folder import DiffusersFolder
+from domain_guidance.diffusers_host.critic import PosteriorMode
+from domain_guidance.diffusers_host.folder import DiffusersFolder, decoded, encoder_of
 from domain_guidance.diffusers_host.reading import reading, variant_of
 
 PARTS = ("unet", "vae", "text_encoder")
@@ -130,3 +132,44 @@ def test_errors_of_the_device_are_not_taken_for_the_files():
         raise RuntimeError("CUDA out of memory")
     with pytest.raises(PermissionError), reading("unet", "sd"):
         raise PermissionError(13, "Permission denied")
+
+
+@pytest.fixture
+def tiny(folder):
+    """The same pipeline with TAESD's kind of autoencoder, which has no posterior."""
+    from diffusers import AutoencoderTiny
+
+    shutil.rmtree(folder / "vae")
+    torch.manual_seed(1)
+    AutoencoderTiny(
+        latent_channels=4,
+        encoder_block_out_channels=(8, 8),
+        decoder_block_out_channels=(8, 8),
+        num_encoder_blocks=(1, 1),
+        num_decoder_blocks=(1, 1),
+        scaling_factor=0.5,
+    ).save_pretrained(folder / "vae")
+    index = json.loads((folder / "model_index.json").read_text())
+    (folder / "model_index.json").write_text(json.dumps(index | {"vae": ["diffusers", "AutoencoderTiny"]}))
+    return folder
+
+
+def test_a_tiny_autoencoder_encodes_and_decodes_as_diffusers_own_does(tiny):
+    from diffusers import AutoencoderTiny
+
+    place, theirs = DiffusersFolder(str(tiny)), AutoencoderTiny.from_pretrained(tiny, subfolder="vae")
+    ours, pixels = place.vae(), torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    with torch.no_grad():
+        expected = theirs.encode(pixels).latents
+        mean, log_variance = encoder_of(ours, torch.device("cpu"))(pixels)
+        assert mean.equal(expected) and log_variance is None
+        assert PosteriorMode(ours, torch.float32)(pixels).equal(expected)
+        assert decoded(ours, 0.5 * expected).equal(theirs.decode(expected).sample)
+    assert place.latent_cell == 2
+
+
+def test_a_domain_is_trained_and_drawn_on_a_base_with_a_tiny_autoencoder(tiny, tmp_path):
+    images = mini_pipeline.write_images(tmp_path / "images")
+    words = ["--base", str(tiny), "--images", str(images), "--out", str(tmp_path), "--name", "d", "--resolution", "16"]
+    assert main(["train", *words, "--steps", "2", "--batch-size", "2"]) == 0
+    assert (tmp_path / "d.safetensors").exists()
