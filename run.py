@@ -15,7 +15,7 @@ from pathlib import Path
 
 PACK = Path(__file__).absolute().parent
 ENVIRONMENTS = PACK / ".environments"
-FIRST_LOOK = PACK / "tests" / "workflows" / "1-first-look.api.json"
+FIRST_LOOK = PACK / "tests" / "workflows" / "01-first-look.api.json"
 
 
 def main() -> int:

@@ -222,17 +222,17 @@ def main():
     )
     drawn_by_gan = by_seed(to_plates.source, SEEDS)
     sheets = {
-        "1-first-look": [base, plates],
-        "2-unconditional": [*unconditional(models, 6).chunk(2)],
-        "3-text-to-image": [plates, draw(models, prompts([1, 4, 8], [2, 3, 0]), WEIGHT)],
-        "4-controlnet": [[sketch(image) for image in plates], plates],
-        "5-ip-adapter": [[base[0]] * 3, draw(models, prompts([3, 3, 3], [0, 0, 0]), WEIGHT)],
-        "6-image-to-image-and-inpaint": [[*sources[:2], masked(sources[2])], [*changed[:2], inpainted]],
-        "7-train-a-domain": [pictures, draw(models, prompts([2, 4, 6], [1, 4, 3]), WEIGHT)],
-        "8-save-a-domain": [base, draw(fine_tune_as_domain, three, WEIGHT)],
-        "9-two-domains-with-masks": [base, draw_two_domains(models, three, sky, sides=(left, 1 - left))],
+        "01-first-look": [base, plates],
+        "02-unconditional": [*unconditional(models, 6).chunk(2)],
+        "03-on-your-own-checkpoint": [plates, draw(models, prompts([1, 4, 8], [2, 3, 0]), WEIGHT)],
+        "04-controlnet": [[sketch(image) for image in plates], plates],
+        "05-ip-adapter": [[base[0]] * 3, draw(models, prompts([3, 3, 3], [0, 0, 0]), WEIGHT)],
+        "06-image-to-image-and-inpaint": [[*sources[:2], masked(sources[2])], [*changed[:2], inpainted]],
+        "07-train-a-domain": [pictures, draw(models, prompts([2, 4, 6], [1, 4, 3]), WEIGHT)],
+        "08-save-a-domain": [base, draw(fine_tune_as_domain, three, WEIGHT)],
+        "09-two-domains-with-masks": [base, draw_two_domains(models, three, sky, sides=(left, 1 - left))],
         "10-away-from-a-domain": [plates, draw(models, three, -1.0)],
-        "11-a-domain-per-time": [
+        "11-one-domain-after-the-other": [
             plates,
             draw_two_domains(models, three, sky, schedule.linear(1, 0), schedule.linear(0, 1)),
         ],
@@ -242,13 +242,13 @@ def main():
             by_seed(to_plates.module, SEEDS),
             by_seed(to_plates.module, (8, 10, 11)),
         ],
-        "20-a-domain-at-a-tenth": [base, draw_with_a_side_network(models, three)],
+        "20-a-side-network": [base, draw_with_a_side_network(models, three)],
         "21-paint-a-mesh-in-a-domain": (painted := painted_vase(models)),
         "22-picture-to-mesh-in-a-domain": [plates, painted[1]],
-        "17-my-face-in-this-style": [base, projected(to_plates, base)],
+        "17-my-picture-in-this-style": [base, projected(to_plates, base)],
         "18-how-good-is-a-domain": [pictures, plates],
         "19-a-head-from-all-sides": from_all_sides(),
-        "13-adapter-at-few-steps": [draw_at_the_prompt(models, three, 0.0), draw_at_the_prompt(models, three, 1.0)],
+        "13-few-steps-at-cfg-1": [draw_at_the_prompt(models, three, 0.0), draw_at_the_prompt(models, three, 1.0)],
     }
     for name, rows in sheets.items():
         picture = sheet(rows)

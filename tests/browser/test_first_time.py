@@ -70,7 +70,7 @@ def server(clean_comfyui, tmp_path_factory):
 def test_a_new_user_gets_pictures_from_the_first_template(server, open_frontend):
     frontend = open_frontend(server.address)
     frontend.browse_templates()
-    frontend.page.get_by_test_id("template-workflow-1-first-look").click()
+    frontend.page.get_by_test_id("template-workflow-01-first-look").click()
     frontend.page.wait_for_function("() => app.graph.nodes.some(node => node.type === 'DomainGuidanceApply')")
     assert frontend.broken() == [] and frontend.error_overlay().count() == 0 and frontend.dialogs().count() == 0
     frontend.run()

@@ -8,14 +8,18 @@ import pytest
 from host_process import IP_ADAPTER_PACK
 from real_server import real_server
 from test_api_twins import (
+    DOMAIN,
     named_minis,  # noqa: F401, a fixture
     needs_ip_adapter,
+    needs_large_files,
     needs_shape_model,
     shrunk,
 )
 
 WORKFLOWS = sorted((host_process.PACK_ROOT / "workflows").glob("*.json"))
 SHOWN = {"PreviewImage", "SaveImage"}
+# A workflow of one node.
+ALONE = {"last_node_id": 1, "last_link_id": 0, "links": [], "groups": [], "config": {}, "extra": {}, "version": 0.4}
 # In the server process: the host knows no CLIP vision tower as small as the tests'.
 MINI_CLIP_VISION = """
 import sys
@@ -103,9 +107,9 @@ def test_a_dropped_workflow_is_whole_serialises_to_its_twin_runs_and_shows_pictu
     assert frontend.error_overlay().count() == 0 and frontend.dialogs().count() == 0
     if needs_shape_model(twin):
         pytest.skip("no shape model is small enough for the tests: dropped and serialised, but not run")
-    # The first look runs as it is shipped, the others with small pictures and few steps.
+    # What comes with the pack runs as it is shipped, the others with small pictures and few steps.
     small = json.loads(json.dumps(twin))
-    if all(node["class_type"] != "DomainGuidanceToyWorld" for node in small.values()):
+    if needs_large_files(small):
         shrunk(small)
     for node, name, value in changed_inputs(twin, small):
         frontend.set_widget(node, name, value)
@@ -157,9 +161,24 @@ def test_the_template_browser_lists_the_pack_with_its_thumbnails(frontend):
 
 @pytest.fixture
 def with_domain():
-    """The shipped workflow that loads a domain file, and its loader."""
-    workflow = json.loads((host_process.PACK_ROOT / "workflows" / "2-unconditional.json").read_text(encoding="utf-8"))
-    return workflow, next(node for node in workflow["nodes"] if node["type"] == "DomainGuidanceLoadUNet")
+    """A workflow that loads a domain file, and its loader."""
+    loader = {
+        "id": 1,
+        "type": "DomainGuidanceLoadUNet",
+        "pos": [300, 200],
+        "size": [320, 120],
+        "flags": {},
+        "order": 0,
+        "mode": 0,
+        "inputs": [
+            {"name": "unet_name", "type": "COMBO", "widget": {"name": "unet_name"}, "link": None},
+            {"name": "weight_dtype", "type": "COMBO", "widget": {"name": "weight_dtype"}, "link": None},
+        ],
+        "outputs": [{"name": "MODEL", "type": "MODEL", "links": None}],
+        "properties": {},
+        "widgets_values": [DOMAIN, "default"],
+    }
+    return {**ALONE, "nodes": [loader]}, loader
 
 
 NOTED = "id => app.graph.serialize().nodes.find(node => String(node.id) === id).properties.domain_file"
@@ -223,13 +242,7 @@ def test_a_nodes_info_shows_its_help_page(frontend, page):
     frontend.drop(
         "help",
         {
-            "last_node_id": 1,
-            "last_link_id": 0,
-            "links": [],
-            "groups": [],
-            "config": {},
-            "extra": {},
-            "version": 0.4,
+            **ALONE,
             "nodes": [
                 {
                     "id": 1,

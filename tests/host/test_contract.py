@@ -38,7 +38,7 @@ def test_everything_new_is_recorded(live):
 
 def test_every_node_is_in_a_workflow_that_is_executed(live):
     twins = [
-        json.loads(path.read_text(encoding="utf-8")) for path in (CONTRACT.parent / "workflows").glob("*.api.json")
+        json.loads(path.read_text(encoding="utf-8")) for path in (CONTRACT.parent / "workflows").rglob("*.api.json")
     ]
     used = {node["class_type"] for twin in twins for node in twin.values()}
     assert live

@@ -108,7 +108,7 @@ def test_the_registrys_package_holds_what_runs_and_no_tests(tmp_path):
         wanted = {path for path in everything if path.split("/")[0] == needed}
         assert wanted and wanted <= package, needed
     assert {path for path in package if path.startswith(("tests/", "benchmarks/", "."))} == {
-        "tests/workflows/1-first-look.api.json",
+        "tests/workflows/01-first-look.api.json",
         ".comfyignore",
         ".gitignore",
     }
