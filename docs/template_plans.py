@@ -55,8 +55,8 @@ Then try `weight` 0 (nothing changes), 1, 3 and -1, or another `digit` or `strok
 
 ## With the empty prompt on both sides and cfg 1, only the domain remains.
 
-It is `base + weight x (domain - base)`, at two evaluations per step. Weights of 1.5 to 2.5 are usual here. The upper
-row is what the base draws without a prompt.
+It is `base + weight x (domain - base)`. Weights of 1.5 to 2.5 are usual here. The upper row is what the base draws
+without a prompt.
 
 {OWN_MODEL}
 """,
@@ -126,7 +126,7 @@ IP-Adapter before you raise the domain's.
 renamed. `example.png` comes with ComfyUI.
 """),
             group("Your model", [1, 4], [2, 3]),
-            group("The subject", [10], [8, 9, 11]),
+            group("The subject", [10, 8], [9, 11]),
         ),
         group("The domain", [5, 6], [7]),
         group("Without the domain", [13, 14, 15]),
@@ -370,9 +370,9 @@ World.
 """,
             group("Your model and generator", [1, 2]),
             group("The generator", [3]),
-            group("Its pictures", [4, 6, 7, 8]),
-            group("The domain", [5, 9]),
         ),
+        group("Its pictures", [4, 6, 7, 8]),
+        group("The domain", [5, 9]),
         stack(
             group("Without the domain", [10, 11, 12], [13]),
             group("With the domain", [14, 15, 16], [17]),
@@ -505,23 +505,23 @@ size and `view_count` as its batch size, and connect `depth` to a ControlNet.
 The shape is made by ComfyUI's own nodes. Then **Views Of Mesh** looks at it from eight sides, the sampler draws each of
 them in the domain, with the depth as its ControlNet, **Synchronise Views** makes them agree, and **Paint Mesh From
 Views** makes a texture of them. `octree_resolution` is 128, so that unwrapping takes seconds; above 200, put *Decimate
-Mesh* before *Unwrap Mesh UVs*.
+Mesh* before *Unwrap Mesh UVs*. The domain is the look of a fine-tuned checkpoint (template 08); one that you have
+trained goes in its place.
 
-{TRAINED_HERE}
-
-**Files**: {CHECKPOINT}; `hunyuan3d-dit-v2_fp16.safetensors` in `models/checkpoints`, from
+**Files**: {CHECKPOINT}; a fine-tuned one, for example `DreamShaper_8_pruned.safetensors` from
+[its page](https://huggingface.co/Lykon/DreamShaper/tree/main); `hunyuan3d-dit-v2_fp16.safetensors` in
+`models/checkpoints`, from
 [its page](https://huggingface.co/Comfy-Org/hunyuan3D_2.0_repackaged/tree/main/split_files);
 `control_v11f1p_sd15_depth_fp16.safetensors` in `models/controlnet`, from
 [its page](https://huggingface.co/comfyanonymous/ControlNet-v1-1_fp16_safetensors/tree/main).
 """),
         row(
-            group("Your model", [1, 3, 4, 6]),
-            group("The domain", [2, 29], [30]),
+            stack(group("Your model", [1, 6], [3, 4]), group("The domain", [2], [29])),
             group("The picture", [5], [7, 8], [9]),
+            group("The shape", [10, 11, 13, 14], [12, 15], [16, 17, 18]),
         ),
         row(
-            group("The shape", [10, 11, 13], [12, 14], [15], [16, 17, 18]),
-            group("The views", [19, 20], [22, 21, 23], [24, 25]),
+            group("The views", [19, 20, 23], [22, 21], [24, 25]),
             group("The painted mesh", [27, 26], [28]),
         ),
     ),
