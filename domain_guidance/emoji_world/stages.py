@@ -41,7 +41,7 @@ DECODER = Settings(
 )
 JUDGE = Settings(steps=6000, learning_rate=2e-3, warmup=50, cosine=True, seed=4, checkpoint_every=250)
 JUDGE_BATCH = 64
-BASE = Settings(steps=30000, learning_rate=1e-3, warmup=300, cosine=True, seed=2, checkpoint_every=200)
+BASE = Settings(steps=30000, learning_rate=2e-3, warmup=300, cosine=True, seed=2, checkpoint_every=200)
 BASE_BATCH = 64
 VARIANTS = 3  # placements of each drawing on each ground
 FORGET_WHOLE = 0.10
