@@ -91,7 +91,7 @@ class RunInputs:
         )
 
     def preset(self, presets: Mapping[str, Mapping[str, int]], advice: str) -> io.Input:
-        """The last of a node's inputs, since saved workflows have their values in order."""
+        """It stands behind what saved workflows had before it, since they list their values in order."""
         numbers = " ".join(f"{name}: {in_words(values)}." for name, values in presets.items())
         return io.Combo.Input(
             "preset",
