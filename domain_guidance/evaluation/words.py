@@ -52,7 +52,7 @@ def _read(distance: float) -> str:
 def _interval(kid: Estimate) -> str:
     return (
         f"no interval with fewer than {FEWEST_HALVES} images"
-        if kid.low is None
+        if kid.low is None or kid.high is None
         else f"95% interval {_read(kid.low)} to {_read(kid.high)}"
     )
 

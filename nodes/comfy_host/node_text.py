@@ -24,6 +24,10 @@ class Say(Protocol):
     def __call__(self, line: str, slot: str = "", /) -> Any: ...
 
 
+def silent(line: str, slot: str = "", /) -> None:
+    """A `Say` for where nobody listens."""
+
+
 def line_at(node_id: str | None) -> Say:
     from server import PromptServer  # late: ComfyUI's server module can be imported only once ComfyUI's main has begun
 

@@ -11,7 +11,7 @@ from ....domain_guidance.domains.training_forms import is_adapter
 from ....domain_guidance.guidance import Projection
 from ..domains.origin import DomainOrigin, base_fingerprint, origin_of
 from ..domains.side_network import side_of
-from ..node_text import Say, tell, tell_here
+from ..node_text import Say, silent, tell, tell_here
 from .compatibility import check_pair
 from .conditioning import SAME_PROMPT, check_whole, close, same_conditioning
 from .idle_inputs import given_mask, tell_idle
@@ -33,7 +33,7 @@ def apply_domain(
     reference: str = "auto",
     projection: float = 1.0,
     norm_cap: float = 0.0,
-    say: Say = lambda line: None,
+    say: Say = silent,
     **settings,
 ) -> ModelPatcher:
     """A clone of `model` with one more domain term. At weight 0 the clone is unchanged: sampling stays bit-identical.
@@ -80,7 +80,7 @@ def apply_term(
     reference_model: ModelPatcher | None = None,
     projection: float = 1.0,
     norm_cap: float = 0.0,
-    say: Say = lambda line: None,
+    say: Say = silent,
     **settings,
 ) -> ModelPatcher:
     """A clone of `model` with one more term of the general form (arXiv 2312.08195): weight (e_i(c_i) - e_0(empty)).
