@@ -40,8 +40,8 @@ def warn_of_fresh_noise(sampler, branches: list[Branch]) -> None:
     every = max((branch.every for branch in branches), default=1)
     if every > 1 and _adds_noise(getattr(sampler, "sampler_function", None), getattr(sampler, "extra_options", {})):
         tell_here(
-            "The domain is held for %d steps at a time, but this sampler may add new noise at each step, which a held term has not "
-            "seen; if the domain looks rough, set every to 1 or use a sampler such as dpmpp_2m.",
+            "The domain is held for %d steps at a time, but this sampler may add new noise at each step, which a held "
+            "domain has not seen; if the picture looks rough, set every to 1 or use a sampler such as dpmpp_2m.",
             every,
         )
 
