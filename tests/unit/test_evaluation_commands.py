@@ -87,7 +87,7 @@ def test_evaluate_says_the_measures_and_writes_numbers_and_plot(place, tmp_path,
     assert facts["nearest"][0]["image"] == "024.png" and facts["nearest"][0]["reference"].endswith(".png")
     assert (
         "30 images compared with 24 reference images, as seen by clip." in said.text
-        and f"{facts['kid']['value']:.3g}" in said.text
+        and f"Distance (KID) {max(facts['kid']['value'], 0.0):.3g}," in said.text
     )
     assert "fid" not in facts and "FID" not in said.text
     assert Image.open(tmp_path / "other" / "plot.png").width == 1260
