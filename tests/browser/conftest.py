@@ -16,6 +16,7 @@ import host_process
 from frontend import Frontend, launch
 from mini_models import MiniModels
 from probe_nodes import NODES
+from real_server import real_server
 
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 
@@ -32,6 +33,10 @@ def pytest_configure(config):
 def base_directory(tmp_path_factory):
     base = host_process.make_base_directory(tmp_path_factory.mktemp("comfyui"))
     host_process.install_pack(base)
+    # A visitor who has been here before: the first visit opens the templates (test_first_time.py).
+    settings = base / "user" / "default" / "comfy.settings.json"
+    settings.parent.mkdir(parents=True)
+    settings.write_text('{"Comfy.TutorialCompleted": true}', encoding="utf-8")
     return base
 
 
@@ -50,6 +55,13 @@ def minis(host, base_directory):
         host.library("domain_guidance.domains.domain_file"),
         host.library("domain_guidance.domains.fingerprint").fingerprint,
     )
+
+
+@pytest.fixture(scope="module")
+def server(host, base_directory, tmp_path_factory):
+    """The real server, for a file of tests that needs nothing else in it."""
+    with real_server(base_directory, tmp_path_factory.mktemp("server") / "log.txt") as running:
+        yield running
 
 
 @pytest.fixture(scope="session")

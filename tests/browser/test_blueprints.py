@@ -4,7 +4,6 @@ import json
 
 import host_process
 import pytest
-from real_server import real_server
 
 BLUEPRINTS = sorted((host_process.PACK_ROOT / "subgraphs").glob("*.json"))
 # What is inside a blueprint: types that the frontend does not know, and inputs that another node's definition lacks.
@@ -27,15 +26,6 @@ VALUES = {
     "Train A Domain From A Folder": {"save_name": "my ceramics", "resolution": 256},
     "Two Domains With Masks": {"first_weight": 2.5, "second_weight": -1.0},
 }
-
-
-@pytest.fixture(scope="module")
-def server(host, base_directory, tmp_path_factory):
-    settings = base_directory / "user" / "default" / "comfy.settings.json"
-    settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text('{"Comfy.TutorialCompleted": true}', encoding="utf-8")
-    with real_server(base_directory, tmp_path_factory.mktemp("server") / "log.txt") as running:
-        yield running
 
 
 @pytest.fixture

@@ -35,9 +35,6 @@ VIEWER = """() => {
 
 @pytest.fixture(scope="module")
 def server(host, base_directory, tmp_path_factory):
-    settings = base_directory / "user" / "default" / "comfy.settings.json"
-    settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text('{"Comfy.TutorialCompleted": true}', encoding="utf-8")
     with real_server(base_directory, tmp_path_factory.mktemp("server") / "log.txt", textures=True) as running:
         yield running
 

@@ -4,7 +4,6 @@ import json
 
 import host_process
 import pytest
-from real_server import real_server
 
 SAID = """() => Object.fromEntries(app.graph.nodes.flatMap(node => (node.widgets ?? [])
     .filter(widget => widget.name === "domain_guidance_message")
@@ -14,15 +13,6 @@ SAID = """() => Object.fromEntries(app.graph.nodes.flatMap(node => (node.widgets
     }])))"""
 NODES_2 = "on => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)"
 BURNT = "images tend to burn"
-
-
-@pytest.fixture(scope="module")
-def server(base_directory, tmp_path_factory):
-    settings = base_directory / "user" / "default" / "comfy.settings.json"
-    settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text('{"Comfy.TutorialCompleted": true}', encoding="utf-8")
-    with real_server(base_directory, tmp_path_factory.mktemp("server") / "log.txt") as running:
-        yield running
 
 
 @pytest.fixture

@@ -41,10 +41,6 @@ def server(named_minis, base_directory, tmp_path_factory):
             packs / IP_ADAPTER_PACK.name,
             ignore=shutil.ignore_patterns(".git", "__pycache__", "examples"),
         )
-    # A visitor who has been here before: the first visit opens the templates (test_first_time.py).
-    settings = base_directory / "user" / "default" / "comfy.settings.json"
-    settings.parent.mkdir(parents=True)
-    settings.write_text('{"Comfy.TutorialCompleted": true}', encoding="utf-8")
     with real_server(base_directory, tmp_path_factory.mktemp("server") / "log.txt") as running:
         yield running
 

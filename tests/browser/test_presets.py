@@ -4,7 +4,6 @@ import json
 
 import host_process
 import pytest
-from real_server import real_server
 
 VALUES = "id => Object.fromEntries(app.graph.getNodeById(id).widgets.map(widget => [widget.name, widget.value]))"
 # As LiteGraph does where a value is entered on its canvas.
@@ -20,15 +19,6 @@ NEAR = """id => {
     app.canvas.ds.offset = [200 - node.pos[0], 150 - node.pos[1]]
     app.canvas.setDirty(true, true)
 }"""
-
-
-@pytest.fixture(scope="module")
-def server(base_directory, tmp_path_factory):
-    settings = base_directory / "user" / "default" / "comfy.settings.json"
-    settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text('{"Comfy.TutorialCompleted": true}', encoding="utf-8")
-    with real_server(base_directory, tmp_path_factory.mktemp("server") / "log.txt") as running:
-        yield running
 
 
 @pytest.fixture
