@@ -173,10 +173,10 @@ and set what is small here to the usual values: `steps` 1000 or more, `learning_
             group("Your model and pictures", [1]),
             group("The pictures", [2, 3, 4]),
         ),
-        group("The domain", [5, 6]),
+        group("The domain", [5]),
         stack(
             group("Without domain guidance", [8], [10, 11], [12]),
-            group("With the trained domain", [7, 9], [13, 14], [15]),
+            group("With the trained domain", [7, 9], [13, 14], [15, 6]),
         ),
     ),
     "08-save-a-domain": row(
@@ -372,7 +372,7 @@ World.
             group("The generator", [3]),
         ),
         group("Its pictures", [4, 6, 7, 8]),
-        group("The domain", [5, 9]),
+        group("The domain", [9, 5]),
         stack(
             group("Without the domain", [10, 11, 12], [13]),
             group("With the domain", [14, 15, 16], [17]),
@@ -397,7 +397,7 @@ start; more come closer.
             group("Your model and generator", [1, 6]),
             group("The picture", [2, 3, 4, 5]),
         ),
-        stack(group("The style", [7]), group("The blend", [9, 10])),
+        stack(group("The blend", [9, 10]), group("The style", [7])),
         stack(
             group("What the source makes of it", [8], [11], [12]),
             group("In the style", [13], [14], [15]),

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[2]
 TEMPLATES = sorted((ROOT / "workflows").glob("*.json"))
 # Three stages one below the other, each a window high: it opens without text, and one zooms in on a stage.
 LARGER = {"22-picture-to-mesh-in-a-domain"}
+GROWING, GROWTH = {"DomainGuidanceTrain", "DomainGuidanceAdaptGenerator"}, 450  # pixels, of sentences and pictures
 TITLE = 30  # pixels above a node's position
 
 sys.path.append(str(ROOT / "docs"))
@@ -63,6 +64,15 @@ def pairs_over(named):
 
 def test_no_node_lies_over_another(nodes):
     assert pairs_over([(box(node), f"{node['type']} {node['id']}") for node in nodes]) == []
+
+
+def test_below_a_node_that_grows_while_it_works_there_is_nothing(nodes):
+    """A run's sentences, its previews and its curves appear at its node."""
+    for node in nodes:
+        left, _, right, bottom = box(node)
+        room = left, bottom, right, bottom + GROWTH
+        below = [other["type"] for other in nodes if other is not node and over(box(other), room)]
+        assert node["type"] not in GROWING or below == []
 
 
 def test_a_window_of_1600_pixels_draws_the_text(workflow, template):
