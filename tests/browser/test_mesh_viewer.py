@@ -63,10 +63,9 @@ def test_the_painted_vase_opens_with_its_texture_in_the_hosts_viewer(server, pag
         server.check_alive("painting the vase")
         page.wait_for_timeout(500)
     page.evaluate(LOOK_AT_VIEWER, "SaveGLB")
-    viewer = page.evaluate(VIEWER)
     red = blue = 0.0
     for _ in range(LOOKS):
-        drawn = Image.open(io.BytesIO(page.screenshot(clip=viewer, timeout=600_000)))
+        drawn = Image.open(io.BytesIO(page.screenshot(clip=page.evaluate(VIEWER), timeout=600_000)))
         red, blue = share_of(drawn, 0, 2), share_of(drawn, 2, 0)
         if red > 0.01 and blue > 0.005:
             break
