@@ -1,6 +1,7 @@
-"""Draws the workflows' thumbnails from the toy world: `python docs/make_thumbnails.py`, two minutes on a CPU.
+"""Draws the templates' thumbnails from the toy world: `python docs/make_thumbnails.py`, two minutes on a CPU.
 
-Each shows, above, what goes in or what the base draws, and below, the same prompts and noise with domain guidance.
+Each shows, above, what goes in or what the base draws, and below, the same prompts and noise with domain guidance;
+where there are two domains, each alone comes first.
 """
 
 import math
@@ -214,6 +215,7 @@ def main():
     pictures = read_sheet()[:3].movedim(-1, 1) * 2 - 1
     fine_tune_as_domain = replace(models, domain=models.fine_tune)
     sky = prompts([-1], [-1], [2])
+    unsaid, others = prompts([-1] * 3, [-1] * 3), prompts([1, 4, 8], [2, 3, 0])
     left = torch.zeros(1, 1, 16, 16)
     left[..., :8] = 1.0
     to_plates, to_sky = (
@@ -223,17 +225,18 @@ def main():
     drawn_by_gan = by_seed(to_plates.source, SEEDS)
     sheets = {
         "01-first-look": [base, plates],
-        "02-unconditional": [*unconditional(models, 6).chunk(2)],
-        "03-on-your-own-checkpoint": [plates, draw(models, prompts([1, 4, 8], [2, 3, 0]), WEIGHT)],
+        "02-unconditional": [draw(models, unsaid, 0.0), unconditional(models, 3)],
+        "03-on-your-own-checkpoint": [draw(models, others, 0.0), draw(models, others, WEIGHT)],
         "04-controlnet": [[sketch(image) for image in plates], plates],
         "05-ip-adapter": [[base[0]] * 3, draw(models, prompts([3, 3, 3], [0, 0, 0]), WEIGHT)],
         "06-image-to-image-and-inpaint": [[*sources[:2], masked(sources[2])], [*changed[:2], inpainted]],
         "07-train-a-domain": [pictures, draw(models, prompts([2, 4, 6], [1, 4, 3]), WEIGHT)],
         "08-save-a-domain": [base, draw(fine_tune_as_domain, three, WEIGHT)],
         "09-two-domains-with-masks": [base, draw_two_domains(models, three, sky, sides=(left, 1 - left))],
-        "10-away-from-a-domain": [plates, draw(models, three, -1.0)],
+        "10-away-from-a-domain": [base, plates, draw(models, three, -1.0)],
         "11-one-domain-after-the-other": [
             plates,
+            draw_two_domains(models, three, sky, lambda share: 0.0),
             draw_two_domains(models, three, sky, schedule.linear(1, 0), schedule.linear(0, 1)),
         ],
         "14-adapt-a-generator-to-a-domain": [drawn_by_gan, by_seed(to_plates.module, SEEDS)],
@@ -252,9 +255,8 @@ def main():
     }
     for name, rows in sheets.items():
         picture = sheet(rows)
-        ImageDraw.Draw(picture).line(
-            [(0, GAP // 2 + CELL + GAP), (SIZE, GAP // 2 + CELL + GAP)], fill=(200, 200, 205), width=1
-        )
+        for y in range(GAP // 2 + CELL + GAP, picture.height - GAP, CELL + GAP):
+            ImageDraw.Draw(picture).line([(0, y), (SIZE, y)], fill=(200, 200, 205), width=1)
         picture.save(ROOT / "workflows" / f"{name}.jpg", quality=92)
 
 
