@@ -36,13 +36,16 @@ def replacing(path: Path, *, durable: bool = True, free: bool = False) -> Iterat
         if durable:
             with open(part, "rb+") as written:
                 os.fsync(written.fileno())
-        (_give_free_name if free else os.replace)(part, path)
+        (give_free_name if free else os.replace)(part, path)
     finally:
         part.unlink(missing_ok=True)
 
 
-def _give_free_name(part: Path, path: Path) -> None:
-    """Names the file `path` in one step that fails, with FileExistsError, where something has that name."""
+def give_free_name(part: Path, path: Path) -> None:
+    """Names the file `path` in one step that fails, with FileExistsError, where something has that name.
+
+    Its old name may stay beside the new one.
+    """
     if os.name == "nt":
         os.rename(part, path)
         return

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..files.atomic_file import replacing
+from ..files.atomic_file import give_free_name, replacing
 from ..files.file_names import versions
 
 logger = logging.getLogger(__name__)
@@ -28,8 +28,12 @@ class OwnResults:
         self._list = folder / "results.json"
 
     def begin(self) -> None:
-        """Start the list of a new run; one of an earlier version has none, and its results count as its own."""
-        self._save({})
+        """Start the list of a run that has saved no state yet, unless it was killed and has one.
+
+        A run of an earlier version goes on without a list, and its results count as its own.
+        """
+        if self._read() is None:
+            self._save({})
 
     @contextmanager
     def replacing(self, path: Path) -> Iterator[None]:
@@ -64,18 +68,11 @@ def _set_aside(path: Path) -> None:
     for version in versions(path.stem):
         aside = path.with_name(version + path.suffix)
         try:
-            os.link(path, aside)
+            give_free_name(path, aside)
         except FileExistsError:
             continue
-        except OSError:  # a file system without hard links
-            if aside.exists():
-                continue
-            os.rename(path, aside)
-        else:
-            path.unlink()
+        path.unlink(missing_ok=True)
         logger.warning(
-            "Domain Guidance: a file that this run did not write has its name, '%s'; that file is kept as '%s'.",
-            path.name,
-            aside.name,
+            "A file that this run did not write has its name, '%s'; that file is kept as '%s'.", path.name, aside.name
         )
         return

@@ -76,7 +76,7 @@ def acting_unprivileged():
 @pytest.mark.parametrize("links", [True, False], ids=["hard links", "none"])
 def test_a_file_that_gets_the_runs_name_meanwhile_is_kept_under_the_next_free_one(tmp_path, monkeypatch, caplog, links):
     if not links:
-        monkeypatch.setattr("domain_guidance.runs.own_results.os.link", refuse_links)
+        monkeypatch.setattr("domain_guidance.files.atomic_file.os.link", refuse_links)
     result = RunFiles(tmp_path, "run").result
     with closing(started(tmp_path, steps=10)) as events:
         for event in events:
@@ -99,6 +99,16 @@ def test_a_run_that_goes_on_replaces_its_own_results_and_no_other(tmp_path, capl
     files = RunFiles(tmp_path, "run")
     assert files.result.read_bytes() != first and "is kept as" not in caplog.text
     assert {path.name for path in tmp_path.glob("run*.safetensors")} == {files.result.name, files.best.name}
+
+
+def test_a_run_that_was_killed_before_its_first_state_knows_its_best_file(tmp_path, caplog):
+    files = RunFiles(tmp_path, "run")
+    with closing(started(tmp_path, steps=10, checkpoint_every=0)) as events:
+        while not files.best.exists():
+            next(events)
+    files.state.unlink()  # which the end of the block has saved, and a kill would not
+    tiny.run_tiny(tmp_path, steps=10)
+    assert "is kept as" not in caplog.text and not files.best.with_name("run.best-2.safetensors").exists()
 
 
 def test_a_run_of_an_earlier_version_replaces_its_results(tmp_path, caplog):
