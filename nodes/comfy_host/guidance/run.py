@@ -83,35 +83,33 @@ class GuidanceRun:
     def guide(self, denoised: Tensor, x: Tensor, sigma: Tensor, options: dict[str, Any]) -> Tensor:
         """The guider's result, [B, C, ...], with every active term added."""
         level = float(sigma.max())
-        drifts: list[float] = []
         weights = [branch.weight_at(level) for branch in self.branches]
         terms = [
-            self._held_or_new(number, weight, level, drifts, x, sigma, options)
+            self._held_or_new(number, weight, x, sigma, options)
             for number, weight in enumerate(weights)
             if weight != 0 or self.observer is not None
         ]
         if self.observer is not None:
-            self.observer(GuidedStep(level, x, denoised, tuple(terms), tuple(drifts)))
+            self.observer(GuidedStep(level, x, denoised, tuple(terms), tuple(self._drifts(terms, x, sigma, options))))
         self._forget()
         return compose(denoised, terms)
 
-    def _held_or_new(
-        self, number: int, weight: float, level: float, drifts: list[float], x: Tensor, sigma: Tensor, options: dict
-    ) -> Term:
-        """The term as an earlier step left it, where that still stands, else evaluated.
-
-        An observer wants to know how far it has moved meanwhile, which takes the evaluation that holding it saves.
-        """
-        branch = self.branches[number]
+    def _held_or_new(self, number: int, weight: float, x: Tensor, sigma: Tensor, options: dict[str, Any]) -> Term:
+        """The term as an earlier step left it, where that still stands, else evaluated."""
+        branch, level = self.branches[number], float(sigma.max())
         held = self.held.held(number, branch.every, level, x)
-        if held is not None and self.observer is not None and weight != 0:
-            drifts.append(moved(held, self._term(branch, weight, x, sigma, options)))
         if held is not None:
             return replace(held, weight=weight)
         term = self._term(branch, weight, x, sigma, options)
         if branch.every > 1 and weight != 0:
             self.held.keep(number, level, term)
         return term
+
+    def _drifts(self, terms: list[Term], x: Tensor, sigma: Tensor, options: dict[str, Any]) -> Iterator[float]:
+        """How far each held term has moved meanwhile, which takes the evaluation that holding it saves."""
+        for number, (branch, term) in enumerate(zip(self.branches, terms)):
+            if term.weight != 0 and self.held.held(number, branch.every, float(sigma.max()), x) is not None:
+                yield moved(term, self._term(branch, term.weight, x, sigma, options))
 
     def _term(self, branch: Branch, weight: float, x: Tensor, sigma: Tensor, options: dict[str, Any]) -> Term:
         reference = self._reference(branch, x, sigma, options)
