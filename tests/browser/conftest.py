@@ -12,11 +12,9 @@ from playwright.sync_api import sync_playwright
 # The helper modules of the host tests; the pack's root must not be added.
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "host")]
 
-import host_process
 from frontend import Frontend, launch
-from mini_models import MiniModels
-from probe_nodes import NODES
 from real_server import real_server
+from started import base_with_pack, small_models, started_host
 
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 
@@ -31,8 +29,7 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session")
 def base_directory(tmp_path_factory):
-    base = host_process.make_base_directory(tmp_path_factory.mktemp("comfyui"))
-    host_process.install_pack(base)
+    base = base_with_pack(tmp_path_factory.mktemp("comfyui"))
     # A visitor who has been here before: the first visit opens the templates (test_first_time.py).
     settings = base / "user" / "default" / "comfy.settings.json"
     settings.parent.mkdir(parents=True)
@@ -42,19 +39,12 @@ def base_directory(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def host(base_directory):
-    host_nodes = host_process.start(base_directory)
-    pack = host_process.load_pack(base_directory / "custom_nodes" / "domain-guidance")
-    host_nodes.NODE_CLASS_MAPPINGS.update(NODES)
-    return host_process.Host(pack)
+    return started_host(base_directory)
 
 
 @pytest.fixture(scope="session")
 def minis(host, base_directory):
-    return MiniModels(
-        base_directory / "models",
-        host.library("domain_guidance.domains.domain_file"),
-        host.library("domain_guidance.domains.fingerprint").fingerprint,
-    )
+    return small_models(host, base_directory)
 
 
 @pytest.fixture(scope="module")

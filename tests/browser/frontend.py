@@ -1,6 +1,9 @@
 """ComfyUI's frontend as a visitor uses it: drop a file, press Run, read what is shown."""
 
 import json
+from pathlib import Path
+
+TEMPLATES = Path(__file__).parents[2] / "workflows"
 
 # Headless, and asking nothing of the network beside the page. Without the zygote a page's process is started, not
 # forked: the forked ones crashed or hung now and then in a virtual machine (4 of 800 pages, none of 2,300 without).
@@ -93,6 +96,15 @@ class Frontend:
         """Drop a workflow on the canvas as the file `name`.json and wait until it is open."""
         self.page.evaluate(DROP, [f"{name}.json", json.dumps(workflow)])
         self.page.wait_for_function(OPENED, arg=[name, len(workflow["nodes"])])
+
+    def drop_template(self, name):
+        """Drop a template of the pack, and answer with its workflow."""
+        workflow = json.loads((TEMPLATES / f"{name}.json").read_text(encoding="utf-8"))
+        self.drop(name, workflow)
+        return workflow
+
+    def nodes_2(self, on):
+        self.page.evaluate("on => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", on)
 
     def broken(self):
         return self.page.evaluate(BROKEN)

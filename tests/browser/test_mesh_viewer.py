@@ -1,9 +1,7 @@
 """The painted mesh of template 21 in the host's own viewer, in a Chromium that draws WebGL in software."""
 
 import io
-import json
 
-import host_process
 import numpy as np
 import pytest
 from conftest import SCREENSHOTS
@@ -12,7 +10,6 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 from real_server import real_server
 
-TEMPLATE = host_process.PACK_ROOT / "workflows" / "21-paint-a-mesh-in-a-domain.json"
 SOFTWARE = ["--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader"]
 LOOKS = 120  # a second apart, while the viewer loads the mesh and its texture
 # The node's own canvas, enlarged, in the middle of the window.
@@ -57,7 +54,7 @@ def share_of(picture, strong, weak):
 def test_the_painted_vase_opens_with_its_texture_in_the_hosts_viewer(server, page):
     """A mesh without its texture is white; this one has a red stroke and a blue rim."""
     frontend = Frontend(page, server.address)
-    frontend.drop(TEMPLATE.stem, json.loads(TEMPLATE.read_text(encoding="utf-8")))
+    frontend.drop_template("21-paint-a-mesh-in-a-domain")
     frontend.run()
     while not server.get("/history"):  # as long as the server lives: how long it takes is the machine's affair
         server.check_alive("painting the vase")

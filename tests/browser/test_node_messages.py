@@ -1,8 +1,5 @@
 """What the pack's nodes say in the real frontend: whole sentences, the newest first, until the node runs again."""
 
-import json
-
-import host_process
 import pytest
 
 SAID = """() => Object.fromEntries(app.graph.nodes.flatMap(node => (node.widgets ?? [])
@@ -11,7 +8,6 @@ SAID = """() => Object.fromEntries(app.graph.nodes.flatMap(node => (node.widgets
         sentences: [...element.firstChild.children].map(line => line.textContent),
         needed: element.firstChild.offsetHeight, given: element.clientHeight,
     }])))"""
-NODES_2 = "on => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)"
 BURNT = "images tend to burn"
 
 
@@ -19,13 +15,7 @@ BURNT = "images tend to burn"
 def graph(server, open_frontend):
     """A page with the template of Train Domain, and the ids of its nodes by their types."""
     frontend = open_frontend(server.address)
-    (path,) = [
-        path
-        for path in (host_process.PACK_ROOT / "workflows").glob("*train-a-domain.json")
-        if "generator" not in path.stem
-    ]
-    workflow = json.loads(path.read_text(encoding="utf-8"))
-    frontend.drop("messages", workflow)
+    workflow = frontend.drop_template("07-train-a-domain")
     ids = {}
     for node in workflow["nodes"]:
         ids.setdefault(node["type"], []).append(str(node["id"]))
@@ -44,7 +34,7 @@ def run(frontend, server):
 @pytest.mark.parametrize("nodes_2", [False, True], ids=["classic", "Nodes 2.0"])
 def test_a_training_says_what_it_made_and_advice_goes_when_it_is_followed(graph, server, nodes_2):
     frontend, ids = graph
-    frontend.page.evaluate(NODES_2, nodes_2)
+    frontend.nodes_2(nodes_2)
     try:
         (train,), (apply,) = ids["DomainGuidanceTrain"], ids["DomainGuidanceApply"]
         frontend.set_widget(train, "steps", 3)
@@ -65,5 +55,5 @@ def test_a_training_says_what_it_made_and_advice_goes_when_it_is_followed(graph,
             frontend.page.evaluate("() => JSON.stringify(app.graph.serialize())").count("domain_guidance_message") == 0
         )
     finally:
-        frontend.page.evaluate(NODES_2, False)
+        frontend.nodes_2(False)
     assert frontend.errors == []

@@ -1,8 +1,5 @@
 """The choice of a preset in the real frontend, in the classic view and in Nodes 2.0."""
 
-import json
-
-import host_process
 import pytest
 
 VALUES = "id => Object.fromEntries(app.graph.getNodeById(id).widgets.map(widget => [widget.name, widget.value]))"
@@ -12,7 +9,6 @@ ENTER = """([id, name, value]) => {
     const widget = node.widgets.find(widget => widget.name === name)
     widget.setValue(value, {e: new PointerEvent("pointerup"), node, canvas: app.canvas})
 }"""
-NODES_2 = "on => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)"
 NEAR = """id => {
     const node = app.graph.getNodeById(id)
     app.canvas.ds.scale = 1
@@ -25,13 +21,7 @@ NEAR = """id => {
 def training(server, open_frontend):
     """A page with the template of Train Domain, and that node's id."""
     frontend = open_frontend(server.address)
-    (path,) = [
-        path
-        for path in (host_process.PACK_ROOT / "workflows").glob("*train-a-domain.json")
-        if "generator" not in path.stem
-    ]
-    workflow = json.loads(path.read_text(encoding="utf-8"))
-    frontend.drop("training", workflow)
+    workflow = frontend.drop_template("07-train-a-domain")
     (node,) = [str(node["id"]) for node in workflow["nodes"] if node["type"] == "DomainGuidanceTrain"]
     return frontend, node
 
@@ -62,7 +52,7 @@ def test_choosing_a_preset_fills_the_fields_that_it_sets_and_a_number_of_ones_ow
 
 def test_in_nodes_2_the_node_shows_five_fields_and_a_preset_fills_them_too(training):
     frontend, node = training
-    frontend.page.evaluate(NODES_2, True)
+    frontend.nodes_2(True)
     try:
         frontend.page.evaluate(NEAR, node)
         shown = frontend.page.locator(f'[data-node-id="{node}"]')
@@ -75,5 +65,5 @@ def test_in_nodes_2_the_node_shows_five_fields_and_a_preset_fills_them_too(train
         frontend.page.get_by_role("option", name="best", exact=True).click()
         frontend.page.wait_for_function(f"id => ({VALUES})(id).steps === 5000", arg=node)
     finally:
-        frontend.page.evaluate(NODES_2, False)
+        frontend.nodes_2(False)
     assert frontend.errors == []

@@ -13,9 +13,7 @@ import torch
 # The helper modules of the host tests; the pack's root must not be added.
 sys.path.append(str(Path(__file__).parents[1] / "host"))
 
-import host_process
-from mini_models import MiniModels
-from probe_nodes import NODES
+from started import base_with_pack, small_models, started_host
 from training_scenes import register
 
 
@@ -28,24 +26,16 @@ def pytest_configure(config):
 
 @pytest.fixture(scope="session")
 def base_directory(tmp_path_factory):
-    base = host_process.make_base_directory(tmp_path_factory.mktemp("comfyui"))
-    host_process.install_pack(base)
-    return base
+    return base_with_pack(tmp_path_factory.mktemp("comfyui"))
 
 
 @pytest.fixture(scope="session")
 def host(base_directory):
-    host_nodes = host_process.start(base_directory, cpu=False)
-    pack = host_process.load_pack(base_directory / "custom_nodes" / "domain-guidance")
-    host_nodes.NODE_CLASS_MAPPINGS.update(NODES)
+    host = started_host(base_directory, cpu=False)
     register(base_directory)
-    return host_process.Host(pack)
+    return host
 
 
 @pytest.fixture(scope="session")
 def minis(host, base_directory):
-    return MiniModels(
-        base_directory / "models",
-        host.library("domain_guidance.domains.domain_file"),
-        host.library("domain_guidance.domains.fingerprint").fingerprint,
-    )
+    return small_models(host, base_directory)

@@ -14,10 +14,8 @@ import pytest
 # The helper modules of this folder; the pack's root must not be added.
 sys.path.append(str(Path(__file__).parent))
 
-import host_process
-from mini_models import MiniModels
-from probe_nodes import NODES
 from real_server import real_server
+from started import base_with_pack, small_models, started_host
 
 
 def pytest_configure(config):
@@ -31,9 +29,7 @@ def pytest_configure(config):
 @pytest.fixture(scope="session")
 def base_directory(tmp_path_factory):
     """A base directory with the pack linked into custom_nodes, shared by the in-process host and the server."""
-    base = host_process.make_base_directory(tmp_path_factory.mktemp("comfyui"))
-    host_process.install_pack(base)
-    return base
+    return base_with_pack(tmp_path_factory.mktemp("comfyui"))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -50,19 +46,12 @@ def empty_output(base_directory):
 
 @pytest.fixture(scope="session")
 def host(base_directory):
-    host_nodes = host_process.start(base_directory)
-    pack = host_process.load_pack(base_directory / "custom_nodes" / "domain-guidance")
-    host_nodes.NODE_CLASS_MAPPINGS.update(NODES)
-    return host_process.Host(pack)
+    return started_host(base_directory)
 
 
 @pytest.fixture(scope="session")
 def minis(host, base_directory):
-    return MiniModels(
-        base_directory / "models",
-        host.library("domain_guidance.domains.domain_file"),
-        host.library("domain_guidance.domains.fingerprint").fingerprint,
-    )
+    return small_models(host, base_directory)
 
 
 @pytest.fixture(scope="session")
