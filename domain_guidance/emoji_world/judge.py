@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..evaluation.reading_net import ReadingNet
 from ..runs import Objective
 from .scenes import lay
 from .things import DOMAINS, GROUNDS, HANDS, THINGS
@@ -42,38 +43,17 @@ class Reading:
     features: Tensor
 
 
-class Judge(nn.Module):
-    """Pictures [N, 3, 64, 64] in [-1, 1] to logits for each of CLASSES; the features are what the heads share."""
-
-    centre: Tensor
-    scale: Tensor
+class Judge(ReadingNet):
+    """The judge of pictures [N, 3, 64, 64]."""
 
     def __init__(self):
-        super().__init__()
         widths = (3, 24, 48, 96, 128)
         layers = [layer for inputs, outputs in zip(widths, widths[1:]) for layer in _halving(inputs, outputs)]
-        self.body = nn.Sequential(*layers, nn.AvgPool2d(2), nn.Flatten(), nn.Linear(widths[-1] * 2 * 2, WIDTH))
-        self.heads = nn.ModuleDict({name: nn.Linear(WIDTH, classes) for name, classes in CLASSES.items()})
-        self.register_buffer("centre", torch.zeros(WIDTH))
-        self.register_buffer("scale", torch.ones(()))
+        body = nn.Sequential(*layers, nn.AvgPool2d(2), nn.Flatten(), nn.Linear(widths[-1] * 2 * 2, WIDTH))
+        super().__init__(body, WIDTH, CLASSES)
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        features = self.body(images)
-        return {name: head(features) for name, head in self.heads.items()}
-
-    @torch.no_grad()
-    def calibrate(self, images: Tensor) -> None:
-        """Give the features of these pictures mean 0 and a mean variance of 1, so that distances have a unit."""
-        features = self.body(images)
-        self.centre.copy_(features.mean(0))
-        self.scale.copy_(features.var(0).mean().sqrt())
-
-    @torch.no_grad()
     def read(self, images: Tensor) -> Reading:
-        """Judge pictures; samples may leave [-1, 1] a little, and are clamped as a viewer would."""
-        features = self.body(images.clamp(-1, 1))
-        answers = {name: head(features).argmax(1) for name, head in self.heads.items()}
-        return Reading(**answers, features=(features - self.centre) / self.scale)
+        return Reading(**self.answers(images))
 
 
 def paint_every_hand(drawn: Mapping[str, Tensor], count: int, generator: torch.Generator) -> Scenes:

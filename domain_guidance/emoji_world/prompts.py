@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..training.prompt_dropout import forgotten
 from .things import GROUNDS, HANDS, THINGS
 
 PROMPT_WIDTH = 64
@@ -53,12 +54,7 @@ def forget_slots(
     prompts: Prompts, whole: float, single: tuple[float, float, float], generator: torch.Generator
 ) -> Prompts:
     """Open the whole prompt with probability `whole`, and thing, hand and ground each with its own of `single`."""
-    everything = torch.rand(len(prompts), generator=generator) < whole
-    slots = []
-    for words, probability in zip((prompts.thing, prompts.hand, prompts.ground), single):
-        forgotten = everything | (torch.rand(len(prompts), generator=generator) < probability)
-        slots.append(words.masked_fill(forgotten, -1))
-    return Prompts(*slots)
+    return Prompts(*forgotten((prompts.thing, prompts.hand, prompts.ground), whole, single, generator))
 
 
 def _index(slot: str, word: str | None, words: dict) -> int:

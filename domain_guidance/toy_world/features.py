@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..evaluation.reading_net import ReadingNet
 from ..runs import Objective
 from .model import CHANNELS
 from .scenes import GROUNDS, STROKES, Scenes
@@ -31,15 +32,11 @@ class Reading:
     features: Tensor
 
 
-class FeatureNet(nn.Module):
-    """Pictures [N, 3, 16, 16] in [-1, 1] to logits for each of CLASSES; the features are what the three heads share."""
-
-    centre: Tensor
-    scale: Tensor
+class FeatureNet(ReadingNet):
+    """The judge of pictures [N, 3, 16, 16]."""
 
     def __init__(self):
-        super().__init__()
-        self.body = nn.Sequential(
+        body = nn.Sequential(
             *_block(CHANNELS, 32, stride=1),
             *_block(32, 64, stride=2),
             *_block(64, 96, stride=1),
@@ -47,27 +44,10 @@ class FeatureNet(nn.Module):
             nn.Flatten(),
             nn.Linear(96 * 4 * 4, WIDTH),
         )
-        self.heads = nn.ModuleDict({name: nn.Linear(WIDTH, classes) for name, classes in CLASSES.items()})
-        self.register_buffer("centre", torch.zeros(WIDTH))
-        self.register_buffer("scale", torch.ones(()))
+        super().__init__(body, WIDTH, CLASSES)
 
-    def forward(self, images: Tensor) -> dict[str, Tensor]:
-        features = self.body(images)
-        return {name: head(features) for name, head in self.heads.items()}
-
-    @torch.no_grad()
-    def calibrate(self, images: Tensor) -> None:
-        """Give the features of these pictures mean 0 and a mean variance of 1, so that distances have a unit."""
-        features = self.body(images)
-        self.centre.copy_(features.mean(0))
-        self.scale.copy_(features.var(0).mean().sqrt())
-
-    @torch.no_grad()
     def read(self, images: Tensor) -> Reading:
-        """Judge pictures; samples may leave [-1, 1] a little, and are clamped as a viewer would."""
-        features = self.body(images.clamp(-1, 1))
-        answers = {name: head(features).argmax(1) for name, head in self.heads.items()}
-        return Reading(**answers, features=(features - self.centre) / self.scale)
+        return Reading(**self.answers(images))
 
 
 def judge_objective(net: FeatureNet, sources: Sequence[Callable[[torch.Generator], Scenes]]) -> Objective:

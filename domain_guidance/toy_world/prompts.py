@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
+from ..training.prompt_dropout import forgotten
 from .model import PROMPT_WIDTH
 from .scenes import GROUNDS, STROKES
 
@@ -61,12 +62,7 @@ def forget_slots(
     prompts: Prompts, whole: float, single: tuple[float, float, float], generator: torch.Generator
 ) -> Prompts:
     """Open the whole prompt with probability `whole`, and digit, stroke and ground each with its own of `single`."""
-    everything = torch.rand(len(prompts), generator=generator) < whole
-    slots = []
-    for words, probability in zip((prompts.digit, prompts.stroke, prompts.ground), single):
-        forgotten = everything | (torch.rand(len(prompts), generator=generator) < probability)
-        slots.append(words.masked_fill(forgotten, -1))
-    return Prompts(*slots)
+    return Prompts(*forgotten((prompts.digit, prompts.stroke, prompts.ground), whole, single, generator))
 
 
 def _index(word: str | None, words: dict, slot: str) -> int:
