@@ -13,6 +13,7 @@ from .comfy_host.generators.adapt import AdaptRequest, adapt_in_host
 from .comfy_host.generators.progress import AdaptationProgress
 from .comfy_host.node_text import line_at, tell
 from .comfy_host.sampling import as_image
+from .distillation_inputs import scale_inputs, score_inputs
 from .finite_inputs import finite_inputs
 from .generator_types import GeneratorIO
 from .run_inputs import OWN, RunInputs, defaults_of, settled
@@ -130,83 +131,7 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     tooltip="Side length in pixels at which the critic sees the images; they are resized to it. 0: "
                     "512 for SD 1 and 2, 1024 for later models. Lower values need less memory.",
                 ),
-                io.Float.Input(
-                    "noise_low",
-                    default=0.01,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    round=0.0001,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Lower end of the noise range that is scored, as a share of the critic's noise levels "
-                    "(0 to 1). Low noise affects fine details.",
-                ),
-                io.Float.Input(
-                    "noise_high",
-                    default=0.5,
-                    min=0.0,
-                    max=1.0,
-                    step=0.01,
-                    round=0.0001,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Upper end of the noise range that is scored, as a share of the critic's noise levels "
-                    "(0 to 1). High noise affects shapes; 0.3 keeps those of the source.",
-                ),
-                io.Combo.Input(
-                    "score",
-                    options=["sds", "likelihood"],
-                    default="sds",
-                    optional=True,
-                    advanced=True,
-                    tooltip="sds: score distillation, as in the paper. likelihood: does not subtract the noise that "
-                    "was added, and needs a small cfg of about 7.5.",
-                ),
-                io.Float.Input(
-                    "percentile",
-                    default=0.95,
-                    min=0.01,
-                    max=1.0,
-                    step=0.01,
-                    round=0.0001,
-                    optional=True,
-                    advanced=True,
-                    tooltip="The largest values of each image's gradient are clipped to this percentile (0.95 clips "
-                    "the top 5%). 1 clips nothing, which is usual for EG3D.",
-                ),
-                io.Boolean.Input(
-                    "unit_directional",
-                    default=False,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Scales both sides of the directional regulariser to the same length first, so that its "
-                    "weight does not depend on cfg.",
-                ),
-                io.Float.Input(
-                    "relative_distance",
-                    default=0.0,
-                    min=0.0,
-                    max=100_000.0,
-                    step=1.0,
-                    round=0.0001,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Weight of a loss that keeps images as different from each other as the source's are. "
-                    "Needs a batch_size of at least 3; 0 turns it off.",
-                ),
-                io.Float.Input(
-                    "perceptual",
-                    default=0.0,
-                    min=0.0,
-                    max=100.0,
-                    step=0.1,
-                    round=0.0001,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Weight of the LPIPS distance to the source's images; 0 turns it off. Needs the Python "
-                    "package lpips and VGG's weights on disk.",
-                ),
+                *score_inputs(),
                 io.Int.Input(
                     "layers",
                     default=0,
@@ -253,25 +178,7 @@ class DomainGuidanceAdaptGenerator(io.ComfyNode):
                     "A longer one continues a shorter one. Too many steps burn the images, so watch the previews; "
                     "Cancel keeps the work.",
                 ),
-                io.Boolean.Input(
-                    "unit_score",
-                    default=False,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Scales the critic's noise and the added noise to the same length first, so that the "
-                    "score's strength does not depend on cfg. Usual for EG3D.",
-                ),
-                io.Float.Input(
-                    "loss_scale",
-                    default=1.0,
-                    min=0.0001,
-                    max=1.0,
-                    step=0.01,
-                    round=0.0001,
-                    optional=True,
-                    advanced=True,
-                    tooltip="Factor on every loss before the gradient is clamped. 0.01 is usual for EG3D.",
-                ),
+                *scale_inputs(),
             ],
             outputs=[
                 GeneratorIO.Output(
