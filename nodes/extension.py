@@ -10,6 +10,7 @@ from .blend_generators import DomainGuidanceBlendGenerators
 from .cameras import DomainGuidanceCamera
 from .comfy_host.domains.side_network import register_folder as register_side_networks
 from .comfy_host.generators.folders import register_folder
+from .comfy_host.said import register_messages
 from .evaluate import DomainGuidanceEvaluate
 from .generator_mesh import DomainGuidanceGeneratorMesh
 from .invert_image import DomainGuidanceInvertImage
@@ -36,6 +37,7 @@ class DomainGuidanceExtension(ComfyExtension):
     async def on_load(self) -> None:
         register_folder()
         register_side_networks()
+        register_messages()
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
         return [

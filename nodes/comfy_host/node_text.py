@@ -1,7 +1,8 @@
 """Sentences at a node: what it does at the moment, and what a person has to know about it.
 
 The host's own line at a node (`send_progress_text`) shows two and a half lines, breaks words at any letter and cannot
-be taken away again, so the pack's frontend part, web/node_messages.js, shows them instead.
+be taken away again, so the pack's frontend part, web/node_messages.js, shows them instead. The server keeps them
+(said.py), so that web/last_results.js can show them to a page that is loaded later.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ import logging
 from typing import Any, Protocol
 
 from comfy_execution.utils import get_executing_context
+
+from . import said
 
 EVENT = "domain_guidance.node_message"
 STATE = "state"  # the slot of how far a run is
@@ -31,9 +34,13 @@ def silent(line: str, slot: str = "", /) -> None:
 def line_at(node_id: str | None) -> Say:
     from server import PromptServer  # late: ComfyUI's server module can be imported only once ComfyUI's main has begun
 
+    executing = get_executing_context()
+    prompt = executing.prompt_id if executing else None
+
     def say(line: str, slot: str = "") -> None:
         server = getattr(PromptServer, "instance", None)
         if server is not None and node_id is not None:
+            said.keep(server, prompt, node_id, slot or line, line)
             server.send_sync(EVENT, {"node": node_id, "slot": slot or line, "text": line}, server.client_id)
 
     return say

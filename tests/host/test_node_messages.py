@@ -1,5 +1,8 @@
 """Sentences at nodes: what is told in the log is told at the node that the host executes, too."""
 
+import asyncio
+import json
+
 import pytest
 import training_scenes
 from mini_models import trained
@@ -68,3 +71,48 @@ def test_images_that_are_left_out_are_counted_at_the_node(host, minis, base_dire
     assert len(told) == 2 and "'broken 0.png' is left out" in told[0] and "2 images are left out" in told[1]
     assert {node for node, slot, _ in sent if slot == "state"} == {training.node.id}
     assert sent[-1][1] == "state" and "saved 'left out.safetensors'" in sent[-1][2]
+
+
+def test_what_nodes_say_is_kept_by_prompt_each_slot_its_newest_and_an_empty_one_gone(host):
+    said = host.library("nodes.comfy_host.said").Said()
+    for prompt, slot, text in [
+        ("a", "state", "Step 1"),
+        ("a", "other", "Left out."),
+        ("a", "state", "Step 2"),
+        ("b", "state", "Step 1"),
+        ("b", "state", ""),
+    ]:
+        said.keep(prompt, "7", slot, text)
+    assert said.record() == {"a": {"7": [["other", "Left out."], ["state", "Step 2"]]}, "b": {"7": []}}
+
+
+def test_of_more_prompts_than_are_kept_the_oldest_go(host):
+    module = host.library("nodes.comfy_host.said")
+    said = module.Said()
+    for number in range(module.PROMPTS + 3):
+        said.keep(str(number), "7", "state", "Done.")
+    assert list(said.record()) == [str(number) for number in range(3, module.PROMPTS + 3)]
+
+
+def test_the_server_answers_with_what_the_nodes_of_a_prompt_have_said(host, minis, monkeypatch):
+    from aiohttp import web
+    from server import PromptServer
+
+    class Server:
+        client_id = None
+        last_prompt_id = None
+
+        def __init__(self):
+            self.app, self.routes = web.Application(), web.RouteTableDef()
+
+        def send_sync(self, event, data, sid=None): ...
+
+    server = Server()
+    monkeypatch.setattr(PromptServer, "instance", server, raising=False)
+    host.library("nodes.comfy_host.said").register_messages()
+    s, _, sampler = guided(minis, 9.0, seed=413)
+    host.samples(s.graph, sampler)
+    (route,) = server.routes
+    assert (route.method, route.path) == ("GET", "/domain_guidance/messages")
+    (nodes,) = json.loads(asyncio.run(route.handler(None)).body).values()
+    assert nodes == {sampler.id: [[ADVICE, ADVICE]]}

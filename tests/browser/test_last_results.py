@@ -1,0 +1,134 @@
+"""What a run showed at its nodes, in the real frontend, after the page was loaded anew."""
+
+import copy
+import itertools
+
+import pytest
+from frontend import READY
+
+SAID = """() => Object.fromEntries(app.graph.nodes.flatMap(node => (node.widgets ?? [])
+    .filter(widget => widget.name === "domain_guidance_message")
+    .map(({element}) => [node.id, [...element.firstChild.children].map(line => line.textContent)])))"""
+# The classic view draws a node's pictures on the canvas, Nodes 2.0 has elements for them.
+PICTURED = """() => app.graph.nodes.map(node => String(node.id)).filter(id =>
+    [...(app.graph.getNodeById(id).imgs ?? []), ...document.querySelectorAll(`[data-node-id="${id}"] img`)]
+        .some(image => image.naturalWidth)).sort()"""
+SEEDS = itertools.count(1000)  # the host runs no node again whose inputs are as they were
+
+
+@pytest.fixture
+def first_look(server, open_frontend):
+    """A page with the first template, its workflow, and the ids of its nodes by their types."""
+    frontend = open_frontend(server.address)
+    workflow = frontend.drop_template("01-first-look")
+    ids = {}
+    for node in workflow["nodes"]:
+        ids.setdefault(node["type"], []).append(str(node["id"]))
+    return frontend, workflow, ids
+
+
+def run_burnt(frontend, ids):
+    """Run with a weight at which pictures burn: pictures at two nodes, advice at one."""
+    (apply,) = ids["DomainGuidanceApply"]
+    frontend.set_widget(apply, "weight", 9)
+    for sampler in ids["KSampler"]:
+        frontend.set_widget(sampler, "seed", next(SEEDS))
+    frontend.run()
+    frontend.page.wait_for_function(f"() => Object.keys(({SAID})()).length")
+    wait_for_pictures(frontend, ids)
+    return frontend.page.evaluate(SAID)
+
+
+def wait_for_pictures(frontend, ids):
+    shown = f"nodes => JSON.stringify(({PICTURED})()) === JSON.stringify(nodes)"
+    frontend.page.wait_for_function(shown, arg=sorted(ids["PreviewImage"]), timeout=180_000, polling=500)
+
+
+def load_anew(frontend):
+    frontend.page.reload()
+    frontend.page.wait_for_function(READY)
+
+
+def wait_until_asked(frontend, act):
+    """`act`, and wait until the page has asked for what nodes said and had time to show it."""
+    with frontend.page.expect_response(lambda answer: "domain_guidance/messages" in answer.url):
+        act()
+    frontend.page.wait_for_timeout(500)
+
+
+@pytest.mark.parametrize("nodes_2", [False, True], ids=["classic", "Nodes 2.0"])
+def test_pictures_and_sentences_are_there_again_after_a_reload(first_look, nodes_2):
+    frontend, _, ids = first_look
+    frontend.nodes_2(nodes_2)
+    try:
+        said = run_burnt(frontend, ids)
+        assert all("tend to burn" in " ".join(sentences) for sentences in said.values())
+        for _ in range(2):  # also what was restored is
+            load_anew(frontend)
+            frontend.page.wait_for_function(f"() => Object.keys(({SAID})()).length")
+            wait_for_pictures(frontend, ids)
+            assert frontend.page.evaluate(SAID) == said
+    finally:
+        frontend.nodes_2(False)
+    assert frontend.errors == []
+
+
+def test_what_was_said_before_the_last_run_does_not_come_back(first_look, server):
+    frontend, _, ids = first_look
+    run_burnt(frontend, ids)
+    (apply,) = ids["DomainGuidanceApply"]
+    frontend.set_widget(apply, "weight", 1.5)
+    before = len(server.get("/history"))
+    frontend.run()
+    frontend.page.wait_for_function(f"() => !Object.keys(({SAID})()).length")
+    while len(server.get("/history")) == before:
+        server.check_alive("making a prompt")
+        frontend.page.wait_for_timeout(200)
+    wait_until_asked(frontend, lambda: load_anew(frontend))
+    wait_for_pictures(frontend, ids)
+    assert frontend.page.evaluate(SAID) == {}
+
+
+def test_a_workflow_with_the_same_node_ids_gets_nothing_of_another(first_look):
+    frontend, workflow, ids = first_look
+    run_burnt(frontend, ids)
+    other = copy.deepcopy(workflow)
+    other["id"] = "0d0c0b0a-0000-4000-8000-000000000001"
+    frontend.drop("another", other)
+    wait_until_asked(frontend, lambda: load_anew(frontend))
+    assert frontend.page.evaluate("app.graph.id") == other["id"]
+    assert (frontend.page.evaluate(PICTURED), frontend.page.evaluate(SAID)) == ([], {})
+
+
+def test_a_node_that_is_wired_otherwise_since_gets_nothing_and_the_others_do(first_look):
+    frontend, _, ids = first_look
+    said = run_burnt(frontend, ids)
+    (sampler,) = said
+    frontend.page.evaluate(
+        """id => {
+            const sampler = app.graph.getNodeById(id)
+            sampler.disconnectInput(sampler.inputs.findIndex(input => input.name === "model"))
+            app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState()
+        }""",
+        sampler,
+    )
+    frontend.page.wait_for_timeout(1000)  # until the frontend has kept the draft
+    wait_until_asked(frontend, lambda: load_anew(frontend))
+    assert frontend.page.evaluate(SAID) == {}
+    frontend.page.wait_for_function(f"() => ({PICTURED})().length")
+    pictured = frontend.page.evaluate(PICTURED)
+    assert len(pictured) == 1 and pictured[0] in ids["PreviewImage"]
+
+
+def test_a_template_that_is_opened_again_is_empty_and_one_in_the_background_is_restored_when_it_is_shown(first_look):
+    frontend, workflow, ids = first_look
+    said = run_burnt(frontend, ids)
+    ran = frontend.page.evaluate("app.extensionManager.workflow.activeWorkflow.path")
+    frontend.drop("opened again", workflow)
+    frontend.page.wait_for_timeout(1000)
+    assert (frontend.page.evaluate(PICTURED), frontend.page.evaluate(SAID)) == ([], {})
+    load_anew(frontend)
+    name = ran.split("/")[-1].removesuffix(".json")
+    wait_until_asked(frontend, lambda: frontend.page.locator(".workflow-tabs").get_by_text(name, exact=True).click())
+    wait_for_pictures(frontend, ids)
+    assert frontend.page.evaluate(SAID) == said

@@ -1,0 +1,134 @@
+// What the last runs showed at a workflow's nodes, pictures and sentences, stands there again when the page is loaded anew.
+// The server's history has the outputs, and what nodes said is kept beside it (nodes/comfy_host/said.py). A node gets back only
+// what a run of the same workflow gave it: one with the same id, in which the node and all that leads to it are wired as here.
+
+import { app } from "../../scripts/app.js"
+import { api } from "../../scripts/api.js"
+
+const EVENT = "domain_guidance.node_message" // web/node_messages.js shows it
+const OWN = "DomainGuidance"
+const RUNS = 16 // of the history, the newest
+const SUBGRAPH_INPUT = -10 // the frontend's id for where a subgraph's inputs come in
+
+async function read(path) {
+    const answer = await api.fetchApi(path)
+    return answer.ok ? answer.json() : {}
+}
+
+// The newest first: {id, workflow, outputs by node, ran: whether a node was computed in it}
+async function readRuns() {
+    const [queue, history] = await Promise.all([read("/queue"), read(`/history?max_items=${RUNS}`)])
+    const running = (queue.queue_running ?? []).map(([, id, , extra]) => ({
+        id, workflow: extra?.extra_pnginfo?.workflow, outputs: {}, ran: () => false,
+    }))
+    const done = Object.entries(history).map(([id, { prompt: [, , prompt, extra], outputs, status }]) => ({
+        id, workflow: extra?.extra_pnginfo?.workflow, outputs, ran: computed(prompt, Object.fromEntries(status?.messages ?? [])),
+    }))
+    return [...running, ...done.reverse()].filter(({ workflow }) => workflow)
+}
+
+function computed(prompt, told) {
+    const ended = told.execution_error ?? told.execution_interrupted
+    const reached = new Set(ended ? [...ended.executed, ended.node_id] : Object.keys(prompt))
+    for (const node of told.execution_cached?.nodes ?? []) reached.delete(node)
+    return (node) => reached.has(node)
+}
+
+// Every node by its id in a prompt, 12:5 for node 5 in the subgraph 12: its type, and [input, node, output] of what comes in.
+function wiring(workflow) {
+    const subgraphs = new Map((workflow.definitions?.subgraphs ?? []).map((subgraph) => [subgraph.id, subgraph]))
+    const found = new Map()
+    function enter({ nodes, links }, outer) {
+        const idOf = (id) => (id === SUBGRAPH_INPUT ? outer : outer ? `${outer}:${id}` : String(id))
+        const arriving = new Map(nodes.map((node) => [node.id, []]))
+        for (const link of links ?? []) {
+            const [origin, output, target, slot] = Array.isArray(link) ? link.slice(1)
+                : [link.origin_id, link.origin_slot, link.target_id, link.target_slot]
+            arriving.get(target)?.push([slot, idOf(origin), output])
+        }
+        for (const node of nodes) {
+            const inputs = arriving.get(node.id).map(([slot, ...from]) => [node.inputs?.[slot]?.name, ...from])
+            found.set(idOf(node.id), { type: node.type, inputs: inputs.sort() })
+            if (subgraphs.has(node.type)) enter(subgraphs.get(node.type), idOf(node.id))
+        }
+    }
+    enter(workflow, "")
+    return found
+}
+
+// Whether a node, and all that leads to it, is in both.
+function agreement(here, there) {
+    const known = new Map()
+    function agrees(id) {
+        if (!known.has(id)) {
+            const [one, other] = [here.get(id), there.get(id)]
+            known.set(id, Boolean(one && other) && one.type === other.type
+                && JSON.stringify(one.inputs) === JSON.stringify(other.inputs)
+                && one.inputs.every(([, origin]) => agrees(origin)))
+        }
+        return known.get(id)
+    }
+    return agrees
+}
+
+function restoreMessages(nodes, runs, said) {
+    for (const node of nodes)
+        for (const { id, agrees, ran } of runs.filter(({ agrees }) => agrees(node))) {
+            const sentences = said[id]?.[node] ?? []
+            for (const [slot, text] of sentences) api.dispatchEvent(new CustomEvent(EVENT, { detail: { node, slot, text } }))
+            if (sentences.length || ran(node)) break // what was said before is out of date
+        }
+}
+
+// As the frontend does it for a workflow that comes back to the front.
+function restoreOutputs(nodes, runs, tracker) {
+    tracker.store()
+    const found = {}
+    for (const node of nodes) {
+        const run = runs.find(({ agrees, outputs }) => outputs[node] && agrees(node))
+        if (run) found[node] = run.outputs[node]
+    }
+    tracker.nodeOutputs = { ...found, ...tracker.nodeOutputs }
+    if (!Object.keys(found).length) return
+    tracker.restore()
+    app.canvas.setDirty(true, true)
+}
+
+let loads = 0
+let open = null // paths of the workflows that were open when one was loaded last
+
+// The workflow that is being loaded, once the frontend has made it the active one; none if another one came meanwhile.
+async function loadedWorkflow() {
+    const load = ++loads
+    while (load === loads) {
+        const { activeWorkflow } = app.extensionManager.workflow
+        const tracker = activeWorkflow?.changeTracker
+        if (tracker && !tracker.constructor.isLoadingGraph) return activeWorkflow
+        await new Promise((resolve) => setTimeout(resolve, 20))
+    }
+}
+
+async function restore() {
+    const workflow = await loadedWorkflow()
+    if (!workflow) return
+    const load = loads
+    const fresh = open !== null && !open.has(workflow.path) // opened by its user, not found again
+    open = new Set(app.extensionManager.workflow.openWorkflows.map(({ path }) => path))
+    if (fresh) return
+    const here = (app.rootGraph ?? app.graph).serialize()
+    const nodes = wiring(here)
+    if (![...nodes.values()].some(({ type }) => type.startsWith(OWN))) return
+    const [runs, said] = await Promise.all([readRuns(), read("/domain_guidance/messages")])
+    if (load !== loads) return // another workflow was loaded meanwhile
+    const matching = runs.filter(({ workflow }) => workflow.id === here.id)
+        .map((run) => ({ ...run, agrees: agreement(nodes, wiring(run.workflow)) }))
+    restoreOutputs(nodes.keys(), matching, workflow.changeTracker)
+    restoreMessages(nodes.keys(), matching, said)
+}
+
+app.registerExtension({
+    name: "DomainGuidance.LastResults",
+    afterConfigureGraph() {
+        restore() // not awaited: the graph is shown meanwhile
+    },
+})
