@@ -21,7 +21,7 @@ TWINS, WORKFLOWS = ROOT / "tests" / "workflows", ROOT / "workflows"
 sys.path.append(str(ROOT / "docs"))
 
 from template_layout import Note, Rectangle, place
-from template_plans import PLANS
+from template_plans import NARROW, PLANS
 from template_wires import routed
 
 HUGGING_FACE = "https://huggingface.co/"
@@ -56,10 +56,12 @@ FILES = {
 WIDGETS = {"INT", "FLOAT", "STRING", "BOOLEAN", "COMBO"}
 CONTROLLED = ("seed", "noise_seed")  # the frontend adds a widget of its own, unless the schema says not to
 ROW, WIDGET = 20, 24  # pixels of a socket and of a widget
+# Nodes 2.0: above the widgets, a widget, what a line of text takes more; the badge of a pack, the advanced inputs.
+NODES_2 = {"inside": 14, "widget": 28, "text": 8, "badge": 24, "advanced": 24}
 WIDE = 250
 # What a node needs for more than its sockets and widgets.
 SIZES = {
-    "CLIPTextEncode": (WIDE, 96),
+    "CLIPTextEncode": (WIDE, 102),
     "LoadImage": (WIDE, 330),
     "PreviewImage": (320, 262),
     "SaveImage": (320, 262),
@@ -159,7 +161,9 @@ class Template:
         rows = max(len(sockets), len(node_class.RETURN_TYPES), 1)
         needed = ROW * rows + 6 + (WIDGET * len(values) + 8 if values else 0)
         wide, high = SIZES.get(kind, (WIDE, 0))
-        return wide, max(high, needed)
+        if kind != "SaveGLB":
+            wide = min(wide, NARROW.get(self.name, wide))
+        return wide, max(high, needed, 0 if kind in SIZES else _nodes_2_height(node_class, rows))
 
     def workflow(self) -> dict[str, Any]:
         """The frontend's file: nodes in reading order, notes last."""
@@ -186,6 +190,22 @@ class Template:
             "extra": routed([*nodes, *notes], self.links, groups),
             "version": 0.4,
         }
+
+
+def _nodes_2_height(node_class: Any, rows: int) -> float:
+    """What Nodes 2.0 needs, which hides the advanced widgets and makes the others higher."""
+    widgets = [(kind, options) for kind, options, _ in inputs_of(node_class).values() if is_widget(kind, options)]
+    shown = [(kind, options) for kind, options in widgets if not options.get("advanced")]
+    lines = sum(kind == "STRING" for kind, _ in shown)
+    foreign = getattr(node_class, "RELATIVE_PYTHON_MODULE", "nodes").startswith("custom_nodes")
+    return (
+        ROW * rows
+        + NODES_2["inside"]
+        + NODES_2["widget"] * len(shown)
+        + NODES_2["text"] * lines
+        + NODES_2["badge"] * foreign
+        + NODES_2["advanced"] * (len(shown) < len(widgets))
+    )
 
 
 def _note(number: int, note: Note, where: Rectangle) -> dict[str, Any]:

@@ -237,7 +237,7 @@ def main():
         "11-one-domain-after-the-other": [
             plates,
             draw_two_domains(models, three, sky, lambda share: 0.0),
-            draw_two_domains(models, three, sky, schedule.linear(1, 0), schedule.linear(0, 1)),
+            draw_two_domains(models, three, sky, schedule.interval(0, 0.3), schedule.interval(0.3, 1)),
         ],
         "14-adapt-a-generator-to-a-domain": [drawn_by_gan, by_seed(to_plates.module, SEEDS)],
         "15-adapt-a-generator-to-a-prompt": [drawn_by_gan, by_seed(to_sky.module, SEEDS)],

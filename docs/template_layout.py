@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
-# The frontend fits a template into its window and draws no text below a zoom that a window of 1,600 by 1,000 pixels
-# reaches with a graph of this size.
-WIDEST, HIGHEST = 2050, 1290
+# The frontend fits a template into its window and draws no text below a zoom that windows of 1,600 by 1,000 and
+# 1,920 by 950 pixels reach with a graph of this size.
+WIDEST, HIGHEST = 2050, 1240
 TITLE = 30  # of a node, above its position
-GROUP_TITLE, INSIDE = 40, 14  # of a group: its title, and the room around its columns
+GROUP_TITLE, INSIDE = 34, 12  # of a group: its title, and the room around its columns
 BESIDE, BELOW = 40, 24  # between columns, where wires turn; between nodes, above the lower one's title
-BETWEEN = 24  # between groups
+BETWEEN = 18  # between groups
 # Of a note's text: the height of its letters by the mark that begins a paragraph, and what they take in parts of that.
 LETTERS = {"# ": 20, "## ": 15, "": 10}
 CHARACTER, BOLD_CHARACTER, LINE, GAP = 0.51, 0.56, 1.25, 1.1

@@ -26,6 +26,9 @@ def explained(text: str, *groups: Box) -> Box:
     return stack(note(text), row(*groups))
 
 
+# Templates with so many nodes that these are drawn no wider than this.
+NARROW = {"22-picture-to-mesh-in-a-domain": 215}
+
 PLANS: dict[str, Box] = {
     "01-first-look": row(
         explained(
@@ -85,8 +88,8 @@ a good start; above a sum of about 8, pictures burn. Leave the negative prompt e
         stack(group("Without the domain", [9, 10], [11]), group("With the domain", [8], [12, 13], [14])),
     ),
     "04-controlnet": row(
-        stack(
-            note(f"""
+        explained(
+            f"""
 # The layout of a picture, in the look of a domain
 
 ## The ControlNet decides what is where, and the domain how it looks.
@@ -99,17 +102,16 @@ The domain side sees the same ControlNet (`control` is *same*), so that the doma
 **Files**: {CHECKPOINT}; `control_v11p_sd15_scribble_fp16.safetensors` in `models/controlnet`, from
 [its page](https://huggingface.co/comfyanonymous/ControlNet-v1-1_fp16_safetensors/tree/main). `example.png` comes with
 ComfyUI: choose a picture of your own.
-"""),
-            group("Your model", [1, 4], [2, 3]),
-            group("The layout", [9, 12], [10, 11, 13]),
+""",
+            stack(group("Your model", [1, 4], [2, 3]), group("The layout", [9, 11], [12, 10, 13])),
+            group("The domain", [5, 6], [7]),
         ),
-        group("The domain", [5, 6], [7]),
         group("Without the domain", [14, 15, 16]),
         group("With the domain", [8, 17, 18, 19]),
     ),
     "05-ip-adapter": row(
-        stack(
-            note(f"""
+        explained(
+            f"""
 # The subject of a picture, in the look of a domain
 
 ## IP-Adapter decides what is drawn, and the domain how it looks.
@@ -124,11 +126,10 @@ IP-Adapter before you raise the domain's.
 [its page](https://huggingface.co/h94/IP-Adapter/tree/main/models); `CLIP-ViT-H-14-laion2B-s32B-b79K.safetensors` in
 `models/clip_vision`, which is [model.safetensors](https://huggingface.co/h94/IP-Adapter/tree/main/models/image_encoder),
 renamed. `example.png` comes with ComfyUI.
-"""),
-            group("Your model", [1, 4], [2, 3]),
-            group("The subject", [10, 8], [9, 11]),
+""",
+            stack(group("Your model", [1, 4], [2, 3]), group("The subject", [10, 8], [9, 11])),
+            group("The domain", [5, 6], [7]),
         ),
-        group("The domain", [5, 6], [7]),
         group("Without the domain", [13, 14, 15]),
         group("With the domain", [12, 16, 17, 18]),
     ),
@@ -247,14 +248,14 @@ It needs no files.
             """
 # One domain after the other
 
-## In the last row, the plates fade out while a sky-blue background fades in.
+## In the last row, the plates act in the first 30 % of the steps, and the sky in the rest.
 
-Early steps decide the layout, late steps the colours and the detail. **Domain Guidance Schedule** changes a weight over
-the sampling, as a factor: the last row has the round shape of the one and the colour of the other. The rows above show
-each of them alone.
+Early steps decide the layout, late steps the colours and the detail: the last row has the round shape of the plates,
+and the blue of the sky all over it. The rows above show each of them alone.
 
-Swap the two schedules, and the plates win. For a hard change, use the shape `interval`, or the nodes' own
-`start_percent` and `end_percent`. A step with factor 0 costs nothing. It needs no files.
+**Domain Guidance Schedule** is a factor for a weight over the sampling. Connect the two the other way round, and white
+plates come out. To fade from one into the other, use the shape `linear`. A step with factor 0 costs nothing. It needs
+no files.
 """,
             stack(group("Your model", [1]), group("The second domain", [2])),
             group("The schedules", [3, 4, 7]),
@@ -270,13 +271,14 @@ Swap the two schedules, and the plates win. For a hard change, use the shape `in
             """
 # Which weights to use
 
-## The report says in words what to change. It starts with numbers that burn.
+## The report says in words what to change. It starts with a weight of 12 and cfg 8, which burn.
 
 **Domain Guidance Report** is a KSampler that also measures how strongly prompt and domain pull in every step, whether
 they agree, and whether the picture burns. Enter the numbers that it suggests in *Apply Domain Guidance* and in the
 report, and press **Run** again.
 
-**Domain Guidance Sweep** draws the same noise at every weight and cfg. Cancel keeps the cells that are done.
+**Domain Guidance Sweep** draws the same noise at every weight and cfg: on the right, colours are gaudy and outlines
+broken. Cancel keeps the cells that are done.
 
 It needs no files. **With your own model**, replace *Toy World* by *Load Checkpoint* and *Load Domain UNet*.
 """,
@@ -374,8 +376,8 @@ World.
         group("Its pictures", [4, 6, 7, 8]),
         group("The domain", [9, 5]),
         stack(
-            group("Without the domain", [10, 11, 12], [13]),
-            group("With the domain", [14, 15, 16], [17]),
+            group("Without the domain", [10, 11], [12, 13]),
+            group("With the domain", [14, 15], [16, 17]),
         ),
     ),
     "17-my-picture-in-this-style": row(
@@ -392,16 +394,16 @@ is done. It needs no files.
 
 **With your own**, use *Load Image* and *Load Generator*, once for the source and once for what was adapted from it.
 Frame the picture like the generator's own: for faces, upright and centred, from chin to forehead. 500 steps are a good
-start; more come closer.
+start.
 """,
             group("Your model and generator", [1, 6]),
             group("The picture", [2, 3, 4, 5]),
         ),
-        stack(group("The blend", [9, 10]), group("The style", [7])),
+        stack(group("The blend", [9]), group("The style", [7])),
         stack(
             group("What the source makes of it", [8], [11], [12]),
             group("In the style", [13], [14], [15]),
-            group("In the blend", [16], [17], [18]),
+            group("In the blend", [16], [17, 10], [18]),
         ),
     ),
     "18-how-good-is-a-domain": row(
@@ -496,8 +498,9 @@ size and `view_count` as its batch size, and connect `depth` to a ControlNet.
             group("The painted mesh", [7], [11], [8]),
         ),
     ),
-    "22-picture-to-mesh-in-a-domain": stack(
-        note(f"""
+    "22-picture-to-mesh-in-a-domain": row(
+        stack(
+            note(f"""
 # From a picture to a painted mesh, in a domain
 
 ## A picture of one object, a shape made of it, and a texture for the shape, all in the domain.
@@ -515,13 +518,15 @@ trained goes in its place.
 `control_v11f1p_sd15_depth_fp16.safetensors` in `models/controlnet`, from
 [its page](https://huggingface.co/comfyanonymous/ControlNet-v1-1_fp16_safetensors/tree/main).
 """),
-        row(
-            stack(group("Your model", [1, 6], [3, 4]), group("The domain", [2], [29])),
-            group("The picture", [5], [7, 8], [9]),
-            group("The shape", [10, 11, 13, 14], [12, 15], [16, 17, 18]),
+            group("Your model", [1, 6], [3, 4]),
+            group("The domain", [2], [29]),
         ),
-        row(
-            group("The views", [19, 20, 23], [22, 21], [24, 25]),
+        stack(
+            group("The picture", [5], [7, 8], [9]),
+            group("The views", [19, 20], [22, 21], [23, 24, 25]),
+        ),
+        stack(
+            group("The shape", [10, 11, 14], [12, 13, 15], [16, 17, 18]),
             group("The painted mesh", [27, 26], [28]),
         ),
     ),

@@ -17,7 +17,8 @@ Point = tuple[float, float]
 Cell = tuple[int, int]
 SLOT = 20  # pixels from one socket to the next
 STEP, MARGIN, TOLERANCE = 8, 7, 8  # of the grid; around nodes; how far under a node's edge a wire may run
-BEND, SHARED, OCCUPIED, NEAR, WORDS = 5.0, 0.4, 6.0, 2.0, 5.0  # costs, in steps
+BEND, SHARED, OCCUPIED, NEAR, WORDS = 15.0, 0.4, 6.0, 2.0, 5.0  # costs, in steps
+JOG = 3  # steps: of two bends as near as this, which would be two dots over each other, one is made
 HURRY = 0.9  # how much of the way ahead counts: the search is faster, and now and then a bend away from the best
 LETTER, LINE = 13, 36  # pixels of a group's title
 MOVES = ((1, 0), (-1, 0), (0, 1), (0, -1))
@@ -108,6 +109,19 @@ def _cells(box: Rectangle, margin: float) -> Iterator[Cell]:
             yield x, y
 
 
+def _without_jogs(corners: Sequence[Cell]) -> list[tuple[float, float]]:
+    """Two corners close to each other as one between them."""
+    kept: list[tuple[float, float]] = []
+    joined = False
+    for x, y in corners:
+        joined = not joined and bool(kept) and abs(kept[-1][0] - x) + abs(kept[-1][1] - y) <= JOG
+        if joined:
+            kept[-1] = ((kept[-1][0] + x) / 2, (kept[-1][1] + y) / 2)
+        else:
+            kept.append((x, y))
+    return kept
+
+
 class _Grid:
     """Cells of `STEP` pixels; those under a node are closed."""
 
@@ -132,7 +146,7 @@ class _Grid:
             for before, cell, after in zip(cells, cells[1:], cells[2:])
             if (cell[0] - before[0], cell[1] - before[1]) != (after[0] - cell[0], after[1] - cell[1])
         ]
-        return [(x * STEP, y * STEP) for x, y in corners]
+        return [(x * STEP, y * STEP) for x, y in _without_jogs(corners)]
 
     def _search(self, first: Cell, goal: Cell, wire_of: Any) -> list[Cell]:
         begin = (first, (1, 0))

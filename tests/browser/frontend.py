@@ -55,6 +55,17 @@ LINKS = (
 BOXES = """() => app.graph.nodes.map(node => ({
     title: `${node.title} ${node.id}`, box: [...node.boundingRect], least: [...node.computeSize()], size: [...node.size]
 }))"""
+# Nodes that reach out of the window.
+OUTSIDE = """() => {
+    const {scale, offset: [right, down]} = app.canvas.ds
+    return app.graph.nodes.filter(node => {
+        const [x, y, width, height] = node.boundingRect
+        const [left, top] = [(x + right) * scale, (y + down) * scale]
+        return left < 0 || top < 0 || left + width * scale > innerWidth || top + height * scale > innerHeight
+    }).map(node => `${node.type} ${node.id}`)
+}"""
+# Nodes 2.0 has drawn each node, and measured it.
+DRAWN = "() => app.graph.nodes.every(node => document.querySelector(`[data-node-id='${node.id}']`)?.offsetHeight)"
 # Zoomed out, the frontend hides the text of a note.
 LOOK_AT = """id => {
     const node = app.graph.getNodeById(id)
@@ -105,6 +116,24 @@ class Frontend:
 
     def nodes_2(self, on):
         self.page.evaluate("on => app.extensionManager.setting.set('Comfy.VueNodes.Enabled', on)", on)
+
+    def resize(self, width, height):
+        self.page.set_viewport_size({"width": width, "height": height})
+
+    def show_all(self):
+        """Fit the graph into the window, as opening it does."""
+        self.page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
+        self.page.wait_for_timeout(500)  # it glides there
+
+    def wait_until_drawn(self, nodes_2):
+        """Wait for the nodes of either view, and for the frame after."""
+        if nodes_2:
+            self.page.wait_for_function(DRAWN)
+        self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def outside(self):
+        """The nodes that the window does not hold."""
+        return self.page.evaluate(OUTSIDE)
 
     def broken(self):
         return self.page.evaluate(BROKEN)

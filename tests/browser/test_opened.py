@@ -1,0 +1,84 @@
+"""What one sees when a template opens, in two windows and in both views: all of it, with its text, and nothing red."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import SCREENSHOTS
+from frontend import TEMPLATES
+from host_process import IP_ADAPTER_PACK
+from real_server import real_server
+
+WORKFLOWS = sorted(TEMPLATES.glob("*.json"))
+WINDOWS = [(1600, 1000), (1920, 950)]
+
+
+def named_files():
+    """`{folder: names}` of the files that the templates ask for."""
+    found = {"generators": {"ffhqrebalanced512-128.pkl"}}
+    for path in WORKFLOWS:
+        for node in json.loads(path.read_text(encoding="utf-8"))["nodes"]:
+            for model in node["properties"].get("models", []):
+                found.setdefault(model["directory"], set()).add(model["name"])
+    return found
+
+
+@pytest.fixture(scope="module")
+def server(base_directory, tmp_path_factory):
+    """A server that lists the files of the templates: empty ones, since nothing is run."""
+    for folder, names in named_files().items():
+        place = base_directory / "models" / folder
+        place.mkdir(exist_ok=True)
+        for name in names:
+            (place / name).touch()
+    shutil.copy(Path.cwd() / "input" / "example.png", base_directory / "input")
+    if IP_ADAPTER_PACK.is_dir():
+        there = base_directory / "custom_nodes" / IP_ADAPTER_PACK.name
+        shutil.copytree(IP_ADAPTER_PACK, there, ignore=shutil.ignore_patterns(".git", "__pycache__", "examples"))
+    with real_server(base_directory, tmp_path_factory.mktemp("server") / "log.txt") as running:
+        yield running
+
+
+def overlaps(one, other):
+    (x, y, width, height), (u, v, across, down) = one, other
+    return x < u + across and u < x + width and y < v + down and v < y + height
+
+
+def over_each_other(boxes):
+    return [
+        (one["title"], other["title"])
+        for number, one in enumerate(boxes)
+        for other in boxes[:number]
+        if overlaps(one["box"], other["box"])
+    ]
+
+
+@pytest.mark.parametrize("nodes_2", [False, True], ids=["classic", "Nodes 2.0"])
+@pytest.mark.parametrize("window", WINDOWS, ids=lambda window: "{} x {}".format(*window))
+def test_every_template_opens_with_its_text_and_all_of_its_nodes(server, open_frontend, window, nodes_2):
+    frontend = open_frontend(server.address)
+    frontend.resize(*window)
+    frontend.nodes_2(nodes_2)
+    folder = SCREENSHOTS / "opened"
+    folder.mkdir(parents=True, exist_ok=True)
+    wrong = {}
+    try:
+        for path in WORKFLOWS:
+            if path.stem == "05-ip-adapter" and not IP_ADAPTER_PACK.is_dir():
+                continue
+            frontend.drop_template(path.stem)
+            frontend.wait_until_drawn(nodes_2)
+            view = "Nodes 2.0" if nodes_2 else "classic"
+            frontend.page.screenshot(path=folder / f"{path.stem} {window[0]} {view}.png")
+            wrong[path.stem] = [
+                *([] if frontend.draws_text() else ["no text"]),
+                *(f"{node} is out of sight" for node in frontend.outside()),
+                *over_each_other(frontend.boxes()),
+                *frontend.broken(),
+                *frontend.error_overlay().all_inner_texts(),
+            ]
+    finally:
+        frontend.nodes_2(False)
+    assert {name: found for name, found in wrong.items() if found} == {}
+    assert frontend.errors == []
