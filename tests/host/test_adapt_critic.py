@@ -12,7 +12,7 @@ import torch
 from critics import Critics, Judged, predicted
 from mini_models import trained
 from probe_nodes import seeded
-from scenes import EMPTY, POSITIVE, assert_same, control
+from scenes import EMPTY, POSITIVE, assert_one_sentence, assert_same, control
 from watchers import watch_evaluations
 
 WEIGHT, CFG = 2.0, 2.0
@@ -93,6 +93,21 @@ def test_a_critic_gets_no_advice_on_pictures_that_burn(host, minis, critics, cap
     judged = Judged(host, minis)
     judged.ask(critics, guided(judged), lambda critic: critic.denoise(seeded(3, 1, 4, 8, 8), torch.ones(1)), cfg=100.0)
     assert not [record for record in caplog.records if "burn" in record.getMessage()]
+
+
+def test_a_critic_evaluates_a_term_at_every_level_whatever_every_says(host, minis, critics, caplog):
+    judged = Judged(host, minis)
+    pictures, levels = seeded(3, 2, 1, 4, 8, 8), torch.tensor([[7.0], [2.5]])
+
+    def work(critic):
+        return [critic.denoise(x, level) for x, level in zip(pictures, levels)]
+
+    each = judged.ask(critics, guided(judged), work)
+    caplog.set_level("INFO")
+    held = judged.ask(critics, guided(judged, every=100), work)
+    assert all(map(torch.equal, held, each))
+    [said] = [record.getMessage() for record in caplog.records if "every is 100" in record.getMessage()]
+    assert_one_sentence(said)
 
 
 def test_a_lora_changes_the_gradient_by_its_own_difference(host, minis, critics):

@@ -19,7 +19,7 @@ from .observation import OBSERVER
 from .plan import GuidancePlan
 from .run import GuidanceRun
 from .terms import DRAWS_NOTHING, KEY, GuidanceTerm, ModelSource, terms_of
-from .warnings import warn_of_burn, warn_of_distilled, warn_of_fresh_noise, warn_of_idle
+from .warnings import say_nothing_is_held, warn_of_burn, warn_of_distilled, warn_of_fresh_noise, warn_of_idle
 from .weight_difference import difference
 
 CONTROLS = f"{KEY}.controls"
@@ -77,7 +77,9 @@ def _planned_run(guider, sampler, options: dict, sigmas, **encoding) -> Guidance
     models, terms = guider.model_patcher.get_additional_models_with_key(KEY), terms_of(guider.model_patcher)
     plan = GuidancePlan(guider, models, options, sigmas, **encoding)
     branches = plan.branches(terms)
-    if not guider.model_patcher.get_attachment(DRAWS_NOTHING):
+    if guider.model_patcher.get_attachment(DRAWS_NOTHING):
+        say_nothing_is_held(branches)
+    else:
         warn_of_burn(getattr(guider, "cfg", 1.0), branches, sigmas)
         warn_of_distilled(guider, terms, branches)
         warn_of_fresh_noise(sampler, branches)

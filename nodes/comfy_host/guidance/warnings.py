@@ -46,6 +46,18 @@ def warn_of_fresh_noise(sampler, branches: list[Branch]) -> None:
         )
 
 
+def say_nothing_is_held(branches: list[Branch]) -> None:
+    """Say where a term that is to be held is asked for its predictions alone, at random levels one after another."""
+    every = max((branch.every for branch in branches), default=1)
+    if every > 1:
+        tell_here(
+            "every is %d on the connected model, but here the domain is evaluated each time, because noise levels come "
+            "in random order and nothing can be held from one to the next.",
+            every,
+            level=logging.INFO,
+        )
+
+
 def _adds_noise(sampler_function, options: dict) -> bool:
     """Whether it takes a source of noise whose amount is not 0, as k-diffusion's samplers say it."""
     parameters = {} if sampler_function is None else inspect.signature(sampler_function).parameters
