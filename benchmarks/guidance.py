@@ -2,7 +2,8 @@
 
     cd <ComfyUI> && python <pack>/benchmarks/guidance.py [--gpu] [--steps 8] [--rounds 7] [--parts times ...]
 
-A mini SD1.5 (13.6 M parameters, random weights; written to a temporary folder) in the host's KSampler, euler, cfg 5.
+A mini SD1.5 (13.6 M parameters, random weights; written to a temporary folder) in the host's KSampler, euler, cfg 5;
+for side networks also the transformers of SD3 and Flux, 512 wide and 8 and 9 layers deep (74 M and 53 M).
 Times are medians of whole sampling runs, plain and guided in turn (A B A B ...), so that a busy machine slows both.
 With one thread (OMP_NUM_THREADS=1) on a CPU it is the processor's time that is taken, which others do not lengthen.
 """
@@ -30,7 +31,8 @@ from side_scenes import load, side_network
 from watchers import watch_evaluations
 
 SIZES = (8, 16, 32)
-SIDE_SIZES = (16, 32)
+SIDES = (("sd15", 16), ("sd15", 32), ("sd3_deep", 32), ("flux_deep", 32))  # network, side of the latent
+TITLES = {"sd15": "", "sd3_deep": ", SD3's transformer", "flux_deep": ", Flux's transformer"}
 MEMORY_SIZE = 32  # of the latent in the memory table
 MEGABYTE = 1e6
 
@@ -126,12 +128,12 @@ def _print_times(host, minis, options):
 def _print_side_networks(host, minis, options):
     """One and three side networks beside a whole domain, which is also held every second step, over the plain model."""
     ratios = {}
-    print(f"\n{'latent':>7} {'guided by':>22} {'cfg':>4} {'ms/step':>8} {'ratio':>6}")
-    for size in SIDE_SIZES:
-        s = build(minis, size=(size, size))
-        side = [load(s, side_network(host, minis, seed=seed, size=size)) for seed in (1, 2, 3)]
+    print(f"\n{'network':>9} {'latent':>7} {'guided by':>22} {'cfg':>4} {'ms/step':>8} {'ratio':>6}")
+    for family, size in SIDES:
+        s = build(minis, family, size=(size, size))
+        side = [load(s, side_network(host, minis, family, seed=seed, size=size)) for seed in (1, 2, 3)]
         three = s.guide(s.guide(s.guide(s.model, side[0]), side[1]), side[2])
-        domain = s.load_domain(minis.domain(change=trained))
+        domain = s.load_domain(minis.domain(family, change=trained))
         whole, halved = s.guide(s.model, domain), s.guide(s.model, domain, every=2)
         one = s.guide(s.model, side[0])
         large = {"a whole domain": whole, "a whole domain, every 2": halved}
@@ -141,9 +143,9 @@ def _print_side_networks(host, minis, options):
         ):
             plain, *guided = _interleaved(host, s, models.values(), options, cfg=cfg)
             for name, taken in zip(models, (plain, *guided)):
-                print(f"{size:>4}x{size:<2} {name:>22} {cfg:>4g} {taken:>8.1f} {taken / plain:>6.2f}")
+                print(f"{family:>9} {size:>4}x{size:<2} {name:>22} {cfg:>4g} {taken:>8.1f} {taken / plain:>6.2f}")
                 if name != "nothing":
-                    ratios[f"time a step, {size}x{size} latent, cfg {cfg:g}, {name}"] = taken / plain
+                    ratios[f"time a step, {size}x{size} latent, cfg {cfg:g}, {name}{TITLES[family]}"] = taken / plain
     return ratios
 
 

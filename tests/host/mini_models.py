@@ -77,6 +77,13 @@ FLUX = {
     "guidance_embed": False,
     "txt_ids_dims": [],
 }
+# Eight times as deep, for benchmarks: most of the time goes where it does in the models that people run.
+DEEP_SD3 = {
+    **SD3,
+    "depth": 8,
+    "context_embedder_config": {"target": "torch.nn.Linear", "params": {"in_features": 64, "out_features": 512}},
+}
+DEEP_FLUX = {**FLUX, "hidden_size": 512, "num_heads": 4, "depth": 3, "depth_single_blocks": 6}
 # family -> (dimension of the text embedding, of the pooled vector, latent channels, prediction as a domain card names
 # it)
 FAMILIES = {
@@ -87,7 +94,10 @@ FAMILIES = {
     "flux": (64, 64, 16, "flow"),
     "sd15_middle": (768, 0, 4, "epsilon"),
     "sd15_inpaint": (768, 0, 4, "epsilon"),
+    "sd3_deep": (64, 64, 16, "flow"),
+    "flux_deep": (64, 64, 16, "flow"),
 }
+VARIANTS = ("sd15_middle", "sd15_inpaint", "sd3_deep", "flux_deep")  # of the others, for few tests or none
 
 
 def _module(family):
@@ -106,9 +116,9 @@ def _module(family):
     common = {"dtype": torch.float32, "device": "cpu", "operations": comfy.ops.disable_weight_init}
     if family in unets:
         return comfy.ldm.modules.diffusionmodules.openaimodel.UNetModel(**unets[family], **common)
-    if family == "sd3":
-        return comfy.ldm.modules.diffusionmodules.mmdit.MMDiT(**SD3, **common)
-    return comfy.ldm.flux.model.Flux(**FLUX, **common)
+    if family.startswith("sd3"):
+        return comfy.ldm.modules.diffusionmodules.mmdit.MMDiT(**(DEEP_SD3 if family == "sd3_deep" else SD3), **common)
+    return comfy.ldm.flux.model.Flux(**(DEEP_FLUX if family == "flux_deep" else FLUX), **common)
 
 
 def _random_like(state, seed):

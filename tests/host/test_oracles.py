@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from mini_models import FAMILIES, trained, without_text
+from mini_models import FAMILIES, VARIANTS, trained, without_text
 from scenes import EMPTY, OTHER, assert_differs, assert_same, build
 
-FAMILY_NAMES = [name for name in FAMILIES if name not in ("sd15_middle", "sd15_inpaint")]
+FAMILY_NAMES = [name for name in FAMILIES if name not in VARIANTS]
 
 
 @pytest.mark.parametrize("family", FAMILY_NAMES)
