@@ -53,8 +53,7 @@ class GuidancePlan:
         self.controls: list = []
         self._denoisers: dict[tuple, ComfyDenoiser] = {}
         self._evaluations: list[Evaluation] = []
-        # Of each stream, where pictures and sound are packed into one latent.
-        self.shapes = getattr(self.base, "latent_shapes", None) or [encoding["noise"].shape]
+        self.shapes = _packed_shapes(self.base, self.prompts) or [encoding["noise"].shape]
         for model in models:
             check_noising(self.patcher, model, "domain_model")
             model.model.latent_shapes = self.shapes  # as the host's sampler says it to its own model
@@ -239,6 +238,15 @@ class GuidancePlan:
             missing = difference(source.patcher, loaded, add_only=on_base and add_only)
             self._denoisers[key] = ComfyDenoiser(self._model(source), options, missing)
         return self._denoisers[key]
+
+
+def _packed_shapes(base: BaseModel, prompts: dict[str, list[dict]]) -> list | None:
+    """Of each stream, where pictures and sound are packed into one latent.
+
+    ComfyUI before 0.33 says it to the encoded prompts and not to the model.
+    """
+    told = (entry.get("model_conds", {}).get("latent_shapes") for prompt in prompts.values() for entry in prompt)
+    return getattr(base, "latent_shapes", None) or next((shapes.cond for shapes in told if shapes is not None), None)
 
 
 def _same(a: Evaluation, b: Evaluation) -> bool:
