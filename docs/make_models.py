@@ -28,12 +28,17 @@ A class that a later ComfyUI adds fails those tests until it is on this page.
 - weight 0 gives the same picture, bit for bit, and a domain that equals the base pulls nowhere, also over four steps;
 - at each of four steps a term is weight x (domain - reference), in batches of two and with prompts of different
   lengths;
-- a mask guides what is inside it, and nothing else;
-- an adapter on shared weights gives what a separately patched copy gives.
+- a mask guides what is inside it, and nothing else, at each of four steps;
+- an adapter on shared weights gives what a separately patched copy gives, at each of four steps.
 
 *trained* means that the loss falls, that every trained tensor gets a gradient, and that the file is read back whole,
 with the empty prompt it was trained with, by this pack's loader and by ComfyUI's own. `text-free` removes the
 cross-attention of a UNet, so it exists for UNets only; other models refuse it in one sentence.
+
+Z-Image, Krea 2, Qwen-Image, Flux.2 and Klein, Anima, Chroma, Lumina 2, HiDream, HunyuanImage, OmniGen2, Stable
+Diffusion 3.5 Medium, SDXL with v-prediction, CosXL and Wan are also trained on pieces of a photograph, as the node
+trains, with a small VAE: the loss on held-out pieces falls, previews are pictures, every loader reads the file without
+a key left over, and *Domain Guidance Report* and *Domain Guidance Sweep* run on the result.
 
 A model of video is trained on pictures as on videos of one frame: a style, but no movement. How well the style carries
 over to longer videos has not been tried.

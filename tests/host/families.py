@@ -772,10 +772,21 @@ def has_text_free(name: str) -> bool:
     return bool(MINIS[name].unet_config.get("use_spatial_transformer")) and not MINIS[name].refused
 
 
+def class_name(name: str) -> str:
+    return MINIS[name].host_class or name
+
+
+def is_known(name: str) -> bool:
+    """Whether this ComfyUI has the class; older ones have fewer."""
+    import comfy.supported_models
+
+    return hasattr(comfy.supported_models, class_name(name))
+
+
 def host_class(name: str):
     import comfy.supported_models
 
-    return getattr(comfy.supported_models, MINIS[name].host_class or name)
+    return getattr(comfy.supported_models, class_name(name))
 
 
 def config_of(name: str):
@@ -815,7 +826,7 @@ def known_to_the_host(names=None):
 
     def detect(state, prefix, *args, **kwargs):
         shapes = _shapes({key[len(prefix) :]: t for key, t in state.items() if key.startswith(prefix)})
-        for name in names or MINIS:
+        for name in names or filter(is_known, MINIS):
             if name not in known:
                 known[name] = _shapes(weights(name))
         # A network alone, without the marks of a variant, is still of its family.

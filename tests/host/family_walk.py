@@ -1,6 +1,7 @@
 """One family's models, prompts and sampling, for the tests that walk over the families."""
 
 import families
+import pytest
 import torch
 from families import MINIS
 
@@ -13,6 +14,8 @@ class Walk:
     """One family's models and prompts, and the pack's own parts for them."""
 
     def __init__(self, host, folder, name):
+        if not families.is_known(name):
+            pytest.skip("this ComfyUI does not know the family")
         self.library, self.folder, self.name, self.mini = host.library, folder, name, MINIS[name]
 
     def load(self, seed=0, change=None):
@@ -99,6 +102,13 @@ class Walk:
         sampled, shape = self.sample(model), (2, *self.mini.latent)
         return sampled[: torch.Size(shape).numel()].reshape(shape) if self.mini.sound else sampled
 
+    def cells(self, mask):
+        """A mask [h, w] over what is sampled: all of the sound beside pictures is within it."""
+        import comfy.utils
+
+        pictures = mask.expand(2, *self.mini.latent)
+        return comfy.utils.pack_latents([pictures, torch.ones(2, *self.mini.sound)])[0] if self.mini.sound else pictures
+
     def latent(self, count):
         return self.mini.make_latent(count)
 
@@ -109,3 +119,39 @@ def close(a, b):
 
 def _distance(a, b):
     return float(torch.linalg.vector_norm(a - b) / torch.linalg.vector_norm(b))
+
+
+def loaded(walk, base, path, form):
+    """The file as the pack's loader reads it, and as the host's own does."""
+    import comfy.sd
+    import comfy.utils
+    import folder_paths
+
+    folder = "loras" if form == "adapter" else "diffusion_models"
+    folder_paths.add_model_folder_path(folder, str(walk.folder))
+    try:
+        if form == "adapter":
+            lora = comfy.utils.load_torch_file(str(path))
+            load = walk.library("nodes.comfy_host.domains.load_adapter").load_domain_adapter
+            return load(base, folder, path.name), comfy.sd.load_lora_for_models(base, None, lora, 1.0, 0)[0]
+        load = walk.library("nodes.comfy_host.domains.load_domain").load_domain_unet
+        return load(folder, path.name), comfy.sd.load_diffusion_model(str(path))
+    finally:
+        folder_paths.folder_names_and_paths[folder][0].remove(str(walk.folder))
+        folder_paths.filename_list_cache.pop(folder, None)
+
+
+def same_network(ours, stock):
+    mine, theirs = ours.model.diffusion_model.state_dict(), stock.model.diffusion_model.state_dict()
+    assert mine.keys() == theirs.keys() and all(torch.equal(mine[key], theirs[key]) for key in mine)
+    assert ours.patches.keys() == stock.patches.keys()
+
+
+def same_prompt(kept, expected):
+    [[embedding, beside]], [[ours, rest]] = expected, kept
+    assert torch.equal(embedding, ours)
+    assert all(torch.equal(torch.as_tensor(rest[key]), torch.as_tensor(value)) for key, value in beside.items())
+
+
+def origin(walk, model):
+    return walk.library("nodes.comfy_host.domains.origin").origin_of(model)

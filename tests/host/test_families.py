@@ -14,7 +14,7 @@ import mini_models
 import pytest
 import torch
 from families import MINIS, NOT_WALKED, SAMPLE_OF
-from family_walk import CLOSE, Walk, close
+from family_walk import CLOSE, Walk, close, loaded, origin, same_network, same_prompt
 
 STEPS = 12
 
@@ -36,13 +36,13 @@ def walk(host, tmp_path, name):
 def test_every_model_class_of_this_comfyui_has_been_looked_at(host):
     import comfy.supported_models
 
-    seen = {families.host_class(name).__name__ for name in MINIS} | NOT_WALKED.keys() | SAMPLE_OF.keys()
+    seen = {families.class_name(name) for name in MINIS} | NOT_WALKED.keys() | SAMPLE_OF.keys()
     here = {model.__name__ for model in comfy.supported_models.models}
     assert not here - seen, (
         f"{sorted(here - seen)} are new in this ComfyUI: try them with the pack, then give each a mini in families.py, "
         "or its reason in NOT_WALKED."
     )
-    assert not NOT_WALKED.keys() & {families.host_class(name).__name__ for name in MINIS}
+    assert not NOT_WALKED.keys() & {families.class_name(name) for name in MINIS}
 
 
 @pytest.mark.parametrize("name", MINIS)
@@ -54,20 +54,24 @@ def test_a_weight_of_zero_changes_nothing_and_a_term_is_what_the_formula_says(wa
     towards, away = (walk.sample(model, empty, cfg=1.0) for model in (domain, base))
     assert not close(towards, away)  # or nothing would be tested
     _is_the_formula(walk.sample(walk.guide(base, domain, 1.5)), plain, towards, away)
-    steps = walk.steps(walk.guide(base, domain, 1.5), walk.mini.prompt(3), cfg=3.0)
+    _are_four_steps_of_the_formula(walk, walk.guide(base, domain, 1.5), base, domain)
+
+
+def _are_four_steps_of_the_formula(walk, guided, base, domain, mask=1.0):
+    steps, empty = walk.steps(guided, walk.mini.prompt(3), cfg=3.0), walk.mini.empty()
     plain, towards, away = (
         walk.answers(model, prompt, cfg, steps)
         for model, prompt, cfg in ((base, walk.mini.prompt(3), 3.0), (domain, empty, 1.0), (base, empty, 1.0))
     )
     assert len(steps) == 4
-    for (_, _, guided), *parts in zip(steps, plain, towards, away):
-        _is_the_formula(guided, *parts)
+    for (_, _, answer), *parts in zip(steps, plain, towards, away):
+        _is_the_formula(answer, *parts, mask)
 
 
-def _is_the_formula(guided, plain, towards, away):
+def _is_the_formula(guided, plain, towards, away, mask=1.0):
     # Relative to what is added up, each of which is rounded.
     size = sum(map(torch.linalg.vector_norm, (plain, 1.5 * towards, 1.5 * away)))
-    assert torch.linalg.vector_norm(guided - (plain + 1.5 * (towards - away))) <= CLOSE * size
+    assert torch.linalg.vector_norm(guided - (plain + 1.5 * mask * (towards - away))) <= CLOSE * size
 
 
 @pytest.mark.parametrize("name", MINIS)
@@ -88,6 +92,7 @@ def test_a_mask_is_of_the_picture(walk):
     )
     inside = (mask > 0).expand(plain.shape)
     assert close(masked[inside], whole[inside]) and close(masked[~inside], plain[~inside])
+    _are_four_steps_of_the_formula(walk, walk.guide(base, domain, 1.5, mask=mask), base, domain, walk.cells(mask))
 
 
 @pytest.mark.parametrize("name", MINIS)
@@ -101,6 +106,7 @@ def test_an_adapter_on_shared_weights_is_a_separately_patched_copy(walk):
     shared, separate = (comfy.sd.load_lora_for_models(model, None, lora, 1.0, 0)[0] for model in (base, copy))
     ours, theirs = (walk.sample(walk.guide(base, domain, 1.5)) for domain in (shared, separate))
     assert close(ours, theirs) and not close(ours, walk.sample(base))
+    _are_four_steps_of_the_formula(walk, walk.guide(base, shared, 1.5), base, separate)
 
 
 @pytest.mark.parametrize("name", MINIS)
@@ -116,7 +122,7 @@ def test_a_side_network_learns_beside_the_model_and_corrects_it_or_it_is_refused
     assert last < first
     domain = walk.library("nodes.comfy_host.domains.side_network").read_side_network(base, path)
     plain, empty = walk.sample(base), walk.sample(base, walk.mini.empty(), cfg=1.0)
-    _same_prompt(_origin(walk, domain).empty, walk.mini.empty())
+    same_prompt(origin(walk, domain).empty, walk.mini.empty())
     apply = walk.library("nodes.comfy_host.guidance.apply").apply_domain
     assert torch.equal(walk.sample(apply(base, domain, 0.0)), plain)
     expected = plain + 1.5 * (_corrected(walk, base, path, empty) - empty)
@@ -137,11 +143,11 @@ def test_training_lowers_the_loss_and_its_file_is_read_whole_or_it_is_refused(wa
     assert last < first
     caplog.clear()
     with caplog.at_level(logging.WARNING):
-        ours, stock = _loaded(walk, base, path, form)
+        ours, stock = loaded(walk, base, path, form)
     assert not [record for record in caplog.records if "missing" in record.message or "not loaded" in record.message]
-    _same_network(ours, stock)
-    _same_prompt(_origin(walk, ours).empty, walk.mini.empty())
-    assert close(walk.sample(ours, _origin(walk, ours).empty), walk.sample(stock, _origin(walk, ours).empty))
+    same_network(ours, stock)
+    same_prompt(origin(walk, ours).empty, walk.mini.empty())
+    assert close(walk.sample(ours, origin(walk, ours).empty), walk.sample(stock, origin(walk, ours).empty))
 
 
 def _plain(error):
@@ -202,12 +208,6 @@ def _is_cosmos(sampling):
     return isinstance(sampling, comfy.model_sampling.COSMOS_RFLOW)
 
 
-def _same_prompt(kept, expected):
-    [[embedding, beside]], [[ours, rest]] = expected, kept
-    assert torch.equal(embedding, ours)
-    assert all(torch.equal(torch.as_tensor(rest[key]), torch.as_tensor(value)) for key, value in beside.items())
-
-
 def _empty(walk, model):
     prompts = walk.library("nodes.comfy_host.domains.empty_prompt")
     return prompts.with_guidance(prompts.empty_prompt(None, walk.mini.empty()), model, default=True)
@@ -246,33 +246,3 @@ def _pixels():
     import comfy.sd
 
     return comfy.sd.VAE(sd={"pixel_space_vae": torch.tensor(1.0)}).patcher
-
-
-def _loaded(walk, base, path, form):
-    """The file as the pack's loader reads it, and as the host's own does."""
-    import comfy.sd
-    import comfy.utils
-    import folder_paths
-
-    folder = "loras" if form == "adapter" else "diffusion_models"
-    folder_paths.add_model_folder_path(folder, str(walk.folder))
-    try:
-        if form == "adapter":
-            lora = comfy.utils.load_torch_file(str(path))
-            load = walk.library("nodes.comfy_host.domains.load_adapter").load_domain_adapter
-            return load(base, folder, path.name), comfy.sd.load_lora_for_models(base, None, lora, 1.0, 0)[0]
-        load = walk.library("nodes.comfy_host.domains.load_domain").load_domain_unet
-        return load(folder, path.name), comfy.sd.load_diffusion_model(str(path))
-    finally:
-        folder_paths.folder_names_and_paths[folder][0].remove(str(walk.folder))
-        folder_paths.filename_list_cache.pop(folder, None)
-
-
-def _same_network(ours, stock):
-    mine, theirs = ours.model.diffusion_model.state_dict(), stock.model.diffusion_model.state_dict()
-    assert mine.keys() == theirs.keys() and all(torch.equal(mine[key], theirs[key]) for key in mine)
-    assert ours.patches.keys() == stock.patches.keys()
-
-
-def _origin(walk, model):
-    return walk.library("nodes.comfy_host.domains.origin").origin_of(model)
