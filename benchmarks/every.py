@@ -19,8 +19,8 @@ sys.path.append(str(PACK))
 
 from launcher.comfyui import find_comfyui
 
-# What has no device: what pip would do, and how good pictures are, whichever processor draws them.
-WITHOUT_DEVICE = ("resolver", "side_network")
+# What has no device: what pip would do, how good pictures are, whichever processor draws them, and reading a file.
+WITHOUT_DEVICE = ("resolver", "side_network", "loading")
 IN_COMFYUI = ("guidance",)
 
 

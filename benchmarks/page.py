@@ -17,6 +17,10 @@ BENCHMARKS = {
         "What guidance costs while sampling",
         "Guided over plain CFG in the real ComfyUI; a small SD 1.5, euler, cfg 5.",
     ),
+    "loading": (
+        "What loading a domain takes",
+        "Load Domain UNet over ComfyUI's own loader on the same file: UNets of true size, in a process each.",
+    ),
     "training": (
         "What training costs",
         "A miniature of SD 1.5, its VAE and its text encoder; steps per second above 1 are faster.",
