@@ -68,6 +68,8 @@ SIZES = {
     "PreviewAny": (420, 330),
     "SaveGLB": (380, 330),
 }
+# Whose pictures are higher than wide, with words in them.
+TALL, TALL_SIZE = {"DomainGuidanceReport", "DomainGuidanceEvaluate"}, (400, 560)
 GROUPS = {"Your": "#6fa8dc", "The domain": "#b4a0e5"}
 GROUP = "#8fc79a"
 
@@ -136,7 +138,7 @@ class Template:
             "id": number,
             "type": kind,
             "pos": [0, 0],
-            "size": list(self._size(kind, node_class, sockets, values)),
+            "size": list(self._size(content, node_class, sockets, values)),
             "flags": {},
             "order": 0,
             "mode": 0,
@@ -157,7 +159,12 @@ class Template:
         self.links.append([number, int(value[0]), value[1], target, slot, source.RETURN_TYPES[value[1]]])
         return number
 
-    def _size(self, kind: str, node_class: Any, sockets: list[Any], values: list[Any]) -> tuple[float, float]:
+    def _size(
+        self, content: dict[str, Any], node_class: Any, sockets: list[Any], values: list[Any]
+    ) -> tuple[float, float]:
+        kind, shown = content["class_type"], content["inputs"].get("images")
+        if kind == "PreviewImage" and self.graph[shown[0]]["class_type"] in TALL:
+            return TALL_SIZE
         rows = max(len(sockets), len(node_class.RETURN_TYPES), 1)
         needed = ROW * rows + 6 + (WIDGET * len(values) + 8 if values else 0)
         wide, high = SIZES.get(kind, (WIDE, 0))

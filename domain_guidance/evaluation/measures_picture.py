@@ -16,10 +16,10 @@ from .measures import Measures
 from .panels import draw_distance, draw_nearest, draw_shares
 from .words import statements, warnings
 
-WIDTH, HEIGHT = 420, 250  # of one plot, in pixels
-HEADER, LINE, MARGIN = 48, 23, 26
-WRAP = 180  # characters
-COLUMNS, CELL, GAP = 8, 138, 14  # of the pairs
+WIDTH, HEIGHT = 420, 270  # of a plot, in pixels; the last one is as wide as two
+HEADER, LINE, MARGIN = 84, 30, 26
+WRAP = 76  # characters
+COLUMNS, CELL, GAP = 5, 144, 16  # of the pairs
 WARN = COLOURS[2]
 
 
@@ -33,26 +33,25 @@ class Pair:
 
 
 def draw_measures(measures: Measures, pairs: Sequence[Pair], encoder: str) -> Image.Image:
-    """1260 pixels wide. pairs: the closest first, at most 8 are drawn. encoder: what saw the images, by name."""
+    """840 pixels wide: plots, pairs, words.
+
+    pairs: the closest first, at most 5 are drawn. encoder: what saw the images, by name.
+    """
     pairs = pairs[:COLUMNS]
     words = [line for text in (*statements(measures), *warnings(measures)) for line in textwrap.wrap(text, WRAP)]
-    below = HEADER + HEIGHT
-    paired = 2 * CELL + 2 * GAP + 2 * LINE if pairs else 0
-    canvas = Image.new("RGB", (3 * WIDTH, below + paired + len(words) * LINE + 2 * MARGIN), PAPER)
+    below = HEADER + 2 * HEIGHT
+    paired = 2 * CELL + 2 * GAP + 3 * LINE if pairs else 0
+    canvas = Image.new("RGB", (2 * WIDTH, below + paired + len(words) * LINE + 2 * MARGIN), PAPER)
     draw = ImageDraw.Draw(canvas)
-    draw.text(
-        (MARGIN, HEADER / 2),
-        f"{measures.samples} images against {measures.references} of the reference",
-        INK,
-        font(TITLE + 4),
-        anchor="lm",
-    )
-    draw.text((3 * WIDTH - MARGIN, HEADER / 2), f"seen by {encoder}", QUIET, font(TEXT), anchor="rm")
-    for number, draw_panel in enumerate((draw_distance, draw_shares, draw_nearest)):
-        canvas.paste(draw_panel(measures, WIDTH, HEIGHT), (number * WIDTH, HEADER))
+    title = f"{measures.samples} images against {measures.references} of the reference"
+    draw.text((MARGIN, 26), title, INK, font(TITLE + 4), anchor="lm")
+    draw.text((MARGIN, 60), f"seen by {encoder}", QUIET, font(TEXT), anchor="lm")
+    canvas.paste(draw_distance(measures, WIDTH, HEIGHT), (0, HEADER))
+    canvas.paste(draw_nearest(measures, WIDTH, HEIGHT), (WIDTH, HEADER))
+    canvas.paste(draw_shares(measures, 2 * WIDTH, HEIGHT), (0, HEADER + HEIGHT))
     _draw_pairs(canvas, draw, pairs, _threshold(measures), below)
     for number, line in enumerate(words):
-        draw.text((MARGIN, below + paired + MARGIN + number * LINE), line, INK, font(TEXT + 1))
+        draw.text((MARGIN, below + paired + MARGIN + number * LINE), line, INK, font(TEXT))
     return canvas
 
 
@@ -62,21 +61,18 @@ def _draw_pairs(
     if not pairs:
         return
     draw.text((MARGIN, top + LINE / 2), "Closest pairs", INK, font(TITLE), anchor="lm")
-    draw.text(
-        (3 * WIDTH - MARGIN, top + LINE / 2),
-        "above the image, below its nearest reference image",
-        QUIET,
-        font(TEXT),
-        anchor="rm",
-    )
+    explained = "above the image, below its nearest reference image"
+    draw.text((MARGIN, top + 3 * LINE / 2), explained, QUIET, font(TEXT), anchor="lm")
     for number, pair in enumerate(pairs):
-        left, y = MARGIN + number * (CELL + GAP), top + LINE + GAP
+        left, y = MARGIN + number * (CELL + GAP), top + 2 * LINE + GAP
         is_close = pair.distance <= threshold
         for picture in (pair.image, pair.reference):
             _place(canvas, picture, left, y)
             y += CELL + GAP // 2
         if is_close:
-            draw.rectangle([left - 4, top + LINE + GAP - 4, left + CELL + 3, y - GAP // 2 + 3], outline=WARN, width=3)
+            draw.rectangle(
+                [left - 4, top + 2 * LINE + GAP - 4, left + CELL + 3, y - GAP // 2 + 3], outline=WARN, width=5
+            )
         text = f"{pair.distance:.3f}{', close' if is_close else ''}"
         draw.text((left + CELL / 2, y + 4), text, WARN if is_close else QUIET, font(TEXT), anchor="ma")
 

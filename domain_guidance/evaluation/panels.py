@@ -14,9 +14,9 @@ from ..pictures.labelled_grid import INK, PAPER, QUIET
 from ..pictures.line_plot import COLOURS, GRID, SHADE, TEXT, TITLE, round_ticks
 from .measures import Measures
 
-LEFT, RIGHT, TOP, BOTTOM = 26, 26, 40, 34
+LEFT, RIGHT, TOP, BOTTOM = 34, 34, 58, 42
 IMAGES, REFERENCE, WARN = COLOURS[1], (176, 182, 192), COLOURS[2]
-BAR, LABELS, BINS = 26, 84, 24
+BAR, LABELS, BINS = 34, 110, 24
 
 Place = Callable[[float], float]
 
@@ -25,16 +25,16 @@ def draw_distance(measures: Measures, width: int, height: int) -> Image.Image:
     """The kernel distance, and its interval where it has one, over what two halves of the reference show."""
     kid, halves = measures.kid, measures.halves or 0.0
     ends = [] if kid.low is None else [kid.low, kid.high]
+    note = "shaded: halves of the reference" if halves else "0 is none"
     ticks = round_ticks(min(0.0, -halves, kid.value, *ends), max(halves, kid.value, *ends, 1e-6))
-    canvas, draw, place = _panel("Distance to the reference (KID)", "0 is none", ticks, width, height, LEFT)
+    canvas, draw, place = _panel("Distance to the reference (KID)", note, ticks, width, height, LEFT)
     middle = (TOP + height - BOTTOM) / 2
     if halves:
-        draw.rectangle([place(-halves), TOP + 44, place(halves), height - BOTTOM - 1], SHADE)
-        draw.text((width - RIGHT, TOP + 26), "shaded: halves of the reference", QUIET, font(TEXT), anchor="rm")
+        draw.rectangle([place(-halves), TOP + 28, place(halves), height - BOTTOM - 1], SHADE)
     _draw_ticks(draw, ticks, place, height, f"{{:{_decimals(ticks)}}}".format)
-    draw.line([(place(end), middle + 30) for end in ends], IMAGES, 3)
+    draw.line([(place(end), middle + 30) for end in ends], IMAGES, 5)
     for end in ends:
-        draw.line([(place(end), middle + 20), (place(end), middle + 40)], IMAGES, 3)
+        draw.line([(place(end), middle + 20), (place(end), middle + 40)], IMAGES, 5)
     x = place(kid.value)
     draw.ellipse([x - 7, middle + 23, x + 7, middle + 37], IMAGES)
     draw.text((_inside(x, width), middle + 12), f"{kid.value:.3g}", INK, font(TITLE + 4), anchor="ms")
@@ -51,8 +51,8 @@ def draw_shares(measures: Measures, width: int, height: int) -> Image.Image:
     canvas, draw, place = _panel("Likeness and variety", "100%: as the reference", ticks, width, height, LEFT + LABELS)
     _draw_ticks(draw, ticks, place, height, "{:.0%}".format)
     for number, (name, value) in enumerate(bars):
-        y = TOP + 18 + number * (BAR + 26)
-        draw.text((LEFT, y + BAR / 2), name, INK, font(TEXT + 1), anchor="lm")
+        y = TOP + 8 + number * (BAR + 18)
+        draw.text((LEFT, y + BAR / 2), name, INK, font(TEXT), anchor="lm")
         if value is None:
             draw.text((place(0.0) + 8, y + BAR / 2), "too few images", QUIET, font(TEXT), anchor="lm")
             continue
@@ -66,12 +66,12 @@ def draw_nearest(measures: Measures, width: int, height: int) -> Image.Image:
     """Draw histograms of the distance to the nearest reference image: of the images and of the reference itself."""
     both = torch.cat((measures.nearest.distance, measures.reference_nearest)).cpu()
     ticks = round_ticks(0.0, max(both.max().item(), 1e-6))
-    canvas, draw, place = _panel("Distance to the nearest reference image", "", ticks, width, height, LEFT)
+    canvas, draw, place = _panel("Distance to nearest reference", "", ticks, width, height, LEFT)
     reference, images = (
         _histogram(values, ticks[-1]) for values in (measures.reference_nearest, measures.nearest.distance)
     )
     highest = max(*reference, *images)
-    floor, room = height - BOTTOM, height - TOP - BOTTOM - 40
+    floor, room = height - BOTTOM, height - TOP - BOTTOM - 28
     edges = [place(number / BINS * ticks[-1]) for number in range(BINS + 1)]
     for number, share in enumerate(reference):
         if share:
@@ -80,9 +80,9 @@ def draw_nearest(measures: Measures, width: int, height: int) -> Image.Image:
     _draw_ticks(draw, ticks, place, height, f"{{:{_decimals(ticks)}}}".format, lines=False)
     if measures.memorisation is not None:
         x = place(measures.memorisation.threshold)
-        draw.line([(x, TOP + 19), (x, floor)], WARN, 2)
-        draw.text((x + 6, TOP + 19), "close", WARN, font(TEXT), anchor="la")
-    _draw_legend(draw, width)
+        draw.line([(x, TOP + 8), (x, floor)], WARN, 4)
+        draw.text((x + 8, TOP + 4), "close", WARN, font(TEXT), anchor="la")
+    _draw_legend(draw)
     return canvas
 
 
@@ -91,8 +91,8 @@ def _panel(
 ) -> tuple[Image.Image, ImageDraw.ImageDraw, Place]:
     canvas = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(canvas)
-    draw.text((LEFT, 6), title, INK, font(TITLE))
-    draw.text((width - RIGHT, 8), note, QUIET, font(TEXT), anchor="ra")
+    draw.text((LEFT, 2), title, INK, font(TITLE))
+    draw.text((LEFT, 4 + TITLE), note, QUIET, font(TEXT))
 
     def place(value: float) -> float:
         return left + (value - ticks[0]) / (ticks[-1] - ticks[0]) * (width - RIGHT - left)
@@ -108,10 +108,10 @@ def _draw_ticks(
     label: Callable[[float], str],
     lines: bool = True,
 ) -> None:
-    draw.line([(place(ticks[0]), height - BOTTOM), (place(ticks[-1]), height - BOTTOM)], QUIET)
+    draw.line([(place(ticks[0]), height - BOTTOM), (place(ticks[-1]), height - BOTTOM)], QUIET, 2)
     for tick in ticks:
         if lines:
-            draw.line([(place(tick), TOP + 8), (place(tick), height - BOTTOM)], QUIET if tick == 0 else GRID)
+            draw.line([(place(tick), TOP + 8), (place(tick), height - BOTTOM)], QUIET if tick == 0 else GRID, 2)
         draw.text((place(tick), height - BOTTOM + 6), label(tick), INK, font(TEXT), anchor="ma")
 
 
@@ -119,24 +119,23 @@ def _draw_outline(draw: ImageDraw.ImageDraw, edges: Sequence[float], tops: Seque
     corners = [(edges[0], floor)]
     for left, right, top in zip(edges, edges[1:], tops):
         corners += [(left, top), (right, top)]
-    draw.line([*corners, (edges[-1], floor)], IMAGES, 2)
+    draw.line([*corners, (edges[-1], floor)], IMAGES, 4)
 
 
-def _draw_legend(draw: ImageDraw.ImageDraw, width: int) -> None:
-    x, y = width - RIGHT, TOP + 2
-    for name, colour in (("reference images", REFERENCE), ("images", IMAGES)):
-        draw.text((x, y), name, INK, font(TEXT), anchor="rm")
-        x -= draw.textlength(name, font(TEXT)) + 8
-        draw.rectangle([x - 14, y - 6, x, y + 6], colour)
-        x -= 32
+def _draw_legend(draw: ImageDraw.ImageDraw) -> None:
+    x, y = LEFT, 4 + TITLE + TEXT / 2
+    for name, colour in (("images", IMAGES), ("reference images", REFERENCE)):
+        draw.rectangle([x, y - 8, x + 20, y + 8], colour)
+        draw.text((x + 28, y), name, INK, font(TEXT), anchor="lm")
+        x += 52 + draw.textlength(name, font(TEXT))
 
 
 def _write_value(draw: ImageDraw.ImageDraw, text: str, end: float, start: float, y: float) -> None:
     """Inside the bar where it fits, else right of it."""
-    if end - start > draw.textlength(text, font(TEXT + 1)) + 16:
-        draw.text((end - 8, y), text, PAPER, font(TEXT + 1), anchor="rm")
+    if end - start > draw.textlength(text, font(TEXT)) + 16:
+        draw.text((end - 8, y), text, PAPER, font(TEXT), anchor="rm")
     else:
-        draw.text((end + 8, y), text, INK, font(TEXT + 1), anchor="lm")
+        draw.text((end + 8, y), text, INK, font(TEXT), anchor="lm")
 
 
 def _histogram(values: Tensor, last: float) -> list[float]:

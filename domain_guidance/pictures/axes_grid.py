@@ -13,6 +13,7 @@ from .labelled_grid import INK, PAPER, QUIET
 LARGEST = 4096  # pixels, of either side of a grid
 CELL = (144, 768)  # pixels, of a cell's longer side
 GAP, EMPTY = 6, (240, 241, 244)
+LARGEST_TEXT, LABELS = 110, 420  # pixels: of letters, and of what the labels of a large grid take at its left and top
 
 
 def axes_grid(
@@ -27,7 +28,7 @@ def axes_grid(
     width, height = _cell_size(
         next(cell for row in cells for cell in row if cell is not None).size, len(columns), len(rows)
     )
-    text = max(14, min(36, max(width, height) // 12))
+    text = _letters(width, height, len(columns), len(rows))
     left, top = text + GAP + max(int(font(text).getlength(label)) for label in rows) + 2 * GAP, 2 * (text + 2 * GAP)
     canvas = Image.new("RGB", (left + len(columns) * (width + GAP), top + len(rows) * (height + GAP)), PAPER)
     draw = ImageDraw.Draw(canvas)
@@ -68,9 +69,14 @@ def fitted(picture: Image.Image, width: int, height: int) -> Image.Image:
 
 def _cell_size(size: tuple[int, int], columns: int, rows: int) -> tuple[int, int]:
     longer = max(size)
-    room = min((LARGEST - 200) / columns - GAP, (LARGEST - 200) / rows - GAP, CELL[1])
+    room = min((LARGEST - LABELS) / columns - GAP, (LARGEST - LABELS) / rows - GAP, CELL[1])
     scale = min(max(1.0, round(CELL[0] / longer)), room / longer) if longer < CELL[0] else min(1.0, room / longer)
     return max(1, int(size[0] * scale)), max(1, int(size[1] * scale))
+
+
+def _letters(width: int, height: int, columns: int, rows: int) -> int:
+    """The height of letters that can be read where a node shows the whole grid, and that fit above a cell."""
+    return max(14, min(max(columns * width, rows * height) // 24, width // 3, LARGEST_TEXT))
 
 
 def _place(
@@ -93,6 +99,6 @@ def _place(
 
 def _write_upwards(canvas: Image.Image, label: str, place: tuple[int, int], text: int) -> None:
     """Text along the left edge, from bottom to top."""
-    line = Image.new("RGB", (int(font(text).getlength(label)) + 2, text + 4), PAPER)
+    line = Image.new("RGB", (int(font(text).getlength(label)) + 2, text * 5 // 4 + 2), PAPER)
     ImageDraw.Draw(line).text((0, 0), label, QUIET, font(text))
     canvas.paste(line.rotate(90, expand=True), place)

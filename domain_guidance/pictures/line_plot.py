@@ -1,6 +1,7 @@
 """A small line plot drawn with Pillow.
 
-It has axes with units, a grid, and curves that are told apart by colour and by mark.
+It has axes with units, a grid, and curves that are told apart by colour and by mark. Letters and lines are large, as
+a node shows a picture at half its size or less.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from .labelled_grid import INK, PAPER, QUIET
 GRID, SHADE = (226, 229, 234), (232, 240, 234)
 # Okabe and Ito's colours, which colour-blind people tell apart; the marks tell curves apart without any colour.
 COLOURS = ((24, 26, 32), (0, 114, 178), (213, 94, 0), (0, 158, 115), (204, 121, 167), (86, 180, 233))
-TITLE, TEXT = 16, 14
-LEFT, RIGHT, TOP, BOTTOM = 62, 22, 34, 46
+TITLE, TEXT = 24, 21
+LEFT, RIGHT, TOP, BOTTOM = 76, 24, 54, 58
+MARGIN, LINE = 14, 4
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def draw_curve(draw: ImageDraw.ImageDraw, places: Sequence[tuple[float, float] |
     colour = COLOURS[style % len(COLOURS)]
     for start, end in zip(places, places[1:]):
         if start is not None and end is not None:
-            draw.line([start, end], colour, 2)
+            draw.line([start, end], colour, LINE)
     for place in places:
         if place is not None:
             _draw_mark(draw, place, colour, style)
@@ -84,11 +86,11 @@ def draw_curve(draw: ImageDraw.ImageDraw, places: Sequence[tuple[float, float] |
 def _draw_mark(draw: ImageDraw.ImageDraw, place: tuple[float, float], colour: tuple[int, int, int], style: int) -> None:
     x, y = place
     if style % 3 == 0:
-        draw.ellipse([x - 3, y - 3, x + 3, y + 3], colour)
+        draw.ellipse([x - 5, y - 5, x + 5, y + 5], colour)
     elif style % 3 == 1:
-        draw.rectangle([x - 3, y - 3, x + 3, y + 3], colour)
+        draw.rectangle([x - 5, y - 5, x + 5, y + 5], colour)
     else:
-        draw.polygon([(x, y - 5), (x - 4, y + 3), (x + 4, y + 3)], colour)
+        draw.polygon([(x, y - 8), (x - 6, y + 5), (x + 6, y + 5)], colour)
 
 
 def _draw_axes(
@@ -101,14 +103,14 @@ def _draw_axes(
     width: int,
     height: int,
 ) -> None:
-    draw.text((LEFT, 6), plot.title, INK, font(TITLE))
-    draw.text((width - RIGHT, 8), plot.y_label, QUIET, font(TEXT), anchor="ra")
+    draw.text((MARGIN, 2), plot.title, INK, font(TITLE))
+    draw.text((LEFT, 3 + TITLE), plot.y_label, QUIET, font(TEXT))
     for tick in ticks:
-        draw.line([place(1, tick), place(last, tick)], QUIET if tick == 0 else GRID)
-        draw.text((LEFT - 8, place(1, tick)[1]), f"{tick:g}", INK, font(TEXT), anchor="rm")
+        draw.line([place(1, tick), place(last, tick)], QUIET if tick == 0 else GRID, 2)
+        draw.text((LEFT - 10, place(1, tick)[1]), f"{tick:g}", INK, font(TEXT), anchor="rm")
     for step in _whole_ticks(last):
-        draw.text((place(step, ticks[0])[0], height - BOTTOM + 6), str(step), INK, font(TEXT), anchor="ma")
-    draw.text(((LEFT + width - RIGHT) / 2, height - 4), x_label, QUIET, font(TEXT), anchor="ms")
+        draw.text((place(step, ticks[0])[0], height - BOTTOM + 8), str(step), INK, font(TEXT), anchor="ma")
+    draw.text(((LEFT + width - RIGHT) / 2, height - 9), x_label, QUIET, font(TEXT), anchor="ms")
 
 
 def _share(y: float, ticks: Sequence[float], logarithmic: bool) -> float:
@@ -134,6 +136,6 @@ def _round_step(step: float) -> float:
 
 
 def _whole_ticks(last: int) -> list[int]:
-    """Step numbers to write, at most 6, the first and the last among them."""
-    stride = max(1, math.ceil((last - 1) / 5))
+    """Step numbers to write, at most 5, the first and the last among them."""
+    stride = max(1, math.ceil((last - 1) / 4))
     return sorted({*range(1, last - stride // 2, stride), last})

@@ -11,33 +11,35 @@ from PIL import Image, ImageDraw
 from ..pictures.axes_grid import fitted
 from ..pictures.font import font
 from ..pictures.labelled_grid import INK, PAPER, QUIET
-from ..pictures.line_plot import SHADE, TEXT, Curve, Plot, draw_curve, draw_plot
+from ..pictures.line_plot import SHADE, TEXT, TITLE, Curve, Plot, draw_curve, draw_plot
 from .advice import BAND, BURN_CONTRAST, BURN_PULL, Advice
 from .term_measures import Step
 
-WIDTH, HEIGHT = 420, 270  # of one plot, in pixels
-HEADER, LINE, MARGIN = 44, 22, 18
-WRAP = 180  # characters
+WIDTH, HEIGHT, ACROSS = 420, 300, 2  # of one plot, in pixels; plots in a row
+LEGEND, LINE, MARGIN = 82, 30, 18
+WRAP = 78  # characters
 
 
 def draw_report(
     steps: Sequence[Step], advice: Sequence[Advice], setting: str, picture: Image.Image | None = None
 ) -> Image.Image:
-    """1260 pixels wide. setting: one line, such as weight and cfg. picture: of the result, or None.
+    """840 pixels wide: the advice, then two plots in a row.
 
-    Without steps there are no plots.
+    setting: one line, such as weight and cfg. picture: of the result, or None. Without steps there are no plots.
     """
-    words = [line for one in advice for line in textwrap.wrap(one.text, WRAP)]
-    canvas = Image.new("RGB", (3 * WIDTH, HEADER + 2 * HEIGHT + len(words) * LINE + 2 * MARGIN), PAPER)
+    words = [(line, INK) for one in advice for line in textwrap.wrap(one.text, WRAP)]
+    words += [(line, QUIET) for line in textwrap.wrap(setting, WRAP)]
+    top = MARGIN + len(words) * LINE + LEGEND
+    canvas = Image.new("RGB", (ACROSS * WIDTH, top + 3 * HEIGHT), PAPER)
     draw = ImageDraw.Draw(canvas)
-    draw.text((3 * WIDTH - MARGIN, HEADER / 2), setting, QUIET, font(TEXT), anchor="rm")
+    for number, (line, colour) in enumerate(words):
+        draw.text((MARGIN, MARGIN + number * LINE), line, colour, font(TEXT))
     if steps:
-        _draw_legend(draw, len(steps[0].measured.terms))
+        _draw_legend(draw, len(steps[0].measured.terms), top - LEGEND + 20)
         for number, plot in enumerate(plots(steps)):
-            canvas.paste(draw_plot(plot, "step", WIDTH, HEIGHT), (number % 3 * WIDTH, HEADER + number // 3 * HEIGHT))
-    _draw_result(canvas, draw, picture)
-    for number, line in enumerate(words):
-        draw.text((MARGIN, HEADER + 2 * HEIGHT + MARGIN + number * LINE), line, INK, font(TEXT + 1))
+            place = (number % ACROSS * WIDTH, top + number // ACROSS * HEIGHT)
+            canvas.paste(draw_plot(plot, "step", WIDTH, HEIGHT), place)
+    _draw_result(canvas, draw, picture, (WIDTH, top + 2 * HEIGHT))
     return canvas
 
 
@@ -73,24 +75,25 @@ def _ratio(norm: float, text: float) -> float:
     return norm / text if norm > 0 and text > 0 else math.nan
 
 
-def _draw_legend(draw: ImageDraw.ImageDraw, terms: int) -> None:
+def _draw_legend(draw: ImageDraw.ImageDraw, terms: int, y: float) -> None:
     names = ["text term", *(["domain term"] if terms == 1 else [f"term {number}" for number in range(1, terms + 1)])]
     x = MARGIN
     for style, name in enumerate(names):
-        draw_curve(draw, [(x, HEADER / 2), (x + 30, HEADER / 2)], style)
-        draw.text((x + 40, HEADER / 2), name, INK, font(TEXT), anchor="lm")
-        x += 62 + draw.textlength(name, font(TEXT))
-    draw.rectangle([x, HEADER / 2 - 7, x + 20, HEADER / 2 + 7], SHADE, QUIET)
-    draw.text((x + 28, HEADER / 2), "usual range", INK, font(TEXT), anchor="lm")
+        draw_curve(draw, [(x, y), (x + 36, y)], style)
+        draw.text((x + 46, y), name, INK, font(TEXT), anchor="lm")
+        x += 70 + draw.textlength(name, font(TEXT))
+    draw.rectangle([MARGIN, y + LINE - 10, MARGIN + 28, y + LINE + 10], SHADE, QUIET)
+    draw.text((MARGIN + 46, y + LINE), "usual range", INK, font(TEXT), anchor="lm")
 
 
-def _draw_result(canvas: Image.Image, draw: ImageDraw.ImageDraw, picture: Image.Image | None) -> None:
-    left, top = 2 * WIDTH, HEADER + HEIGHT
+def _draw_result(
+    canvas: Image.Image, draw: ImageDraw.ImageDraw, picture: Image.Image | None, place: tuple[int, int]
+) -> None:
+    left, top = place
     if picture is None:
-        draw.text(
-            (left + WIDTH / 2, top + HEIGHT / 2), "connect vae to see the picture here", QUIET, font(TEXT), anchor="mm"
-        )
+        middle = (left + WIDTH / 2, top + HEIGHT / 2)
+        draw.text(middle, "connect vae to see\nthe picture here", QUIET, font(TEXT), anchor="mm", align="center")
         return
     small = fitted(picture, WIDTH - 2 * MARGIN, HEIGHT - 3 * MARGIN)
-    draw.text((left + MARGIN, top + 6), "Result", INK, font(TEXT + 2))
-    canvas.paste(small, (left + (WIDTH - small.width) // 2, top + 30 + (HEIGHT - 48 - small.height) // 2))
+    draw.text((left + MARGIN, top + 2), "Result", INK, font(TITLE))
+    canvas.paste(small, (left + (WIDTH - small.width) // 2, top + 36 + (HEIGHT - 54 - small.height) // 2))

@@ -1,4 +1,4 @@
-"""The loss curves of a run as a picture."""
+"""The loss curves of a run as a picture that can be read where a node shows it, about half as wide."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import itertools
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
+from ..pictures.font import font
 from .run_log import read_log
 
 PAPER, INK, QUIET = (255, 255, 255), (24, 26, 32), (206, 210, 218)
-STEP_LOSS, TRAINING, HELD_OUT = (200, 210, 232), (38, 84, 200), (214, 92, 32)
-MARGIN, TEXT = 56, 14
+STEP_LOSS, TRAINING, HELD_OUT = (176, 190, 222), (38, 84, 200), (214, 92, 32)
+STEP_LOSS_TITLE = (104, 122, 170)
+LEFT, RIGHT, TOP, BOTTOM, TEXT = 116, 34, 52, 46, 24
+THIN, THICK = 2, 5
 WINDOWS = 20
 
 
-def draw_curves(log: Path, width: int = 768, height: int = 432) -> Image.Image:
+def draw_curves(log: Path, width: int = 640, height: int = 480) -> Image.Image:
     """The curves of a run's log as a picture.
 
     They are the loss of every step, and beside it the loss on training and held-out images at fixed noise or, where
@@ -26,10 +29,14 @@ def draw_curves(log: Path, width: int = 768, height: int = 432) -> Image.Image:
     canvas = Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(canvas)
     place = _axes(draw, [point for _, _, points in curves for point in points], width, height)
-    for number, (title, colour, points) in enumerate(curves):
+    x = 12.0
+    for title, colour, points in curves:
         if len(points) > 1:
-            draw.line([place(*point) for point in points], colour, 1 if colour is STEP_LOSS else 3, joint="curve")
-        draw.text((MARGIN + 170 * number, 8), title, colour if colour is not STEP_LOSS else (120, 140, 190), _font())
+            draw.line(
+                [place(*point) for point in points], colour, THIN if colour is STEP_LOSS else THICK, joint="curve"
+            )
+        draw.text((x, 8), title, STEP_LOSS_TITLE if colour is STEP_LOSS else colour, font(TEXT))
+        x += draw.textlength(title, font(TEXT)) + TEXT
     return canvas
 
 
@@ -62,18 +69,14 @@ def _axes(draw: ImageDraw.ImageDraw, points: list[tuple[int, float]], width: int
     values = sorted(loss for _, loss in points) or [0.0, 1.0]
     low, high = values[0], values[min(len(values) - 1, int(0.99 * len(values)))]
     high = high if high > low else low + 1
-    across, up = width - 1.5 * MARGIN, height - 2 * MARGIN
+    across, up = width - LEFT - RIGHT, height - TOP - BOTTOM
 
     def place(step: int, loss: float) -> tuple[float, float]:
-        return MARGIN + across * step / last, MARGIN + up * (1 - min(1.0, (loss - low) / (high - low)))
+        return LEFT + across * step / last, TOP + up * (1 - min(1.0, (loss - low) / (high - low)))
 
     for fraction in (0.0, 0.5, 1.0):
         loss, step = low + fraction * (high - low), round(fraction * last)
-        draw.line([place(0, loss), place(last, loss)], QUIET)
-        draw.text((MARGIN - 8, place(0, loss)[1]), f"{loss:.3g}", INK, _font(), anchor="rm")
-        draw.text((place(step, low)[0], height - MARGIN + 10), str(step), INK, _font(), anchor="ma")
+        draw.line([place(0, loss), place(last, loss)], QUIET, THIN)
+        draw.text((LEFT - 10, place(0, loss)[1]), f"{loss:.3g}", INK, font(TEXT), anchor="rm")
+        draw.text((place(step, low)[0], height - BOTTOM + 10), str(step), INK, font(TEXT), anchor="ma")
     return place
-
-
-def _font() -> ImageFont.ImageFont | ImageFont.FreeTypeFont:
-    return ImageFont.load_default(TEXT)

@@ -21,7 +21,7 @@ from domain_guidance.evaluation import (
     measure,
     write_json,
 )
-from domain_guidance.evaluation.measures_picture import COLUMNS, Pair
+from domain_guidance.evaluation.measures_picture import COLUMNS, WIDTH, Pair
 from domain_guidance.evaluation.panels import IMAGES, draw_distance
 
 
@@ -160,7 +160,7 @@ def test_small_numbers_of_images_are_warned_of(ours, theirs, said):
 @pytest.mark.parametrize("ours, theirs", [(2, 2), (2, 60), (60, 3), (4, 4)])
 def test_the_smallest_sets_still_give_words_a_picture_and_json(ours, theirs):
     measures = measure(normal(0, ours), normal(1, theirs))
-    assert describe(measures, "it") and draw_measures(measures, [], "it").width == 1260
+    assert describe(measures, "it") and draw_measures(measures, [], "it").width == 2 * WIDTH
     json.dumps(as_json(measures), allow_nan=False)
 
 

@@ -11,7 +11,7 @@ from domain_guidance.pictures.axes_grid import LARGEST, axes_grid, mosaic
 from domain_guidance.pictures.line_plot import COLOURS, Curve, Plot, draw_plot
 from domain_guidance.report import Measured, Step, TermMeasure, advise, describe, draw_report, measure, spread
 from domain_guidance.report.advice import BAND, PULL, TARGET, Overall
-from domain_guidance.report.report_picture import WIDTH
+from domain_guidance.report.report_picture import ACROSS, WIDTH
 from nodes.number_lists import parse_numbers
 
 
@@ -357,7 +357,7 @@ def test_a_report_is_drawn_for_any_number_of_steps_and_terms_with_and_without_a_
         draw_report(steps, advice, "weight 6"),
         draw_report(steps, advice, "weight 6", Image.new("RGB", (512, 768), colour(9))),
     )
-    assert bare.width == shown.width == 3 * WIDTH
+    assert bare.width == shown.width == ACROSS * WIDTH
     assert colour(9) in {found for _, found in shown.getcolors(10**6)} - {found for _, found in bare.getcolors(10**6)}
 
 
