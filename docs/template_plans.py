@@ -285,7 +285,7 @@ It needs no files. **With your own model**, replace *Toy World* by *Load Checkpo
             group("Your model", [1]),
             group("The domain", [2]),
         ),
-        stack(group("The report", [3, 5, 6], [4], [7]), group("The sweep", [8], [9])),
+        stack(group("The report", [3], [4], [5, 6, 7]), group("The sweep", [8], [9])),
     ),
     "13-few-steps-at-cfg-1": row(
         explained(

@@ -69,7 +69,7 @@ def test_pictures_of_the_toy_world_are_measured_drawn_and_written(host, output):
         f"Distance (KID) {facts['kid']['value']:.3g}" in text
         and "with 24 images the distance is only a rough estimate" in text
     )
-    assert picture.shape[0] == 1 and picture.shape[2:] == (1260, 3) and picture.min() >= 0 and picture.max() <= 1
+    assert picture.shape[0] == 1 and picture.shape[2:] == (840, 3) and picture.min() >= 0 and picture.max() <= 1
     assert len(facts["nearest"]) == 24 and facts["nearest"][0]["image"] == "image 1 of the batch"
 
 

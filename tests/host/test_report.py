@@ -225,7 +225,7 @@ def test_nothing_sampled_is_said_and_still_drawn(host, minis):
     s, guided = guided_scene(minis, latent_seed=5)
     node = reported(s, guided, denoise=0.0)
     assert "not active in any of the sampled steps" in host.value(s.graph, node[2])
-    assert host.value(s.graph, node[1]).shape[2:] == (1260, 3)
+    assert host.value(s.graph, node[1]).shape[2:] == (840, 3)
 
 
 def test_the_node_gives_the_picture_and_the_words_of_its_report(host, minis, report_of):
