@@ -10,8 +10,9 @@ from template_layout import Box, Note, group, row, stack
 
 CHECKPOINT = "`v1-5-pruned-emaonly-fp16.safetensors` in `models/checkpoints`, or any other SD 1.5 checkpoint"
 TRAINED_HERE = """The domain is trained here, on pictures that come with the pack. Once that is done, here or in
-template 03, a run only loads it. **Your own pictures**: choose their folder as `folder` in Train Domain, remove the
-link to `images`, and give it another `save_name` and 1000 `steps` or more."""
+template 03, a run only loads it. **Your own pictures**: put them into a folder inside ComfyUI's `input` folder, choose
+it as `folder` in Train Domain, which then ignores the pack's pictures, and give it another `save_name` and the `preset`
+*good*."""
 OWN_MODEL = """It needs no files. **With your own model**, replace *Toy World* by *Load Checkpoint*, and its `domain` by
 *Load Domain UNet* or *Load Domain Adapter*."""
 
@@ -73,7 +74,8 @@ without a prompt.
             f"""
 # A domain for your own checkpoint
 
-## Train Domain learns the look of some pictures, and the lower row draws the prompt in that look.
+## Choose your checkpoint in the first node and press Run: Train Domain learns the look of some pictures, and the
+lower row draws the prompt in that look.
 
 {TRAINED_HERE}
 
@@ -167,17 +169,17 @@ loads its file, which is in `output/loras`. When the loss of the *held-out image
 model memorises: stop, or add pictures.
 
 **For your own domain**, put *Load Checkpoint* in place of Toy World (MODEL, VAE, and CLIP to `clip`). Choose your
-pictures as `folder`, a sub-folder of ComfyUI's `input` folder, and remove the link to `images`. Choose a `save_name`,
-and set what is small here to the usual values: `steps` 1000 or more, `learning_rate` 0, `batch_size` 1 to 4,
-`resolution` 0, `gradient_checkpointing` on, `mirror` 0.5.
+pictures as `folder`, a sub-folder of ComfyUI's `input` folder; the connected ones are then ignored. Choose a
+`save_name`, and set what is small here to the usual values: `steps` 1000 or more, `learning_rate` 0, `batch_size` 1 to
+4, `resolution` 0, `gradient_checkpointing` on, `mirror` 0.5.
 """,
-            group("Your model and pictures", [1]),
+            group("Your model", [1]),
             group("The pictures", [2, 3, 4]),
         ),
         group("The domain", [5]),
         stack(
             group("Without domain guidance", [8], [10, 11], [12]),
-            group("With the trained domain", [7, 9], [13, 14], [15, 6]),
+            group("With the domain", [7, 9], [13, 14], [15, 6]),
         ),
     ),
     "08-save-a-domain": row(
@@ -213,7 +215,7 @@ file and mask; the order does not matter. Masks may be soft, overlap, and have a
 
 It needs no files.
 """,
-            stack(group("Your model", [1]), group("The second domain", [2])),
+            stack(group("Your model", [1]), group("Second domain", [2])),
             group("The masks", [3, 4, 5, 6]),
         ),
         stack(
@@ -257,13 +259,13 @@ and the blue of the sky all over it. The rows above show each of them alone.
 plates come out. To fade from one into the other, use the shape `linear`. A step with factor 0 costs nothing. It needs
 no files.
 """,
-            stack(group("Your model", [1]), group("The second domain", [2])),
+            stack(group("Your model", [1]), group("Second domain", [2])),
             group("The schedules", [3, 4, 7]),
         ),
         stack(
-            group("The plates alone", [5], [9], [10, 11], [12]),
-            group("The sky alone", [6], [13], [14, 15], [16]),
-            group("Plates, then sky", [8], [17], [18, 19], [20]),
+            group("The plates", [5], [9], [10, 11], [12]),
+            group("The sky", [6], [13], [14, 15], [16]),
+            group("Both, in turn", [8], [17], [18, 19], [20]),
         ),
     ),
     "12-which-weights": row(
@@ -318,18 +320,19 @@ checkpoint and *Apply Domain Guidance*, with the sampler and the scheduler that 
 
 It never sees a plate: its pictures are shown to the diffusion model with **Apply Domain Guidance** on it, and every
 step moves them the way that model would change them. `positive` and `negative` are both the empty prompt and cfg is 1,
-so that the domain alone decides. It takes about a minute on a CPU. With more `steps` it continues, and Cancel keeps the
+so that the domain alone decides. The plates come out soft and without a sharp rim, because score distillation smooths
+what it teaches. It takes about a minute on a CPU. With more `steps` it continues, and Cancel keeps the
 work. More is not always better: watch the preview. It needs no files.
 
 **With your own**, use *Load Generator*, your checkpoint with its VAE, and your domain; `resolution` 0, and a few
 hundred `steps` at the default `learning_rate`. *Load Generator* lists the result, which is in `output/generators`.
 """,
-            group("Your model and generator", [1, 2]),
+            group("Your models", [1, 2]),
             group("The adaptation", [3]),
         ),
         stack(
-            group("Without adaptation", [4], [6], [7]),
-            group("The same seeds, adapted", [5], [8], [9]),
+            group("Before", [4], [6], [7]),
+            group("Adapted", [5], [8], [9]),
             group("Progress", [10]),
         ),
     ),
@@ -348,12 +351,12 @@ source. It takes less than a minute on a CPU. It needs no files.
 `steps`, cfg 100 as in the paper, `batch_size` 1, `resolution` 0 and the default `learning_rate`. LoRAs and *Apply
 Domain Guidance* on the model count as well. Cancel keeps the work, and Run continues.
 """,
-            group("Your model and generator", [1]),
+            group("Your models", [1]),
             group("The adaptation", [2]),
         ),
         stack(
-            group("Without adaptation", [3], [4], [5]),
-            group("The same seeds, adapted", [6], [7], [8]),
+            group("Before", [3], [4], [5]),
+            group("Adapted", [6], [7], [8]),
             group("Progress", [9]),
         ),
     ),
@@ -370,7 +373,7 @@ adapted here, or loaded if that is done. All of it takes two or three minutes on
 **With your own generator**, use *Load Generator* in place of Adapt Generator, and your checkpoint in place of Toy
 World.
 """,
-            group("Your model and generator", [1, 2]),
+            group("Your models", [1, 2]),
             group("The generator", [3]),
         ),
         group("Its pictures", [4, 6, 7, 8]),
@@ -396,12 +399,12 @@ is done. It needs no files.
 Frame the picture like the generator's own: for faces, upright and centred, from chin to forehead. 500 steps are a good
 start.
 """,
-            group("Your model and generator", [1, 6]),
+            group("Your models", [1, 6]),
             group("The picture", [2, 3, 4, 5]),
         ),
         stack(group("The blend", [9]), group("The style", [7])),
         stack(
-            group("What the source makes of it", [8], [11], [12]),
+            group("The source", [8], [11], [12]),
             group("In the style", [13], [14], [15]),
             group("In the blend", [16], [17, 10], [18]),
         ),
@@ -427,7 +430,7 @@ your own**, use your graph in place of the toy's, and the folder that the domain
             group("The domain", [3]),
             group("Draw", [4, 5]),
         ),
-        stack(group("The measurement", [6], [8]), group("The evaluation", [7])),
+        stack(group("In numbers", [6], [8]), group("The evaluation", [7])),
     ),
     "19-a-head-from-all-sides": row(
         explained(
@@ -490,12 +493,12 @@ From Views** makes a texture of them.
 It needs no files. **With your own model**, raise width and height in *Views Of Mesh*, give the empty latent the same
 size and `view_count` as its batch size, and connect `depth` to a ControlNet.
 """,
-            group("Your model and mesh", [1, 2]),
+            group("Your model", [1, 2]),
             group("The domain", [3, 4]),
         ),
         stack(
             group("The views", [5], [6, 9], [10]),
-            group("The painted mesh", [7], [11], [8]),
+            group("The mesh", [7], [11], [8]),
         ),
     ),
     "22-picture-to-mesh-in-a-domain": row(
@@ -527,7 +530,7 @@ trained goes in its place.
         ),
         stack(
             group("The shape", [10, 11, 14], [12, 13, 15], [16, 17, 18]),
-            group("The painted mesh", [27, 26], [28]),
+            group("The mesh", [27, 26], [28]),
         ),
     ),
 }

@@ -9,7 +9,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-SILENCE = 8.0  # seconds after which a line says that the work goes on
+# Seconds after which a line says that the work goes on. Two pieces of work in a row may each be silent for as long, and
+# together stay below ten.
+SILENCE = 4.5
 
 
 def say(line: str) -> None:
