@@ -83,6 +83,17 @@ class DomainGuidanceApply(io.ComfyNode):
                     "empty prompt where the sampler makes it, else the one on your prompt, always at no extra cost.",
                 ),
                 *shaping_inputs("domain"),
+                io.Combo.Input(
+                    "branch",
+                    options=["own", "prompt"],
+                    default="own",
+                    optional=True,
+                    advanced=True,
+                    tooltip="own: the domain is evaluated by itself and acts beside your prompt. prompt: for domain "
+                    "adapters and LoRAs only, at no extra cost; the LoRA acts on your prompt and not on the negative, "
+                    "and weight is its strength, 0.75 to begin with. Fewer prompts are followed than with own, and "
+                    "mask, projection and norm_cap cannot be used.",
+                ),
             ],
             outputs=[io.Model.Output(tooltip="The model with domain guidance. Connect it to any sampler or guider.")],
             hidden=[io.Hidden.unique_id],

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from comfy.model_patcher import ModelPatcher
+from torch import Tensor
 
 from ....domain_guidance.domains.training_forms import is_adapter
 from ....domain_guidance.guidance import Projection
@@ -16,11 +17,14 @@ from .compatibility import check_pair
 from .conditioning import SAME_PROMPT, check_whole, close, same_conditioning
 from .idle_inputs import given_mask, tell_idle
 from .patch import add_term
+from .prompt_branch import PromptTerm
 from .side_terms import SideTerm, check_side
 from .terms import terms_of
 
 TEXT_FREE = "text-free"
 PROMPT = "prompt"
+OWN, ON_PROMPT = "own", "prompt"  # branches
+MUCH = 1.25  # as a share of an adapter on the prompt (our choice; 0.75 was best on the toy world)
 
 
 def apply_domain(
@@ -33,10 +37,13 @@ def apply_domain(
     reference: str = "auto",
     projection: float = 1.0,
     norm_cap: float = 0.0,
+    branch: str = OWN,
     say: Say = silent,
     **settings,
 ) -> ModelPatcher:
     """A clone of `model` with one more domain term. At weight 0 the clone is unchanged: sampling stays bit-identical.
+
+    branch: "prompt" is an adapter's own fast way, `prompt_branch`.
 
     reference: "auto" or "empty", both sides read the empty prompt; "negative", the subtrahend reads the sampler's
     negative prompt; "prompt", both read its positive. settings: mask, start_percent, end_percent, schedule, control, as
@@ -46,6 +53,9 @@ def apply_domain(
     origin, side = origin_of(domain_model), side_of(domain_model)
     others = {"domain_model": None if side else domain_model, "reference_model": reference_model}
     _check(model, others, **settings)
+    if branch == ON_PROMPT:
+        unfit = {"reference_model": reference_model, "projection": projection != 1, "norm_cap": norm_cap != 0}
+        return _on_prompt(model, domain_model, weight, unfit, say, **settings)
     prompt, minus = _domain_prompts(domain_conditioning, origin, reference)
     if side is None:
         _compare_base(origin, domain_model, model, reference_model)
@@ -68,6 +78,52 @@ def apply_domain(
     shared["minus"] = None if minus is None else prompt
     there = reference == "auto" and reference_model is None
     return add_term(model, None, reference_model, SideTerm, side=side, takes_what_is_there=there, prompt=None, **shared)
+
+
+def _on_prompt(
+    model: ModelPatcher,
+    adapter: ModelPatcher,
+    weight: float,
+    unfit: dict[str, Any],
+    say: Say,
+    mask: Tensor | None = None,
+    control: str = "same",
+    every: int = 1,
+    **when,
+) -> ModelPatcher:
+    """The adapter on the prompt's own evaluation, at a share. unfit: inputs that cannot act there, and whether set."""
+    if side_of(adapter) is not None or adapter.model is not model.model:
+        raise ValueError(
+            "branch 'prompt' lets a LoRA act on your prompt, but domain_model is a network of its own: connect Load "
+            "Domain Adapter to domain_model, or set branch to 'own'."
+        )
+    if _injected(adapter) - _injected(model):
+        raise ValueError(
+            "branch 'prompt' cannot use a LoRA from a bypass loader: load it with Load Domain Adapter or Load LoRA, or "
+            "set branch to 'own'."
+        )
+    mask = given_mask(mask, say)
+    unfit |= {"mask": mask is not None, "control": control != "same"}
+    if wrong := [name for name, is_set in unfit.items() if is_set]:
+        raise ValueError(
+            f"With branch 'prompt' the domain is part of your prompt's own prediction, so {' and '.join(wrong)} cannot "
+            f"act on it: disconnect or reset {'them' if len(wrong) > 1 else 'it'}, or set branch to 'own'."
+        )
+    settings = _acting(weight, say, **when)
+    if weight == 0:
+        return model.clone()
+    if weight > MUCH:
+        tell(
+            say,
+            f"With branch 'prompt' the weight is the strength of the LoRA on your prompt, and {weight:g} is a lot; try "
+            "0.75.",
+        )
+    return add_term(model, adapter, None, PromptTerm, weight=weight, prompt=None, minus=None, **settings)
+
+
+def _injected(model: ModelPatcher) -> set[int]:
+    """What the host's own bypass loaders have put on it."""
+    return {id(injection) for injections in model.injections.values() for injection in injections}
 
 
 def apply_term(

@@ -30,19 +30,31 @@ class Evaluation:
     tolerance: float = 0.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Branch:
-    """A term made ready for a run.
-
-    Places as in `GuidanceTerm`; mask as cells of the latent. sigma_at: the host's percent to sigma. correction: of a
-    side network, which makes the prediction from the subtrahend's. otherwise: taken as the subtrahend in a step where
-    the sampler makes this one and not that.
-    """
+@dataclass(frozen=True)
+class Strength:
+    """The weight of a term at every noise level. sigma_at: the host's percent to sigma."""
 
     weight: float
     interval: SigmaInterval
     schedule: Schedule | None
     sigma_at: Callable[[float], float]
+
+    def __call__(self, sigma: float) -> float:
+        if sigma not in self.interval:
+            return 0.0
+        return self.weight if self.schedule is None else self.weight * self.schedule(share_of(sigma, self.sigma_at))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Branch:
+    """A term made ready for a run.
+
+    Places as in `GuidanceTerm`; mask as cells of the latent. weight_at: its weight at a noise level. correction: of a
+    side network, which makes the prediction from the subtrahend's. otherwise: taken as the subtrahend in a step where
+    the sampler makes this one and not that.
+    """
+
+    weight_at: Strength
     mask: Tensor | None
     projection: Reshape | None
     prediction: Evaluation
@@ -52,8 +64,3 @@ class Branch:
     correction: Correction | None = None
     otherwise: Evaluation | None = None
     every: int = 1
-
-    def weight_at(self, sigma: float) -> float:
-        if sigma not in self.interval:
-            return 0.0
-        return self.weight if self.schedule is None else self.weight * self.schedule(share_of(sigma, self.sigma_at))

@@ -2,7 +2,7 @@
 
     SAMPLER_SAMPLE   a run begins and ends: `GuidanceRun` is made from the processed conditions
     CALC_COND_BATCH  the raw predictions of the sampler's own prompts pass by and are kept
-    APPLY_MODEL      what ControlNets gave to those prompts passes by and is kept
+    APPLY_MODEL      what ControlNets gave to those prompts passes by and is kept; adapters act on the prompt's rows
     PREDICT_NOISE    the guider's result leaves, with the terms added
 
 All are keyed wrappers on a clone; nothing that is not connected changes. Terms live in an attachment, their models and
@@ -17,6 +17,7 @@ from comfy.patcher_extension import WrappersMP
 from .conditioning import controls_of
 from .observation import OBSERVER
 from .plan import GuidancePlan
+from .prompt_branch import PromptTerm
 from .run import GuidanceRun
 from .terms import DRAWS_NOTHING, KEY, GuidanceTerm, ModelSource, terms_of
 from .warnings import say_nothing_is_held, warn_of_burn, warn_of_distilled, warn_of_fresh_noise, warn_of_idle
@@ -62,7 +63,7 @@ def _wrap(model: ModelPatcher) -> None:
     for kind, wrapper in (
         (WrappersMP.SAMPLER_SAMPLE, _sample),
         (WrappersMP.CALC_COND_BATCH, _keep_predictions),
-        (WrappersMP.APPLY_MODEL, _keep_control),
+        (WrappersMP.APPLY_MODEL, _in_a_batch),
         (WrappersMP.PREDICT_NOISE, _add_terms),
     ):
         model.remove_wrappers_with_key(kind, KEY)
@@ -74,17 +75,20 @@ def _run(model_options: dict) -> GuidanceRun | None:
 
 
 def _planned_run(guider, sampler, options: dict, sigmas, **encoding) -> GuidanceRun:
-    models, terms = guider.model_patcher.get_additional_models_with_key(KEY), terms_of(guider.model_patcher)
+    models, everything = guider.model_patcher.get_additional_models_with_key(KEY), terms_of(guider.model_patcher)
+    on_prompt = [term for term in everything if isinstance(term, PromptTerm)]
+    terms = [term for term in everything if not isinstance(term, PromptTerm)]
     plan = GuidancePlan(guider, models, options, sigmas, **encoding)
-    branches = plan.branches(terms)
+    branches, adapters = plan.branches(terms), plan.prompt_branches(on_prompt)
     if guider.model_patcher.get_attachment(DRAWS_NOTHING):
         say_nothing_is_held(branches)
     else:
         warn_of_burn(getattr(guider, "cfg", 1.0), branches, sigmas)
         warn_of_distilled(guider, terms, branches)
         warn_of_fresh_noise(sampler, branches)
-        warn_of_idle(branches, [term.weight for term in terms], sigmas)
-    return GuidanceRun(plan, branches, guider.model_patcher.get_attachment(OBSERVER))
+        weights = [term.weight for term in (*terms, *on_prompt)]
+        warn_of_idle([*(b.weight_at for b in branches), *(a.share_at for a in adapters)], weights, sigmas)
+    return GuidanceRun(plan, branches, adapters, guider.model_patcher.get_attachment(OBSERVER))
 
 
 def _sample(
@@ -111,14 +115,16 @@ def _sample(
 
 
 def _keep_predictions(executor, model, conds, x_in, timestep, model_options):
-    outputs = executor(model, conds, x_in, timestep, model_options)
     run = _run(model_options)
-    if run is not None:
-        run.keep(model, conds, x_in, outputs)
+    if run is None:
+        return executor(model, conds, x_in, timestep, model_options)
+    with run.asking(model, conds, x_in):
+        outputs = executor(model, conds, x_in, timestep, model_options)
+    run.keep(model, conds, x_in, outputs)
     return outputs
 
 
-def _keep_control(
+def _in_a_batch(
     executor,
     x,
     t,
@@ -129,9 +135,12 @@ def _keep_control(
     **kwargs,
 ):
     run = transformer_options.get(KEY)
-    if run is not None and control is not None:
+    if run is None:
+        return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
+    if control is not None:
         run.keep_control(executor.class_obj, x, t, control, transformer_options)
-    return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
+    with run.with_adapters(executor.class_obj, x, t, transformer_options):
+        return executor(x, t, c_concat, c_crossattn, control, transformer_options, **kwargs)
 
 
 def _add_terms(executor, x, timestep, model_options={}, seed=None):  # noqa: B006 (both are the host's own signatures)

@@ -7,6 +7,7 @@ its two sides may differ by the weights alone.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import cached_property
 from typing import Any
@@ -18,20 +19,22 @@ from torch import Tensor
 
 from ....domain_guidance.guidance import SigmaInterval
 from . import conditioning as cond
-from .branches import Branch, Evaluation
+from .branches import Branch, Evaluation, Strength
 from .compatibility import check_noising, same_architecture, text_width
 from .denoiser import ComfyDenoiser, cut_alike, has_patches, inherit_patches, own_options, without_patches
 from .masks import latent_mask
+from .prompt_branch import PromptBranch, PromptTerm
 from .side_terms import SideTerm, correction_of
 from .terms import GuidanceTerm, ModelSource
 from .warnings import (
     say_empty_stands_in,
     warn_of_bare_term,
+    warn_of_no_adapter,
     warn_of_nothing,
     warn_of_only_prompt,
     warn_of_other_text,
 )
-from .weight_difference import difference
+from .weight_difference import WeightDifference, difference
 
 # The host's names of the conditions that a guider treats as "no prompt", best first. PerpNeg's negative is a prompt.
 UNCONDITIONAL = ("empty_negative_prompt", "negative", "positive")
@@ -58,11 +61,24 @@ class GuidancePlan:
             check_noising(self.patcher, model, "domain_model")
             model.model.latent_shapes = self.shapes  # as the host's sampler says it to its own model
 
-    def branches(self, terms: tuple[GuidanceTerm, ...]) -> list[Branch]:
+    def branches(self, terms: Sequence[GuidanceTerm]) -> list[Branch]:
         self._prepare_controls(terms)
         return [self._branch(term) for term in terms]
 
-    def _prepare_controls(self, terms: tuple[GuidanceTerm, ...]) -> None:
+    def prompt_branches(self, terms: Sequence[PromptTerm]) -> list[PromptBranch]:
+        return [PromptBranch(self._on_prompt(term), self._strength(term)) for term in terms]
+
+    def _on_prompt(self, term: PromptTerm) -> WeightDifference:
+        assert term.model is not None  # `apply_domain` sets it
+        found = difference(term.model.patcher, self.patcher, add_only=True)
+        if found.is_nothing:
+            warn_of_no_adapter()
+        return found
+
+    def _strength(self, term: GuidanceTerm) -> Strength:
+        return Strength(term.weight, self._interval(term), term.schedule, self.base.model_sampling.percent_to_sigma)
+
+    def _prepare_controls(self, terms: Sequence[GuidanceTerm]) -> None:
         """Prepare the ControlNets of the terms' own prompts; the host prepares those of the sampler's."""
         ready = {id(entry.get("control")) for prompt in self.prompts.values() for entry in prompt}
         for term in terms:
@@ -76,10 +92,7 @@ class GuidancePlan:
         subtrahend = self._shared(self._subtrahend(term, bare))
         correction = correction_of(term, self.encoding["noise"], self.base.model_sampling, self.shapes)
         return Branch(
-            weight=term.weight,
-            interval=self._interval(term),
-            schedule=term.schedule,
-            sigma_at=self.base.model_sampling.percent_to_sigma,
+            weight_at=self._strength(term),
             mask=self._mask(term),
             projection=term.projection,
             prediction=subtrahend if correction else self._shared(self._prediction(term, bare)),

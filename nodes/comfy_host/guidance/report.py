@@ -14,6 +14,7 @@ from ....domain_guidance.pictures.axes_grid import mosaic
 from ....domain_guidance.report import Advice, Measured, Step, advise, describe, draw_report, measure, spread
 from ..sampling import Sampling, as_pictures, decoded, watched
 from .observation import GuidedStep, observed
+from .prompt_branch import evaluated_terms
 from .terms import terms_of
 
 
@@ -38,7 +39,7 @@ class StepRecorder:
     """
 
     def __init__(self, model: ModelPatcher, cfg: float):
-        self._unconditional = [term.subtracts_unconditional for term in terms_of(model)]
+        self._unconditional = [term.subtracts_unconditional for term in evaluated_terms(model)]
         self._percent_to_sigma = model.get_model_object("model_sampling").percent_to_sigma
         self._cfg = cfg
         self._latest: tuple[float, Measured]  # a step is reported after its first evaluation
@@ -59,9 +60,17 @@ class StepRecorder:
 def report(model: ModelPatcher, sampling: Sampling, cfg: float, vae: VAE | None = None) -> Report:
     """Samples as KSampler does and reports on it.
 
-    Without domain guidance on `model` the report says what to connect.
+    Without domain guidance on `model` the report says what to connect. Raises ValueError, one sentence, where nothing
+    of it can be measured by itself.
     """
-    weights = [term.weight for term in terms_of(model)]
+    terms = evaluated_terms(model)
+    if terms_of(model) and not terms:
+        raise ValueError(
+            "With branch 'prompt' the domain is part of your prompt's own prediction, which Domain Guidance Report "
+            "cannot take apart: set branch of Apply Domain Guidance to 'own', or compare weights with Domain Guidance "
+            "Sweep."
+        )
+    weights = [term.weight for term in terms]
     recorder = StepRecorder(model, cfg)
     latent = sampling(watched(observed(model, recorder.evaluated), recorder.stepped) if weights else model, cfg)
     advice = advise(recorder.steps, weights, cfg)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from .denoiser import ComfyDenoiser, has_patches, without_patches
 from .held_terms import HeldTerms, moved
 from .observation import GuidedStep, Observer
 from .plan import GuidancePlan
+from .prompt_branch import UNASKED, PromptBranch
 from .shared_control import ControlMemory
 
 
@@ -30,14 +31,21 @@ class Seen(NamedTuple):
 class GuidanceRun:
     """Lives from the sampler's first step to its last, in the run's own copy of the model options."""
 
-    def __init__(self, plan: GuidancePlan, branches: list[Branch], observer: Observer | None = None):
+    def __init__(
+        self,
+        plan: GuidancePlan,
+        branches: list[Branch],
+        on_prompt: list[PromptBranch],
+        observer: Observer | None = None,
+    ):
         self.base, self.prompts, self.models, self.controls = plan.base, plan.prompts, plan.models, plan.controls
-        self.branches, self.observer = branches, observer
+        self.branches, self.on_prompt, self.observer = branches, on_prompt, observer
         # Adapters that tell positive from negative are patches; without any, a prediction is one and the same in both
         # places.
         self.place_matters = has_patches(plan.options)
         self.memory = ControlMemory(_asked_controls(branches))
         self.x: Tensor | None = None
+        self.asked: list[bool] = []  # of the prompts that the guider asks about at the moment: is it one of the user's
         self.kept: list[tuple[list[dict], Seen]] = []
         self.evaluated: dict[tuple[int, int], Seen] = {}
         self.held = HeldTerms(plan.sigmas)
@@ -61,6 +69,27 @@ class GuidanceRun:
             yield
         finally:
             self.x = None
+
+    @contextmanager
+    def asking(self, model: BaseModel, conds: list, x: Tensor) -> Iterator[None]:
+        """While the host evaluates `conds` at `x`, adapters of the prompt's branch know which of them are prompts."""
+        if x is self.x and model is self.base:
+            wanted = [entries for name, entries in self.prompts.items() if name not in UNASKED]
+            self.asked = [any(entries is one for one in wanted) for entries in conds]
+        try:
+            yield
+        finally:
+            self.asked = []
+
+    @contextmanager
+    def with_adapters(self, model: BaseModel, x: Tensor, sigma: Tensor, options: dict[str, Any]) -> Iterator[None]:
+        """While the network works on one of the guider's batches, adapters act on the rows of prompts."""
+        with ExitStack() as undo:
+            if self.asked and model is self.base:
+                rows = [self.asked[place] for place in options["cond_or_uncond"]]
+                for branch in self.on_prompt:
+                    undo.enter_context(branch.applied(model, float(sigma.max()), rows, len(x)))
+            yield
 
     def keep(self, model: BaseModel, conds: list, x: Tensor, outputs: list[Tensor]) -> None:
         """Keeps the prediction of each prompt at the guider's own x.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
@@ -70,7 +70,7 @@ def _pull(branches: list[Branch], sigma: float) -> float:
     return total_weight((max(branch.weight_at(sigma), 0.0), branch.mask) for branch in branches)
 
 
-def warn_of_distilled(guider, terms: tuple[GuidanceTerm, ...], branches: list[Branch]) -> None:
+def warn_of_distilled(guider, terms: Sequence[GuidanceTerm], branches: list[Branch]) -> None:
     """A prompt at cfg 1 is how distilled models are sampled.
 
     A whole network that was not trained from that very model then differs from it by the distillation, too.
@@ -132,14 +132,14 @@ def warn_of_only_prompt() -> None:
     )
 
 
-def warn_of_idle(branches: list[Branch], weights: Sequence[float], sigmas: Tensor) -> None:
+def warn_of_idle(strengths: Sequence[Callable[[float], float]], weights: Sequence[float], sigmas: Tensor) -> None:
     """Terms that act on no step of this run, as where image to image begins after end_percent.
 
-    weights: of the terms, in the order of the branches. sigmas: the run's levels.
+    strengths: the weight of each term at a noise level. weights: as they were set. sigmas: the run's levels.
     """
     levels = [float(sigma) for sigma in sigmas[:-1]]
-    for branch, weight in zip(branches, weights):
-        if levels and weight != 0 and all(branch.weight_at(level) == 0 for level in levels):
+    for strength, weight in zip(strengths, weights):
+        if levels and weight != 0 and all(strength(level) == 0 for level in levels):
             tell_here(
                 "A term of weight %g acts on none of the %d steps of this sampling, because of its "
                 "start_percent, end_percent or schedule; with a denoise below 1 only the last part of the range is "
@@ -147,6 +147,13 @@ def warn_of_idle(branches: list[Branch], weights: Sequence[float], sigmas: Tenso
                 weight,
                 len(levels),
             )
+
+
+def warn_of_no_adapter() -> None:
+    tell_here(
+        "domain_model is the same as model, with no LoRA that model lacks, so nothing acts on your prompt; connect "
+        "Load Domain Adapter to domain_model."
+    )
 
 
 def warn_of_nothing(term: GuidanceTerm, domain: ComfyDenoiser) -> None:

@@ -8,7 +8,7 @@ bypass hooks, around one evaluation, and the weights are never touched: W + dW a
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -28,6 +28,9 @@ DORA_SCALE = {LoRAAdapter: 4, LoHaAdapter: 7, LoKrAdapter: 8}
 LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # layers whose answers a difference of weights adds to
 LORA_RESHAPE = 5
 LOKR_FACTORS = slice(0, 2)  # None where a factor is a product itself
+
+
+MakeHook = Callable[[nn.Module, Any, float], BypassForwardHook]
 
 
 class CellsHook(BypassForwardHook):
@@ -67,23 +70,26 @@ class WeightDifference:
         return not self.layers and not self.injections
 
     @contextmanager
-    def applied(self, model: BaseModel) -> Iterator[None]:
-        """Inside, `model` computes with the difference; afterwards it is as before, also after an exception."""
+    def applied(self, model: BaseModel, hook: MakeHook = CellsHook) -> Iterator[None]:
+        """Inside, `model` computes with the difference; afterwards it is as before, also after an exception.
+
+        hook: makes what runs an adapter beside a layer, of (layer, adapter, strength); always the same one.
+        """
         with ExitStack() as undo:
             for injection in self.injections:
                 injection.inject(model.current_patcher)
                 undo.callback(injection.eject, model.current_patcher)
-            for hook in self._hooks_on(model):
-                hook.inject()
-                undo.callback(hook.eject)
+            for each in self._hooks_on(model, hook):
+                each.inject()
+                undo.callback(each.eject)
             yield
 
-    def _hooks_on(self, model: BaseModel) -> list[BypassForwardHook]:
+    def _hooks_on(self, model: BaseModel, hook: MakeHook) -> list[BypassForwardHook]:
         # Made once: the host moves a hook's adapter to the device, where it then stays as long as the run.
         if not self._hooks:
             modules = [model.get_submodule(layer.module) for layer in self.layers]
             adapters = [_prepared(layer.adapter, module) for layer, module in zip(self.layers, modules)]
-            self._hooks.extend(CellsHook(m, a, layer.strength) for layer, m, a in zip(self.layers, modules, adapters))
+            self._hooks.extend(hook(m, a, layer.strength) for layer, m, a in zip(self.layers, modules, adapters))
         return self._hooks
 
 
