@@ -89,10 +89,10 @@ class DomainGuidanceApply(io.ComfyNode):
                     default="own",
                     optional=True,
                     advanced=True,
-                    tooltip="own: the domain is evaluated by itself and acts beside your prompt. prompt: for domain "
-                    "adapters and LoRAs only, at no extra cost; the LoRA acts on your prompt and not on the negative, "
-                    "and weight is its strength, 0.75 to begin with. Fewer prompts are followed than with own, and "
-                    "mask, projection and norm_cap cannot be used.",
+                    tooltip="own: the domain is evaluated by itself and acts beside your prompt. prompt: only for "
+                    "domain adapters and LoRAs, at no extra cost. The LoRA then acts on your prompt but not on the "
+                    "negative, and weight is its strength; begin with 0.75. Your prompt is followed a little less than "
+                    "with own, and mask, projection and norm_cap are not available.",
                 ),
             ],
             outputs=[io.Model.Output(tooltip="The model with domain guidance. Connect it to any sampler or guider.")],

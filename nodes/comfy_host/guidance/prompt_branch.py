@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from comfy.model_base import BaseModel
@@ -87,5 +88,5 @@ class PromptBranch:
         if not self._rows.shares.any():
             yield
             return
-        with self.difference.applied(model, lambda *layer: RowsHook(*layer, self._rows)):
+        with self.difference.applied(model, partial(RowsHook, rows=self._rows)):
             yield

@@ -30,7 +30,7 @@ LORA_RESHAPE = 5
 LOKR_FACTORS = slice(0, 2)  # None where a factor is a product itself
 
 
-MakeHook = Callable[[nn.Module, Any, float], BypassForwardHook]
+MakeHook = Callable[..., BypassForwardHook]  # (layer, adapter, strength)
 
 
 class CellsHook(BypassForwardHook):
@@ -73,7 +73,7 @@ class WeightDifference:
     def applied(self, model: BaseModel, hook: MakeHook = CellsHook) -> Iterator[None]:
         """Inside, `model` computes with the difference; afterwards it is as before, also after an exception.
 
-        hook: makes what runs an adapter beside a layer, of (layer, adapter, strength); always the same one.
+        hook: makes what runs an adapter beside a layer; the same one every time.
         """
         with ExitStack() as undo:
             for injection in self.injections:
