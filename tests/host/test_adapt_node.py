@@ -148,8 +148,8 @@ def test_the_first_picture_comes_before_the_first_step_and_shows_the_source_twic
         before_after = host.value(a.graph, a.node[1])
     pictures = [(value, preview[1]) for value, _, preview in seen if preview]
     assert [value for value, _ in pictures] == [0, 2, 4] and seen[-1][:2] == (4, 4)
-    upper, lower = np.array(pictures[0][1])[:192].reshape(2, 96, 768, 3)
-    inner = slice(16, 80)  # the rows are enlarged together
+    upper, lower = np.array(pictures[0][1])[:160].reshape(2, 80, 640, 3)
+    inner = slice(16, 64)  # the rows are enlarged together
     assert np.array_equal(upper[inner], lower[inner]), "above and below are one generator still"
     assert before_after.shape == (1, 32, 128, 3)
     assert not torch.equal(before_after[:, :16], before_after[:, 16:])

@@ -292,5 +292,5 @@ def test_the_first_preview_comes_before_the_first_step(host, minis):
     ):
         host.value(t.graph, t.node)
     pictures = [(value, preview[1].size) for value, total, preview in seen if preview]
-    assert pictures == [(step, (768, 384 + 432)) for step in (0, 1, 2)], "two pictures, 128 by 64, above the curves"
+    assert pictures == [(step, (640, 320 + 480)) for step in (0, 1, 2)], "two pictures, 128 by 64, above the curves"
     assert seen[-1][:2] == (2, 2)

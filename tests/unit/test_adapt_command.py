@@ -131,7 +131,7 @@ def test_a_prompt_moves_what_is_trained_and_nothing_else(place, tmp_path, base):
     record = read_generator_file(out).card.training
     assert record["trained_steps"] == 6 and record["distillation"]["directional"] == 0.5
     assert record["critic"]["prompt"] == "a plate" and record["critic"]["cfg"] == 100.0
-    assert Image.open(RunFiles(out.parent, "plate").curve).size == (768, 432)
+    assert Image.open(RunFiles(out.parent, "plate").curve).size == (640, 480)
 
 
 def test_an_eg3d_generator_is_adapted_by_the_same_command(place, tmp_path):

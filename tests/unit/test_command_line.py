@@ -133,7 +133,7 @@ def test_training_on_a_folder_of_images_lowers_the_held_out_loss_and_writes_the_
     card = read_card(tmp_path / "domain.safetensors")
     assert card.training["form"] == form and card.base_name == "sd" and card.training["trained_steps"] == 12
     assert card.training["held_out_loss"] == losses[-1]
-    assert Image.open(RunFiles(tmp_path, "domain").curve).size == (768, 432)
+    assert Image.open(RunFiles(tmp_path, "domain").curve).size == (640, 480)
     assert "24 images used" in said.text and "4 of 24 images are held out" in said.text
 
 

@@ -90,7 +90,7 @@ def test_evaluate_says_the_measures_and_writes_numbers_and_plot(place, tmp_path,
         and f"Distance (KID) {max(facts['kid']['value'], 0.0):.3g}," in said.text
     )
     assert "fid" not in facts and "FID" not in said.text
-    assert Image.open(tmp_path / "other" / "plot.png").width == 1260
+    assert Image.open(tmp_path / "other" / "plot.png").width == 840
 
 
 def test_a_folder_with_itself_is_at_no_distance_whatever_the_batches(place, tmp_path):
