@@ -43,6 +43,11 @@ BENCHMARKS = {
         "Against the whole domain on the same prompts and noise, at the same weights: what is lost at most, with a "
         "confidence of 95 %.",
     ),
+    "few_steps": (
+        "What a domain does at cfg 1",
+        "The toy world's student of 8 steps, with domains that were trained on the base that it was distilled from; "
+        "shares from 0 to 1, and kernel distances to the domain.",
+    ),
     "meshes": (
         "What a mesh costs",
         "Over a mesh of 2,500 triangles, eight views of 512 px and a texture of 1,024; and what one agreement of eight "

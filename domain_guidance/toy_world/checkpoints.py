@@ -1,8 +1,9 @@
 """The trained weights beside this file, read for either host.
 
-All UNets are stored in fp16 and in ComfyUI's key layout. `base.safetensors` is a plain checkpoint with the prompt table
-in it as `toy.tokens`; `domain.safetensors` and `fine_tune.safetensors` are domain files; `features.safetensors` is the
-judge, `generator.safetensors` a generator file, and `side_network.safetensors` a side network.
+All UNets are stored in fp16 and in ComfyUI's key layout. `base.safetensors` is a plain checkpoint with the prompt
+table in it as `toy.tokens`, and so is `student.safetensors`, which draws in 8 steps at cfg 1; `domain.safetensors`
+and `fine_tune.safetensors` are domain files; `features.safetensors` is the judge, `generator.safetensors` a generator
+file, and `side_network.safetensors` a side network.
 """
 
 from __future__ import annotations
@@ -30,19 +31,20 @@ FOLDER = Path(__file__).parent / "weights"
 BASE, DOMAIN, FINE_TUNE, FEATURES = (f"{name}.safetensors" for name in ("base", "domain", "fine_tune", "features"))
 GENERATOR = "generator.safetensors"
 SIDE_NETWORK = "side_network.safetensors"
+STUDENT = "student.safetensors"
 TOKENS = "toy.tokens"
 
 
-def read_base(folder: str | os.PathLike = FOLDER) -> tuple[dict[str, Tensor], Tensor]:
+def read_base(folder: str | os.PathLike = FOLDER, name: str = BASE) -> tuple[dict[str, Tensor], Tensor]:
     """The base in ComfyUI's layout without prefix, and the prompt table [26, 32] for `prompts.encode_prompt`."""
-    tensors = load_file(Path(folder) / BASE)
+    tensors = load_file(Path(folder) / name)
     table = tensors.pop(TOKENS)
     return {name.removeprefix(HOST_PREFIX): tensor for name, tensor in tensors.items()}, table
 
 
-def write_base(unet: nn.Module, table: Tensor, folder: str | os.PathLike) -> None:
+def write_base(unet: nn.Module, table: Tensor, folder: str | os.PathLike, name: str = BASE) -> None:
     state = {HOST_PREFIX + name: tensor for name, tensor in stored_state(unet).items()}
-    save_tensors(Path(folder) / BASE, {**state, TOKENS: table}, {"prediction": "epsilon"})
+    save_tensors(Path(folder) / name, {**state, TOKENS: table}, {"prediction": "epsilon"})
 
 
 def stored_state(unet: nn.Module) -> dict[str, Tensor]:
@@ -50,9 +52,9 @@ def stored_state(unet: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.half() for name, tensor in diffusers_to_host(unet.state_dict(), UNET_CONFIG).items()}
 
 
-def load_base(folder: str | os.PathLike = FOLDER) -> tuple[UNet2DConditionModel, Tensor]:
-    """The base as a diffusers UNet in fp32, and the prompt table."""
-    state, table = read_base(folder)
+def load_base(folder: str | os.PathLike = FOLDER, name: str = BASE) -> tuple[UNet2DConditionModel, Tensor]:
+    """The base, or `student.safetensors`, as a diffusers UNet in fp32, and the prompt table."""
+    state, table = read_base(folder, name)
     return unet_of(state), table
 
 

@@ -1,7 +1,7 @@
 """The stages of making the toy's weights, all through the one training loop.
 
-They are base, judge, domain, fine-tune, generator and side network. Every stage reads what earlier ones wrote to the
-folder, goes on from its own last checkpoint there, and ends with one file.
+They are base, judge, domain, fine-tune, generator, side network and student. Every stage reads what earlier ones
+wrote to the folder, goes on from its own last checkpoint there, and ends with one file.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from .. import runs, training
 from ..data import Size
+from ..diffusers_host.denoiser import DiffusersDenoiser
 from ..diffusion.noise_schedule import scaled_linear
 from ..diffusion.parameterization import Prediction, add_noise, network_input
 from ..domains.card import Form
@@ -43,6 +44,7 @@ from .gan import Game, adam, game_objective, set_mean_style
 from .model import CHANNELS, IMAGE_SIZE, build_unet, predict
 from .prompts import Prompts, encode, encode_prompt, forget_slots, make_table
 from .scenes import paint_domain, paint_open_world
+from .student import student_objective
 
 logger = logging.getLogger(__name__)
 
@@ -54,22 +56,18 @@ ADAPT = Settings(steps=3000, learning_rate=3e-4, warmup=20, seed=2, checkpoint_e
 JUDGE = Settings(steps=3000, learning_rate=2e-3, warmup=50, cosine=True, seed=4, checkpoint_every=500)
 SIDE = Settings(steps=3000, learning_rate=2e-3, warmup=50, cosine=True, seed=6, checkpoint_every=250)
 GAN = Settings(steps=16000, learning_rate=2.5e-3, max_gradient_norm=math.inf, cosine=True, seed=5, checkpoint_every=250)
+STUDENT = Settings(steps=1200, learning_rate=3e-4, warmup=50, cosine=True, seed=7, checkpoint_every=100)
 RECOMMENDED_WEIGHT, RECOMMENDED_CFG = 1.5, 4.0  # what `sweep` chose
 CONSTANT_TIMESTEPS = range(50, 1000, 100)
 
 
 def make_base(folder: Path, settings: Settings = BASE) -> None:
     """The text-conditional base: open-world scenes, and prompts of which parts are forgotten."""
-    digits, table = load_digits("base"), make_table()
-
-    def data(generator: torch.Generator) -> Batch:
-        scenes = paint_open_world(digits, BATCH, generator)
-        asked = Prompts(scenes.digit, scenes.stroke, scenes.ground)
-        return Batch(scenes.images, encode(forget_slots(asked, FORGET_WHOLE, FORGET_SLOTS, generator), table))
-
+    table = make_table()
     torch.manual_seed(settings.seed)
     unet = build_unet()
-    runs.train_to_the_end(unet, _noise_objective(unet, data, form_weight), settings, folder / "base.state")
+    objective = _noise_objective(unet, _open_world_data(table), form_weight)
+    runs.train_to_the_end(unet, objective, settings, folder / "base.state")
     checkpoints.write_base(unet, table, folder)
 
 
@@ -144,6 +142,22 @@ def make_side_network(folder: Path, settings: Settings = SIDE) -> None:
     trained.write(folder / checkpoints.SIDE_NETWORK, record)
 
 
+def make_student(folder: Path, settings: Settings = STUDENT) -> None:
+    """The base once more, for 8 steps at cfg 1; it learns from the base alone."""
+    teacher, table = checkpoints.load_base(folder)
+    student, schedule = checkpoints.load_base(folder)[0].requires_grad_(True), scaled_linear()
+    objective = student_objective(
+        DiffusersDenoiser(teacher, schedule),
+        DiffusersDenoiser(student, schedule),
+        _open_world_data(table),
+        encode_prompt(table),
+        schedule,
+        form_weight,
+    )
+    runs.train_to_the_end(student, objective, settings, folder / "student.state")
+    checkpoints.write_base(student, table, folder, checkpoints.STUDENT)
+
+
 STAGES = {
     checkpoints.BASE: make_base,
     checkpoints.FEATURES: make_judge,
@@ -151,6 +165,7 @@ STAGES = {
     checkpoints.FINE_TUNE: make_fine_tune,
     checkpoints.GENERATOR: make_generator,
     checkpoints.SIDE_NETWORK: make_side_network,
+    checkpoints.STUDENT: make_student,
 }
 
 
@@ -161,6 +176,17 @@ def form_weight(sigma: Tensor) -> Tensor:
     this size had learned no digit after 1,000 steps of it: digits are decided between sigma 1 and 6.
     """
     return (1 + sigma.square()).clamp(max=10)
+
+
+def _open_world_data(table: Tensor):
+    digits = load_digits("base")
+
+    def data(generator: torch.Generator) -> Batch:
+        scenes = paint_open_world(digits, BATCH, generator)
+        asked = Prompts(scenes.digit, scenes.stroke, scenes.ground)
+        return Batch(scenes.images, encode(forget_slots(asked, FORGET_WHOLE, FORGET_SLOTS, generator), table))
+
+    return data
 
 
 def _noise_objective(unet: nn.Module, data, weight=None) -> runs.Objective:

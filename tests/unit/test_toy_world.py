@@ -267,10 +267,10 @@ def judged():
     return {name: (shown, judge.read(shown.images)) for name, shown in worlds.items()}
 
 
-def test_all_weights_together_stay_under_nine_megabytes():
+def test_all_weights_together_stay_under_eleven_megabytes():
     files = list(Path(checkpoints.FOLDER).iterdir())
     assert {file.name for file in files} == set(stages.STAGES)
-    assert sum(file.stat().st_size for file in files) < 9_000_000
+    assert sum(file.stat().st_size for file in files) < 11_000_000
 
 
 def test_the_domain_files_name_the_shipped_base_as_theirs():
