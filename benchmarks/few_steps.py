@@ -1,4 +1,4 @@
-"""What a domain does at cfg 1, in 8 steps, as fast models are sampled: the toy world's student, with each of its domains.
+"""What a domain does at cfg 1 in 8 steps, as fast models are sampled: the toy world's student with each of its domains.
 
     python benchmarks/few_steps.py      minutes on a CPU
 

@@ -2,6 +2,7 @@
 the numbers.
 """
 
+import json
 import re
 import sys
 import time
@@ -166,6 +167,19 @@ def test_every_method_is_measured_at_the_weights_that_its_search_chose(file):
     for size, method in (*product(results.plan["sizes"], METHODS), *stopped):
         weights = [entry["weights"] for entry in measured(results, method, size)]
         assert weights == [results.chosen(method, 0 if method == "base" else size)] * len(weights)
+
+
+def test_what_the_weights_page_says_of_fast_models_is_what_was_measured():
+    ratios = json.loads((RESULTS / "few_steps.json").read_text(encoding="utf-8"))["ratios"]
+    page = (ROOT / "docs" / "weights.md").read_text(encoding="utf-8").split("## At cfg 1")[1].split("\n## ")[0]
+    rows = [line.replace("*", "").split("|")[2:5] for line in page.splitlines() if line.startswith("|")][2:]
+    measured = [
+        [f"{ratios[f'{title}: {what}']:{form}}" for what, form in (("evaluations a step", "g"), ("distance", ".3f"))]
+        for title in dict.fromkeys(what.split(": ")[0] for what in ratios)
+    ]
+    assert [[evaluations.strip(), distance.strip()] for evaluations, _, distance in rows] == measured
+    digits = [round(100 * value) for what, value in ratios.items() if what.endswith("digit as asked")]
+    assert [int(digit.removesuffix(" % ")) for _, digit, _ in rows] == digits
 
 
 # --- the claims of docs/evidence.md: each test is one of its sentences

@@ -83,8 +83,8 @@ def warn_of_distilled(guider, terms: Sequence[GuidanceTerm], branches: list[Bran
             tell_here(
                 "cfg 1 with a prompt is how distilled models (Turbo, Lightning, LCM) are sampled, "
                 "but the domain is a whole network trained from another base, so the term undoes the distillation; "
-                "connect the base that the domain was trained from to reference_model, or use a domain adapter "
-                "with reference 'prompt'."
+                "use a side network at weight 1, also one trained on the undistilled model, or connect the base that "
+                "the domain was trained from to reference_model."
             )
             return
 
