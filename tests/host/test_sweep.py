@@ -108,6 +108,14 @@ def test_the_connected_model_keeps_its_own_weight(host):
     assert [term.weight for term in host.library("nodes.comfy_host.guidance.terms").terms_of(model)] == [2.0]
 
 
+def test_no_cell_says_that_it_burns_and_a_sampler_of_the_same_model_does(host, caplog):
+    toy = Toy(weight=9.0)
+    outputs(host, toy, toy.sweep("9, 12", "4, 8"))
+    assert not [record for record in caplog.records if "tend to burn" in record.getMessage()]
+    host.value(toy.graph, toy.cell(toy.guided, 4.0))
+    assert [record for record in caplog.records if "tend to burn" in record.getMessage()]
+
+
 def test_the_bar_runs_once_over_all_cells_with_a_preview_of_each_step(host):
     import comfy.utils
     import latent_preview
