@@ -1,5 +1,6 @@
 // What the pack's nodes say while they work stands at them, each sentence whole, the newest first, until they run again.
-// A message is {node, slot, text}: a slot holds one sentence, and an empty text removes it (nodes/comfy_host/node_text.py).
+// A message is {prompt, node, slot, text}: a slot holds one sentence, and an empty text removes it
+// (nodes/comfy_host/node_text.py). Another workflow has nodes with the same ids: what a prompt's nodes say stands in its own.
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
@@ -21,6 +22,28 @@ function nodeOf(id) {
         graph = node?.subgraph
     }
     return node
+}
+
+const workflows = new Map() // prompt -> a promise of the id of its workflow, if it has one
+let running // the prompt that the server works on, as far as this page has heard
+
+async function read(path) {
+    const answer = await api.fetchApi(path)
+    return answer.ok ? answer.json() : {}
+}
+
+async function readWorkflow(prompt) {
+    const { queue_running: now = [] } = await read("/queue")
+    const found = now.find(([, id]) => id === prompt) ?? (await read(`/history/${prompt}`))[prompt]?.prompt
+    return found?.[3]?.extra_pnginfo?.workflow?.id
+}
+
+// Whether the workflow on the canvas is the prompt's; also where nobody can tell.
+async function isHere(prompt) {
+    if (!prompt) return true
+    if (!workflows.has(prompt)) workflows.set(prompt, readWorkflow(prompt))
+    const id = await workflows.get(prompt)
+    return !id || id === (app.rootGraph ?? app.graph).id
 }
 
 function addBox(node) {
@@ -83,11 +106,17 @@ function remove(node) {
 app.registerExtension({
     name: "DomainGuidance.NodeMessages",
     setup() {
-        api.addEventListener("executing", ({ detail }) => {
-            const node = detail != null && nodeOf(detail.node ?? detail)
+        api.addEventListener("execution_start", ({ detail }) => {
+            running = detail.prompt_id
+        })
+        api.addEventListener("executing", async ({ detail }) => {
+            const id = detail?.node ?? detail
+            const node = id != null && (await isHere(running)) && nodeOf(id)
             if (node) remove(node)
         })
-        api.addEventListener(EVENT, ({ detail: { node: id, slot, text } }) => {
+        api.addEventListener(EVENT, async ({ detail: { prompt, node: id, slot, text } }) => {
+            running = prompt ?? running
+            if (!(await isHere(prompt))) return
             const node = nodeOf(id)
             if (!node) return
             const sentences = shown.get(node) ?? new Map()

@@ -41,7 +41,8 @@ def line_at(node_id: str | None) -> Say:
         server = getattr(PromptServer, "instance", None)
         if server is not None and node_id is not None:
             said.keep(server, prompt, node_id, slot or line, line)
-            server.send_sync(EVENT, {"node": node_id, "slot": slot or line, "text": line}, server.client_id)
+            message = {"prompt": prompt, "node": node_id, "slot": slot or line, "text": line}
+            server.send_sync(EVENT, message, server.client_id)
 
     return say
 

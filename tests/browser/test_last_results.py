@@ -100,6 +100,27 @@ def test_a_workflow_with_the_same_node_ids_gets_nothing_of_another(first_look):
     assert (frontend.page.evaluate(PICTURED), frontend.page.evaluate(SAID)) == ([], {})
 
 
+def test_what_nodes_say_while_another_workflow_is_open_does_not_stand_in_it(first_look, server):
+    frontend, workflow, ids = first_look
+    (apply,) = ids["DomainGuidanceApply"]
+    frontend.set_widget(apply, "weight", 9)
+    for sampler in ids["KSampler"]:
+        frontend.set_widget(sampler, "seed", next(SEEDS))
+    other, before = copy.deepcopy(workflow), len(server.get("/history"))
+    other["id"] = "0d0c0b0a-0000-4000-8000-000000000002"
+    ran = frontend.page.evaluate("app.extensionManager.workflow.activeWorkflow.path")
+    frontend.run()
+    frontend.drop("another meanwhile", other)
+    while len(server.get("/history")) == before:
+        server.check_alive("making a prompt")
+        frontend.page.wait_for_timeout(200)
+    frontend.page.wait_for_timeout(500)
+    assert frontend.page.evaluate("app.graph.id") == other["id"] and frontend.page.evaluate(SAID) == {}
+    name = ran.split("/")[-1].removesuffix(".json")
+    frontend.page.locator(".workflow-tabs").get_by_text(name, exact=True).click()
+    frontend.page.wait_for_function(f"() => JSON.stringify(({SAID})()).includes('tend to burn')")
+
+
 def test_a_node_that_is_wired_otherwise_since_gets_nothing_and_the_others_do(first_look):
     frontend, _, ids = first_look
     said = run_burnt(frontend, ids)
