@@ -71,7 +71,7 @@ class DomainGuidanceApply(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "reference",
-                    options=["auto", "empty", "negative", "prompt"],
+                    options=["auto", "empty", "negative", "prompt", "fast"],
                     default="auto",
                     optional=True,
                     advanced=True,
@@ -80,20 +80,12 @@ class DomainGuidanceApply(io.ComfyNode):
                     "faster if that is not empty, but it then leaks into the domain. prompt: domain and base both "
                     "read your positive prompt; for distilled models at cfg 1 with a domain adapter, where weight 1 "
                     "equals the plain LoRA. For a side network: the prediction that it corrects; auto: the one on the "
-                    "empty prompt where the sampler makes it, else the one on your prompt, always at no extra cost.",
+                    "empty prompt where the sampler makes it, else the one on your prompt, always at no extra cost. "
+                    "fast: nothing is subtracted, and nothing costs extra. Only for domain adapters and LoRAs, which "
+                    "then act on your prompt but not on the negative; weight is their strength, begin with 0.75. Your "
+                    "prompt is followed a little less, and mask, projection and norm_cap are not available.",
                 ),
                 *shaping_inputs("domain"),
-                io.Combo.Input(
-                    "branch",
-                    options=["own", "prompt"],
-                    default="own",
-                    optional=True,
-                    advanced=True,
-                    tooltip="own: the domain is evaluated by itself and acts beside your prompt. prompt: only for "
-                    "domain adapters and LoRAs, at no extra cost. The LoRA then acts on your prompt but not on the "
-                    "negative, and weight is its strength; begin with 0.75. Your prompt is followed a little less than "
-                    "with own, and mask, projection and norm_cap are not available.",
-                ),
             ],
             outputs=[io.Model.Output(tooltip="The model with domain guidance. Connect it to any sampler or guider.")],
             hidden=[io.Hidden.unique_id],

@@ -21,7 +21,7 @@ def adapters(host, minis):
 
 
 def on_prompt(s, name, weight=SHARE, **inputs):
-    return s.guide(s.model, load(s, name), weight=weight, branch="prompt", **inputs)
+    return s.guide(s.model, load(s, name), weight=weight, reference="fast", **inputs)
 
 
 def load(s, name):
@@ -64,7 +64,7 @@ def test_a_batch_of_pictures_is_read_row_by_row(host, minis, adapters):
 def test_a_strength_of_the_loader_and_the_share_multiply(host, minis, adapters):
     s = build(minis)
     half = s.graph.add("DomainGuidanceLoadAdapter", model=s.model, lora_name=adapters(), strength=0.5)
-    model = s.guide(s.model, half, weight=1.0, branch="prompt")
+    model = s.guide(s.model, half, weight=1.0, reference="fast")
     assert_same(host.samples(s.graph, guided(s, model)), host.samples(s.graph, formula(s, minis, 0.5)))
 
 
@@ -112,8 +112,8 @@ def test_a_schedule_scales_the_share(host, minis, adapters):
 def test_a_domain_of_its_own_acts_beside_it_in_either_order(host, minis, adapters):
     s = build(minis)
     adapter, domain = load(s, adapters()), s.load_domain(minis.domain(change=trained))
-    first = s.guide(s.guide(s.model, adapter, weight=SHARE, branch="prompt"), domain)
-    second = s.guide(s.guide(s.model, domain), adapter, weight=SHARE, branch="prompt")
+    first = s.guide(s.guide(s.model, adapter, weight=SHARE, reference="fast"), domain)
+    second = s.guide(s.guide(s.model, domain), adapter, weight=SHARE, reference="fast")
     result = host.samples(s.graph, s.sample(first))
     assert_same(result, host.samples(s.graph, s.sample(second)))
     for alone in (s.guide(s.model, domain), on_prompt(s, adapters())):
@@ -138,8 +138,8 @@ def test_the_empty_prompt_that_a_term_subtracts_is_still_the_bases_own_and_free(
 )
 def test_a_domain_that_is_no_adapter_is_refused(host, minis, make, words):
     s = build(minis)
-    message = refusal(host, s, s.guide(s.model, make(s, minis, host), branch="prompt"))
-    assert words in message and "'own'" in message
+    message = refusal(host, s, s.guide(s.model, make(s, minis, host), reference="fast"))
+    assert words in message and "'auto'" in message
 
 
 @pytest.mark.parametrize(
@@ -155,4 +155,4 @@ def test_the_report_says_that_it_cannot_be_taken_apart(host, minis, adapters):
     s = build(minis)
     sampled = {"model": on_prompt(s, adapters()), "positive": s.positive, "negative": s.negative}
     report = s.graph.add("DomainGuidanceReport", latent_image=s.latent, steps=2, **sampled)
-    assert "branch" in refusal(host, s, report)
+    assert "'fast'" in refusal(host, s, report)

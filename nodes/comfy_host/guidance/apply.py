@@ -23,7 +23,7 @@ from .terms import terms_of
 
 TEXT_FREE = "text-free"
 PROMPT = "prompt"
-OWN, ON_PROMPT = "own", "prompt"  # branches
+FAST = "fast"
 MUCH = 1.25  # as a share of an adapter on the prompt (our choice; 0.75 was best on the toy world)
 
 
@@ -37,23 +37,20 @@ def apply_domain(
     reference: str = "auto",
     projection: float = 1.0,
     norm_cap: float = 0.0,
-    branch: str = OWN,
     say: Say = silent,
     **settings,
 ) -> ModelPatcher:
     """A clone of `model` with one more domain term. At weight 0 the clone is unchanged: sampling stays bit-identical.
 
-    branch: "prompt" is an adapter's own fast way, `prompt_branch`.
-
     reference: "auto" or "empty", both sides read the empty prompt; "negative", the subtrahend reads the sampler's
-    negative prompt; "prompt", both read its positive. settings: mask, start_percent, end_percent, schedule, control, as
-    in `GuidanceTerm`. say: shows a line at the node. Raises ValueError, one sentence, for inputs that do not go
+    negative prompt; "prompt", both read its positive; "fast", an adapter acts on that prompt itself, as
+    `prompt_branch` says. settings: mask, start_percent, end_percent, schedule, control, as in `GuidanceTerm`. say: shows a line at the node. Raises ValueError, one sentence, for inputs that do not go
     together.
     """
     origin, side = origin_of(domain_model), side_of(domain_model)
     others = {"domain_model": None if side else domain_model, "reference_model": reference_model}
     _check(model, others, **settings)
-    if branch == ON_PROMPT:
+    if reference == FAST:
         unfit = {"reference_model": reference_model, "projection": projection != 1, "norm_cap": norm_cap != 0}
         return _on_prompt(model, domain_model, weight, unfit, say, **settings)
     prompt, minus = _domain_prompts(domain_conditioning, origin, reference)
@@ -94,20 +91,20 @@ def _on_prompt(
     """The adapter on the prompt's own evaluation, at a share. unfit: inputs that cannot act there, and whether set."""
     if side_of(adapter) is not None or adapter.model is not model.model:
         raise ValueError(
-            "branch 'prompt' lets a LoRA act on your prompt, but domain_model is a network of its own: connect Load "
-            "Domain Adapter to domain_model, or set branch to 'own'."
+            "reference 'fast' lets a LoRA act on your prompt, but domain_model is a network of its own: connect Load "
+            "Domain Adapter to domain_model, or set reference to 'auto'."
         )
     if _injected(adapter) - _injected(model):
         raise ValueError(
-            "branch 'prompt' cannot use a LoRA from a bypass loader: load it with Load Domain Adapter or Load LoRA, or "
-            "set branch to 'own'."
+            "reference 'fast' cannot use a LoRA from a bypass loader: load it with Load Domain Adapter or Load LoRA, "
+            "or set reference to 'auto'."
         )
     mask = given_mask(mask, say)
     unfit |= {"mask": mask is not None, "control": control != "same"}
     if wrong := [name for name, is_set in unfit.items() if is_set]:
         raise ValueError(
-            f"With branch 'prompt' the domain is part of your prompt's own prediction, so {' and '.join(wrong)} cannot "
-            f"act on it: disconnect or reset {'them' if len(wrong) > 1 else 'it'}, or set branch to 'own'."
+            f"With reference 'fast' the domain is part of your prompt's own prediction, so {' and '.join(wrong)} "
+            f"cannot act on it: disconnect or reset {'them' if len(wrong) > 1 else 'it'}, or set reference to 'auto'."
         )
     settings = _acting(weight, say, **when)
     if weight == 0:
@@ -115,8 +112,8 @@ def _on_prompt(
     if weight > MUCH:
         tell(
             say,
-            f"With branch 'prompt' the weight is the strength of the LoRA on your prompt, and {weight:g} is a lot; try "
-            "0.75.",
+            f"With reference 'fast' the weight is the strength of the LoRA on your prompt, and {weight:g} is a lot; "
+            "try 0.75.",
         )
     return add_term(model, adapter, None, PromptTerm, weight=weight, prompt=None, minus=None, **settings)
 

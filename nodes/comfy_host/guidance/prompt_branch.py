@@ -50,7 +50,7 @@ class Rows:
         if len(output) % len(self.shares):
             raise ValueError(
                 "This network has layers that work on several prompts at once, so an adapter cannot act on your "
-                "prompt alone: set branch of Apply Domain Guidance to 'own'."
+                "prompt alone: set reference of Apply Domain Guidance to 'auto'."
             )
         each = self.shares.to(output).repeat_interleave(len(output) // len(self.shares))
         return each.view(-1, *[1] * (output.ndim - 1))

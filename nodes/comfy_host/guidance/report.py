@@ -66,9 +66,9 @@ def report(model: ModelPatcher, sampling: Sampling, cfg: float, vae: VAE | None 
     terms = evaluated_terms(model)
     if terms_of(model) and not terms:
         raise ValueError(
-            "With branch 'prompt' the domain is part of your prompt's own prediction, which Domain Guidance Report "
-            "cannot take apart: set branch of Apply Domain Guidance to 'own', or compare weights with Domain Guidance "
-            "Sweep."
+            "With reference 'fast' the domain is part of your prompt's own prediction, which Domain Guidance Report "
+            "cannot take apart: set reference of Apply Domain Guidance to 'auto', or compare weights with Domain "
+            "Guidance Sweep."
         )
     weights = [term.weight for term in terms]
     recorder = StepRecorder(model, cfg)
