@@ -43,9 +43,9 @@ def apply_domain(
     """A clone of `model` with one more domain term. At weight 0 the clone is unchanged: sampling stays bit-identical.
 
     reference: "auto" or "empty", both sides read the empty prompt; "negative", the subtrahend reads the sampler's
-    negative prompt; "prompt", both read its positive; "fast", an adapter acts on that prompt itself, as
-    `prompt_branch` says. settings: mask, start_percent, end_percent, schedule, control, as in `GuidanceTerm`. say: shows a line at the node. Raises ValueError, one sentence, for inputs that do not go
-    together.
+    negative prompt; "prompt", both read its positive; "fast", an adapter acts on that prompt itself, as `prompt_branch`
+    says. settings: mask, start_percent, end_percent, schedule, control, as in `GuidanceTerm`. say: shows a line at the
+    node. Raises ValueError, one sentence, for inputs that do not go together.
     """
     origin, side = origin_of(domain_model), side_of(domain_model)
     others = {"domain_model": None if side else domain_model, "reference_model": reference_model}
