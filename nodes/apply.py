@@ -82,7 +82,7 @@ class DomainGuidanceApply(io.ComfyNode):
                     "equals the plain LoRA. For a side network: the prediction that it corrects; auto: the one on the "
                     "empty prompt where the sampler makes it, else the one on your prompt, always at no extra cost. "
                     "fast: nothing is subtracted, and nothing costs extra. Only for domain adapters and LoRAs, which "
-                    "then act on your prompt but not on the negative; weight is their strength, begin with 0.75. Your "
+                    "then act on your prompt but not on the negative; weight is their strength; begin with 0.75. Your "
                     "prompt is followed a little less, and mask, projection and norm_cap are not available.",
                 ),
                 *shaping_inputs("domain"),

@@ -143,7 +143,7 @@ def test_a_domain_that_is_no_adapter_is_refused(host, minis, make, words):
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("mask", None), ("projection", 0.5), ("norm_cap", 3.0), ("control", "none")]
+    ("name", "value"), [("mask", None), ("projection", 0.5), ("norm_cap", 3.0), ("control", "none"), ("every", 2)]
 )
 def test_an_input_that_cannot_act_on_a_prompt_is_refused_by_its_name(host, minis, adapters, name, value):
     s = build(minis)

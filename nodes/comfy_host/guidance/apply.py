@@ -100,7 +100,7 @@ def _on_prompt(
             "or set reference to 'auto'."
         )
     mask = given_mask(mask, say)
-    unfit |= {"mask": mask is not None, "control": control != "same"}
+    unfit |= {"mask": mask is not None, "control": control != "same", "every": every != 1}
     if wrong := [name for name, is_set in unfit.items() if is_set]:
         raise ValueError(
             f"With reference 'fast' the domain is part of your prompt's own prediction, so {' and '.join(wrong)} "
