@@ -1,6 +1,7 @@
-// What the last runs showed at a workflow's nodes, pictures and sentences, stands there again when the page is loaded anew.
-// The server's history has the outputs, and what nodes said is kept beside it (nodes/comfy_host/said.py). A node gets back only
-// what a run of the same workflow gave it: one with the same id, in which the node and all that leads to it are wired as here.
+// What the last runs showed at a workflow's nodes, pictures and sentences, stands there again when the page is loaded
+// anew. The server's history has the outputs, and what nodes said is kept beside it (nodes/comfy_host/said.py). A node
+// gets back only what a run of the same workflow gave it: one with the same id, in which the node and all that leads to
+// it are wired as here.
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
