@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TWINS, WORKFLOWS = ROOT / "tests" / "workflows", ROOT / "workflows"
 sys.path.append(str(ROOT / "docs"))
 
+from template_apps import APPS
 from template_layout import Note, Rectangle, place
 from template_plans import NARROW, PLANS
 from template_wires import routed
@@ -104,6 +105,7 @@ class Template:
     def __init__(self, name: str, classes: dict[str, Any], titles: dict[str, str]):
         self.name, self.classes, self.titles = name, classes, titles
         self.graph = json.loads((TWINS / f"{name}.api.json").read_text(encoding="utf-8"))
+        self.app = APPS.get(name)
         self.links: list[list[Any]] = []
         self.nodes = {int(node): self._node(int(node), content) for node, content in self.graph.items()}
         for link, source, slot, *_ in self.links:
@@ -127,7 +129,10 @@ class Template:
             if options.get("image_upload"):
                 widgets.append({"name": "upload", "type": "IMAGEUPLOAD", "widget": {"name": "upload"}, "link": None})
                 values.append("image")
+        labels = self.app.labels(number) if self.app else {}
         for slot, entry in enumerate([*sockets, *widgets]):
+            if entry["name"] in labels:
+                entry["label"] = labels[entry["name"]]
             value = content["inputs"].get(entry["name"])
             entry["link"] = self._link(value, number, slot, entry["type"]) if is_link(value) else None
         packed = {"cnr_id": "domain-guidance", "ver": "0.1.0"} if own else {"cnr_id": "comfy-core", "ver": "0.33.0"}
@@ -194,7 +199,7 @@ class Template:
             "links": self.links,
             "groups": groups,
             "config": {},
-            "extra": routed([*nodes, *notes], self.links, groups),
+            "extra": routed([*nodes, *notes], self.links, groups) | (self.app.extra() if self.app else {}),
             "version": 0.4,
         }
 

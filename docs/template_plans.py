@@ -533,4 +533,37 @@ trained goes in its place.
             group("The mesh", [27, 26], [28]),
         ),
     ),
+    "23-draw-in-a-domain.app": row(
+        explained(
+            f"""
+# Draw in a domain, as an app
+
+## The app asks for what one changes: checkpoint, prompt, weight, seed. This is the graph behind it.
+
+{TRAINED_HERE}
+
+**File**: {CHECKPOINT}.
+""",
+            group("Your model", [1, 2, 3, 4]),
+            group("The domain", [5, 6], [7]),
+        ),
+        group("With the domain", [8], [9, 10], [11]),
+    ),
+    "24-train-a-domain-from-a-folder.app": row(
+        explained(
+            f"""
+# Train a domain from a folder, as an app
+
+## Pictures of a folder go in, and a picture in their look comes out. This is the graph behind it.
+
+Put the pictures into a sub-folder of ComfyUI's `input` and choose it as the folder; it wins over the pack's pictures.
+The first run trains the domain, the next ones only load it and draw. Another folder needs another name.
+
+**File**: {CHECKPOINT}.
+""",
+            group("Your model", [1, 2, 3, 4]),
+            group("The domain", [5, 6], [7]),
+        ),
+        stack(group("With the domain", [8], [9, 10], [11]), group("The training", [12])),
+    ),
 }

@@ -30,7 +30,7 @@ DROP = """([name, text]) => {
         canvas.dispatchEvent(new DragEvent(
             event, {dataTransfer: data, bubbles: true, cancelable: true, clientX: 900, clientY: 500}))
 }"""
-OPENED = """([name, nodes]) => app.extensionManager.workflow.activeWorkflow?.filename === name
+OPENED = """([name, nodes]) => app.extensionManager.workflow.activeWorkflow?.filename === name.replace(/[.]app$/, "")
     && app.graph.nodes.length === nodes
     && !app.configuringGraph"""
 # A node whose type the frontend does not know, an input without the link that its output says it has, or the reverse.

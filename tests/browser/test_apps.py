@@ -1,0 +1,58 @@
+"""Templates that open as apps, at 1600 by 1000: a form with plain labels, Run, and the picture."""
+
+import json
+
+import host_process
+import pytest
+from real_server import real_server
+from test_api_twins import named_minis, shrunk  # noqa: F401, a fixture
+
+APPS = sorted((host_process.PACK_ROOT / "workflows").glob("*.app.json"))
+LOADED = "name => app.extensionManager.workflow.activeWorkflow?.filename === name && app.graph.nodes.length"
+PICTURES = """() => [...document.querySelectorAll("img")]
+    .filter(image => image.src.includes("/view?") && image.naturalWidth && image.getBoundingClientRect().width > 200)
+    .map(image => image.src)"""
+
+
+@pytest.fixture(scope="module")
+def server(named_minis, base_directory, tmp_path_factory):
+    with real_server(base_directory, tmp_path_factory.mktemp("server") / "log.txt") as running:
+        yield running
+
+
+@pytest.mark.parametrize("path", APPS, ids=lambda path: path.stem)
+def test_a_template_opens_as_an_app_is_filled_in_and_run_and_shows_its_picture(server, open_frontend, path):
+    frontend = open_frontend(f"{server.address}/?template={path.stem}&source=domain-guidance")
+    page = frontend.page
+    page.set_viewport_size({"width": 1600, "height": 1000})
+    page.wait_for_function(LOADED, arg=path.stem.removesuffix(".app"))
+    page.get_by_role("button", name="Skip").click()  # the frontend's own tour of its apps, at the first of them
+    form = json.loads(path.read_text(encoding="utf-8"))["extra"]["linearData"]
+    fields = page.get_by_test_id("app-mode-widget-item")
+    page.wait_for_function(
+        "count => document.querySelectorAll('[data-testid=app-mode-widget-item]').length === count",
+        arg=len(form["inputs"]),
+    )
+    labels = page.get_by_test_id("builder-widget-label").all_inner_texts()
+    assert len(labels) == fields.count() and not {name for _, name, *_ in form["inputs"]} & set(labels)
+    twin = frontend.prompt()
+    small = shrunk(json.loads(json.dumps(twin)))
+    for node, content in small.items():
+        for name, value in content["inputs"].items():
+            if value != twin[node]["inputs"][name]:
+                frontend.set_widget(node, name, value)
+    fields.filter(has_text="Prompt").get_by_role("textbox").fill("a red bicycle")
+    assert frontend.prompt()["2"]["inputs"]["text"] == "a red bicycle"
+    page.get_by_test_id("linear-run-button").get_by_role("button", name="Run").click()
+    page.wait_for_function(f"() => ({PICTURES})().length", timeout=300_000, polling=500)
+    (record,) = [
+        record
+        for record in server.get("/history").values()
+        if record["prompt"][2]["2"]["inputs"]["text"] == "a red bicycle" and set(record["prompt"][2]) == set(twin)
+    ]
+    assert record["status"]["status_str"] == "success" and {str(node) for node in form["outputs"]} <= set(
+        record["outputs"]
+    )
+    saved = record["outputs"]["11"]["images"][0]["filename"]
+    assert any(saved in source for source in page.evaluate(PICTURES))
+    assert frontend.errors == []
