@@ -12,7 +12,9 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Field:
-    """node: its id. widget: by name. label, description: what the form says."""
+    """node: its id. widget: by name. label, description: what the form says; the frontend cuts what is longer than
+    about 30 characters.
+    """
 
     node: int
     widget: str
@@ -43,20 +45,20 @@ APPS = {
     "23-draw-in-a-domain.app": App(
         (
             Field(1, "ckpt_name", "Checkpoint", "Any SD 1.5 checkpoint."),
-            Field(2, "text", "Prompt", "What is drawn, not how."),
-            Field(8, "weight", "Weight", "0 is without the domain."),
-            Field(9, "seed", "Seed"),
+            Field(2, "text", "Prompt", "What to draw, not how."),
+            Field(8, "weight", "Weight", "0 draws without the domain."),
+            Field(9, "seed", "Seed", "Another one, another picture."),
         ),
         (11,),
     ),
     "24-train-a-domain-from-a-folder.app": App(
         (
             Field(1, "ckpt_name", "Checkpoint", "Any SD 1.5 checkpoint."),
-            Field(7, "folder", "Folder of pictures", "Of ComfyUI's input folder."),
-            Field(7, "save_name", "Name of the domain", "Trained once, then loaded."),
-            Field(7, "preset", "How long", "Own is 200 steps."),
-            Field(2, "text", "Prompt", "What is drawn, not how."),
-            Field(8, "weight", "Weight", "0 is without the domain."),
+            Field(7, "folder", "Folder of pictures", "Inside ComfyUI's input folder."),
+            Field(7, "save_name", "Name of the domain", "The first run trains it."),
+            Field(7, "preset", "How long", '"own" takes 200 steps.'),
+            Field(2, "text", "Prompt", "What to draw, not how."),
+            Field(8, "weight", "Weight", "0 draws without the domain."),
         ),
         (11, 12),
     ),
