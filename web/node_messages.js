@@ -13,6 +13,7 @@ const AROUND = 34 // pixels between a widget's place and its text: the frontend'
 const MOST = 260 // pixels; what is longer is scrolled
 
 const shown = new Map() // node -> its sentences by slot, the oldest first
+const boxes = new WeakMap() // node -> its element, one for good: Nodes 2.0 goes on showing the first that it was given
 
 // A node within subgraphs has an id for each: 12:5 is node 5 in what node 12 holds.
 function nodeOf(id) {
@@ -47,16 +48,22 @@ async function isHere(prompt) {
     return !id || id === (app.rootGraph ?? app.graph).id
 }
 
-function addBox(node) {
+function newBox() {
     const box = document.createElement("div")
     box.setAttribute("role", "status")
     box.style.cssText = "overflow-y: auto; overflow-wrap: anywhere; box-sizing: border-box; padding: 6px 8px; " +
         "border-radius: 6px; font-size: 12px; line-height: 1.4; user-select: text; " +
         "color: var(--input-text, #ddd); background: var(--comfy-input-bg, #222);"
-    const text = document.createElement("div")
-    box.append(text)
-    const height = () => Math.min(MOST, Math.max(LEAST, text.offsetHeight + AROUND))
-    const widget = node.addDOMWidget(WIDGET, "text", box, {
+    box.append(document.createElement("div"))
+    return box
+}
+
+function addBox(node) {
+    if (!boxes.has(node)) boxes.set(node, newBox())
+    const box = boxes.get(node)
+    const height = () => Math.min(MOST, Math.max(LEAST, box.firstChild.offsetHeight + AROUND))
+    // The type is one of our own: what the frontend knows a type of, Nodes 2.0 draws by itself, without the element.
+    const widget = node.addDOMWidget(WIDGET, WIDGET, box, {
         serialize: false,
         hideOnZoom: false,
         getMinHeight: height,

@@ -6,7 +6,7 @@ SAID = """() => Object.fromEntries(app.graph.nodes.flatMap(node => (node.widgets
     .filter(widget => widget.name === "domain_guidance_message")
     .map(({element}) => [node.id, {
         sentences: [...element.firstChild.children].map(line => line.textContent),
-        needed: element.firstChild.offsetHeight, given: element.clientHeight,
+        needed: element.firstChild.offsetHeight, given: element.clientHeight, visible: element.checkVisibility(),
     }])))"""
 BURNT = "images tend to burn"
 
@@ -46,7 +46,13 @@ def test_a_training_says_what_it_made_and_advice_goes_when_it_is_followed(graph,
         assert said[train]["sentences"][0].startswith(f"The training has made its 3 steps and saved 'said {nodes_2}.")
         (burnt,) = [node for node in said if node != train]
         assert burnt in ids["KSampler"] and BURNT in said[burnt]["sentences"][0]
+        assert said[burnt]["visible"] and said[train]["visible"]
         assert said[burnt]["needed"] <= said[burnt]["given"], "each sentence is whole"
+        frontend.set_widget(train, "steps", 4)
+        run(frontend, server)
+        frontend.page.wait_for_function(f"id => ({SAID})()[id]?.sentences[0].includes('its 4 steps')", arg=train)
+        (shown,) = frontend.page.get_by_role("status").filter(has_text="The training has made").all_inner_texts()
+        assert "its 4 steps" in shown and "its 3 steps" not in shown, "a second run's sentences take the first's place"
         frontend.set_widget(apply, "weight", 1.5)
         run(frontend, server)
         frontend.page.wait_for_function(f"id => !(id in ({SAID})())", arg=burnt)
