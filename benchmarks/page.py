@@ -43,6 +43,10 @@ BENCHMARKS = {
         "Against the whole domain on the same prompts and noise, at the same weights: what is lost at most, with a "
         "confidence of 95 %.",
     ),
+    "true_sizes": (
+        "What training takes at true size, over what Train Domain says beforehand",
+        "Private memory at its peak, beyond the loaded base; an adapter of rank 16, one step at 512 px, on the CPU.",
+    ),
     "few_steps": (
         "What a domain does at cfg 1",
         "The toy world's student of 8 steps, with domains that were trained on the base that it was distilled from; "
