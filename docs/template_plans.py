@@ -42,7 +42,7 @@ A small real model that comes with the pack draws handwritten digits, in any str
 **domain** is a second model, which was trained without any text on pictures of white plates with a blue rim. So the
 lower row shows the same digits in the same colour, on plates.
 
-Then try `weight` 0 (nothing changes), 1, 3 and -1, or another `digit` or `stroke`. It needs no files.
+Then try `weight` 0 (both rows are the same), 1, 3 and -1, or another `digit` or `stroke`. It needs no files.
 """,
             group("Your model", [1]),
             group("The domain", [3]),
@@ -169,8 +169,8 @@ loads its file, which is in `output/loras`. When the loss of the *held-out image
 model memorises: stop, or add pictures.
 
 **For your own domain**, put *Load Checkpoint* in place of Toy World (MODEL, VAE, and CLIP to `clip`). Choose your
-pictures as `folder`, a sub-folder of ComfyUI's `input` folder; the connected ones are then ignored. Choose a
-`save_name`, and set what is small here to the usual values: `steps` 1000 or more, `learning_rate` 0, `batch_size` 1 to
+pictures as `folder`, a sub-folder of ComfyUI's `input` folder (press R if it is missing from the list); the connected
+ones are then ignored. Choose a `save_name`, and set what is small here to the usual values: `steps` 1000 or more, `learning_rate` 0, `batch_size` 1 to
 4, `resolution` 0, `gradient_checkpointing` on, `mirror` 0.5.
 """,
             group("Your model", [1]),
@@ -557,6 +557,7 @@ trained goes in its place.
 ## Pictures of a folder go in, and a picture in their look comes out. This is the graph behind it.
 
 Put the pictures into a sub-folder of ComfyUI's `input` and choose it as the folder; it wins over the pack's pictures.
+If a new folder is missing from the list, press R.
 The first run trains the domain, the next ones only load it and draw. Another folder needs another name.
 
 **File**: {CHECKPOINT}.

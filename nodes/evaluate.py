@@ -63,7 +63,7 @@ class DomainGuidanceEvaluate(io.ComfyNode):
                     optional=True,
                     tooltip="A sub-folder of ComfyUI's input folder, including its own sub-folders, used instead of a "
                     "connected reference. The training images reveal memorisation; other images of the domain measure "
-                    "quality.",
+                    "quality. If a new folder is missing from the list, press R.",
                 ),
                 io.String.Input(
                     "save_name",

@@ -76,7 +76,7 @@ class DomainGuidanceTrain(io.ComfyNode):
                     default=NO_FOLDER,
                     optional=True,
                     tooltip="A sub-folder of ComfyUI's input folder, including its own sub-folders, used instead of "
-                    "connected images.",
+                    "connected images. If a new folder is missing from the list, press R.",
                 ),
                 io.Combo.Input(
                     "form",
