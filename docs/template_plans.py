@@ -19,7 +19,8 @@ OWN_MODEL = """It needs no files. **With your own model**, replace *Toy World* b
 
 def note(text: str) -> Note:
     """A note whose paragraphs are written over several lines here."""
-    return Note("\n\n".join(paragraph.replace("\n", " ") for paragraph in text.strip().split("\n\n")))
+    paragraphs = "\n\n".join(paragraph.replace("\n", " ") for paragraph in text.strip().split("\n\n"))
+    return Note(paragraphs.replace("`", "**"))  # Nodes 2.0 writes code in blue, which a note's colour swallows
 
 
 def explained(text: str, *groups: Box) -> Box:
