@@ -171,8 +171,8 @@ model memorises: stop, or add pictures.
 
 **For your own domain**, put *Load Checkpoint* in place of Toy World (MODEL, VAE, and CLIP to `clip`). Choose your
 pictures as `folder`, a sub-folder of ComfyUI's `input` folder (press R if it is missing from the list); the connected
-ones are then ignored. Choose a `save_name`, and set what is small here to the usual values: `steps` 1000 or more, `learning_rate` 0, `batch_size` 1 to
-4, `resolution` 0, `gradient_checkpointing` on, `mirror` 0.5.
+ones are then ignored. Choose a `save_name`, and set what is small here to the usual values: `steps` 1000 or more,
+`learning_rate` 0, `batch_size` 1 to 4, `resolution` 0, `gradient_checkpointing` on, `mirror` 0.5.
 """,
             group("Your model", [1]),
             group("The pictures", [2, 3, 4]),

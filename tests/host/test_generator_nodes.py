@@ -112,7 +112,7 @@ def test_latents_of_a_generator_that_was_trained_apart_are_drawn_with_a_line_at_
     assert_one_sentence(said[0])
 
 
-def test_a_bar_with_a_preview_runs_over_the_pictures_and_a_cancel_stops_it(host, native):
+def test_a_bar_runs_over_the_pictures_and_a_cancel_stops_it(host, native):
     import comfy.model_management
     import comfy.utils
 
@@ -121,20 +121,20 @@ def test_a_bar_with_a_preview_runs_over_the_pictures_and_a_cancel_stops_it(host,
     with patch.object(
         comfy.utils,
         "PROGRESS_BAR_HOOK",
-        lambda value, total, preview, node_id=None: calls.append((value, total, preview[1].size)),
+        lambda value, total, preview, node_id=None: calls.append((value, total, preview)),
     ):
         host.value(graph, node, fresh=True)
-    assert calls == [(number, 5, (SIDE, SIDE)) for number in range(1, 6)]
+    # The host leaves out what comes too soon after the last, and never the first or the end.
+    assert (calls[0], calls[-1]) == ((1, 5, None), (5, 5, None)) and calls == sorted(set(calls))
 
     def cancel(value, total, preview, node_id=None):
         calls.append(value)
-        if value == 2:
-            comfy.model_management.interrupt_current_processing()
+        comfy.model_management.interrupt_current_processing()
 
     calls.clear()
     with patch.object(comfy.utils, "PROGRESS_BAR_HOOK", cancel), pytest.raises(KeyError):
         host.value(graph, node, fresh=True)
-    assert calls == [1, 2]
+    assert calls == [1]
 
 
 def test_what_cannot_be_drawn_is_told_in_one_sentence(host, native, base_directory):

@@ -17,9 +17,10 @@ from ....domain_guidance.generators.eg3d.poses import Poses
 from ....domain_guidance.generators.invert import Features, Found, Inversion, fitted, invert
 from ....domain_guidance.generators.relatedness import mapping_weights
 from ..node_text import tell_here
+from ..run_progress import PREVIEW_SIDE
 from ..sampling import as_pictures
 from .latents import Styles
-from .pictures import PREVIEW_SIDE, draw_one, memory_needed, on_device
+from .pictures import draw_one, memory_needed, on_device
 
 PREVIEW_EVERY = 10  # steps
 

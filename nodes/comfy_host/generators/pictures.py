@@ -24,10 +24,8 @@ from ....domain_guidance.generators.eg3d.renderer import RAYS
 from ....domain_guidance.generators.relatedness import mapping_weights
 from ..node_text import Say
 from ..out_of_memory import out_of_memory
-from ..sampling import as_pictures
 from .latents import Styles, given_styles
 
-PREVIEW_SIDE = 512
 MAKE_ROOM = "close other programs that use it, or start ComfyUI with --cpu"
 # bytes that a point of a volume takes while it is rendered: features of three planes, the decoder's layers, colour (our
 # choice)
@@ -100,5 +98,5 @@ def _drawn(generator: Generator | Eg3dGenerator, ws: Tensor, drawing: Drawing, n
     for number, one in enumerate(ws.split(1)):
         comfy.model_management.throw_exception_if_processing_interrupted()
         pictures[number] = draw_one(generator, one, noise, drawing.noise_seed(number))
-        bar.update_absolute(number + 1, preview=("JPEG", as_pictures(pictures[number : number + 1])[0], PREVIEW_SIDE))
+        bar.update_absolute(number + 1)  # no preview: it would stay at the node, over its neighbours
     return pictures

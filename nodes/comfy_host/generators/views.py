@@ -18,9 +18,10 @@ from ....domain_guidance.generators.eg3d.mesh import POINTS
 from ....domain_guidance.generators.eg3d.poses import Poses
 from ....domain_guidance.generators.relatedness import mapping_weights
 from ..node_text import Say
+from ..run_progress import PREVIEW_SIDE
 from ..sampling import as_pictures
 from .latents import Styles, given_styles
-from .pictures import POINT, PREVIEW_SIDE, memory_needed, on_device
+from .pictures import POINT, memory_needed, on_device
 
 CELL = 20  # bytes that a point of a mesh's grid takes: densities, what lies inside, what is cut (our choice)
 
