@@ -405,9 +405,9 @@ start.
         ),
         stack(group("The blend", [9]), group("The style", [7])),
         stack(
-            group("The source", [8], [11], [12]),
             group("In the style", [13], [14], [15]),
             group("In the blend", [16], [17, 10], [18]),
+            group("The source", [8], [11], [12]),
         ),
     ),
     "18-how-good-is-a-domain": row(
@@ -450,10 +450,10 @@ adds flickers.
 in such a file is executed.
 """,
             group("The generator", [1, 2]),
-            group("Draw", [3, 4]),
+            group("Draw", [3]),
         ),
         stack(
-            row(group("The pictures", [5]), group("The mesh", [8])),
+            row(group("The pictures", [5]), group("The mesh", [4], [8])),
             row(group("Their depth", [6]), group("Their normals", [7])),
         ),
     ),
