@@ -5,16 +5,11 @@
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
+import { NODE_MESSAGE, read } from "./server.js"
 
-const EVENT = "domain_guidance.node_message" // web/node_messages.js shows it
 const OWN = "DomainGuidance"
 const RUNS = 16 // of the history, the newest
 const SUBGRAPH_INPUT = -10 // the frontend's id for where a subgraph's inputs come in
-
-async function read(path) {
-    const answer = await api.fetchApi(path)
-    return answer.ok ? answer.json() : {}
-}
 
 // The newest first: {id, workflow, outputs by node, ran: whether a node was computed in it}
 async function readRuns() {
@@ -23,7 +18,8 @@ async function readRuns() {
         id, workflow: extra?.extra_pnginfo?.workflow, outputs: {}, ran: () => false,
     }))
     const done = Object.entries(history).map(([id, { prompt: [, , prompt, extra], outputs, status }]) => ({
-        id, workflow: extra?.extra_pnginfo?.workflow, outputs, ran: computed(prompt, Object.fromEntries(status?.messages ?? [])),
+        id, workflow: extra?.extra_pnginfo?.workflow, outputs,
+        ran: computed(prompt, Object.fromEntries(status?.messages ?? [])),
     }))
     return [...running, ...done.reverse()].filter(({ workflow }) => workflow)
 }
@@ -35,7 +31,8 @@ function computed(prompt, told) {
     return (node) => reached.has(node)
 }
 
-// Every node by its id in a prompt, 12:5 for node 5 in the subgraph 12: its type, and [input, node, output] of what comes in.
+// Every node by its id in a prompt, 12:5 for node 5 in the subgraph 12: its type, and [input, node, output] of what
+// comes in.
 function wiring(workflow) {
     const subgraphs = new Map((workflow.definitions?.subgraphs ?? []).map((subgraph) => [subgraph.id, subgraph]))
     const found = new Map()
@@ -76,7 +73,8 @@ function restoreMessages(nodes, runs, said) {
     for (const node of nodes)
         for (const { id, agrees, ran } of runs.filter(({ agrees }) => agrees(node))) {
             const sentences = said[id]?.[node] ?? []
-            for (const [slot, text] of sentences) api.dispatchEvent(new CustomEvent(EVENT, { detail: { node, slot, text } }))
+            for (const [slot, text] of sentences)
+                api.dispatchEvent(new CustomEvent(NODE_MESSAGE, { detail: { node, slot, text } })) // node_messages.js
             if (sentences.length || ran(node)) break // what was said before is out of date
         }
 }

@@ -1,18 +1,19 @@
-// A domain file that a shared workflow names and this machine lacks is named with its base: the host's notice knows its name alone.
-// What is said comes from the file's card, noted in the workflow (node.properties.domain_file) wherever the file is there.
+// A domain file that a shared workflow names and this machine lacks is named with its base: the host's notice knows its
+// name alone. What is said comes from the file's card, noted in the workflow (node.properties.domain_file) wherever the
+// file is there.
 
 import { app } from "../../scripts/app.js"
-import { api } from "../../scripts/api.js"
+import { read } from "./server.js"
 
 // node -> its widget with the file's name, and the model folder that holds the file
 const LOADERS = {
     DomainGuidanceLoadUNet: ["unet_name", "diffusion_models"],
     DomainGuidanceLoadAdapter: ["lora_name", "loras"],
+    DomainGuidanceLoadSideNetwork: ["side_network", "side_networks"],
 }
 
 async function readCard(folder, name) {
-    const answer = await api.fetchApi(`/view_metadata/${folder}?filename=${encodeURIComponent(name)}`)
-    const metadata = answer.ok ? await answer.json() : {}
+    const metadata = await read(`/view_metadata/${folder}?filename=${encodeURIComponent(name)}`)
     return metadata.domain_guidance ? JSON.parse(metadata.domain_guidance) : null
 }
 
@@ -21,8 +22,10 @@ async function noteCard(node) {
     const name = widget.value
     const card = await readCard(folder, name)
     if (widget.value !== name) return // another file was chosen meanwhile
-    if (card) node.properties.domain_file = { name, fingerprint: card.fingerprint, base: card.base_name, base_fingerprint: card.base_fingerprint }
-    else if (node.properties.domain_file?.name !== name) delete node.properties.domain_file
+    if (card) {
+        const { fingerprint, base_name: base, base_fingerprint } = card
+        node.properties.domain_file = { name, fingerprint, base, base_fingerprint }
+    } else if (node.properties.domain_file?.name !== name) delete node.properties.domain_file
 }
 
 function fileOf(node) {
@@ -41,8 +44,9 @@ function tell(node) {
     app.extensionManager.toast.add({
         severity: "warn",
         summary: "A domain file is missing",
-        detail: `'${name}' (fingerprint ${fingerprint || "unknown"}), a domain of '${base || "a base without a name"}' ` +
-            `(fingerprint ${base_fingerprint}): put it into models/${folder} and press R, or choose another domain of that base.`,
+        detail: `'${name}' (fingerprint ${fingerprint || "unknown"}), a domain of ` +
+            `'${base || "a base without a name"}' (fingerprint ${base_fingerprint}): put it into models/${folder} ` +
+            "and press R, or choose another domain of that base.",
         life: 20000, // it stands over the host's own notice
     })
 }

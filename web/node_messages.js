@@ -5,8 +5,8 @@
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
+import { NODE_MESSAGE, read } from "./server.js"
 
-const EVENT = "domain_guidance.node_message"
 const WIDGET = "domain_guidance_message"
 const LEAST = 56 // pixels, before the text is laid out
 const AROUND = 34 // pixels between a widget's place and its text: the frontend's margin and this box's padding
@@ -28,11 +28,6 @@ function nodeOf(id) {
 
 const workflows = new Map() // prompt -> a promise of the id of its workflow, if it has one
 let running // the prompt that the server works on, as far as this page has heard
-
-async function read(path) {
-    const answer = await api.fetchApi(path)
-    return answer.ok ? answer.json() : {}
-}
 
 async function readWorkflow(prompt) {
     const { queue_running: now = [] } = await read("/queue")
@@ -122,7 +117,7 @@ app.registerExtension({
             const node = id != null && (await isHere(running)) && nodeOf(id)
             if (node) remove(node)
         })
-        api.addEventListener(EVENT, async ({ detail: { prompt, node: id, slot, text } }) => {
+        api.addEventListener(NODE_MESSAGE, async ({ detail: { prompt, node: id, slot, text } }) => {
             running = prompt ?? running
             if (!(await isHere(prompt))) return
             const node = nodeOf(id)

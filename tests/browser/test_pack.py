@@ -232,6 +232,34 @@ def test_a_missing_domain_file_is_named_with_its_base(frontend, with_domain):
     frontend.page.get_by_text("Missing Models", exact=True).wait_for()
 
 
+def test_a_missing_side_network_is_named_with_its_base(frontend):
+    loader = {
+        "id": 1,
+        "type": "DomainGuidanceLoadSideNetwork",
+        "pos": [300, 200],
+        "size": [320, 100],
+        "flags": {},
+        "order": 0,
+        "mode": 0,
+        "inputs": [{"name": "model", "type": "MODEL", "link": None}],
+        "outputs": [{"name": "domain_model", "type": "MODEL", "links": []}],
+        "properties": {
+            "domain_file": {
+                "name": "plates.safetensors",
+                "fingerprint": "fedcba9876543210",
+                "base": "some base",
+                "base_fingerprint": "0123456789abcdef",
+            }
+        },
+        "widgets_values": ["plates.safetensors"],
+    }
+    frontend.drop("shared side network", {**ALONE, "nodes": [loader]})
+    notice = frontend.page.locator(".p-toast-detail")
+    notice.wait_for()
+    for told in ("plates.safetensors", "fedcba9876543210", "some base", "models/side_networks"):
+        assert told in notice.inner_text()
+
+
 def pages():
     return sorted((host_process.PACK_ROOT / "web" / "docs").glob("*.md"))
 
