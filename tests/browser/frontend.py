@@ -109,8 +109,9 @@ class Frontend:
         self.page.wait_for_function(OPENED, arg=[name, len(workflow["nodes"])])
 
     def drop_template(self, name):
-        """Drop a template of the pack, and answer with its workflow."""
+        """Drop a template of the pack, also an app, as a graph, and answer with its workflow."""
         workflow = json.loads((TEMPLATES / f"{name}.json").read_text(encoding="utf-8"))
+        workflow["extra"].pop("linearMode", None)
         self.drop(name, workflow)
         return workflow
 

@@ -1,0 +1,69 @@
+"""What one sees after Run, in both views: a template's pictures, and no node over another."""
+
+import json
+
+import pytest
+from conftest import SCREENSHOTS
+from frontend import TEMPLATES
+from real_server import real_server
+from test_api_twins import named_minis, needs_large_files, shrunk  # noqa: F401, a fixture
+from test_opened import over_each_other
+
+# These need models that the host knows in no small size, or other packs.
+LARGE = {"05-ip-adapter", "18-how-good-is-a-domain", "22-picture-to-mesh-in-a-domain"}
+RUN = sorted(path.stem for path in TEMPLATES.glob("*.json") if path.stem not in LARGE)
+SHOWING = {"PreviewImage", "SaveImage"}
+FEW = {"DomainGuidanceTrain": 4, "DomainGuidanceAdaptGenerator": 4, "DomainGuidanceInvertImage": 20}  # steps
+
+
+@pytest.fixture(scope="module")
+def server(named_minis, base_directory, tmp_path_factory):
+    with real_server(base_directory, tmp_path_factory.mktemp("server") / "log.txt", textures=True) as running:
+        yield running
+
+
+def quick(graph):
+    """The graph with small pictures where files of users are loaded, and short trainings."""
+    if needs_large_files(graph):
+        return shrunk(graph)
+    for node in graph.values():
+        if node["class_type"] in FEW:
+            node["inputs"]["steps"] = FEW[node["class_type"]]
+    return graph
+
+
+def run(frontend, server):
+    """Press Run and answer with that prompt's record."""
+    before = set(server.get("/history"))
+    frontend.run()
+    while not (new := {key: record for key, record in server.get("/history").items() if key not in before}):
+        server.check_alive("making a prompt")
+        assert not frontend.error_overlay().count(), frontend.error_overlay().all_inner_texts()
+        frontend.page.wait_for_timeout(300)
+    return next(iter(new.values()))
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_a_template_shows_its_pictures_and_no_node_lies_over_another(server, open_frontend, name):
+    frontend = open_frontend(server.address)
+    frontend.resize(1600, 1000)
+    workflow = frontend.drop_template(name)
+    twin = frontend.prompt()
+    for node, content in quick(json.loads(json.dumps(twin))).items():
+        for name_of_input, value in content["inputs"].items():
+            if value != twin[node]["inputs"][name_of_input]:
+                frontend.set_widget(node, name_of_input, value)
+    record = run(frontend, server)
+    assert record["status"]["status_str"] == "success"
+    frontend.wait_for_images([node["id"] for node in workflow["nodes"] if node["type"] in SHOWING])
+    folder = SCREENSHOTS / "after run"
+    folder.mkdir(parents=True, exist_ok=True)
+    frontend.page.screenshot(path=folder / f"{name} classic.png")
+    assert over_each_other(frontend.boxes()) == []
+    try:
+        frontend.nodes_2(True)
+        frontend.wait_until_drawn(True)
+        frontend.page.screenshot(path=folder / f"{name} Nodes 2.0.png")
+    finally:
+        frontend.nodes_2(False)
+    assert frontend.errors == []
