@@ -167,7 +167,8 @@ Encode*. For a mask of your own, open the picture in the mask editor and connect
 It takes a minute or two on a CPU, because the model is small. A preview and the loss curves appear while it works.
 **Cancel** keeps the work, and **Run** goes on from there. With more `steps` it trains further; without a change it just
 loads its file, which is in `output/loras`. When the loss of the *held-out images* rises while the other falls, the
-model memorises: stop, or add pictures.
+model memorises: stop, or add pictures. With `form` side-network and `learning_rate` 0 it trains faster, and drawing
+takes hardly longer than without a domain (template 20).
 
 **For your own domain**, put *Load Checkpoint* in place of Toy World (MODEL, VAE, and CLIP to `clip`). Choose your
 pictures as `folder`, a sub-folder of ComfyUI's `input` folder (press R if it is missing from the list); the connected
