@@ -45,9 +45,10 @@ APPS = {
     "23-draw-in-a-domain.app": App(
         (
             Field(1, "ckpt_name", "Checkpoint", "Any SD 1.5 checkpoint."),
+            Field(7, "save_name", "Domain name", "A new one is trained first."),
             Field(2, "text", "Prompt", "What to draw, not how."),
             Field(8, "weight", "Weight", "0 draws without the domain."),
-            Field(9, "seed", "Seed", "Another one, another picture."),
+            Field(9, "seed", "Seed", "Change it for a new picture."),
         ),
         (11,),
     ),
@@ -55,7 +56,7 @@ APPS = {
         (
             Field(1, "ckpt_name", "Checkpoint", "Any SD 1.5 checkpoint."),
             Field(7, "folder", "Folder of pictures", "Inside ComfyUI's input folder."),
-            Field(7, "save_name", "Name of the domain", "The first run trains it."),
+            Field(7, "save_name", "Domain name", "A new one is trained first."),
             Field(7, "preset", "How long", '"own" takes 200 steps.'),
             Field(2, "text", "Prompt", "What to draw, not how."),
             Field(8, "weight", "Weight", "0 draws without the domain."),

@@ -10,11 +10,11 @@ from template_layout import Box, Note, group, row, stack
 
 CHECKPOINT = "`v1-5-pruned-emaonly-fp16.safetensors` in `models/checkpoints`, or any other SD 1.5 checkpoint"
 TRAINED_HERE = """The domain is trained here, on pictures that come with the pack. Once that is done, here or in
-template 03, a run only loads it. **Your own pictures**: put them into a folder inside ComfyUI's `input` folder, choose
-it as `folder` in Train Domain, which then ignores the pack's pictures, and give it another `save_name` and the `preset`
-*good*."""
+another of these templates, a run only loads it. **Your own pictures**: put them into a folder inside ComfyUI's `input`
+folder, choose it as `folder` in Train Domain, which then ignores the pack's pictures, and give it another `save_name`
+and the `preset` *good*."""
 OWN_MODEL = """It needs no files. **With your own model**, replace *Toy World* by *Load Checkpoint*, and its `domain` by
-*Load Domain UNet* or *Load Domain Adapter*."""
+*Load Domain Adapter*, *Load Side Network* or *Load Domain UNet*."""
 
 
 def note(text: str) -> Note:
@@ -284,7 +284,9 @@ report, and press **Run** again.
 **Domain Guidance Sweep** draws the same noise at every weight and cfg: on the right, colours are gaudy and outlines
 broken. Cancel keeps the cells that are done.
 
-It needs no files. **With your own model**, replace *Toy World* by *Load Checkpoint* and *Load Domain UNet*.
+It needs no files. **With your own model**, replace *Toy World* by *Load Checkpoint*, its prompts
+by *CLIP Text Encode*, its latent by *Empty Latent Image*, and its `domain` by *Load Domain Adapter*, *Load Side
+Network* or *Load Domain UNet*, whichever has your file.
 """,
             group("Your model", [1]),
             group("The domain", [2]),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 from comfy_api.latest import io
 
 from .comfy_host.guidance.report import report
+from .comfy_host.node_text import tell_here
 from .comfy_host.sampling import Sampling, as_image
 from .finite_inputs import finite_inputs
 from .ksampler_inputs import ksampler_inputs
@@ -51,4 +54,6 @@ class DomainGuidanceReport(io.ComfyNode):
     @finite_inputs
     def execute(cls, model, cfg, vae=None, **sampling) -> io.NodeOutput:
         made = report(model, Sampling(**sampling), cfg, vae)
+        for advice in reversed(made.advice):  # the newest stands first at the node
+            tell_here(advice.text, level=logging.INFO)
         return io.NodeOutput(made.latent, as_image(made.plot), made.text)

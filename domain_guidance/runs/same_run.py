@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
@@ -11,6 +12,7 @@ from .settings import BatchSettings
 # Settings of later releases, with the value that a run saved before them was made with.
 LATER = {"distillation unit_score": False, "distillation scale": 1.0, "time_sampling": "uniform"}
 # More steps extend a run, and how often it is looked at changes nothing in it. A batch may be cut otherwise.
+FINGERPRINT = re.compile("[0-9a-f]{16}|[0-9a-f]{64}")
 FREE = ("steps", "sample_every", "checkpoint_every", "evaluate_every", "batch_size", "accumulation")
 
 
@@ -39,7 +41,15 @@ def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any], name: str) 
     different = [key for key in sorted({*saved, *now}) if saved.get(key) != now.get(key)]
     if different:
         before, after = ({**LATER, **values} for values in (saved, now))
-        changes = ", ".join(f"{key} was {before.get(key)} and is {after.get(key)}" for key in different)
+        changes = ", ".join(_change(key, before.get(key), after.get(key)) for key in different)
         raise ValueError(
-            f"The saved run '{name}' cannot be resumed: {changes}. Change it back, or train a new version."
+            f"There is a saved run '{name}', which cannot be resumed: {changes}. Choose another name, change it back, "
+            "or train a new version."
         )
+
+
+def _change(name: str, before: Any, after: Any) -> str:
+    """Fingerprints say nothing to a person but that they differ."""
+    if any(isinstance(value, str) and FINGERPRINT.fullmatch(value) for value in (before, after)):
+        return f"{name} changed"
+    return f"{name} was {before} and is {after}"

@@ -79,7 +79,8 @@ class RunProgress:
 
     def done(self, what: str, files: RunFiles, next_step: str) -> None:
         """Say at the node and in the log what was made, where it is and what to do with it."""
-        message = f"The {what} has made its {self.step} steps and saved '{files.result.name}'. {next_step}"
+        file = "/".join(files.result.parts[-3:])  # with its folder in the host's output
+        message = f"The {what} has made its {self.step} steps and saved '{file}'. {next_step}"
         logging.info("Domain Guidance: %s It is '%s'.", message, files.result)
         self._say(message, STATE)
 

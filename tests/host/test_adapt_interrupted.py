@@ -268,5 +268,5 @@ class TestAnotherCritic:
         host.value(first.graph, first.node)
         other = Adaptation(minis, save_name="other source", steps=2)
         other.graph[other.generator.id]["inputs"]["seed"] = 2
-        with pytest.raises(PromptError, match="generator was"):
+        with pytest.raises(PromptError, match="generator changed"):
             host.value(other.graph, other.node)

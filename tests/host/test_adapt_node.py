@@ -164,7 +164,9 @@ def test_memory_and_time_left_are_said_at_the_node(host, minis):
     assert {slot for slot, _ in steps} == {last} == {"state"} and len(steps) == 3
     assert re.fullmatch(r"Step 1 of 3, [\d.]+ of [\d.]+ GB memory in use, loss [\d.]+", steps[0][1])
     assert re.match(r"Step 2 of 3, 0 min \d\d s left, ", steps[1][1])
-    assert done.startswith("The adaptation has made its 3 steps and saved 'said.safetensors'. Connect adapted to ")
+    assert done.startswith(
+        "The adaptation has made its 3 steps and saved 'output/generators/said.safetensors'. Connect adapted to "
+    )
 
 
 def test_a_controlnet_in_the_prompts_acts(host, minis):

@@ -70,7 +70,7 @@ def test_images_that_are_left_out_are_counted_at_the_node(host, minis, base_dire
     told = [text for node, slot, text in sent if slot == "left out"]
     assert len(told) == 2 and "'broken 0.png' is left out" in told[0] and "2 images are left out" in told[1]
     assert {node for node, slot, _ in sent if slot == "state"} == {training.node.id}
-    assert sent[-1][1] == "state" and "saved 'left out.safetensors'" in sent[-1][2]
+    assert sent[-1][1] == "state" and "saved 'output/loras/left out.safetensors'" in sent[-1][2]
 
 
 def test_what_nodes_say_is_kept_by_prompt_each_slot_its_newest_and_an_empty_one_gone(host):

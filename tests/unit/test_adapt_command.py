@@ -384,7 +384,10 @@ def test_the_same_command_resumes_to_the_same_file_and_another_critic_is_named(p
     main(arguments(place, tmp_path / "parts.safetensors", steps=9))
     assert same(weights(tmp_path / "whole.safetensors"), weights(tmp_path / "parts.safetensors"))
     assert main(arguments(place, tmp_path / "parts.safetensors", steps=9, prompt="a")) == 1
-    assert "Stopped: The saved run 'parts' cannot be resumed: critic prompt was a plate and is a" in said.text
+    assert (
+        "Stopped: There is a saved run 'parts', which cannot be resumed: critic prompt was a plate and is a"
+        in said.text
+    )
     assert (
         main(arguments(place, tmp_path / "parts.safetensors", "--on-existing", "new version", steps=1, prompt="a")) == 0
     )

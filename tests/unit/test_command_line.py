@@ -154,7 +154,7 @@ def test_the_same_command_resumes_more_steps_extend_and_other_settings_are_named
     one, other = (load_file(RunFiles(tmp_path / kind, "domain").state) for kind in ("whole", "parts"))
     assert all(one[name].equal(other[name]) for name in one)
     assert main(arguments(place, tmp_path / "parts", steps=9, seed=3)) == 1
-    assert "Stopped: The saved run 'domain' cannot be resumed: seed was 0 and is 3" in said.text
+    assert "Stopped: There is a saved run 'domain', which cannot be resumed: seed was 0 and is 3" in said.text
     assert main([*arguments(place, tmp_path / "parts", steps=2, seed=3), "--on-existing", "new version"]) == 0
     assert (tmp_path / "parts" / "domain-2.safetensors").exists()
 

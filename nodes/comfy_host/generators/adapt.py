@@ -104,7 +104,10 @@ def _adapted_into(
                     read_generator_file(files.result), progress.comparison(), progress.curves(), files.result.name
                 )
         progress.done(
-            "adaptation", files, "Connect adapted to Sample Generator, or load the file later with Load Generator."
+            "adaptation",
+            files,
+            "Connect adapted to Sample Generator, or load the file later with Load Generator "
+            "(press R if its list lacks the file).",
         )
         return result
     finally:  # a Cancel is no Exception

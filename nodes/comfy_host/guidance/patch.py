@@ -19,7 +19,7 @@ from .observation import OBSERVER
 from .plan import GuidancePlan
 from .prompt_branch import PromptTerm
 from .run import GuidanceRun
-from .terms import COMPARES, DRAWS_NOTHING, KEY, GuidanceTerm, ModelSource, terms_of
+from .terms import DRAWS_NOTHING, JUDGED, KEY, GuidanceTerm, ModelSource, terms_of
 from .warnings import say_nothing_is_held, warn_of_burn, warn_of_distilled, warn_of_fresh_noise, warn_of_idle
 from .weight_difference import difference
 
@@ -83,7 +83,7 @@ def _planned_run(guider, sampler, options: dict, sigmas, **encoding) -> Guidance
     if guider.model_patcher.get_attachment(DRAWS_NOTHING):
         say_nothing_is_held(branches)
     else:
-        if not guider.model_patcher.get_attachment(COMPARES):
+        if not guider.model_patcher.get_attachment(JUDGED):
             warn_of_burn(getattr(guider, "cfg", 1.0), branches, sigmas)
         warn_of_distilled(guider, terms, branches)
         warn_of_fresh_noise(sampler, branches)

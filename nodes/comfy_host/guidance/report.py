@@ -15,7 +15,7 @@ from ....domain_guidance.report import Advice, Measured, Step, advise, describe,
 from ..sampling import Sampling, as_pictures, decoded, watched
 from .observation import GuidedStep, observed
 from .prompt_branch import evaluated_terms
-from .terms import terms_of
+from .terms import JUDGED, terms_of
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def report(model: ModelPatcher, sampling: Sampling, cfg: float, vae: VAE | None 
         )
     weights = [term.weight for term in terms]
     recorder = StepRecorder(model, cfg)
-    latent = sampling(watched(observed(model, recorder.evaluated), recorder.stepped) if weights else model, cfg)
+    latent = sampling(_measured(model, recorder) if weights else model, cfg)
     advice = advise(recorder.steps, weights, cfg)
     pictures = None if vae is None else decoded(vae, latent)
     setting = (
@@ -89,6 +89,12 @@ def report(model: ModelPatcher, sampling: Sampling, cfg: float, vae: VAE | None 
     return Report(
         latent, tuple(recorder.steps), tuple(advice), draw_report(recorder.steps, advice, setting, shown), text
     )
+
+
+def _measured(model: ModelPatcher, recorder: StepRecorder) -> ModelPatcher:
+    clone = watched(observed(model, recorder.evaluated), recorder.stepped)
+    clone.set_attachments(JUDGED, True)
+    return clone
 
 
 def _moved_line(moved: list[float]) -> str:

@@ -17,7 +17,7 @@ from torch import Tensor
 from ....domain_guidance.pictures.axes_grid import axes_grid, mosaic
 from ..node_text import tell_here
 from ..sampling import Sampling, as_pictures, decoded, watched
-from .terms import COMPARES, KEY, terms_of
+from .terms import JUDGED, KEY, terms_of
 
 LAST, ALL = "last", "all, in proportion"
 MOST_CELLS = 256
@@ -77,7 +77,7 @@ def weighted(model: ModelPatcher, value: float, vary: str) -> ModelPatcher:
     )
     clone = model.clone()
     clone.set_attachments(KEY, tuple(terms))
-    clone.set_attachments(COMPARES, True)
+    clone.set_attachments(JUDGED, True)
     return clone
 
 

@@ -13,8 +13,8 @@ KEY = "domain_guidance"
 DRAWS_NOTHING = (
     f"{KEY}.draws_nothing"  # on a MODEL that is only asked for its predictions: advice on pictures would mislead
 )
-# On a MODEL that is sampled at many settings to compare them: that one burns is for the eye to see.
-COMPARES = f"{KEY}.compares"
+# On a MODEL of a sweep or a report: whether it burns is seen there, or measured.
+JUDGED = f"{KEY}.judged"
 
 
 @dataclass(frozen=True)

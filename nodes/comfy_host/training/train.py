@@ -222,7 +222,8 @@ def _making(
 def _next(form: str, finished: Finished) -> str:
     """What to do with the domain."""
     use = (
-        f"Connect domain_model to Apply Domain Guidance, or load the file later with {LOADERS.get(form, FULL_LOADER)}."
+        f"Connect domain_model to Apply Domain Guidance, or load the file later with {LOADERS.get(form, FULL_LOADER)} "
+        "(press R if its list lacks the file)."
     )
     if finished.best_path is None:
         return use
