@@ -16,8 +16,7 @@ from torch import Tensor
 
 from .diffusion.denoiser import Denoiser
 from .pictures.labelled_grid import Row, labelled_grid
-from .side_networks import SideGuidedDenoiser
-from .toy_world import checkpoints, comparison
+from .toy_world import comparison
 from .toy_world.methods import METHODS
 from .toy_world.prompts import Prompts
 from .toy_world.scenes import STROKES
@@ -64,15 +63,9 @@ def compare(repeats: int = REPEATS, seed: int = SEED) -> tuple[list[Entry], Prom
 
 
 def _guided(models: comparison.ToyModels) -> Iterator[tuple[str, Mapping[str, float], Denoiser[Tensor]]]:
-    """Every method with its weights; the side network has those of the whole domain that it stands for."""
+    """Every method with its weights."""
     for name, chosen in comparison.BEST.items():
         yield name, chosen, METHODS[name].build(models, **chosen)
-    chosen, network = comparison.BEST["decoupled"], checkpoints.load_side_network().network
-    yield (
-        "side network",
-        chosen,
-        SideGuidedDenoiser(models.base, network, "epsilon", models.empty, weight=chosen["weight"], cfg=chosen["cfg"]),
-    )
 
 
 def _counting(denoiser: Denoiser[Tensor], title: str) -> Denoiser[Tensor]:

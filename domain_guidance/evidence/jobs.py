@@ -26,7 +26,7 @@ from .two_domains import composed, half_masks, paint_notes, plates_in_halves
 from .world import World
 from .worlds import Workshop, training_pictures, unet_of_file
 
-FORMS = ("text-free", "empty-prompt", "adapter", "weak")
+FORMS = ("text-free", "empty-prompt", "adapter", "side-network", "weak")
 SEARCH_NOISE, NOISE = 90210, 2023
 NOTES_SEED = 77
 SHIPPED_REPEATS = 1

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..domains.training_forms import ADAPTER, EMPTY_PROMPT, TEXT_FREE
+from ..domains.training_forms import ADAPTER, EMPTY_PROMPT, SIDE_NETWORK, TEXT_FREE
 
 LARGEST = 1200  # pictures of the domain; smaller sets are the first of these
 FEW = 25  # pictures with which early stopping is tried
-RATES = {TEXT_FREE: 1e-3, EMPTY_PROMPT: 1e-3, ADAPTER: 1e-2}  # those of docs/training.md
+RATES = {TEXT_FREE: 1e-3, EMPTY_PROMPT: 1e-3, ADAPTER: 1e-2, SIDE_NETWORK: 2e-3}  # those of docs/training.md
 BATCH = 32
 CONTROLLED = EDITED = (
     "base",
@@ -23,6 +23,7 @@ STOPPED = (
     "decoupled",
     "decoupled, empty prompt",
     "decoupled, adapter",
+    "side network",
 )  # the methods that early stopping is tried with
 # after the name of a method or of a training: with the file that was best on held-out pictures, not the last
 EARLY = ", early"

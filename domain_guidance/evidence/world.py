@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..diffusers_host.denoiser import DiffusersDenoiser
 from ..diffusion.noise_schedule import NoiseSchedule
+from ..side_networks import SideNetwork
 from ..toy_world.features import FeatureNet
 from ..toy_world.prompts import encode_prompt
 
@@ -18,10 +19,11 @@ from ..toy_world.prompts import encode_prompt
 class World:
     """A world to compare methods in: its denoisers by name (`base`, the forms of training, and `weak`).
 
-    table: the prompt table [26, 32]. steps: of one drawing.
+    side: the side network, where one has been trained. table: the prompt table [26, 32]. steps: of one drawing.
     """
 
     models: Mapping[str, DiffusersDenoiser]
+    side: SideNetwork | None
     table: Tensor
     judge: FeatureNet
     schedule: NoiseSchedule

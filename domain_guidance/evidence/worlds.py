@@ -14,7 +14,9 @@ from ..__main__ import main as command_line
 from ..diffusers_host.denoiser import DiffusersDenoiser
 from ..diffusers_host.trained_file import load_trained
 from ..diffusion.noise_schedule import scaled_linear
+from ..domains.training_forms import SIDE_NETWORK
 from ..files.atomic_file import replacing
+from ..side_networks import SideNetwork, read_side_file
 from ..toy_world import checkpoints
 from ..toy_world.digits import load_digits
 from ..toy_world.export import write_base_folder
@@ -72,20 +74,29 @@ class Workshop:
 
         Those that were stopped early are in it under their plain names.
         """
-        return self._world({name.removesuffix(EARLY): unet_of_file(self.file(name, size, seed)) for name in names})
+        files = {name.removesuffix(EARLY): self.file(name, size, seed) for name in names}
+        side = files.pop(SIDE_NETWORK, None)
+        unets = {name: unet_of_file(file) for name, file in files.items()}
+        return self._world(unets, side and read_side_file(side).network)
 
     def shipped_world(self) -> World:
-        """The base, and the fine-tune and the text-free domain that come with the pack."""
-        return self._world({name: checkpoints.load_domain(file) for name, file in SHIPPED.items()})
+        """The base, and the fine-tune, the text-free domain and the side network that come with the pack."""
+        unets = {name: checkpoints.load_domain(file) for name, file in SHIPPED.items()}
+        return self._world(unets, checkpoints.load_side_network().network)
 
-    def _world(self, unets: dict[str, nn.Module]) -> World:
+    def _world(self, unets: dict[str, nn.Module], side: SideNetwork | None) -> World:
         base, table = checkpoints.load_base()
         schedule = scaled_linear()
         models = {
             name: DiffusersDenoiser(unet.to(self.device), schedule) for name, unet in {"base": base, **unets}.items()
         }
         return World(
-            models, table.to(self.device), checkpoints.load_judge().to(self.device), schedule, self.plan.sampling
+            models,
+            side and side.to(self.device),
+            table.to(self.device),
+            checkpoints.load_judge().to(self.device),
+            schedule,
+            self.plan.sampling,
         )
 
     def _images(self, name: str, images: Tensor) -> Path:

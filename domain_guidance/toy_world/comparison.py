@@ -13,6 +13,7 @@ from ..diffusers_host.denoiser import DiffusersDenoiser
 from ..diffusion import sampling
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.noise_schedule import NoiseSchedule, scaled_linear
+from ..side_networks import SideNetwork
 from . import checkpoints
 from .digits import load_digits
 from .features import FeatureNet
@@ -28,11 +29,12 @@ HELD_OUT_SEED = 4711
 
 @dataclass(frozen=True)
 class ToyModels:
-    """The three denoisers, the prompt table [26, 32] and the judge."""
+    """The three denoisers, the side network, the prompt table [26, 32] and the judge."""
 
     base: Denoiser[Tensor]
     fine_tune: Denoiser[Tensor]
     domain: Denoiser[Tensor]
+    side: SideNetwork
     table: Tensor
     judge: FeatureNet
     schedule: NoiseSchedule
@@ -66,18 +68,21 @@ def load_models(folder: str | os.PathLike = checkpoints.FOLDER) -> ToyModels:
         DiffusersDenoiser(base, schedule),
         DiffusersDenoiser(fine_tune, schedule),
         DiffusersDenoiser(domain, schedule),
+        checkpoints.load_side_network(folder).network,
         table,
         checkpoints.load_judge(folder),
         schedule,
     )
 
 
-# Each method's best of `python -m domain_guidance.toy_world sweep`, which uses other seeds than the demo.
+# Each method's best of `python -m domain_guidance.toy_world sweep`, which uses other seeds than the demo. The side
+# network has the weights of the whole domain that it stands for.
 BEST: Mapping[str, Weights] = {
     "base": {"cfg": 4.0},
     "fine-tune": {"cfg": 2.0},
     "DoG": {"cfg": 3.0},
     "decoupled": {"cfg": 4.0, "weight": 1.5},
+    "side network": {"cfg": 4.0, "weight": 1.5},
 }
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ..diffusion.denoiser import Denoiser
 from ..guidance import GuidedDenoiser, Projection, SigmaInterval, Term, compose
+from ..side_networks import SideGuidedDenoiser, SideNetwork
 
 Weights = Mapping[str, float]
 
@@ -25,10 +26,16 @@ BOTH: Sequence[Weights] = [
 
 
 class Models(Protocol):
-    """Denoisers by name, `base` and forms of training, that read the toy world's prompts."""
+    """Denoisers by name, `base` and forms of training, that read the toy world's prompts.
+
+    side: the side network, where one is compared.
+    """
 
     @property
     def models(self) -> Mapping[str, Denoiser[Tensor]]: ...
+
+    @property
+    def side(self) -> SideNetwork | None: ...
 
     @property
     def empty(self) -> Tensor:
@@ -88,6 +95,16 @@ def decoupled(
     return GuidedDenoiser(world.models["base"], world.models[domain], world.empty, world.empty, weight, cfg, **options)
 
 
+def beside(world: Models, cfg: float, weight: float) -> Denoiser[Tensor]:
+    """Guide by the side network, which corrects the base's answer to the empty prompt.
+
+    Raises ValueError where the world has none.
+    """
+    if world.side is None:
+        raise ValueError("This world has no side network: train one, or compare other methods.")
+    return SideGuidedDenoiser(world.models["base"], world.side, "epsilon", world.empty, weight, cfg)
+
+
 def _own(title: str, model: str, **options: Any) -> Method:
     return Method(
         title, () if model == "base" else (model,), partial(contrast, of=model, against=model, **options), CFGS
@@ -119,6 +136,7 @@ METHODS: Mapping[str, Method] = {
     "decoupled": _decoupled("decoupled, text-free domain"),
     "decoupled, empty prompt": _decoupled("decoupled, the fine-tune as domain", "empty-prompt"),
     "decoupled, adapter": _decoupled("decoupled, the LoRA as domain", "adapter"),
+    "side network": Method("decoupled, side network", ("side-network",), beside, BOTH),
     "decoupled, interval": _decoupled("decoupled, domain in an interval", interval=MIDDLE),
     "decoupled, projected": _decoupled("decoupled, domain projected (APG)", projection=ORTHOGONAL),
 }
