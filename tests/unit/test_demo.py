@@ -1,6 +1,7 @@
 """The demo: what it draws, what it says, and that a sign error in the domain term cannot hide."""
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -67,7 +68,7 @@ def test_the_wrong_sign_of_the_domain_term_drives_pictures_away_from_the_domain(
 
 def test_methods_that_agree_in_theory_draw_the_same_picture_from_the_same_seed(models):
     """At cfg 1 the base's guidance, and DoG with the base as its own fine-tune, are the same plain sampling."""
-    same = comparison.ToyModels(models.base, models.base, models.base, models.table, models.judge, models.schedule)
+    same = replace(models, fine_tune=models.base, domain=models.base)
     asked = Prompts(digit=torch.tensor([3, 8]), stroke=torch.tensor([0, 2]), ground=torch.tensor([-1, -1]))
     methods = (METHODS["base"].build(same, cfg=1.0), METHODS["DoG"].build(same, cfg=1.0))
     drawn = [comparison.sample(same, method, asked, seed=5) for method in methods]

@@ -187,7 +187,8 @@ def test_what_the_weights_page_says_of_fast_models_is_what_was_measured():
 
 DECOUPLED = ("decoupled", "decoupled, empty prompt", "decoupled, adapter")
 VARIANTS = ("decoupled, interval", "decoupled, projected")
-RIVALS = tuple(name for name in METHODS if name not in ("base", *DECOUPLED, *VARIANTS))
+SIDE = "side network"
+RIVALS = tuple(name for name in METHODS if name not in ("base", *DECOUPLED, *VARIANTS, SIDE))
 FINE_TUNES = ("fine-tune", "fine-tune, interval", "fine-tune, projected")
 
 
@@ -240,6 +241,33 @@ def test_the_larger_weights_of_dog_draw_more_digits_but_outside_of_the_limit(ful
 
 def limit(results):
     return IN_DOMAIN * min(score.distance for _, score in scored(results.jobs["search/base"]))
+
+
+def test_a_side_network_draws_the_most_digits_and_is_a_little_farther_from_the_domain(full):
+    sizes, together = (1200, 400, 100), (*DECOUPLED, *RIVALS)
+    for size in sizes:
+        assert all(average(full, SIDE, "digit", size) > average(full, method, "digit", size) for method in together)
+        assert average(full, SIDE, "distance", size) > max(
+            average(full, method, "distance", size) for method in DECOUPLED
+        )
+    assert [*zip(*(rounded(full, ["decoupled", SIDE], "digit", size) for size in sizes))] == [
+        (0.93, 0.93, 0.91),
+        (0.95, 0.96, 0.95),
+    ]
+    assert [*zip(*(rounded(full, ["decoupled", SIDE], "distance", size, 3) for size in sizes))] == [
+        (0.03, 0.028, 0.024),
+        (0.047, 0.046, 0.037),
+    ]
+    assert rounded(full, ["decoupled", SIDE], "diversity") == [0.93, 0.92]
+    assert full.chosen(SIDE, 1200) == full.chosen("decoupled", 1200)
+
+
+def test_with_25_pictures_a_side_network_keeps_more_digits_and_early_stopping_brings_it_no_nearer(full):
+    assert rounded(full, [SIDE, *early([SIDE])], "digit", 25) == [0.79, 0.92]
+    assert rounded(full, [SIDE, *early([SIDE])], "distance", 25, 3) == [0.152, 0.156]
+    assert rounded(full, [SIDE, *early([SIDE])], "memorised", 25) == [0.47, 0.03]
+    assert all(average(full, SIDE, "digit", 25) > average(full, method, "digit", 25) for method in DECOUPLED)
+    assert all(average(full, SIDE, "distance", 25) < average(full, method, "distance", 25) for method in DECOUPLED)
 
 
 def test_the_base_draws_digits_best_and_is_outside_of_the_domain(full):
@@ -315,17 +343,17 @@ def test_the_best_files_of_25_pictures_are_early_ones(full):
     steps = [
         full.jobs[f"train/{form}{EARLY}/25/{seed}"]["trained_steps"] for form, seed in product(RATES, (0, 1, 2, 3))
     ]
-    assert len(steps) == 12 and set(steps) == {100, 150}
+    *others, last = (steps[at : at + 4] for at in range(0, 16, 4))  # the side network's come last
+    assert len(steps) == 16 and {step for four in others for step in four} == {100, 150}
+    assert set(last) == {100, 150, 200, 250} and list(RATES)[-1] == "side-network"
 
 
 def test_early_stopping_helps_every_method_with_25_pictures_and_decoupled_guidance_most(full):
     for method in STOPPED:
         stopped = f"{method}{EARLY}"
         assert average(full, stopped, "digit", 25) > average(full, method, "digit", 25)
-        assert all(
-            average(full, stopped, measure, 25) < average(full, method, measure, 25)
-            for measure in ("distance", "memorised")
-        )
+        nearer = ("memorised",) if method == SIDE else ("distance", "memorised")
+        assert all(average(full, stopped, measure, 25) < average(full, method, measure, 25) for measure in nearer)
     gains = {
         method: average(full, f"{method}{EARLY}", "digit", 25) - average(full, method, "digit", 25)
         for method in STOPPED
