@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -84,7 +84,7 @@ class Workshop:
         unets = {name: checkpoints.load_domain(file) for name, file in SHIPPED.items()}
         return self._world(unets, checkpoints.load_side_network().network)
 
-    def _world(self, unets: dict[str, nn.Module], side: SideNetwork | None) -> World:
+    def _world(self, unets: Mapping[str, nn.Module], side: SideNetwork | None) -> World:
         base, table = checkpoints.load_base()
         schedule = scaled_linear()
         models = {
