@@ -117,7 +117,7 @@ def test_a_dropped_workflow_is_whole_serialises_to_its_twin_runs_and_shows_pictu
     frontend.run()
     shown = [node for node, content in twin.items() if content["class_type"] in SHOWN]
     assert shown
-    frontend.wait_for_images(shown)
+    frontend.wait_for_images(shown, seconds=900)  # some train first, on whatever machine
     (record,) = [record for prompt, record in server.get("/history").items() if prompt not in done]
     assert record["status"]["status_str"] == "success" and set(shown) <= set(record["outputs"])
     assert frontend.error_overlay().count() == 0 and frontend.errors == []
