@@ -45,7 +45,8 @@ BENCHMARKS = {
     ),
     "true_sizes": (
         "What training takes at true size, over what Train Domain says beforehand",
-        "Private memory at its peak, beyond the loaded base; an adapter of rank 16, one step at 512 px, on the CPU.",
+        "Private memory at its peak, beyond the loaded base; an adapter of rank 16, one step at 512 px, on the CPU. "
+        "glibc gives freed blocks back at once (MALLOC_MMAP_THRESHOLD_), which it does not by default.",
     ),
     "few_steps": (
         "What a domain does at cfg 1",

@@ -542,7 +542,7 @@ trained goes in its place.
             f"""
 # Draw in a domain, as an app
 
-## The app asks for what one changes: checkpoint, prompt, weight, seed. This is the graph behind it.
+## The app asks for checkpoint, name of the domain, prompt, weight and seed. This is the graph behind it.
 
 {TRAINED_HERE}
 
@@ -558,11 +558,11 @@ trained goes in its place.
             f"""
 # Train a domain from a folder, as an app
 
-## Pictures of a folder go in, and a picture in their look comes out. This is the graph behind it.
+## Choose a folder of pictures, and get a picture that looks like them. This is the graph behind it.
 
-Put the pictures into a sub-folder of ComfyUI's `input` and choose it as the folder; it wins over the pack's pictures.
-If a new folder is missing from the list, press R.
-The first run trains the domain, the next ones only load it and draw. Another folder needs another name.
+Put the pictures into a sub-folder of ComfyUI's `input` and choose it as the folder; it is used instead of the pack's
+pictures. If a new folder is missing from the list, press R. The first run trains the domain, and later runs only load
+it and draw. Another folder needs another name.
 
 **File**: {CHECKPOINT}.
 """,

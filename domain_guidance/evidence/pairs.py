@@ -51,6 +51,7 @@ def compare_pairs(judge: FeatureNet, first: Tensor, second: Tensor, asked: Promp
     The ends come from 2,000 resamplings of pairs. What no pair showed may still happen to 3 of N (the rule of three),
     so the end for digits is never below that.
     """
+    varied = _diversities(first, second, asked)
     count, generator = len(asked), torch.Generator().manual_seed(0)
     reference = judge.read(held_out_domain(REFERENCE).images).features.double()
     read = [judge.read(images) for images in (first, second)]
@@ -67,7 +68,7 @@ def compare_pairs(judge: FeatureNet, first: Tensor, second: Tensor, asked: Promp
     return Paired(
         Loss(found[0].item(), max(digits, 3 / count)),
         Loss(found[1].item(), distance),
-        _diversities(first, second, asked),
+        varied,
         count,
     )
 

@@ -11,8 +11,8 @@ from .settings import BatchSettings
 
 # Settings of later releases, with the value that a run saved before them was made with.
 LATER = {"distillation unit_score": False, "distillation scale": 1.0, "time_sampling": "uniform"}
-# More steps extend a run, and how often it is looked at changes nothing in it. A batch may be cut otherwise.
 FINGERPRINT = re.compile("[0-9a-f]{16}|[0-9a-f]{64}")
+# More steps extend a run, and how often it is looked at changes nothing in it. A batch may be cut otherwise.
 FREE = ("steps", "sample_every", "checkpoint_every", "evaluate_every", "batch_size", "accumulation")
 
 
