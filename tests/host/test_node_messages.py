@@ -8,6 +8,7 @@ import training_scenes
 from mini_models import trained
 from PIL import Image
 from scenes import build
+from test_report import reported
 from training_scenes import Training
 
 
@@ -49,6 +50,18 @@ def test_advice_of_a_sampling_stands_at_the_sampler_and_in_the_log(host, minis, 
     burnt = [(node, text) for node, _, text in sent if "tend to burn" in text]
     assert burnt == [(sampler.id, ADVICE)]
     assert burnt[0][1] in caplog.text
+
+
+def test_a_report_says_its_own_measured_advice_at_its_node_and_nothing_that_contradicts_it(host, minis, sent):
+    s, applied, _ = guided(minis, 9.0, seed=413)
+    report = reported(s, applied, cfg=4.0, seed=413)
+    text = host.value(s.graph, [report.id, 2])
+    told = [line for node, _, line in sent if node == report.id]
+    assert (
+        told
+        and [f"{number}. {line}" for number, line in enumerate(reversed(told), 1)] == text.splitlines()[: len(told)]
+    )
+    assert not any("tend to burn" in line for _, _, line in sent)
 
 
 def test_the_wrong_base_is_said_at_the_node_that_applies_the_domain(host, minis, sent):
