@@ -1,5 +1,5 @@
-// What the pack's nodes say while they work stands at them, each sentence whole, the newest first, until they run
-// again. A message is {prompt, node, slot, text}: a slot holds one sentence, and an empty text removes it
+// What the pack's nodes say while they work stands at them, and at the subgraphs that hold them, each sentence whole,
+// the newest first, until they run again. A message is {prompt, node, slot, text}: a slot holds one sentence, and an empty text removes it
 // (nodes/comfy_host/node_text.py). Another workflow has nodes with the same ids: what a prompt's nodes say stands in
 // its own.
 
@@ -12,18 +12,20 @@ const LEAST = 56 // pixels, before the text is laid out
 const AROUND = 34 // pixels between a widget's place and its text: the frontend's margin and this box's padding
 const MOST = 260 // pixels; what is longer is scrolled
 
-const shown = new Map() // node -> its sentences by slot, the oldest first
+const shown = new Map() // node -> its sentences by the id of who says them and slot, the oldest first
 const boxes = new WeakMap() // node -> its element, one for good: Nodes 2.0 goes on showing the first that it was given
 
-// A node within subgraphs has an id for each: 12:5 is node 5 in what node 12 holds.
-function nodeOf(id) {
+// A node within subgraphs has an id for each: 12:5 is node 5 in what node 12 holds. Both of them, the outer one first.
+function nodesOf(id) {
+    const found = []
     let graph = app.rootGraph ?? app.graph
-    let node = null
     for (const part of String(id).split(":")) {
-        node = graph?.getNodeById(Number(part)) ?? graph?.getNodeById(part)
-        graph = node?.subgraph
+        const node = graph?.getNodeById(Number(part)) ?? graph?.getNodeById(part)
+        if (!node) return []
+        found.push(node)
+        graph = node.subgraph
     }
-    return node
+    return found
 }
 
 const workflows = new Map() // prompt -> a promise of the id of its workflow, if it has one
@@ -106,6 +108,24 @@ function remove(node) {
     node.setDirtyCanvas?.(true, true)
 }
 
+function say(id, slot, text) {
+    for (const node of nodesOf(id)) {
+        const sentences = shown.get(node) ?? new Map()
+        sentences.delete(`${id} ${slot}`) // the newest last
+        if (text) sentences.set(`${id} ${slot}`, text)
+        shown.set(node, sentences)
+        draw(node)
+    }
+}
+
+function forget(id) {
+    for (const node of nodesOf(id)) {
+        const sentences = shown.get(node) ?? new Map()
+        for (const key of [...sentences.keys()]) if (key.startsWith(`${id} `)) sentences.delete(key)
+        draw(node)
+    }
+}
+
 app.registerExtension({
     name: "DomainGuidance.NodeMessages",
     setup() {
@@ -114,19 +134,11 @@ app.registerExtension({
         })
         api.addEventListener("executing", async ({ detail }) => {
             const id = detail?.node ?? detail
-            const node = id != null && (await isHere(running)) && nodeOf(id)
-            if (node) remove(node)
+            if (id != null && (await isHere(running))) forget(id)
         })
-        api.addEventListener(NODE_MESSAGE, async ({ detail: { prompt, node: id, slot, text } }) => {
+        api.addEventListener(NODE_MESSAGE, async ({ detail: { prompt, node, slot, text } }) => {
             running = prompt ?? running
-            if (!(await isHere(prompt))) return
-            const node = nodeOf(id)
-            if (!node) return
-            const sentences = shown.get(node) ?? new Map()
-            sentences.delete(slot) // the newest last
-            if (text) sentences.set(slot, text)
-            shown.set(node, sentences)
-            draw(node)
+            if (await isHere(prompt)) say(node, slot, text)
         })
     },
 })

@@ -3,6 +3,7 @@
 Run from the host's root: `python -m pytest <pack>/tests/browser -c <pack>/tests/pytest.ini` (`run.py test` does this).
 """
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -35,6 +36,13 @@ def base_directory(tmp_path_factory):
     settings.parent.mkdir(parents=True)
     settings.write_text('{"Comfy.TutorialCompleted": true}', encoding="utf-8")
     return base
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_left(base_directory):
+    """A training goes on where a file of its name ended: the next file of tests must not find this one's."""
+    yield
+    shutil.rmtree(base_directory / "output", ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

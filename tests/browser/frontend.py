@@ -3,6 +3,8 @@
 import json
 from pathlib import Path
 
+from real_server import succeeded
+
 TEMPLATES = Path(__file__).parents[2] / "workflows"
 
 # Headless, and asking nothing of the network beside the page. Without the zygote a page's process is started, not
@@ -84,6 +86,10 @@ IMAGES = (
     "() => Object.fromEntries(app.graph.nodes.map(node => [node.id, (node.imgs ?? []).map(image => "
     "image.naturalWidth)]))"
 )
+# What the pack's nodes say at them, by their ids.
+SAID = """() => Object.fromEntries(app.graph.nodes.flatMap(node => (node.widgets ?? [])
+    .filter(widget => widget.name === "domain_guidance_message")
+    .map(({element}) => [node.id, [...element.firstChild.children].map(line => line.textContent)])))"""
 SET = """([id, name, value]) => {
     const widget = app.graph.getNodeById(id).widgets.find(widget => widget.name === name)
     widget.value = value
@@ -149,8 +155,31 @@ class Frontend:
     def set_widget(self, node_id, name, value):
         self.page.evaluate(SET, [node_id, name, value])
 
+    def change_inputs(self, prompt, wanted):
+        """Set what an API prompt of this graph has otherwise than another one."""
+        for node, content in wanted.items():
+            for name, value in content["inputs"].items():
+                if value != prompt[node]["inputs"][name]:
+                    self.set_widget(node, name, value)
+
     def run(self):
         self.page.get_by_test_id("queue-button").click()
+
+    def run_to_end(self, server):
+        """Press Run and answer with that prompt's history record, once it is there: as long as the server lives, since
+        how long a prompt takes is the machine's affair.
+        """
+        before = set(server.get("/history"))
+        self.run()
+        while not (new := [record for key, record in server.get("/history").items() if key not in before]):
+            server.check_alive("making a prompt")
+            assert not self.error_overlay().count(), self.error_overlay().all_inner_texts()
+            self.page.wait_for_timeout(200)
+        return new[0]
+
+    def make(self, server):
+        """As `run_to_end`, for a prompt that has to succeed."""
+        return succeeded(self.run_to_end(server))
 
     def wait_for_images(self, nodes, seconds=180):
         """Wait until every one of `nodes` (ids) shows a loaded picture."""

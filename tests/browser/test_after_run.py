@@ -32,29 +32,14 @@ def quick(graph):
     return graph
 
 
-def run(frontend, server):
-    """Press Run and answer with that prompt's record."""
-    before = set(server.get("/history"))
-    frontend.run()
-    while not (new := {key: record for key, record in server.get("/history").items() if key not in before}):
-        server.check_alive("making a prompt")
-        assert not frontend.error_overlay().count(), frontend.error_overlay().all_inner_texts()
-        frontend.page.wait_for_timeout(300)
-    return next(iter(new.values()))
-
-
 @pytest.mark.parametrize("name", RUN)
 def test_a_template_shows_its_pictures_and_no_node_lies_over_another(server, open_frontend, name):
     frontend = open_frontend(server.address)
     frontend.resize(1600, 1000)
     workflow = frontend.drop_template(name)
     twin = frontend.prompt()
-    for node, content in quick(json.loads(json.dumps(twin))).items():
-        for name_of_input, value in content["inputs"].items():
-            if value != twin[node]["inputs"][name_of_input]:
-                frontend.set_widget(node, name_of_input, value)
-    record = run(frontend, server)
-    assert record["status"]["status_str"] == "success"
+    frontend.change_inputs(twin, quick(json.loads(json.dumps(twin))))
+    frontend.make(server)
     frontend.wait_for_images([node["id"] for node in workflow["nodes"] if node["type"] in SHOWING])
     folder = SCREENSHOTS / "after run"
     folder.mkdir(parents=True, exist_ok=True)

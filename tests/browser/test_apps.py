@@ -43,10 +43,7 @@ def test_a_template_opens_as_an_app_is_filled_in_and_run_and_shows_its_picture(s
         assert text.evaluate("shown => shown.scrollWidth <= shown.clientWidth"), said
     twin = frontend.prompt()
     small = shrunk(json.loads(json.dumps(twin)))
-    for node, content in small.items():
-        for name, value in content["inputs"].items():
-            if value != twin[node]["inputs"][name]:
-                frontend.set_widget(node, name, value)
+    frontend.change_inputs(twin, small)
     fields.filter(has_text="Prompt").get_by_role("textbox").fill("a red bicycle")
     assert frontend.prompt()["2"]["inputs"]["text"] == "a red bicycle"
     page.get_by_test_id("linear-run-button").get_by_role("button", name="Run").click()

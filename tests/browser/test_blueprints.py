@@ -4,6 +4,12 @@ import json
 
 import host_process
 import pytest
+from conftest import SCREENSHOTS
+from frontend import SAID
+from PIL import Image
+from real_server import real_server
+from test_api_twins import CHECKPOINT, FINE_TUNE, named_minis  # noqa: F401, a fixture
+from test_opened import over_each_other
 
 BLUEPRINTS = sorted((host_process.PACK_ROOT / "subgraphs").glob("*.json"))
 # What is inside a blueprint: types that the frontend does not know, and inputs that another node's definition lacks.
@@ -20,12 +26,27 @@ INSIDE = """() => {
         }
     return found
 }"""
+WIDGETS = "id => app.graph.getNodeById(id).widgets.map(widget => widget.name)"
+FOLDER = "for a blueprint"
+TRAIN, DRAW = 4, 7  # ids in the workflow of the test
+# What is not on a blueprint's outside.
+SET_INSIDE = """([id, type, name, value]) => {
+    const inner = app.graph.getNodeById(id).subgraph.nodes.find(node => node.type === type)
+    inner.widgets.find(widget => widget.name === name).value = value
+}"""
 OUTER = "() => app.graph.nodes[0].widgets.map(widget => widget.name)"
 VALUES = {
     "Draw In A Domain": {"prompt": "a red bicycle", "weight": 3.5, "cfg": 5.0, "steps": 7, "width": 640},
     "Train A Domain From A Folder": {"save_name": "my ceramics", "resolution": 256},
     "Two Domains With Masks": {"first_weight": 2.5, "second_weight": -1.0},
 }
+
+
+@pytest.fixture(scope="module")
+def server(named_minis, base_directory, tmp_path_factory):
+    write_pictures(base_directory / "input" / FOLDER)
+    with real_server(base_directory, tmp_path_factory.mktemp("server") / "log.txt") as running:
+        yield running
 
 
 @pytest.fixture
@@ -54,3 +75,109 @@ def test_what_one_sets_outside_is_what_the_server_gets(frontend, path):
     sent = [value for node in frontend.prompt().values() for value in node["inputs"].values()]
     assert [value for value in VALUES[path.stem].values() if value not in sent] == []
     assert frontend.errors == []
+
+
+def write_pictures(folder):
+    """Eight small pictures."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(8):
+        Image.radial_gradient("L").resize((64 + 8 * number, 64)).convert("RGB").save(folder / f"{number}.png")
+
+
+class Canvas:
+    """A workflow that is put together node by node, blueprints among them."""
+
+    def __init__(self):
+        self.workflow = {"version": 0.4, "nodes": [], "links": [], "definitions": {"subgraphs": []}, "extra": {}}
+
+    def add(self, node, x, y):
+        node |= {"id": len(self.workflow["nodes"]) + 1, "pos": [x, y]}
+        self.workflow["nodes"].append(node)
+        return node
+
+    def plain(self, kind, x, y, inputs=(), outputs=(), values=()):
+        sockets = [{"name": name, "type": name.upper().removesuffix("S"), "link": None} for name in inputs]
+        made = [{"name": name, "type": name, "links": []} for name in outputs]
+        size = {"size": [240, 200], "flags": {}, "order": 0, "mode": 0, "properties": {}}
+        return self.add({"type": kind, "inputs": sockets, "outputs": made, "widgets_values": [*values], **size}, x, y)
+
+    def blueprint(self, name, x, y):
+        file = json.loads((BLUEPRINTS[0].parent / f"{name}.json").read_text(encoding="utf-8"))
+        self.workflow["definitions"]["subgraphs"] += file["definitions"]["subgraphs"]
+        return self.add(file["nodes"][0], x, y)
+
+    def link(self, source, output, target, *inputs):
+        slot, made = next(entry for entry in enumerate(source["outputs"]) if entry[1]["name"] == output)
+        for name in inputs:
+            at, socket = next(entry for entry in enumerate(target["inputs"]) if entry[1]["name"] == name)
+            number = len(self.workflow["links"]) + 1
+            self.workflow["links"].append([number, source["id"], slot, target["id"], at, made["type"]])
+            made["links"], socket["link"] = [*(made.get("links") or []), number], number
+
+
+def three_blueprints():
+    """Train and use a domain, beside a fine-tuned checkpoint as another, each in its half."""
+    canvas, loaded = Canvas(), ("MODEL", "CLIP", "VAE")
+    base = canvas.plain("CheckpointLoaderSimple", 0, 100, outputs=loaded, values=[CHECKPOINT])
+    tuned = canvas.plain("CheckpointLoaderSimple", 0, 400, outputs=loaded, values=[FINE_TUNE])
+    mask = canvas.plain("SolidMask", 0, 700, outputs=["MASK"], values=[1, 64, 64])
+    train = canvas.blueprint("Train A Domain From A Folder", 300, 100)
+    two = canvas.blueprint("Two Domains With Masks", 680, 100)
+    empty = canvas.plain("CLIPTextEncode", 300, 660, inputs=["clip"], outputs=["CONDITIONING"], values=[""])
+    draw = canvas.blueprint("Draw In A Domain", 680, 450)
+    picture = canvas.plain("PreviewImage", 1060, 450, inputs=["images"])
+    curves = canvas.plain("PreviewImage", 1060, 100, inputs=["images"])
+    for name in loaded:
+        canvas.link(base, name, train, name.lower())
+    canvas.link(base, "MODEL", two, "model")
+    canvas.link(train, "domain_model", two, "first_domain")
+    canvas.link(tuned, "MODEL", two, "second_domain")
+    canvas.link(tuned, "CLIP", empty, "clip")
+    for domains in (two, draw):
+        canvas.link(empty, "CONDITIONING", domains, "domain_conditioning")
+    canvas.link(mask, "MASK", two, "first_mask", "second_mask")
+    canvas.link(two, "MODEL", draw, "model")
+    canvas.link(base, "CLIP", draw, "clip")
+    canvas.link(base, "VAE", draw, "vae")
+    canvas.link(tuned, "MODEL", draw, "domain_model")
+    canvas.link(draw, "IMAGE", picture, "images")
+    canvas.link(train, "curves", curves, "images")
+    assert (train["id"], draw["id"]) == (TRAIN, DRAW)
+    settings = {
+        TRAIN: {"folder": FOLDER, "save_name": "by blueprint", "preset": "own", "resolution": 64},
+        DRAW: {"prompt": "a bicycle", "weight": 9, "steps": 2, "width": 64, "height": 64},
+    }
+    return canvas.workflow, settings, [picture["id"], curves["id"]]
+
+
+def test_the_blueprints_are_run_together_and_show_their_pictures_and_what_the_nodes_in_them_say(server, frontend):
+    workflow, settings, showing = three_blueprints()
+    frontend.resize(1600, 1000)
+    frontend.drop("blueprints", workflow)
+    for node, values in settings.items():
+        assert {*values} <= {*frontend.page.evaluate(WIDGETS, node)}
+        for name, value in values.items():
+            frontend.set_widget(str(node), name, value)
+    frontend.page.evaluate(SET_INSIDE, [TRAIN, "DomainGuidanceTrain", "steps", 3])
+    frontend.make(server)
+    frontend.wait_for_images(showing)
+    said = frontend.page.wait_for_function(f"id => ({SAID})()[id]", arg=TRAIN).json_value()
+    assert said[0].startswith("The training has made its 3 steps and saved 'output/loras/by blueprint.")
+    assert "tend to burn" in " ".join(frontend.page.evaluate(SAID)[str(DRAW)])
+    assert over_each_other(frontend.boxes()) == []
+    assert "domain_guidance_message" not in frontend.page.evaluate("() => JSON.stringify(app.graph.serialize())")
+    picture(frontend, "blueprints")
+    assert frontend.errors == []
+
+
+def picture(frontend, name):
+    """In both views."""
+    folder = SCREENSHOTS / "after run"
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        for nodes_2, view in ((False, "classic"), (True, "Nodes 2.0")):
+            frontend.nodes_2(nodes_2)
+            frontend.wait_until_drawn(nodes_2)
+            frontend.page.screenshot(path=folder / f"{name} {view}.png")
+    finally:
+        frontend.nodes_2(False)

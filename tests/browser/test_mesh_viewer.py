@@ -55,10 +55,7 @@ def test_the_painted_vase_opens_with_its_texture_in_the_hosts_viewer(server, pag
     """A mesh without its texture is white; this one has a red stroke and a blue rim."""
     frontend = Frontend(page, server.address)
     frontend.drop_template("21-paint-a-mesh-in-a-domain")
-    frontend.run()
-    while not server.get("/history"):  # as long as the server lives: how long it takes is the machine's affair
-        server.check_alive("painting the vase")
-        page.wait_for_timeout(500)
+    frontend.make(server)
     page.evaluate(LOOK_AT_VIEWER, "SaveGLB")
     red = blue = 0.0
     for _ in range(LOOKS):

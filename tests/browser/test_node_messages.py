@@ -22,15 +22,6 @@ def graph(server, open_frontend):
     return frontend, ids
 
 
-def run(frontend, server):
-    """Press Run and wait for the end of that prompt."""
-    before = len(server.get("/history"))
-    frontend.run()
-    while len(server.get("/history")) == before:
-        server.check_alive("making a prompt")
-        frontend.page.wait_for_timeout(200)
-
-
 @pytest.mark.parametrize("nodes_2", [False, True], ids=["classic", "Nodes 2.0"])
 def test_a_training_says_what_it_made_and_advice_goes_when_it_is_followed(graph, server, nodes_2):
     frontend, ids = graph
@@ -40,7 +31,7 @@ def test_a_training_says_what_it_made_and_advice_goes_when_it_is_followed(graph,
         frontend.set_widget(train, "steps", 3)
         frontend.set_widget(train, "save_name", f"said {nodes_2}")
         frontend.set_widget(apply, "weight", 9)
-        run(frontend, server)
+        frontend.make(server)
         frontend.page.wait_for_function(f"id => ({SAID})()[id]?.sentences[0].includes('saved')", arg=train)
         said = frontend.page.evaluate(SAID)
         assert said[train]["sentences"][0].startswith(
@@ -51,12 +42,12 @@ def test_a_training_says_what_it_made_and_advice_goes_when_it_is_followed(graph,
         assert said[burnt]["visible"] and said[train]["visible"]
         assert said[burnt]["needed"] <= said[burnt]["given"], "each sentence is whole"
         frontend.set_widget(train, "steps", 4)
-        run(frontend, server)
+        frontend.make(server)
         frontend.page.wait_for_function(f"id => ({SAID})()[id]?.sentences[0].includes('its 4 steps')", arg=train)
         (shown,) = frontend.page.get_by_role("status").filter(has_text="The training has made").all_inner_texts()
         assert "its 4 steps" in shown and "its 3 steps" not in shown, "a second run's sentences take the first's place"
         frontend.set_widget(apply, "weight", 1.5)
-        run(frontend, server)
+        frontend.make(server)
         frontend.page.wait_for_function(f"id => !(id in ({SAID})())", arg=burnt)
         assert train in frontend.page.evaluate(SAID), "what did not run again says what it said"
         assert (

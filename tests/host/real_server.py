@@ -10,6 +10,14 @@ import urllib.request
 from contextlib import contextmanager
 
 
+def succeeded(record):
+    """The history record of a prompt that has to succeed: the node's own sentence is the failure."""
+    messages = dict(record["status"]["messages"])
+    error = messages.get("execution_error", {})
+    assert record["status"]["status_str"] == "success", error.get("exception_message", messages)
+    return record
+
+
 class RealServer:
     """`process` runs `main.py`; every request goes to 127.0.0.1."""
 
@@ -36,12 +44,8 @@ class RealServer:
         return record
 
     def make(self, graph):
-        """As `run`, for a prompt that has to succeed: the node's own sentence is the failure."""
-        record = self.run(graph)
-        messages = dict(record["status"]["messages"])
-        error = messages.get("execution_error", {})
-        assert record["status"]["status_str"] == "success", error.get("exception_message", messages)
-        return record
+        """As `run`, for a prompt that has to succeed."""
+        return succeeded(self.run(graph))
 
     def wait_until_ready(self):
         while True:
