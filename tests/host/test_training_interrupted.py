@@ -7,10 +7,10 @@ from unittest.mock import patch
 import pytest
 import torch
 from host_process import PromptError
-from messages import OUT_OF_MEMORY, DriverError
+from messages import OUT_OF_MEMORY, DriverError, hearing
 from safetensors.torch import load_file
 from scenes import assert_one_sentence, build
-from training_scenes import Training, log_of, register, result_of, state_of
+from training_scenes import IMAGES, SIDE, Training, log_of, register, result_of, state_of
 
 STEPS = 6
 BEFORE = 3  # predictions before the first step: two of the probe, which looks at the network, and one for the estimate
@@ -94,6 +94,30 @@ def test_a_cancel_is_honoured_before_the_next_step_and_queue_again_goes_on(host,
     assert_host_is_clean()
     host.value(t.graph, t.node)
     assert_equals(t, uninterrupted, base_directory)
+
+
+def test_a_cancel_while_images_are_encoded_says_that_those_are_kept_and_they_are(host, minis):
+    """At a resolution that no other training here has, so that there is something to encode."""
+    said, again = [], []
+
+    def cancels_at_the_second(_):
+        def say(line, slot=""):
+            said.append(line)
+            if len(said) == 2:
+                cancel()
+
+        return say
+
+    t = training(minis, "cancelled early", resolution=2 * SIDE, steps=2)
+    with patch.object(host.library("nodes.train"), "line_at", cancels_at_the_second):
+        run_to_cancel(host, t)
+    none, some, kept = said
+    assert none == f"Encoded 0 of {IMAGES} images" and some.startswith("Encoded") and some != none
+    assert kept == "The images were not all encoded. Those that were are kept, and Run goes on from there."
+    assert_host_is_clean()
+    with patch.object(host.library("nodes.train"), "line_at", hearing(again)):
+        host.value(t.graph, t.node)
+    assert again[0] == ("state", some)
 
 
 def test_a_cancel_in_the_middle_of_a_step_does_not_make_that_step(host, minis, base_directory):

@@ -28,6 +28,9 @@ class TrainingProgress(RunProgress):
             self._say(f"Encoded {event.done} of {event.total} images", STATE)
         comfy.utils.ProgressBar(event.total).update_absolute(event.done)
 
+    def encoding_stopped(self) -> None:
+        self._say("The images were not all encoded. Those that were are kept, and Run goes on from there.", STATE)
+
     def left_out(self, name: str, reason: str) -> None:
         """Say which images are not used: in the log each, at the node the last one and how many there are."""
         logging.warning("Domain Guidance: '%s' is left out, because %s.", name, reason)

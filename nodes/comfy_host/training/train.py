@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 from PIL import Image
 
-from ....domain_guidance.data import CachedLatents, Encoded, ImageSource, LatentCache, Size, aspect_buckets
+from ....domain_guidance.data import CachedLatents, Encoded, ImageSource, LatentCache, Size, Skipped, aspect_buckets
 from ....domain_guidance.domains.training_forms import ADAPTER, SIDE_NETWORK
 from ....domain_guidance.runs import Finished, RunFiles
 from ....domain_guidance.runs.run_files import OnExisting
@@ -148,13 +149,21 @@ def _encoded(posteriors: Posteriors, source: ImageSource, resolution: int, progr
             "resolution, or close other programs that use the device; images encoded so far are kept."
         )
     ):
-        for event in cache.fill(posteriors.batch_size(resolution**2)):
+        _follow_encoding(cache.fill(posteriors.batch_size(resolution**2)), progress)
+    return cache.open()
+
+
+def _follow_encoding(events: Iterator[Encoded | Skipped], progress: TrainingProgress) -> None:
+    try:
+        for event in events:
             comfy.model_management.throw_exception_if_processing_interrupted()
             if isinstance(event, Encoded):
                 progress.encoded(event)
             else:
                 progress.left_out(event.name, event.reason)
-    return cache.open()
+    except comfy.model_management.InterruptProcessingException:
+        progress.encoding_stopped()
+        raise
 
 
 def _trained(
