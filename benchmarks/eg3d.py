@@ -12,9 +12,7 @@ medians.
 import argparse
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
@@ -22,6 +20,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from apart import apart
 from resident import forget_peak, resident
 from result_file import add_json_option, save
 
@@ -46,10 +45,7 @@ def main():
     print(f"{'':<58} {'seconds':>8} {'ratio':>6} {'peak MiB':>9} {'ratio':>6}")
     found, ratios = {}, {}
     for row in ROWS:
-        with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-            found[_in_words(row)] = seconds, peak = process.submit(
-                measure, row, options.rounds, options.threads, options.gpu
-            ).result()
+        found[_in_words(row)] = seconds, peak = apart(measure, row, options.rounds, options.threads, options.gpu)
         slower, larger = (value / reference for value, reference in zip((seconds, peak), found[_in_words(PUBLISHED)]))
         print(f"{_in_words(row):<58} {seconds:>8.3f} {slower:>6.2f} {peak:>9.0f} {larger:>6.2f}", flush=True)
         if row is not PUBLISHED:

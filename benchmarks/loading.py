@@ -14,8 +14,6 @@ import logging
 import sys
 import tempfile
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
 PACK = Path(__file__).resolve().parents[1]
@@ -23,6 +21,7 @@ sys.path[:0] = [str(Path.cwd()), str(PACK / "tests" / "host"), str(PACK)]
 
 import host_process
 import torch
+from apart import apart
 from resident import forget_peak, resident
 from result_file import add_json_option, save
 
@@ -77,8 +76,8 @@ def main():
         _, _, half = FILES[name]
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "domain.safetensors"
-            _apart(write, path, name)
-            rounds = [[_apart(measure, way, path, half) for way in (stock, ours)] for _ in range(options.rounds)]
+            apart(write, path, name)
+            rounds = [[apart(measure, way, path, half) for way in (stock, ours)] for _ in range(options.rounds)]
             (held, peak), (our_held, our_peak) = (map(max, zip(*found)) for found in zip(*rounds))
             size = path.stat().st_size
         print(
@@ -96,11 +95,6 @@ def _options():
     parser.add_argument("--rounds", type=int, default=3, help="runs of each loader, of which the highest counts")
     add_json_option(parser)
     return parser.parse_args()
-
-
-def _apart(job, *arguments):
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(job, *arguments).result()
 
 
 def write(path, name):

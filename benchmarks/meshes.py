@@ -13,8 +13,6 @@ import argparse
 import math
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from statistics import median
 
@@ -22,6 +20,7 @@ import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from apart import apart
 from resident import forget_peak, resident
 from result_file import add_json_option, save
 
@@ -39,7 +38,7 @@ def main():
     ratios = {}
     print(f"{VIEWS} views, on {'GPU' if options.gpu else 'CPU'}, {options.threads} thread(s)\n")
     for job in (draw, painted):
-        found = [_apart(job, rows, options) for rows in ROWS]
+        found = [_measured(job, rows, options) for rows in ROWS]
         for rows, (seconds, peak) in zip(ROWS, found):
             what, slower = f"{job.__doc__}, {triangles(rows):,} triangles", seconds / found[0][0]
             print(f"{what:<52} {seconds:8.2f} s {slower:7.2f} {peak:8.0f} MiB", flush=True)
@@ -48,7 +47,7 @@ def main():
             if rows == ROWS[-1]:
                 ratios[f"peak memory over the mesh's own, {what}"] = peak / (triangles(rows) * MESH_BYTES / 2**20)
     for cells in CELLS:
-        (average, _), (layer, _) = (_apart(job, cells, options) for job in (averaged, convolved))
+        (average, _), (layer, _) = (_measured(job, cells, options) for job in (averaged, convolved))
         what = f"average of {VIEWS} latents of {cells}x{cells} over one convolution"
         print(f"{what:<52} {average:8.4f} s {average / layer:7.3f}", flush=True)
         ratios[f"time, {what}"] = average / layer
@@ -64,9 +63,8 @@ def _options():
     return parser.parse_args()
 
 
-def _apart(job, size, options):
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(measure, job, size, options.rounds, options.threads, options.gpu).result()
+def _measured(job, size, options):
+    return apart(measure, job, size, options.rounds, options.threads, options.gpu)
 
 
 def measure(job, size, rounds, threads, gpu):

@@ -16,9 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from multiprocessing import get_context
 from pathlib import Path
 
 PACK = Path(__file__).resolve().parents[1]
@@ -26,6 +24,7 @@ sys.path[:0] = [str(Path.cwd()), str(PACK / "tests" / "host"), str(PACK)]
 
 import host_process
 import torch
+from apart import apart
 from loading import SD15, SDXL
 from resident import resident
 from result_file import add_json_option, save
@@ -64,8 +63,8 @@ def main():
     for name in options.only:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "base.safetensors"
-            parameters = _apart(write, path, name)
-            base, said, peak, trained, guided = _apart(measure, path, name)
+            parameters = apart(write, path, name)
+            base, said, peak, trained, guided = apart(measure, path, name)
         print(
             f"{name:<9} {parameters / 1e9:8.2f} B {base / GIB:6.2f} {said / GIB:6.2f} {peak / GIB:6.2f} "
             f"{peak / said:6.3f} {trained:7.0f} s {guided:9.0f} s",
@@ -82,11 +81,6 @@ def _options():
     )
     add_json_option(parser)
     return parser.parse_args()
-
-
-def _apart(job, *arguments):
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
-        return process.submit(job, *arguments).result()
 
 
 def _start(folder, dtype):

@@ -13,8 +13,8 @@ TRAINED_HERE = """The domain is trained here, on pictures that come with the pac
 another of these templates, a run only loads it. **Your own pictures**: put them into a folder inside ComfyUI's `input`
 folder, choose it as `folder` in Train Domain, which then ignores the pack's pictures, and give it another `save_name`
 and the `preset` *good*."""
-OWN_MODEL = """It needs no files. **With your own model**, replace *Toy World* by *Load Checkpoint*, and its `domain` by
-*Load Domain Adapter*, *Load Side Network* or *Load Domain UNet*."""
+OWN_MODEL = """It needs no files. **With your own model**, replace *Toy World* with *Load Checkpoint*, and its `domain`
+with *Load Domain Adapter*, *Load Side Network* or *Load Domain UNet*."""
 
 
 def note(text: str) -> Note:
@@ -145,7 +145,7 @@ renamed. `example.png` comes with ComfyUI.
 
 `denoise` says how much may change. In the third row a mask says where: white is drawn anew, black is kept.
 
-It needs no files. **With your own model**, replace *Toy World* by *Load Checkpoint*, and connect *Load Image* to *VAE
+It needs no files. **With your own model**, replace *Toy World* with *Load Checkpoint*, and connect *Load Image* to *VAE
 Encode*. For a mask of your own, open the picture in the mask editor and connect the MASK of *Load Image*.
 """,
             stack(group("Your model", [1]), group("The domain", [2])),
@@ -284,8 +284,8 @@ report, and press **Run** again.
 **Domain Guidance Sweep** draws the same noise at every weight and cfg: on the right, colours are gaudy and outlines
 broken. Cancel keeps the cells that are done.
 
-It needs no files. **With your own model**, replace *Toy World* by *Load Checkpoint*, its prompts
-by *CLIP Text Encode*, its latent by *Empty Latent Image*, and its `domain` by *Load Domain Adapter*, *Load Side
+It needs no files. **With your own model**, replace *Toy World* with *Load Checkpoint*, its prompts
+with *CLIP Text Encode*, its latent with *Empty Latent Image*, and its `domain` with *Load Domain Adapter*, *Load Side
 Network* or *Load Domain UNet*, whichever has your file.
 """,
             group("Your model", [1]),
@@ -471,8 +471,8 @@ The rows show the same prompt and seed without the domain, with a whole network,
 domain. *Train Domain* with the `form` *side-network* makes one from pictures alone, and no gradient has to pass through
 your model. Everything else works as with any domain.
 
-It needs no files. **With your own model**, replace *Toy World* by *Load Checkpoint*, and its `side_network` by *Load
-Side Network*.
+It needs no files. **With your own model**, replace *Toy World* with *Load Checkpoint*, and its `side_network` with
+*Load Side Network*.
 """,
             group("Your model", [1]),
             group("The domain", [2, 3]),

@@ -14,9 +14,18 @@ from playwright.sync_api import sync_playwright
 sys.path += [str(Path(__file__).parent), str(Path(__file__).parents[1] / "host")]
 
 from frontend import Frontend, launch
+from host_process import IP_ADAPTER_PACK
 from real_server import real_server
 from started import base_with_pack, small_models, started_host
 
+# In the server process: the host knows no CLIP vision tower as small as the tests'.
+MINI_CLIP_VISION = """
+import sys
+sys.path.append({here!r})
+import comfy.clip_vision, mini_models
+comfy.clip_vision.load = lambda path: mini_models.clip_vision()
+NODE_CLASS_MAPPINGS = {{}}
+"""
 SCREENSHOTS = Path(__file__).parent / "screenshots"
 
 
@@ -53,6 +62,25 @@ def host(base_directory):
 @pytest.fixture(scope="session")
 def minis(host, base_directory):
     return small_models(host, base_directory)
+
+
+@pytest.fixture(scope="module")
+def ip_adapter_pack(base_directory):
+    """IPAdapter_plus beside the pack, if it is installed."""
+    pack = base_directory / "custom_nodes" / IP_ADAPTER_PACK.name
+    if IP_ADAPTER_PACK.is_dir():
+        shutil.copytree(IP_ADAPTER_PACK, pack, ignore=shutil.ignore_patterns(".git", "__pycache__", "examples"))
+    yield
+    shutil.rmtree(pack, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def mini_clip_vision(base_directory):
+    """A pack that gives the server a small tower of that kind, whichever file is loaded."""
+    pack = base_directory / "custom_nodes" / "mini_clip_vision.py"
+    pack.write_text(MINI_CLIP_VISION.format(here=str(Path(__file__).parents[1] / "host")), encoding="utf-8")
+    yield
+    pack.unlink()
 
 
 @pytest.fixture(scope="module")

@@ -25,25 +25,21 @@ def named_files():
 
 
 @pytest.fixture(scope="module")
-def server(base_directory, tmp_path_factory):
+def server(ip_adapter_pack, base_directory, tmp_path_factory):
     """A server that lists the files of the templates: empty ones, since nothing is run, and gone afterwards."""
     files = [base_directory / "models" / folder / name for folder, names in named_files().items() for name in names]
     empty = [file for file in files if not file.exists()]
     for file in empty:
         file.parent.mkdir(exist_ok=True)
         file.touch()
-    example, packs = base_directory / "input" / "example.png", base_directory / "custom_nodes"
+    example = base_directory / "input" / "example.png"
     shutil.copy(Path.cwd() / "input" / "example.png", example)
-    if IP_ADAPTER_PACK.is_dir():
-        ignored = shutil.ignore_patterns(".git", "__pycache__", "examples")
-        shutil.copytree(IP_ADAPTER_PACK, packs / IP_ADAPTER_PACK.name, ignore=ignored)
     try:
         with real_server(base_directory, tmp_path_factory.mktemp("server") / "log.txt") as running:
             yield running
     finally:
         for file in (*empty, example):
             file.unlink()
-        shutil.rmtree(packs / IP_ADAPTER_PACK.name, ignore_errors=True)
 
 
 def overlaps(one, other):

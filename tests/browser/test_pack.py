@@ -1,7 +1,6 @@
 """Every shipped workflow, the templates and the help in the real frontend, as a visitor meets them."""
 
 import json
-import shutil
 
 import host_process
 import pytest
@@ -20,27 +19,10 @@ WORKFLOWS = sorted((host_process.PACK_ROOT / "workflows").glob("*.json"))
 SHOWN = {"PreviewImage", "SaveImage"}
 # A workflow of one node.
 ALONE = {"last_node_id": 1, "last_link_id": 0, "links": [], "groups": [], "config": {}, "extra": {}, "version": 0.4}
-# In the server process: the host knows no CLIP vision tower as small as the tests'.
-MINI_CLIP_VISION = """
-import sys
-sys.path.append({here!r})
-import comfy.clip_vision, mini_models
-comfy.clip_vision.load = lambda path: mini_models.clip_vision()
-NODE_CLASS_MAPPINGS = {{}}
-"""
 
 
 @pytest.fixture(scope="module")
-def server(named_minis, base_directory, tmp_path_factory):
-    packs = base_directory / "custom_nodes"
-    here = str(host_process.PACK_ROOT / "tests" / "host")
-    (packs / "mini_clip_vision.py").write_text(MINI_CLIP_VISION.format(here=here), encoding="utf-8")
-    if IP_ADAPTER_PACK.is_dir():
-        shutil.copytree(
-            IP_ADAPTER_PACK,
-            packs / IP_ADAPTER_PACK.name,
-            ignore=shutil.ignore_patterns(".git", "__pycache__", "examples"),
-        )
+def server(named_minis, ip_adapter_pack, mini_clip_vision, base_directory, tmp_path_factory):
     with real_server(base_directory, tmp_path_factory.mktemp("server") / "log.txt") as running:
         yield running
 
