@@ -68,6 +68,7 @@ SIZES = {
     "SaveImage": (320, 262),
     "PreviewAny": (420, 330),
     "SaveGLB": (380, 330),
+    "DomainGuidanceEvaluate": (WIDE, 400),  # it shows its picture, too
 }
 # Whose pictures are higher than wide, with words in them.
 TALL, TALL_SIZE = {"DomainGuidanceReport", "DomainGuidanceEvaluate"}, (400, 560)

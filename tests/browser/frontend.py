@@ -68,6 +68,11 @@ OUTSIDE = """() => {
 }"""
 # Nodes 2.0 has drawn each node, and measured it.
 DRAWN = "() => app.graph.nodes.every(node => document.querySelector(`[data-node-id='${node.id}']`)?.offsetHeight)"
+# What Nodes 2.0 makes of each, in pixels of the window.
+DRAWN_BOXES = """() => app.graph.nodes.map(node => {
+    const {x, y, width, height} = document.querySelector(`[data-node-id='${node.id}']`).getBoundingClientRect()
+    return {title: `${node.title} ${node.id}`, box: [x, y, width, height]}
+})"""
 # Zoomed out, the frontend hides the text of a note.
 LOOK_AT = """id => {
     const node = app.graph.getNodeById(id)
@@ -194,7 +199,12 @@ class Frontend:
         return not self.page.evaluate("app.canvas.low_quality")
 
     def boxes(self):
+        """Of the classic view: title, place and size of every node."""
         return self.page.evaluate(BOXES)
+
+    def drawn_boxes(self):
+        """Of Nodes 2.0: title and place of every node."""
+        return self.page.evaluate(DRAWN_BOXES)
 
     def note_heights(self, node_id):
         """The height of a note's text and of its node's inside, in the graph's units: `{"needed": ..., "given":

@@ -50,7 +50,9 @@ def test_a_template_shows_its_pictures_and_no_node_lies_over_another(server, ope
     try:
         frontend.nodes_2(True)
         frontend.wait_until_drawn(True)
+        frontend.page.wait_for_timeout(1000)  # until its pictures are there
         frontend.page.screenshot(path=folder / f"{name} Nodes 2.0.png")
+        assert over_each_other(frontend.drawn_boxes()) == []
     finally:
         frontend.nodes_2(False)
     assert frontend.errors == []
