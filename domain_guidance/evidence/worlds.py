@@ -34,12 +34,14 @@ IMAGE_SEED = 1200
 class Workshop:
     """Where models are trained for the comparison, and read back.
 
-    folder: of everything that is trained, and of the pictures. device: of training and drawing.
+    folder: of everything that is trained, and of the pictures. device: of training and drawing. base: the toy world's
+    file that everything is trained on.
     """
 
     folder: Path
     plan: Plan
     device: torch.device
+    base: str = checkpoints.BASE
 
     def file(self, name: str, size: int, seed: int) -> Path:
         """What the training of this name is for: its last file, or its best one where it is stopped early."""
@@ -49,7 +51,7 @@ class Workshop:
         """The folder of the base in diffusers' form, which is written if it is not there yet."""
         folder = self.folder / "base"
         if not (folder / "model_index.json").exists():
-            unet, table = checkpoints.load_base()
+            unet, table = checkpoints.load_base(name=self.base)
             write_base_folder(folder, unet, encode_prompt(table))
         return folder
 
@@ -76,7 +78,7 @@ class Workshop:
         """
         files = {name.removesuffix(EARLY): self.file(name, size, seed) for name in names}
         side = files.pop(SIDE_NETWORK, None)
-        unets = {name: unet_of_file(file) for name, file in files.items()}
+        unets = {name: unet_of_file(file, self.base) for name, file in files.items()}
         return self._world(unets, side and read_side_file(side).network)
 
     def shipped_world(self) -> World:
@@ -85,7 +87,7 @@ class Workshop:
         return self._world(unets, checkpoints.load_side_network().network)
 
     def _world(self, unets: Mapping[str, nn.Module], side: SideNetwork | None) -> World:
-        base, table = checkpoints.load_base()
+        base, table = checkpoints.load_base(name=self.base)
         schedule = scaled_linear()
         models = {
             name: DiffusersDenoiser(unet.to(self.device), schedule) for name, unet in {"base": base, **unets}.items()
@@ -147,8 +149,8 @@ def _run(name: str, size: int, seed: int) -> str:
     return f"{name}-{size}-{seed}"
 
 
-def unet_of_file(file: Path) -> nn.Module:
-    unet, _ = checkpoints.load_base()
+def unet_of_file(file: Path, base: str = checkpoints.BASE) -> nn.Module:
+    unet, _ = checkpoints.load_base(name=base)
     load_trained(file, unet)
     return unet
 

@@ -1,5 +1,6 @@
 """ComfyUI's frontend as a visitor uses it: drop a file, press Run, read what is shown."""
 
+import itertools
 import json
 from pathlib import Path
 
@@ -20,6 +21,9 @@ FLAGS = [
     "--disable-quic",
     "--no-first-run",
 ]
+WINDOWS = [(1600, 1000), (1920, 950)]
+VIEWS = {"classic": False, "Nodes 2.0": True}
+
 # The page is covered while it loads; a first visit ends with the templates, another one with a graph.
 READY = """() => window.app?.vueAppReady && app.extensionManager.workflow.activeWorkflow
     && !document.querySelector(".p-blockui-mask")
@@ -142,6 +146,21 @@ class Frontend:
         if nodes_2:
             self.page.wait_for_function(DRAWN)
         self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+    def pictured(self, folder, name):
+        """The whole graph in both windows and both views, each pictured in `folder` as it comes up: (window, view)."""
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            for window, (view, nodes_2) in itertools.product(WINDOWS, VIEWS.items()):
+                self.resize(*window)
+                self.nodes_2(nodes_2)
+                self.show_all()
+                self.wait_until_drawn(nodes_2)
+                self.page.wait_for_timeout(500)  # until its pictures are there
+                self.page.screenshot(path=folder / f"{name} {window[0]} {view}.png")
+                yield window, view
+        finally:
+            self.nodes_2(False)
 
     def outside(self):
         """The nodes that the window does not hold."""

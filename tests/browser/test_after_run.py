@@ -43,16 +43,7 @@ def test_a_template_shows_its_pictures_and_no_node_lies_over_another(server, ope
     frontend.change_inputs(twin, quick(json.loads(json.dumps(twin))))
     frontend.make(server)
     frontend.wait_for_images([node["id"] for node in workflow["nodes"] if node["type"] in SHOWING])
-    folder = SCREENSHOTS / "after run"
-    folder.mkdir(parents=True, exist_ok=True)
-    frontend.page.screenshot(path=folder / f"{name} classic.png")
-    assert over_each_other(frontend.boxes()) == []
-    try:
-        frontend.nodes_2(True)
-        frontend.wait_until_drawn(True)
-        frontend.page.wait_for_timeout(1000)  # until its pictures are there
-        frontend.page.screenshot(path=folder / f"{name} Nodes 2.0.png")
-        assert over_each_other(frontend.drawn_boxes()) == []
-    finally:
-        frontend.nodes_2(False)
+    for _, view in frontend.pictured(SCREENSHOTS / "after run", name):
+        boxes = frontend.boxes() if view == "classic" else frontend.drawn_boxes()
+        assert over_each_other(boxes) == []
     assert frontend.errors == []

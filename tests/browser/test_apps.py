@@ -4,6 +4,8 @@ import json
 
 import host_process
 import pytest
+from conftest import SCREENSHOTS
+from frontend import WINDOWS
 from real_server import real_server
 from test_api_twins import named_minis, shrunk  # noqa: F401, a fixture
 
@@ -22,11 +24,20 @@ def server(named_minis, base_directory, tmp_path_factory):
         yield running
 
 
+def pictured(frontend, folder, name):
+    """In both windows."""
+    (SCREENSHOTS / folder).mkdir(parents=True, exist_ok=True)
+    for window in reversed(WINDOWS):
+        frontend.resize(*window)
+        frontend.page.wait_for_timeout(500)
+        frontend.page.screenshot(path=SCREENSHOTS / folder / f"{name} {window[0]}.png")
+
+
 @pytest.mark.parametrize("path", APPS, ids=lambda path: path.stem)
 def test_a_template_opens_as_an_app_is_filled_in_and_run_and_shows_its_picture(server, open_frontend, path):
     frontend = open_frontend(f"{server.address}/?template={path.stem}&source=domain-guidance")
     page = frontend.page
-    page.set_viewport_size({"width": 1600, "height": 1000})
+    frontend.resize(*WINDOWS[0])
     page.wait_for_function(LOADED, arg=path.stem.removesuffix(".app"))
     # The frontend's own tour of its apps covers the first form that a user opens.
     page.add_locator_handler(page.get_by_role("button", name="Skip"), lambda skip: skip.click())
@@ -41,6 +52,7 @@ def test_a_template_opens_as_an_app_is_filled_in_and_run_and_shows_its_picture(s
     for _, _, *said in form["inputs"]:
         text = page.get_by_text(said[0]["description"], exact=True)
         assert text.evaluate("shown => shown.scrollWidth <= shown.clientWidth"), said
+    pictured(frontend, "opened", path.stem)
     twin = frontend.prompt()
     small = shrunk(json.loads(json.dumps(twin)))
     frontend.change_inputs(twin, small)
@@ -58,4 +70,5 @@ def test_a_template_opens_as_an_app_is_filled_in_and_run_and_shows_its_picture(s
     )
     saved = record["outputs"]["11"]["images"][0]["filename"]
     assert any(saved in source for source in page.evaluate(PICTURES))
+    pictured(frontend, "after run", path.stem)
     assert frontend.errors == []

@@ -74,6 +74,8 @@ def test_what_one_sets_outside_is_what_the_server_gets(frontend, path):
         frontend.set_widget("1", name, value)
     sent = [value for node in frontend.prompt().values() for value in node["inputs"].values()]
     assert [value for value in VALUES[path.stem].values() if value not in sent] == []
+    for _ in frontend.pictured(SCREENSHOTS / "opened", path.stem):
+        assert frontend.draws_text() and frontend.outside() == []
     assert frontend.errors == []
 
 
@@ -164,20 +166,8 @@ def test_the_blueprints_are_run_together_and_show_their_pictures_and_what_the_no
     said = frontend.page.wait_for_function(f"id => ({SAID})()[id]", arg=TRAIN).json_value()
     assert said[0].startswith("The training has made its 3 steps and saved 'output/loras/by blueprint.")
     assert "tend to burn" in " ".join(frontend.page.evaluate(SAID)[str(DRAW)])
-    assert over_each_other(frontend.boxes()) == []
     assert "domain_guidance_message" not in frontend.page.evaluate("() => JSON.stringify(app.graph.serialize())")
-    picture(frontend, "blueprints")
+    for _, view in frontend.pictured(SCREENSHOTS / "after run", "blueprints"):
+        boxes = frontend.boxes() if view == "classic" else frontend.drawn_boxes()
+        assert over_each_other(boxes) == []
     assert frontend.errors == []
-
-
-def picture(frontend, name):
-    """In both views."""
-    folder = SCREENSHOTS / "after run"
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        for nodes_2, view in ((False, "classic"), (True, "Nodes 2.0")):
-            frontend.nodes_2(nodes_2)
-            frontend.wait_until_drawn(nodes_2)
-            frontend.page.screenshot(path=folder / f"{name} {view}.png")
-    finally:
-        frontend.nodes_2(False)

@@ -6,12 +6,11 @@ from pathlib import Path
 
 import pytest
 from conftest import SCREENSHOTS
-from frontend import TEMPLATES
+from frontend import TEMPLATES, WINDOWS
 from host_process import IP_ADAPTER_PACK
 from real_server import real_server
 
 WORKFLOWS = sorted(TEMPLATES.glob("*.json"))
-WINDOWS = [(1600, 1000), (1920, 950)]
 
 
 def named_files():
