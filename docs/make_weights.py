@@ -77,7 +77,7 @@ def main():
             graph, graph.add("DomainGuidanceSweep", weights="0, 0.5, 1, 1.5, 2, 3, 6", cfgs="1, 2, 4, 8", **inputs)
         )
         as_picture(grid[0]).quantize(128).save(ROOT / "docs" / "weights-sweep.png", optimize=True)
-        thumbnail(rows).save(ROOT / "workflows" / "12-see-the-weights.jpg", quality=92)
+        thumbnail(rows).save(ROOT / "workflows" / "12-which-weights.jpg", quality=92)
 
 
 def register_probe():

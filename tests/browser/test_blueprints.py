@@ -5,7 +5,7 @@ import json
 import host_process
 import pytest
 from conftest import SCREENSHOTS
-from frontend import SAID
+from frontend import READY, SAID
 from PIL import Image
 from real_server import real_server
 from test_api_twins import CHECKPOINT, FINE_TUNE, named_minis  # noqa: F401, a fixture
@@ -152,7 +152,9 @@ def three_blueprints():
     return canvas.workflow, settings, [picture["id"], curves["id"]]
 
 
-def test_the_blueprints_are_run_together_and_show_their_pictures_and_what_the_nodes_in_them_say(server, frontend):
+def test_the_blueprints_are_run_together_and_show_their_pictures_and_what_their_nodes_said_also_after_a_reload(
+    server, frontend
+):
     workflow, settings, showing = three_blueprints()
     frontend.resize(1600, 1000)
     frontend.drop("blueprints", workflow)
@@ -170,4 +172,7 @@ def test_the_blueprints_are_run_together_and_show_their_pictures_and_what_the_no
     for _, view in frontend.pictured(SCREENSHOTS / "after run", "blueprints"):
         boxes = frontend.boxes() if view == "classic" else frontend.drawn_boxes()
         assert over_each_other(boxes) == []
+    frontend.page.reload()
+    frontend.page.wait_for_function(READY)
+    assert frontend.page.wait_for_function(f"id => ({SAID})()[id]", arg=TRAIN).json_value() == said
     assert frontend.errors == []
