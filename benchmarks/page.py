@@ -50,8 +50,8 @@ BENCHMARKS = {
     ),
     "few_steps": (
         "What a domain does at cfg 1",
-        "The toy world's student of 8 steps, with domains that were trained on the base that it was distilled from, and "
-        "with some of its own; shares from 0 to 1, and kernel distances to the domain.",
+        "The toy world's student of 8 steps, with domains that were trained on the base that it was distilled from, "
+        "and with some of its own; shares from 0 to 1, and kernel distances to the domain.",
     ),
     "meshes": (
         "What a mesh costs",
