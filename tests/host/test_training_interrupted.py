@@ -1,5 +1,6 @@
 """However a training ends, what it learned is on disk, the host is as it was, and Run goes on from there."""
 
+import gc
 from contextlib import contextmanager
 from functools import partial
 from unittest.mock import patch
@@ -271,6 +272,31 @@ def test_a_network_that_does_not_fit_whole_is_one_sentence(host, minis, error):
         host.library("nodes.comfy_host.training.trainable_copy").load_whole([model])
     assert_one_sentence(str(caught.value))
     assert "does not fit on the device as a whole" in str(caught.value)
+
+
+def test_a_model_that_is_collected_while_others_leave_the_device_fails_nothing(host):
+    """The host's own list loses its entry at that moment."""
+    import comfy.model_management
+    from comfy.model_patcher import ModelPatcher
+
+    def loaded():
+        patcher = ModelPatcher(torch.nn.Linear(2, 2), torch.device("cpu"), torch.device("cpu"))
+        comfy.model_management.load_models_gpu([patcher])
+        return patcher
+
+    comfy.model_management.unload_all_models()
+    kept, forgotten = loaded(), loaded()
+    forgotten.itself = [
+        forgotten
+    ] * 20  # garbage, once the name is gone; the host turns to what has fewer references first
+    gc.disable()  # until the host has begun
+    try:
+        del forgotten
+        with patch.object(kept, "detach", side_effect=lambda *args: gc.collect()) as began:
+            host.library("nodes.comfy_host.training.trainable_copy").unload_all()
+    finally:
+        gc.enable()
+    assert began.call_count == 1 and comfy.model_management.current_loaded_models == []
 
 
 def test_what_the_driver_still_has_to_say_of_memory_that_ran_out_is_heard_before_the_next_prompt(host):

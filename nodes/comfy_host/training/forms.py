@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
-import comfy.model_management
 import torch
 from comfy.model_patcher import ModelPatcher
 from torch import nn
@@ -36,6 +35,7 @@ from .trainable_copy import (
     copy_of,
     load_whole,
     training_mode,
+    unload_all,
 )
 
 # Of the domain, for measuring the constants of a text-free network, each at several noise levels (our choice).
@@ -143,7 +143,7 @@ def made_trainable(
         if not adapter:
             network.float()
             copy.size = 0  # the host adds it up anew
-        stack.callback(comfy.model_management.unload_all_models)
+        stack.callback(unload_all)
         load_whole([copy, vae])
         network.requires_grad_(not adapter)
         adapters = _reaching(make_adapters(network, rank, seed), unused) if adapter else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
 import math
 from collections.abc import Iterator
@@ -67,9 +68,19 @@ def check_can_be_read(model: ModelPatcher) -> None:
         )
 
 
+def unload_all() -> None:
+    """Take every model off the device.
+
+    The host walks over a list from which a model vanishes when it is collected as garbage, and fails where that happens
+    meanwhile. So it is collected before.
+    """
+    gc.collect()
+    comfy.model_management.unload_all_models()
+
+
 def load_whole(models: list[ModelPatcher]) -> None:
     """Put models on the device in full, everything else off it. Raises ValueError where they do not fit."""
-    comfy.model_management.unload_all_models()
+    unload_all()
     size = sum(model.model_size() for model in models) / 2**30
     with out_of_memory(
         lambda: (
