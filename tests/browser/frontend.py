@@ -136,11 +136,6 @@ class Frontend:
     def resize(self, width, height):
         self.page.set_viewport_size({"width": width, "height": height})
 
-    def show_all(self):
-        """Fit the graph into the window, as opening it does."""
-        self.page.evaluate("() => app.extensionManager.command.execute('Comfy.Canvas.FitView')")
-        self.page.wait_for_timeout(500)  # it glides there
-
     def wait_until_drawn(self, nodes_2):
         """Wait for the nodes of either view, and for the frame after."""
         if nodes_2:
@@ -148,13 +143,12 @@ class Frontend:
         self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def pictured(self, folder, name):
-        """The whole graph in both windows and both views, each pictured in `folder` as it comes up: (window, view)."""
+        """The graph in both windows and both views, each pictured in `folder` as it comes up: (window, view)."""
         folder.mkdir(parents=True, exist_ok=True)
         try:
             for window, (view, nodes_2) in itertools.product(WINDOWS, VIEWS.items()):
                 self.resize(*window)
                 self.nodes_2(nodes_2)
-                self.show_all()
                 self.wait_until_drawn(nodes_2)
                 self.page.wait_for_timeout(500)  # until its pictures are there
                 self.page.screenshot(path=folder / f"{name} {window[0]} {view}.png")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 from conftest import SCREENSHOTS
-from frontend import TEMPLATES
+from frontend import TEMPLATES, WINDOWS
 from host_process import IP_ADAPTER_PACK
 from real_server import real_server
 from test_api_twins import named_minis, needs_large_files, shrunk  # noqa: F401, a fixture
@@ -37,13 +37,14 @@ def test_a_template_shows_its_pictures_and_no_node_lies_over_another(server, ope
     if name == "05-ip-adapter" and not IP_ADAPTER_PACK.is_dir():
         pytest.skip(f"IPAdapter_plus is not installed at {IP_ADAPTER_PACK}: {name} was not run")
     frontend = open_frontend(server.address)
-    frontend.resize(1600, 1000)
+    frontend.resize(*WINDOWS[0])
     workflow = frontend.drop_template(name)
     twin = frontend.prompt()
     frontend.change_inputs(twin, quick(json.loads(json.dumps(twin))))
     frontend.make(server)
     frontend.wait_for_images([node["id"] for node in workflow["nodes"] if node["type"] in SHOWING])
     for _, view in frontend.pictured(SCREENSHOTS / "after run", name):
+        assert frontend.draws_text()
         boxes = frontend.boxes() if view == "classic" else frontend.drawn_boxes()
         assert over_each_other(boxes) == []
     assert frontend.errors == []

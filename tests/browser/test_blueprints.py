@@ -5,7 +5,7 @@ import json
 import host_process
 import pytest
 from conftest import SCREENSHOTS
-from frontend import READY, SAID
+from frontend import READY, SAID, WINDOWS
 from PIL import Image
 from real_server import real_server
 from test_api_twins import CHECKPOINT, FINE_TUNE, named_minis  # noqa: F401, a fixture
@@ -67,6 +67,7 @@ def test_the_server_lists_every_blueprint_as_the_packs(server):
 
 
 def test_what_one_sets_outside_is_what_the_server_gets(frontend, path):
+    frontend.resize(*WINDOWS[0])
     frontend.drop(path.stem, json.loads(path.read_text(encoding="utf-8")))
     assert frontend.page.evaluate(INSIDE) == []
     assert {*VALUES[path.stem]} <= {*frontend.page.evaluate(OUTER)}
@@ -156,7 +157,7 @@ def test_the_blueprints_are_run_together_and_show_their_pictures_and_what_their_
     server, frontend
 ):
     workflow, settings, showing = three_blueprints()
-    frontend.resize(1600, 1000)
+    frontend.resize(*WINDOWS[0])
     frontend.drop("blueprints", workflow)
     for node, values in settings.items():
         assert {*values} <= {*frontend.page.evaluate(WIDGETS, node)}
