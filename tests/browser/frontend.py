@@ -143,7 +143,7 @@ class Frontend:
         self.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
 
     def pictured(self, folder, name):
-        """The graph in both windows and both views, each pictured in `folder` as it comes up: (window, view)."""
+        """The nodes' boxes in both windows and both views, each of which is pictured in `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         try:
             for window, (view, nodes_2) in itertools.product(WINDOWS, VIEWS.items()):
@@ -152,7 +152,7 @@ class Frontend:
                 self.wait_until_drawn(nodes_2)
                 self.page.wait_for_timeout(500)  # until its pictures are there
                 self.page.screenshot(path=folder / f"{name} {window[0]} {view}.png")
-                yield window, view
+                yield self.page.evaluate(DRAWN_BOXES) if nodes_2 else self.boxes()
         finally:
             self.nodes_2(False)
 
@@ -214,10 +214,6 @@ class Frontend:
     def boxes(self):
         """Of the classic view: title, place and size of every node."""
         return self.page.evaluate(BOXES)
-
-    def drawn_boxes(self):
-        """Of Nodes 2.0: title and place of every node."""
-        return self.page.evaluate(DRAWN_BOXES)
 
     def note_heights(self, node_id):
         """The height of a note's text and of its node's inside, in the graph's units: `{"needed": ..., "given":
