@@ -1,7 +1,7 @@
 // What the pack's nodes say while they work stands at them, and at the subgraphs that hold them, each sentence whole,
-// the newest first, until they run again. A message is {prompt, node, slot, text}: a slot holds one sentence, and an empty text removes it
-// (nodes/comfy_host/node_text.py). Another workflow has nodes with the same ids: what a prompt's nodes say stands in
-// its own.
+// the newest first, until they run again. A message is {prompt, node, slot, text}: a slot holds one sentence, and an
+// empty text removes it (nodes/comfy_host/node_text.py). Another workflow has nodes with the same ids: what a prompt's
+// nodes say stands in its own.
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"

@@ -114,7 +114,9 @@ def test_a_cancel_while_images_are_encoded_says_that_those_are_kept_and_they_are
         run_to_cancel(host, t)
     none, some, kept = said
     assert none == f"Encoded 0 of {IMAGES} images" and some.startswith("Encoded") and some != none
-    assert kept == "The images were not all encoded. Those that were are kept, and Run goes on from there."
+    assert (
+        kept == "Cancelled while images were being encoded. Those already encoded are kept, and Run goes on from there."
+    )
     assert_host_is_clean()
     with patch.object(host.library("nodes.train"), "line_at", hearing(again)):
         host.value(t.graph, t.node)
@@ -286,9 +288,8 @@ def test_a_model_that_is_collected_while_others_leave_the_device_fails_nothing(h
 
     comfy.model_management.unload_all_models()
     kept, forgotten = loaded(), loaded()
-    forgotten.itself = [
-        forgotten
-    ] * 20  # garbage, once the name is gone; the host turns to what has fewer references first
+    # Garbage, once the name is gone. The host turns to what has fewer references first.
+    forgotten.itself = [forgotten] * 20
     gc.disable()  # until the host has begun
     try:
         del forgotten

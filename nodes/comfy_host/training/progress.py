@@ -29,7 +29,10 @@ class TrainingProgress(RunProgress):
         comfy.utils.ProgressBar(event.total).update_absolute(event.done)
 
     def encoding_stopped(self) -> None:
-        self._say("The images were not all encoded. Those that were are kept, and Run goes on from there.", STATE)
+        self._say(
+            "Cancelled while images were being encoded. Those already encoded are kept, and Run goes on from there.",
+            STATE,
+        )
 
     def left_out(self, name: str, reason: str) -> None:
         """Say which images are not used: in the log each, at the node the last one and how many there are."""
