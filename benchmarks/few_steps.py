@@ -22,12 +22,11 @@ import torch
 from result_file import add_json_option, save
 
 from domain_guidance.diffusers_host.denoiser import DiffusersDenoiser
-from domain_guidance.diffusers_host.trained_file import load_trained
 from domain_guidance.diffusion.sampling import karras_sigmas, sample_euler
 from domain_guidance.domains.training_forms import ADAPTER, SIDE_NETWORK
 from domain_guidance.evidence.cells import diversity
 from domain_guidance.evidence.plan import FULL, LARGEST
-from domain_guidance.evidence.worlds import Workshop
+from domain_guidance.evidence.worlds import Workshop, unet_of_file
 from domain_guidance.guidance import GuidedDenoiser, Term, compose
 from domain_guidance.side_networks import SideGuidedDenoiser, read_side_file
 from domain_guidance.toy_world import checkpoints, comparison, student
@@ -63,18 +62,17 @@ def _options():
 
 def _ways(models, fast):
     """What each is called, its evaluations a step, and what makes a denoiser of a weight."""
-    network = checkpoints.load_side_network().network
-    yield (
-        "side network",
-        1,
-        lambda weight: SideGuidedDenoiser(fast, network, "epsilon", models.empty, weight, cfg=1.0),
-    )
+    yield "side network", 1, partial(_beside, models, fast, checkpoints.load_side_network().network)
     yield (
         "whole text-free domain",
         3,
         lambda weight: GuidedDenoiser(fast, models.domain, models.empty, models.empty, weight, 1.0),
     )
     yield "whole text-free domain, its own base as reference", 3, lambda weight: _from_its_base(models, fast, weight)
+
+
+def _beside(models, fast, network, weight):
+    return SideGuidedDenoiser(fast, network, "epsilon", models.empty, weight, cfg=1.0)
 
 
 def _from_its_base(models, fast, weight):
@@ -107,17 +105,12 @@ def _more_ways(files, models, fast):
     adapted = _with_lora(files[checkpoints.BASE, ADAPTER], models, 1.0)
     yield "domain adapter of its base, reference prompt", 2, lambda weight: _on_prompt(fast, adapted, weight)
     own = read_side_file(files[checkpoints.STUDENT, SIDE_NETWORK]).network
-    yield (
-        "side network of its own",
-        1,
-        lambda weight: SideGuidedDenoiser(fast, own, "epsilon", models.empty, weight, cfg=1.0),
-    )
+    yield "side network of its own", 1, partial(_beside, models, fast, own)
 
 
 def _with_lora(file, models, strength):
     """The student with a LoRA at a strength; at cfg 1 that is also reference `fast` of Apply Domain Guidance."""
-    plain, changed = (checkpoints.load_base(name=checkpoints.STUDENT)[0] for _ in range(2))
-    load_trained(file, changed)
+    plain, changed = checkpoints.load_base(name=checkpoints.STUDENT)[0], unet_of_file(file, checkpoints.STUDENT)
     with torch.no_grad():
         for ours, theirs in zip(plain.parameters(), changed.parameters()):
             ours.lerp_(theirs, strength)

@@ -302,7 +302,7 @@ Network* or *Load Domain UNet*, whichever has your file.
 
 `reference` is **prompt**: the model with the trained adapter and the model without it both read your prompt, and their
 difference is the domain. It takes two evaluations per step. At weight 1 the result is that of the plain LoRA, and from
-there you can raise or lower it. A **side network** takes one: train that `form`, and set `reference` to **auto**.
+there you can raise or lower it. A **side network** needs only one: see template 20.
 
 The adapter is trained here in a minute or two, or loaded if template 07 has trained it already. It needs no files.
 
