@@ -82,7 +82,7 @@ def first_look(python, comfyui: Path, picture: Path) -> None:
 def test(options: argparse.Namespace) -> int:
     from launcher import LauncherError, environment
     from launcher.chromium import find_chromium
-    from launcher.pytest_run import Part, beside
+    from launcher.pytest_run import Part, beside, run_part
 
     chromium = find_chromium()
     if not (PACK / "tests" / "unit").is_dir():
@@ -93,23 +93,31 @@ def test(options: argparse.Namespace) -> int:
     )
     settings = PACK / "tests" / "pytest.ini"
     parts: list = lint_checks(python)
-    unit = {"tests": PACK / "tests" / "unit", "cwd": PACK, "settings": settings}
-    with beside("unit tests", python.path, aloud=not (comfyui and usable), **unit) as running:
-        if comfyui and usable:
-            parts += hosted_tests(python, comfyui, chromium, settings)
+    driver = browser_python(python) if usable and chromium else None
+
+    def unit_and_browser(output):
+        unit = run_part("unit tests", python.path, PACK / "tests" / "unit", cwd=PACK, settings=settings, output=output)
+        if not usable or not chromium:
+            return [unit]
+        return [unit, browser_tests(driver, comfyui, settings, output)]
+
+    # Two lanes of about the same length; both draw small pictures, for which one core each is enough.
+    with beside(unit_and_browser, aloud=not usable) as others:
+        if usable:
+            parts += hosted_tests(python, comfyui, settings)
         elif comfyui:
             parts.append(Part("host tests"))
-    print("", *parts, running.result(), sep="\n", flush=True)
-    return 0 if all(part.good for part in (*parts, running.result())) else 1
+    parts += others.result()
+    print("", *parts, sep="\n", flush=True)
+    return 0 if all(part.good for part in parts) else 1
 
 
-def hosted_tests(python, comfyui: Path, chromium: Path | None, settings: Path) -> list:
+def hosted_tests(python, comfyui: Path, settings: Path) -> list:
     """The parts inside a ComfyUI, in its root: the pack's `nodes` folder must not shadow the host's `nodes.py`."""
     from launcher.pytest_run import run_part
 
     host = run_part("host tests", python.path, PACK / "tests" / "host", cwd=comfyui, settings=settings)
-    parts = [host, gpu_tests(python, comfyui, settings)]
-    return [*parts, browser_tests(python, comfyui, settings)] if chromium else parts
+    return [host, gpu_tests(python, comfyui, settings)]
 
 
 def lint_checks(python) -> list:
@@ -133,18 +141,26 @@ def gpu_tests(python, comfyui: Path, settings: Path):
     return run_part("GPU tests", python.path, PACK / "tests" / "gpu", cwd=comfyui, settings=settings)
 
 
-def browser_tests(python, comfyui: Path, settings: Path):
-    """The last part; a machine that cannot get what drives the browser keeps the others."""
+def browser_python(python) -> Path | None:
+    """The Python that drives the browser; a machine that cannot get it says so and keeps the other parts."""
     from launcher import LauncherError, environment
-    from launcher.pytest_run import Part, run_part
 
     needed = environment.TEST | environment.BROWSER
     try:
-        ready = environment.ready(environment.probe(python.path, needed), needed, ENVIRONMENTS)
+        return environment.ready(environment.probe(python.path, needed), needed, ENVIRONMENTS).path
     except LauncherError as problem:
         print(f"The browser tests cannot run: {problem}.", flush=True)
-        return Part("browser tests")
-    return run_part("browser tests", ready.path, PACK / "tests" / "browser", cwd=comfyui, settings=settings)
+        return None
+
+
+def browser_tests(driver: Path | None, comfyui: Path, settings: Path, output):
+    """The part that needs a browser, driven from this Python; without one it counts as failed."""
+    from launcher.pytest_run import Part, run_part
+
+    name = "browser tests"
+    if driver is None:
+        return Part(name)
+    return run_part(name, driver, PACK / "tests" / "browser", cwd=comfyui, settings=settings, output=output)
 
 
 def prepare(needed: dict[str, str], options: argparse.Namespace):

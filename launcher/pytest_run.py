@@ -6,7 +6,7 @@ import os
 import subprocess
 import tempfile
 import xml.etree.ElementTree as xml
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,15 +63,17 @@ def run_part(name: str, python: Path, tests: Path, *, cwd: Path, settings: Path,
         return Part(name, ran.returncode, **counts(report))
 
 
-@contextmanager
-def beside(name: str, python: Path, tests: Path, *, aloud: bool, cwd: Path, settings: Path) -> Iterator[Future[Part]]:
-    """A part that runs while others do, for machines with more than one core.
+Work = Callable[[IO | None], list[Part]]  # takes where pytest's words go; None is the terminal
 
-    Its words come whole, at its end; `aloud`, where nothing else speaks, as they are said.
+
+@contextmanager
+def beside(work: Work, *, aloud: bool) -> Iterator[Future[list[Part]]]:
+    """Parts that run one after the other while others do, for machines with more than one core.
+
+    Their words come whole, at their end; `aloud`, where nothing else speaks, as they are said.
     """
     with tempfile.TemporaryFile() as said, ThreadPoolExecutor(1) as pool:
-        output = None if aloud else said
-        yield pool.submit(run_part, name, python, tests, cwd=cwd, settings=settings, output=output)
+        yield pool.submit(work, None if aloud else said)
         pool.shutdown()
         said.seek(0)
         print(said.read().decode(errors="replace"), flush=True)

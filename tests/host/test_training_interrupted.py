@@ -70,6 +70,17 @@ def assert_host_is_clean():
 
 
 @pytest.fixture
+def nothing_encoded(host, tmp_path):
+    """A user folder without the latents that other tests have encoded."""
+    import folder_paths
+
+    usual = folder_paths.get_user_directory()
+    folder_paths.set_user_directory(str(tmp_path))
+    yield
+    folder_paths.set_user_directory(usual)
+
+
+@pytest.fixture
 def uninterrupted(host, minis, base_directory):
     t = training(minis, "in one go")
     if not result_of(t, base_directory).exists():
@@ -97,8 +108,8 @@ def test_a_cancel_is_honoured_before_the_next_step_and_queue_again_goes_on(host,
     assert_equals(t, uninterrupted, base_directory)
 
 
+@pytest.mark.usefixtures("nothing_encoded")
 def test_a_cancel_while_images_are_encoded_says_that_those_are_kept_and_they_are(host, minis):
-    """At a resolution that no other training here has, so that there is something to encode."""
     said, again = [], []
 
     def cancels_at_the_second(_):
@@ -109,7 +120,7 @@ def test_a_cancel_while_images_are_encoded_says_that_those_are_kept_and_they_are
 
         return say
 
-    t = training(minis, "cancelled early", resolution=2 * SIDE, steps=2)
+    t = training(minis, "cancelled early", steps=2)
     with patch.object(host.library("nodes.train"), "line_at", cancels_at_the_second):
         run_to_cancel(host, t)
     none, some, kept = said
@@ -226,9 +237,10 @@ def test_out_of_memory_between_steps_names_where_the_state_is(host, minis, base_
     assert_equals(t, uninterrupted, base_directory)
 
 
+@pytest.mark.usefixtures("nothing_encoded")
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["PyTorch's", "the driver's"])
 def test_out_of_memory_in_the_vae_names_the_resolution_and_what_is_kept(host, minis, error):
-    t = training(minis, "no room for the VAE", resolution=448)  # in no other test's cache
+    t = training(minis, "no room for the VAE")
 
     def encode(*_):
         raise error()
@@ -240,7 +252,7 @@ def test_out_of_memory_in_the_vae_names_the_resolution_and_what_is_kept(host, mi
         host.value(t.graph, t.node)
     assert_one_sentence(caught.value.message)
     assert (
-        "encoded images at resolution 448: lower resolution" in caught.value.message
+        f"encoded images at resolution {SIDE}: lower resolution" in caught.value.message
         and "images encoded so far are kept" in caught.value.message
     )
 

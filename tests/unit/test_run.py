@@ -172,11 +172,18 @@ def test_a_part_that_runs_beside_another_says_what_it_says_by_itself(tmp_path, c
     (tmp_path / "test_it.py").write_text("def test_a(): pass\ndef test_b(): assert 'left' == 'right'")
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     settings = {"cwd": tmp_path, "settings": tmp_path / "pytest.ini"}
-    with pytest_run.beside("part", Path(sys.executable), tmp_path, aloud=aloud, **settings) as running:
+
+    def work(output):
+        return [
+            pytest_run.run_part(name, Path(sys.executable), tmp_path, **settings, output=output)
+            for name in ("first", "second")
+        ]
+
+    with pytest_run.beside(work, aloud=aloud) as running:
         pass
-    part = running.result()
-    assert (part.passed, part.failed, part.good) == (1, 1, False)
-    assert "assert 'left' == 'right'" in capfd.readouterr().out
+    parts = running.result()
+    assert [(part.name, part.passed, part.failed) for part in parts] == [("first", 1, 1), ("second", 1, 1)]
+    assert capfd.readouterr().out.count("1 failed, 1 passed") == 2
 
 
 PASSED = "3 passed, 0 failed, 0 skipped"
@@ -210,7 +217,7 @@ def test_a_comfyui_that_no_python_here_can_run_makes_the_test_command_fail(test_
 
 def test_a_comfyui_and_a_chromium_bring_their_parts(test_command):
     unit, host, browser = (f"{name} tests: {PASSED}" for name in ("unit", "host", "browser"))
-    assert test_command(True, True, Path("chromium")) == (0, [host, NO_GPU, browser, unit])
+    assert test_command(True, True, Path("chromium")) == (0, [host, NO_GPU, unit, browser])
     assert test_command(True, True, None) == (0, [host, NO_GPU, unit])
     assert test_command(True, True, None, cuda=True) == (0, [host, f"GPU tests: {PASSED}", unit])
     assert test_command(False, False, Path("chromium")) == (0, [unit])
@@ -224,7 +231,7 @@ def test_browser_tests_that_cannot_be_prepared_are_a_failure_of_their_own(test_c
 
     assert test_command(True, True, Path("chromium"), no_network) == (
         1,
-        [f"host tests: {PASSED}", NO_GPU, "browser tests: no test was executed", f"unit tests: {PASSED}"],
+        [f"host tests: {PASSED}", NO_GPU, f"unit tests: {PASSED}", "browser tests: no test was executed"],
     )
 
 
