@@ -113,7 +113,7 @@ def _section(title, text, runs, command):
 def _written(what, value):
     if value is None:
         return ""
-    if "distance" in what:  # without bias, so it may fall below 0 by chance
+    if "distance" in what and "gained" not in what:  # without bias, so it may fall below 0 by chance
         value = max(value, 0)
     return f"{value:g}" if float(value).is_integer() else f"{value:.3f}"
 
@@ -132,7 +132,40 @@ def evidence(text):
         plan = file.stem.removeprefix("toy_world_")
         marked = {f"{plan} {name}": table for name, table in all_tables(read_results(file)).items()}
         text = fill(text, {name: table for name, table in marked.items() if f"<!-- begin {name} -->" in text})
-    return text
+    pairs = read_pairs(json.loads((RESULTS / "side_network.json").read_text(encoding="utf-8"))["ratios"])
+    return fill(text, {"pairs": _pairs_table(pairs)})
+
+
+def read_pairs(ratios):
+    """What side_network.py found, {row: Paired}."""
+    from domain_guidance.evidence.pairs import Loss, Paired
+
+    def loss(row, what):
+        return Loss(ratios[f"{row}: {what}"], ratios[f"{row}: {what}, upper 95 % bound"])
+
+    rows = {what.partition(": ")[0]: None for what in ratios}
+    return {
+        row: Paired(
+            loss(row, "digits lost"),
+            loss(row, "distance gained"),
+            ratios[f"{row}: diversity, side over whole"],
+            int(ratios[f"{row}: pairs"]),
+        )
+        for row in rows
+    }
+
+
+def _pairs_table(pairs):
+    lines = [
+        "| trained on, drawn with | pairs | digits lost | distance gained | diversity | by the rule |",
+        "|" + " --- |" * 6,
+    ]
+    for row, found in pairs.items():
+        digits = f"{100 * found.digits.found:.1f} % (at most {100 * found.digits.upper:.1f} %)"
+        distance = f"{found.distance.found:.4f} (at most {found.distance.upper:.4f})"
+        verdict = "not worse" if found.not_worse else "not shown"
+        lines.append(f"| {row} | {found.count} | {digits} | {distance} | {found.diversity:.2f} | {verdict} |")
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

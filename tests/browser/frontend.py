@@ -238,3 +238,17 @@ class Frontend:
             self.page.locator(".comfy-menu-button-wrapper").click()
             self.page.get_by_role("menuitem", name="Browse Templates").click()
         self.dialogs().get_by_text("domain-guidance", exact=True).click()
+
+
+def over_each_other(boxes):
+    """Pairs of titles of the boxes, as `Frontend.boxes` gives them, that share a part of the canvas."""
+    return [
+        (one["title"], other["title"])
+        for one, other in itertools.combinations(boxes, 2)
+        if _overlap(one["box"], other["box"])
+    ]
+
+
+def _overlap(one, other):
+    (x, y, width, height), (u, v, across, down) = one, other
+    return x < u + across and u < x + width and y < v + down and v < y + height

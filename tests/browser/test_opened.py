@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SCREENSHOTS
-from frontend import TEMPLATES, WINDOWS
+from frontend import TEMPLATES, WINDOWS, over_each_other
 from host_process import IP_ADAPTER_PACK
 from real_server import real_server
 
@@ -39,20 +39,6 @@ def server(ip_adapter_pack, base_directory, tmp_path_factory):
     finally:
         for file in (*empty, example):
             file.unlink()
-
-
-def overlaps(one, other):
-    (x, y, width, height), (u, v, across, down) = one, other
-    return x < u + across and u < x + width and y < v + down and v < y + height
-
-
-def over_each_other(boxes):
-    return [
-        (one["title"], other["title"])
-        for number, one in enumerate(boxes)
-        for other in boxes[:number]
-        if overlaps(one["box"], other["box"])
-    ]
 
 
 @pytest.mark.parametrize("nodes_2", [False, True], ids=["classic", "Nodes 2.0"])

@@ -4,6 +4,7 @@ import json
 
 import host_process
 import pytest
+from frontend import over_each_other
 from host_process import IP_ADAPTER_PACK
 from real_server import real_server
 from test_api_twins import (
@@ -60,11 +61,6 @@ def saved_links(workflow):
     return sorted([str(end) for end in link[1:5]] for link in workflow["links"])
 
 
-def overlaps(one, other):
-    (x, y, width, height), (u, v, across, down) = one, other
-    return x < u + across and u < x + width and y < v + down and v < y + height
-
-
 def test_there_are_workflows():
     assert len(WORKFLOWS) >= 6
 
@@ -99,13 +95,7 @@ def test_nodes_do_not_overlap_and_titles_and_notes_can_be_read(frontend, path, w
     )  # a saved view belongs to one window; without it the frontend shows the whole graph
     assert frontend.draws_text()  # of a larger graph it shows empty boxes
     boxes = frontend.boxes()
-    pairs = [
-        (one["title"], other["title"])
-        for number, one in enumerate(boxes)
-        for other in boxes[:number]
-        if overlaps(one["box"], other["box"])
-    ]
-    assert pairs == []
+    assert over_each_other(boxes) == []
     assert [box["title"] for box in boxes if box["size"][0] < box["least"][0] or box["size"][1] < box["least"][1]] == []
     notes = [str(node["id"]) for node in workflow["nodes"] if node["type"] == "MarkdownNote"]
     assert notes
