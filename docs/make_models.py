@@ -19,9 +19,9 @@ COLUMNS = 120
 
 HEAD = """# Models
 
-Every model class of ComfyUI that makes images or video, as the host tests find it. Each has been tried as a tiny
-network with random weights, on the CPU, loaded by ComfyUI's own detection; **no real checkpoint has been tried yet**.
-A class that a later ComfyUI adds fails those tests until it is on this page.
+This page lists every model class of ComfyUI, as the host tests find it. Each class in the table has been tried as a
+tiny network with random weights, on the CPU, loaded by ComfyUI's own detection; **no real checkpoint has been tried
+yet**. A class that a later ComfyUI adds fails those tests until it is on this page.
 
 *guided* means, each to a relative error of 5e-6:
 

@@ -11,8 +11,8 @@ from template_layout import Box, Note, group, row, stack
 CHECKPOINT = "`v1-5-pruned-emaonly-fp16.safetensors` in `models/checkpoints`, or any other SD 1.5 checkpoint"
 TRAINED_HERE = """The domain is trained here, on pictures that come with the pack. Once that is done, here or in
 another of these templates, a run only loads it. **Your own pictures**: put them into a folder inside ComfyUI's `input`
-folder, choose it as `folder` in Train Domain, which then ignores the pack's pictures, and give it another `save_name`
-and the `preset` *good*."""
+folder, choose it as `folder` in Train Domain, which then ignores the pack's pictures, and give it another `save_name`, the
+`preset` *good*, `learning_rate` and `resolution` 0, and `mirror` 0.5."""
 OWN_MODEL = """It needs no files. **With your own model**, replace *Toy World* with *Load Checkpoint*, and its `domain`
 with *Load Domain Adapter*, *Load Side Network* or *Load Domain UNet*."""
 
@@ -165,7 +165,7 @@ Encode*. For a mask of your own, open the picture in the mask editor and connect
 ## Train Domain learns a look from pictures alone, without captions. The last row draws in that look.
 
 It takes a minute or two on a CPU, because the model is small. A preview and the loss curves appear while it works.
-**Cancel** keeps the work, and **Run** goes on from there. With more `steps` it trains further; without a change it just
+**Cancel** keeps the work, and **Run** continues it. With more `steps` it trains further; without a change it just
 loads its file, which is in `output/loras`. When the loss of the *held-out images* rises while the other falls, the
 model memorises: stop, or add pictures. With `form` side-network and `learning_rate` 0 it trains faster, and drawing
 takes hardly longer than without a domain (template 20).
@@ -193,7 +193,7 @@ ones are then ignored. Choose a `save_name`, and set what is small here to the u
 
 The rows show it before you keep it. **Save Domain UNet** writes its network, its empty prompt and the name of its base
 into one file, which *Load Domain UNet* loads from `output/diffusion_models` in any graph. Nothing is ever overwritten.
-To look without saving, bypass it (Ctrl+B). A LoRA works the same way: put *LoraLoaderModelOnly* after the base in place
+To look without saving, bypass it (Ctrl+B). A LoRA works the same way: put *Load LoRA* after the base in place
 of the second checkpoint.
 
 **Files** in `models/checkpoints`: `v1-5-pruned-emaonly-fp16.safetensors`, the base; a fine-tuned checkpoint of it, for
@@ -211,7 +211,7 @@ example `DreamShaper_8_pruned.safetensors` from [its page](https://huggingface.c
 
 ## A mask says where a domain acts: plates on the left, a sky-blue background on the right.
 
-White is fully, black not at all. The base knows the sky by name, and **Domain Guidance Term** turns a prompt into a
+A domain acts fully where its mask is white, not at all where it is black. The base knows the sky by name, and **Domain Guidance Term** turns a prompt into a
 domain. For two domains of your own, use **Apply Domain Guidance** twice in a row on the MODEL line, each with its own
 file and mask; the order does not matter. Masks may be soft, overlap, and have any size of the picture's shape.
 
@@ -320,7 +320,7 @@ checkpoint and *Apply Domain Guidance*, with the sampler and the scheduler that 
             """
 # A GAN that learns a domain
 
-## A generator that draws digits learns to draw them on plates. Each seed keeps its digit.
+## A generator that draws digits learns to draw them on plates. Each seed keeps its composition.
 
 It never sees a plate: its pictures are shown to the diffusion model with **Apply Domain Guidance** on it, and every
 step moves them the way that model would change them. `positive` and `negative` are both the empty prompt and cfg is 1,
@@ -345,7 +345,7 @@ hundred `steps` at the default `learning_rate`. *Load Generator* lists the resul
             """
 # A GAN that learns a prompt
 
-## A generator that draws digits learns a sky-blue background. Each seed keeps its digit.
+## A generator that draws digits learns a sky-blue background. Each seed keeps its composition.
 
 The model looks at what the generator draws and tells it how to change it to match the prompt. The generator itself
 changes: afterwards it draws in milliseconds, without the model. The directional `regulariser` stays close to the
@@ -543,6 +543,8 @@ trained goes in its place.
 # Draw in a domain, as an app
 
 ## The app asks for checkpoint, name of the domain, prompt, weight and seed. This is the graph behind it.
+
+To draw in a domain of your own pictures, use the app of template 24.
 
 {TRAINED_HERE}
 

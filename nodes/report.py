@@ -42,7 +42,7 @@ class DomainGuidanceReport(io.ComfyNode):
             ],
             outputs=[
                 io.Latent.Output(tooltip="The same latent that KSampler would give."),
-                io.Image.Output(display_name="report", tooltip="The plots, with the advice below."),
+                io.Image.Output(display_name="report", tooltip="The advice, with the plots below it."),
                 io.String.Output(
                     display_name="advice",
                     tooltip="The advice in words, then the numbers of every step; show it with Preview as Text.",

@@ -44,7 +44,7 @@ function tell(node) {
     app.extensionManager.toast.add({
         severity: "warn",
         summary: "A domain file is missing",
-        detail: `'${name}' (fingerprint ${fingerprint || "unknown"}), a domain of ` +
+        detail: `'${name}' (fingerprint ${fingerprint || "unknown"}) is not on this machine. It is a domain of ` +
             `'${base || "a base without a name"}' (fingerprint ${base_fingerprint}): put it into models/${folder} ` +
             "and press R, or choose another domain of that base.",
         life: 20000, // it stands over the host's own notice

@@ -78,7 +78,7 @@ def side_denoiser(
         )
     if file.card.base_fingerprint != base_fingerprint(unet):
         logger.warning(
-            "'%s' learnt to correct another base (%s): compare the pictures with and without it.",
+            "'%s' was trained on a different base (%s): compare the pictures with and without it.",
             options.domain.name,
             file.card.base_name,
         )

@@ -138,7 +138,7 @@ class BatchImages:
     def load(self, index: int) -> Tensor:
         image = self.images[index].float().cpu()
         if not torch.isfinite(image).all():
-            raise ImageError("it holds NaN or infinity: look at what made it")
+            raise ImageError("it holds NaN or infinity: check what produced it")
         colour, alpha = image[:, :, :3].clamp(0, 1), image[:, :, 3:].clamp(0, 1)
         if alpha.shape[2]:
             colour = colour * alpha + (1 - alpha)

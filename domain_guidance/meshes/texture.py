@@ -37,7 +37,9 @@ def paint(surface: Surface, views: Views, images: Tensor, size: int, sharpness: 
     anything seen takes the mean. Raises MeshError for a surface without texture coordinates.
     """
     if surface.uvs is None:
-        raise MeshError("The mesh has no texture coordinates, which a texture needs: put Unwrap Mesh UVs before.")
+        raise MeshError(
+            "The mesh has no texture coordinates, which a texture needs: put Unwrap Mesh UVs before this node."
+        )
     if len(images) != len(views):
         raise MeshError(f"{len(images)} images came for {len(views)} views: connect one image of each view, in order.")
     height, width = images.shape[1:3]

@@ -63,11 +63,16 @@ def plots(steps: Sequence[Step]) -> list[Plot]:
     return [
         Plot("Length of the terms", "latent units", norms, 0.0, 1e-3),
         Plot("Domain over text", "times", ratios, 0.1, 10.0, BAND, logarithmic=True),
-        Plot("Direction to the text", "cosine", cosines, -1.0, 1.0),
+        Plot("Direction relative to the text", "cosine", cosines, -1.0, 1.0),
         Plot(
-            "Unconditional's coefficient", "1 - cfg - weights", [coefficient], 1 - BURN_PULL, 1.0, (1 - BURN_PULL, 1.0)
+            "Coefficient of the unconditional",
+            "1 - cfg - weights",
+            [coefficient],
+            1 - BURN_PULL,
+            1.0,
+            (1 - BURN_PULL, 1.0),
         ),
-        Plot("Contrast against the sources", "times", [contrast], 0.0, BURN_CONTRAST, (0.0, BURN_CONTRAST)),
+        Plot("Contrast relative to the sources", "times", [contrast], 0.0, BURN_CONTRAST, (0.0, BURN_CONTRAST)),
     ]
 
 

@@ -43,8 +43,8 @@ def check_same_run(saved: Mapping[str, Any], now: Mapping[str, Any], name: str) 
         before, after = ({**LATER, **values} for values in (saved, now))
         changes = ", ".join(_change(key, before.get(key), after.get(key)) for key in different)
         raise ValueError(
-            f"There is a saved run '{name}', which cannot be resumed: {changes}. Choose another name, change it back, "
-            "or train a new version."
+            f"There is a saved run '{name}', which cannot be resumed: {changes}. Change the setting back, choose "
+            "another name, or start a new version."
         )
 
 

@@ -24,8 +24,7 @@ def claimed_name(kind: str, folder: str | os.PathLike, name: str, on_existing: O
     with RunFiles.claim(folder, name, on_existing, lambda version: bool(_elsewhere(kind, folder, version))) as files:
         if found := _elsewhere(kind, folder, files.name):
             tell_here(
-                "The run '%s' goes on, and another file of its name, '%s', is what the loaders list: "
-                "rename one of them to load its result by name.",
+                "The run '%s' continues, but the loaders will find '%s', which has the same name: rename one of them.",
                 files.name,
                 found[0],
             )

@@ -80,7 +80,7 @@ class RunProgress:
     def done(self, what: str, files: RunFiles, next_step: str) -> None:
         """Say at the node and in the log what was made, where it is and what to do with it."""
         file = "/".join(files.result.parts[-3:])  # with its folder in the host's output
-        message = f"The {what} has made its {self.step} steps and saved '{file}'. {next_step}"
+        message = f"The {what} has finished its {self.step} steps and saved '{file}'. {next_step}"
         logging.info("Domain Guidance: %s It is '%s'.", message, files.result)
         self._say(message, STATE)
 
@@ -111,7 +111,7 @@ def kept(files: RunFiles) -> str:
     if not files.state.exists():
         return "nothing was trained yet"
     return (
-        f"the work is kept, and Run goes on from there (on_existing must be resume); its state is in "
+        f"your progress is saved, and Run continues it (with on_existing set to resume); its state is in "
         f"'{files.run_folder}'"
     )
 

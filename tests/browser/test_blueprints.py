@@ -167,7 +167,7 @@ def test_the_blueprints_are_run_together_and_show_their_pictures_and_what_their_
     frontend.make(server)
     frontend.wait_for_images(showing)
     said = frontend.page.wait_for_function(f"id => ({SAID})()[id]", arg=TRAIN).json_value()
-    assert said[0].startswith("The training has made its 3 steps and saved 'output/loras/by blueprint.")
+    assert said[0].startswith("The training has finished its 3 steps and saved 'output/loras/by blueprint.")
     burnt = frontend.page.wait_for_function(f"id => ({SAID})()[id]", arg=DRAW).json_value()
     assert "tend to burn" in " ".join(burnt)
     assert "domain_guidance_message" not in frontend.page.evaluate("() => JSON.stringify(app.graph.serialize())")

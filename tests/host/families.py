@@ -741,11 +741,11 @@ TITLES: dict[str, str] = {
 }
 
 # Not made smaller for these tests, or no pictures: class -> why.
-SOUND = "it makes sound"
-SHAPES = "it makes shapes"
-SEES = "it reads pictures and makes none"
-FIXED = "its network has a fixed size, too large for a test"
-STARTS = "it starts from a picture and reads no prompt"
+SOUND = "they make sound"
+SHAPES = "they make shapes"
+SEES = "they read pictures and make none"
+FIXED = "their networks have a fixed size, too large for a test"
+STARTS = "they start from a picture and read no prompt"
 NOT_WALKED: dict[str, str] = {
     **dict.fromkeys(("StableAudio", "StableAudio3", "ACEStep", "ACEStep15", "MiniMaxMusic3"), SOUND),
     **dict.fromkeys(("Hunyuan3Dv2", "Hunyuan3Dv2mini", "Hunyuan3Dv2_1", "TripoSplat", "Trellis2"), SHAPES),

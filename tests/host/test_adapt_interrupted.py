@@ -109,7 +109,7 @@ def test_a_cancel_keeps_the_steps_and_queue_again_goes_on_bit_for_bit(
     assert not result_of(a, base_directory).exists()
     for line in (said[-1][1], caplog.records[-1].getMessage()):
         assert "stopped after step 3" in line
-        assert line.index("Run goes on from there") < line.index("cancelled.training"), "what to do, then where it is"
+        assert line.index("Run continues it") < line.index("cancelled.training"), "what to do, then where it is"
     host.value(a.graph, a.node)
     assert_equals(a, uninterrupted, base_directory)
 

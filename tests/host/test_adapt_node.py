@@ -165,7 +165,7 @@ def test_memory_and_time_left_are_said_at_the_node(host, minis):
     assert re.fullmatch(r"Step 1 of 3, [\d.]+ of [\d.]+ GB memory in use, loss [\d.]+", steps[0][1])
     assert re.match(r"Step 2 of 3, 0 min \d\d s left, ", steps[1][1])
     assert done.startswith(
-        "The adaptation has made its 3 steps and saved 'output/generators/said.safetensors'. Connect adapted to "
+        "The adaptation has finished its 3 steps and saved 'output/generators/said.safetensors'. Connect adapted to "
     )
 
 

@@ -98,7 +98,7 @@ def test_interrupt_keeps_the_state_and_the_queue_goes_on(adapting_server, base, 
     assert "execution_interrupted" in [event for event, _ in record["status"]["messages"]]
     made = steps_of(a, base)[-1]
     assert 1 <= made < 100_000 and state_of(a, base).exists()
-    assert "the work is kept, and Run goes on from there" in adapting_server.log.read_text(errors="replace")
+    assert "your progress is saved, and Run continues it" in adapting_server.log.read_text(errors="replace")
     adapting_server.make(from_file(minis, "long", steps=made + 2).graph)
     assert steps_of(a, base) == list(range(1, made + 3)) and result_of(a, base).exists()
 

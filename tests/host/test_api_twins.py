@@ -39,7 +39,7 @@ SMALL = {
 }
 SHORT = {
     "KSampler": {"steps": 2},
-    "DomainGuidanceTrain": {"steps": 2, "resolution": 64, "preview_every": 0},
+    "DomainGuidanceTrain": {"preset": "own", "steps": 2, "resolution": 64, "preview_every": 0},
     "DomainGuidanceAdaptGenerator": {"steps": 2, "resolution": 64, "preview_every": 0},
     "DomainGuidanceInvertImage": {"steps": 2},
     "DomainGuidanceCamera": {"count": 3},

@@ -67,7 +67,7 @@ def test_a_report_says_its_own_measured_advice_at_its_node_and_nothing_that_cont
 def test_the_wrong_base_is_said_at_the_node_that_applies_the_domain(host, minis, sent):
     s, applied, sampler = guided(minis, 1.0, seed=412, base_family="sd15")
     host.samples(s.graph, sampler)
-    assert [node for node, _, text in sent if "trained from another base" in text] == [applied.id]
+    assert [node for node, _, text in sent if "trained from a different base" in text] == [applied.id]
 
 
 def test_images_that_are_left_out_are_counted_at_the_node(host, minis, base_directory, sent):

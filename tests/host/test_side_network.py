@@ -304,7 +304,7 @@ def test_another_base_is_said_in_one_line_and_drawn_with(host, minis, side, capl
     guided = s.guide(s.model, load(s, side(name="foreign.safetensors", fingerprint="0" * 16)))
     with caplog.at_level(logging.WARNING):
         result = host.samples(s.graph, s.sample(guided), fresh=True)
-    assert sum("learnt to correct another base" in record.message for record in caplog.records) == 1
+    assert sum("was trained on a different base" in record.message for record in caplog.records) == 1
     assert_same(result, samples(host, s, s.guide(s.model, load(s, side()))))
 
 

@@ -127,7 +127,7 @@ def test_a_domain_that_memorises_says_so_at_the_node_and_names_the_better_file(h
     assert [*dict.fromkeys(told)] == ["", "It memorises."] and told[-1] == "It memorises."
     slot, last = said[-1]
     assert slot == "state" and last == (
-        "The training has made its 4 steps and saved 'output/loras/by heart.safetensors'. Connect domain_model to "
+        "The training has finished its 4 steps and saved 'output/loras/by heart.safetensors'. Connect domain_model to "
         "Apply Domain Guidance, or load the file later with Load Domain Adapter (press R if its list lacks the file). "
         "'by heart.best.safetensors' beside it has the "
         "lowest loss on held-out images: with a few dozen images, load that one."

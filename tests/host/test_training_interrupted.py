@@ -126,7 +126,8 @@ def test_a_cancel_while_images_are_encoded_says_that_those_are_kept_and_they_are
     none, some, kept = said
     assert none == f"Encoded 0 of {IMAGES} images" and some.startswith("Encoded") and some != none
     assert (
-        kept == "Cancelled while images were being encoded. Those already encoded are kept, and Run goes on from there."
+        kept
+        == "Cancelled while images were being encoded. Those already encoded are kept, and Run continues from there."
     )
     assert_host_is_clean()
     with patch.object(host.library("nodes.train"), "line_at", hearing(again)):

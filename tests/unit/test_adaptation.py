@@ -524,7 +524,8 @@ def test_another_run_is_refused_with_the_difference_named_and_the_state_left_alo
     tiny.run_tiny(tmp_path)
     before = RunFiles(tmp_path, "run").state.read_bytes()
     with pytest.raises(
-        ValueError, match=f"cannot be resumed: .*{words}.*Choose another name, change it back, or train a new version"
+        ValueError,
+        match=f"cannot be resumed: .*{words}.*Change the setting back, choose another name, or start a new version",
     ):
         tiny.run_tiny(tmp_path, steps=9, **options)
     assert RunFiles(tmp_path, "run").state.read_bytes() == before

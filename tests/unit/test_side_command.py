@@ -80,4 +80,4 @@ def test_other_latents_are_refused_and_another_base_is_said(place, side, tmp_pat
     assert main(["sample", *words]) == 1
     assert "give a base of the family" in said.text
     drawn(place, side, tmp_path / "xl", "--count", "1", base="xl")
-    assert "learnt to correct another base (sd)" in said.text
+    assert "was trained on a different base (sd)" in said.text

@@ -400,7 +400,8 @@ def test_resuming_with_other_settings_names_the_difference_and_leaves_the_state_
     tiny.run_tiny(tmp_path)
     before = RunFiles(tmp_path, "run").state.read_bytes()
     with pytest.raises(
-        ValueError, match=f"cannot be resumed: {words}. Choose another name, change it back, or train a new version"
+        ValueError,
+        match=f"cannot be resumed: {words}. Change the setting back, choose another name, or start a new version",
     ):
         tiny.run_tiny(tmp_path, **{"steps": 30, **changed})
     assert RunFiles(tmp_path, "run").state.read_bytes() == before

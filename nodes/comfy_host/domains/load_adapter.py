@@ -60,8 +60,8 @@ def _tell_of_sibling(model: ModelPatcher, file: AdapterFile, name: str) -> None:
     own = base_fingerprint(model)
     if own and file.card.base_fingerprint and own != file.card.base_fingerprint:
         tell_here(
-            "'%s' was trained on %s and sits on another checkpoint of its family here, as any LoRA "
-            "may; on a distilled one (Turbo, Lightning) use cfg 1 with reference 'prompt', and begin at weight 1.",
+            "'%s' was trained on %s and is used here on another checkpoint of the same family, which is fine for a "
+            "LoRA; on a distilled one (Turbo, Lightning) use cfg 1 with reference 'prompt', and begin at weight 1.",
             name,
             file.card.base_name or "another model",
             level=logging.INFO,

@@ -98,8 +98,8 @@ def warn_of_other_base(side: SideDomain, base: ModelPatcher) -> None:
     expected, found = side.file.card.base_fingerprint, base_fingerprint(base)
     if found and found != expected:
         tell_here(
-            "'%s' learnt to correct another base (%s %s) than the connected model; compare the "
-            "pictures with and without it, or train a side network on this model.",
+            "'%s' was trained on a different base (%s %s) than the connected model, which is fine on a distilled "
+            "version of that base; otherwise compare the pictures with and without it, or train one on this model.",
             side.name,
             side.file.card.base_name or "fingerprint",
             expected,

@@ -264,7 +264,7 @@ def _compare_base(
     found = base_fingerprint(base)
     if found and found != expected:
         tell_here(
-            "'%s' was trained from another base (%s %s) than the connected model; connect that base "
+            "'%s' was trained from a different base (%s %s) than the connected model; connect that base "
             "to reference_model, or its difference from your model becomes part of the domain.",
             origin.name,
             origin.card.base_name or "fingerprint",

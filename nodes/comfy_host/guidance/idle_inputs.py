@@ -18,7 +18,7 @@ def given_mask(mask: Tensor | None, say: Say) -> Tensor | None:
     if mask is None:
         return None
     if not torch.isfinite(mask).all():
-        raise ValueError("mask holds NaN or infinity, expected values from 0 to 1: look at what made it.")
+        raise ValueError("mask holds NaN or infinity, expected values from 0 to 1: check the node that produced it.")
     if mask.any() or tuple(mask.shape[-2:]) != PLACEHOLDER:
         return mask
     tell(

@@ -36,8 +36,8 @@ def _check_pictures(shape: Sequence[int], latent_format: LatentFormat) -> None:
     film = dimensions == 3 and (latent_format.latent_dimensions == 3 or shape[2] == 1)
     if not picture and not film:
         raise ValueError(
-            f"The domain guidance has a mask, but this model's latents, {list(shape)}, are no pictures that a mask "
-            "could divide: disconnect the mask."
+            f"The domain guidance has a mask, but this model's latents, {list(shape)}, are not images, so a mask "
+            "cannot apply: disconnect the mask."
         )
 
 

@@ -82,9 +82,9 @@ def warn_of_distilled(guider, terms: Sequence[GuidanceTerm], branches: list[Bran
         if not unprompted and term.beside == "negative" and _is_foreign(term, guider.model_patcher, branch):
             tell_here(
                 "cfg 1 with a prompt is how distilled models (Turbo, Lightning, LCM) are sampled, "
-                "but the domain is a whole network trained from another base, so the term undoes the distillation; "
-                "use a side network at weight 1, also one trained on the undistilled model, or connect the base that "
-                "the domain was trained from to reference_model."
+                "but the domain is a whole network trained from a different base, so the term undoes the distillation; "
+                "use a side network at weight 1 (one trained on the undistilled model works too), or connect the base "
+                "that the domain was trained from to reference_model."
             )
             return
 

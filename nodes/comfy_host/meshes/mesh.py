@@ -23,7 +23,7 @@ class MeshViews:
 def surface_of(mesh: MESH) -> Surface:
     """The one mesh of a MESH, on the device that the host computes on. Raises MeshError for several."""
     if len(mesh.vertices) != 1:
-        raise MeshError(f"{len(mesh.vertices)} meshes came in one batch, but one is expected: use Merge Meshes before.")
+        raise MeshError(f"{len(mesh.vertices)} meshes came in one batch, but one is expected: use Merge Meshes first.")
     vertices, faces = mesh.vertices[0], mesh.faces[0]
     uvs = None if mesh.uvs is None else mesh.uvs[0]
     if mesh.vertex_counts is not None and mesh.face_counts is not None:

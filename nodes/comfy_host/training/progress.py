@@ -30,7 +30,7 @@ class TrainingProgress(RunProgress):
 
     def encoding_stopped(self) -> None:
         self._say(
-            "Cancelled while images were being encoded. Those already encoded are kept, and Run goes on from there.",
+            "Cancelled while images were being encoded. Those already encoded are kept, and Run continues from there.",
             STATE,
         )
 

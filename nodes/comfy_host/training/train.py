@@ -109,7 +109,7 @@ def check_vae(model: ModelPatcher, vae: comfy.sd.VAE) -> None:
     expected, found = model.model.latent_format.latent_channels, vae.latent_channels
     if found != expected:
         raise ValueError(
-            f"The VAE makes latents of {found} channels, but the model reads {expected}: connect the VAE that belongs "
+            f"The VAE makes latents with {found} channels, but the model expects {expected}: connect the VAE that belongs "
             "to the model."
         )
 

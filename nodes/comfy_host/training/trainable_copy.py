@@ -109,5 +109,5 @@ def check_image_model(model: BaseModel) -> None:
     if model.latent_format.latent_dimensions not in (2, 3):
         raise ValueError(
             f"The model makes neither images nor video ({type(model).__name__}), but a domain is trained from images: "
-            "connect a model of images or video."
+            "connect an image or video model."
         )
