@@ -11,8 +11,8 @@ from template_layout import Box, Note, group, row, stack
 CHECKPOINT = "`v1-5-pruned-emaonly-fp16.safetensors` in `models/checkpoints`, or any other SD 1.5 checkpoint"
 TRAINED_HERE = """The domain is trained here, on pictures that come with the pack. Once that is done, here or in
 another of these templates, a run only loads it. **Your own pictures**: put them into a folder inside ComfyUI's `input`
-folder, choose it as `folder` in Train Domain, which then ignores the pack's pictures, and give it another `save_name`, the
-`preset` *good*, `learning_rate` and `resolution` 0, and `mirror` 0.5."""
+folder, choose it as `folder` in Train Domain, which then ignores the pack's pictures, and give it another
+`save_name`, the `preset` *good*, `learning_rate` and `resolution` 0, and `mirror` 0.5."""
 OWN_MODEL = """It needs no files. **With your own model**, replace *Toy World* with *Load Checkpoint*, and its `domain`
 with *Load Domain Adapter*, *Load Side Network* or *Load Domain UNet*."""
 
@@ -211,8 +211,8 @@ example `DreamShaper_8_pruned.safetensors` from [its page](https://huggingface.c
 
 ## A mask says where a domain acts: plates on the left, a sky-blue background on the right.
 
-A domain acts fully where its mask is white, not at all where it is black. The base knows the sky by name, and **Domain Guidance Term** turns a prompt into a
-domain. For two domains of your own, use **Apply Domain Guidance** twice in a row on the MODEL line, each with its own
+A domain acts fully where its mask is white, not at all where it is black. The base knows the sky by name, and
+**Domain Guidance Term** turns a prompt into a domain. For two domains of your own, use **Apply Domain Guidance** twice in a row on the MODEL line, each with its own
 file and mask; the order does not matter. Masks may be soft, overlap, and have any size of the picture's shape.
 
 It needs no files.

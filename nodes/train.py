@@ -35,8 +35,8 @@ class DomainGuidanceTrain(io.ComfyNode):
             category="domain guidance",
             description=(
                 "Trains a domain from images alone, without captions. Run it again to continue after a Cancel or to "
-                "train for more steps. The result appears in Load Domain Adapter, Load Side Network or Load Domain UNet, "
-                "depending on the form."
+                "train for more steps. The result appears in Load Domain Adapter, Load Side Network or Load Domain "
+                "UNet, depending on the form."
             ),
             search_aliases=[
                 "dataset",

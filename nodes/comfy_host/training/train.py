@@ -109,8 +109,8 @@ def check_vae(model: ModelPatcher, vae: comfy.sd.VAE) -> None:
     expected, found = model.model.latent_format.latent_channels, vae.latent_channels
     if found != expected:
         raise ValueError(
-            f"The VAE makes latents with {found} channels, but the model expects {expected}: connect the VAE that belongs "
-            "to the model."
+            f"The VAE makes latents with {found} channels, but the model expects {expected}: connect the VAE that "
+            "belongs to the model."
         )
 
 
