@@ -212,8 +212,9 @@ example `DreamShaper_8_pruned.safetensors` from [its page](https://huggingface.c
 ## A mask says where a domain acts: plates on the left, a sky-blue background on the right.
 
 A domain acts fully where its mask is white, not at all where it is black. The base knows the sky by name, and
-**Domain Guidance Term** turns a prompt into a domain. For two domains of your own, use **Apply Domain Guidance** twice in a row on the MODEL line, each with its own
-file and mask; the order does not matter. Masks may be soft, overlap, and have any size of the picture's shape.
+**Domain Guidance Term** turns a prompt into a domain. For two domains of your own, use **Apply Domain Guidance** twice
+in a row on the MODEL line, each with its own file and mask; the order does not matter. Masks may be soft, overlap, and
+have any size of the picture's shape.
 
 It needs no files.
 """,
