@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from .double_precision import in_double
+
 
 @dataclass(frozen=True)
 class NoiseSchedule:
@@ -23,7 +25,7 @@ class NoiseSchedule:
     @property
     def is_even_in_log_sigma(self) -> bool:
         """Whether the levels are a table of continuous ones (EDM), and not those of a diffusion in steps."""
-        steps = self.sigmas.double().log().diff()
+        steps = in_double(self.sigmas).log().diff()
         return len(steps) > 1 and bool((steps - steps.mean()).abs().max() <= 1e-3 * steps.mean())
 
     def timestep(self, sigma: Tensor) -> Tensor:

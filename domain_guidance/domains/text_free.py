@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from ..diffusion.double_precision import in_double
+
 VALUES, BIAS = "to_v.weight", "to_out.0.bias"
 # Read by nothing once the values are zero; they stay the base's, for adapters that add their own values (our choice).
 FROZEN = ("to_q.", "to_k.", "to_v.", "to_out.0.weight")
@@ -144,9 +146,10 @@ class _Meter:
     def __init__(self):
         self.count, self.power = 0, 0.0
         self.total = torch.zeros((), dtype=torch.float64)
+        self.answers = torch.empty(0)  # has the device that the estimate goes to
 
     def see(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
-        rows = output.flatten(0, -2).double()
+        rows, self.answers = in_double(output.flatten(0, -2)), output.new_empty(0, dtype=torch.float32)
         self.count += len(rows)
         self.total = self.total.to(rows) + rows.sum(0)
         self.power += rows.square().sum().item()
@@ -154,4 +157,4 @@ class _Meter:
     def estimate(self) -> ConstantEstimate:
         mean = self.total / self.count
         missed = max(0.0, self.power - self.count * mean.square().sum().item())
-        return ConstantEstimate(mean.float(), (missed / self.power) ** 0.5 if self.power else 0.0)
+        return ConstantEstimate(mean.to(self.answers), (missed / self.power) ** 0.5 if self.power else 0.0)

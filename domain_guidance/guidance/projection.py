@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ..diffusion.dimensions import append_dims
+from ..diffusion.double_precision import in_double
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,6 @@ def cap_norm(difference: Tensor, cap: float) -> Tensor:
 
 def parallel_part(difference: Tensor, prediction: Tensor) -> Tensor:
     """The component of `difference` [B, ...] along `prediction` [B, ...], image by image, in double precision."""
-    d, p = difference.flatten(1).double(), prediction.flatten(1).double()
+    d, p = (in_double(values.flatten(1)) for values in (difference, prediction))
     share = (d * p).sum(1) / (p * p).sum(1).clamp_min(torch.finfo(p.dtype).tiny)
-    return (append_dims(share, prediction) * prediction).to(difference.dtype)
+    return (share[:, None] * p).view(prediction.shape).to(difference)

@@ -41,7 +41,7 @@ class Correspondence:
     def average(self, pictures: Tensor) -> Tensor:
         """Pictures [V, C, H, W], each pixel replaced by the views' average at its point; the background is kept."""
         averaged = torch.stack([self._gathered(pictures, number) for number in range(len(pictures))])
-        return torch.where(self.covered[:, None], averaged, pictures)
+        return torch.where(self.covered[:, None].to(pictures.device), averaged, pictures)
 
     def _gathered(self, pictures: Tensor, number: int) -> Tensor:
         sampled = functional.grid_sample(

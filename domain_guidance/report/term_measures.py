@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor, linalg, stack
 
+from ..diffusion.double_precision import in_double
 from ..guidance import Term, compose, total_weight
 
 # A text term shorter than this share of the prediction is the rounding of one prompt evaluated twice (our choice).
@@ -106,15 +107,15 @@ def _shared_reference(terms: Sequence[Term]) -> Tensor:
 
 def _norm(values: Tensor) -> Tensor:
     """[B]"""
-    return linalg.vector_norm(values.flatten(1).double(), dim=1)
+    return linalg.vector_norm(in_double(values.flatten(1)), dim=1)
 
 
 def _deviation(values: Tensor) -> Tensor:
     """[B]"""
-    return values.flatten(1).double().std(dim=1)
+    return in_double(values.flatten(1)).std(dim=1)
 
 
 def _cosine(a: Tensor, b: Tensor) -> Tensor:
     """[B]; 0 where either is zero."""
     lengths = _norm(a) * _norm(b)
-    return (a.flatten(1).double() * b.flatten(1).double()).sum(1) / lengths.clamp_min(1e-30)
+    return (in_double(a.flatten(1)) * in_double(b.flatten(1))).sum(1) / lengths.clamp_min(1e-30)

@@ -23,6 +23,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from ..diffusion.double_precision import in_double
 from ..diffusion.parameterization import Prediction
 from .network import SideNetwork
 
@@ -32,7 +33,8 @@ NOISIEST = 200.0  # squared noise over signal from which on the loss weight no l
 
 def signal_and_noise(sigma: Tensor, prediction: Prediction) -> tuple[Tensor, Tensor, Tensor]:
     """alpha and beta, and the scale by which a noisy latent is divided to be z; each shaped as sigma [...]."""
-    clean = 1 - sigma if prediction == "flow" else torch.ones_like(sigma)
+    # A flow model's first level may round to just above 1, where nothing of the picture is left.
+    clean = (1 - sigma).clamp_min(0) if prediction == "flow" else torch.ones_like(sigma)
     scale = (clean.square() + sigma.square()).sqrt()
     return clean / scale, sigma / scale, scale
 
@@ -44,7 +46,7 @@ def corrected(network: SideNetwork, x: Tensor, sigma: Tensor, reference: Tensor,
     prediction: what the base's network puts out, which says how x was noised.
     """
     alpha, beta, scale = (
-        value.to(x).view(-1, *[1] * (x.ndim - 1)) for value in signal_and_noise(sigma.double(), prediction)
+        value.to(x).view(-1, *[1] * (x.ndim - 1)) for value in signal_and_noise(in_double(sigma), prediction)
     )
     z = x / scale
     velocity = (alpha * z - reference) / beta

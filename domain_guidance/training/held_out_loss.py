@@ -67,7 +67,7 @@ class HeldOutLoss:
             places = [place[image] for image in batch.images]
             for level in range(LEVELS):
                 with process.arithmetic():
-                    total[places] += self._errors(predict, batch, level).double().cpu()
+                    total[places] += self._errors(predict, batch, level).cpu().double()
         return tuple((process.mean(total) * process.world / LEVELS).tolist())
 
     def _errors(self, predict: Predict, batch, level: int) -> Tensor:

@@ -101,6 +101,33 @@ def test_one_lora_on_both_sides_counts_with_the_difference_of_its_strengths(host
     assert_differs(host.samples(s.graph, s.sample(shared)), host.samples(s.graph, s.sample(base)))
 
 
+@pytest.mark.parametrize("ours, domains", [((0.5,), (0.5, 1.0)), ((1.0,), (1.0, 1.0)), ((1.0, 0.5), (0.5,))], ids=str)
+def test_one_lora_several_times_counts_with_the_sum_of_its_strengths(host, minis, ours, domains):
+    """A LoRA that the user's model has already, as the domain adapter on that model; and one of a stack, twice."""
+    s = build(minis)
+    empty = s.prompt(EMPTY)
+
+    def stacked(model, strengths):
+        for strength in strengths:
+            model = with_lora(s, minis, model, strength)
+        return model
+
+    base = stacked(s.model, ours)
+    shared = s.guide(base, stacked(s.model, domains), domain_conditioning=empty)
+    separate = s.guide(base, with_lora(s, minis, second_copy(s, minis), sum(domains)), domain_conditioning=empty)
+    assert_same(host.samples(s.graph, s.sample(shared)), host.samples(s.graph, s.sample(separate)))
+    assert_differs(host.samples(s.graph, s.sample(shared)), host.samples(s.graph, s.sample(base)))
+
+
+@pytest.mark.parametrize("order", [(1.0, 0.5), (0.5, 1.0)])
+def test_a_stack_of_one_lora_on_both_sides_is_no_domain_in_either_order(host, minis, order):
+    s = build(minis)
+    base = with_lora(s, minis, with_lora(s, minis, s.model, 1.0), 0.5)
+    domain = with_lora(s, minis, with_lora(s, minis, s.model, order[0]), order[1])
+    guided = s.guide(base, domain, domain_conditioning=s.prompt(EMPTY))
+    assert_same(host.samples(s.graph, s.sample(guided)), host.samples(s.graph, s.sample(base)))
+
+
 def test_the_same_lora_on_both_sides_is_no_domain(host, minis):
     s = build(minis)
     base = with_lora(s, minis, s.model)

@@ -339,3 +339,12 @@ def test_a_networks_input_is_undone_before_it_is_corrected():
     for kind in PREDICTIONS:
         x, sigma = drawn(3, 3, 4, 4), torch.tensor(SIGMA[kind])
         torch.testing.assert_close(unscaled(network_input(x, sigma, kind), sigma, kind), x)
+
+
+def test_a_flow_models_first_level_may_round_to_above_one(network):
+    """As at some shifts of ModelSamplingSD3: 1.0000001192 is pure noise, as 1 is."""
+    x, reference = drawn(2, 3, 16, 16), drawn(2, 3, 16, 16, seed=1)
+    above, one = torch.full((2,), 1 + 2**-23), torch.ones(2)
+    found = corrected(network, x, above, reference, "flow")
+    assert found.isfinite().all()
+    torch.testing.assert_close(found, corrected(network, x, one, reference, "flow"), rtol=1e-6, atol=1e-6)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ....domain_guidance.diffusion.double_precision import in_double
 from ....domain_guidance.guidance import Term
 
 SAME_LEVEL = 1e-4  # relative: samplers hand levels on in their own precision
@@ -21,7 +22,7 @@ class HeldTerms:
     """The last evaluation of every term of one sampling run. sigmas: the run's levels."""
 
     def __init__(self, sigmas: Tensor):
-        self._levels = torch.unique(sigmas.detach().double().cpu())
+        self._levels = torch.unique(sigmas.detach().cpu().double())  # the device may have no fp64
         self._held: dict[int, Held] = {}
 
     def step(self, level: float) -> int:
@@ -44,6 +45,6 @@ class HeldTerms:
 
 def moved(held: Term, now: Term) -> float:
     """How far a term is from what was held of it, over its length now."""
-    before, after = (term.prediction - term.reference for term in (held, now))
-    length = torch.linalg.vector_norm(after.double()).clamp_min(torch.finfo(torch.float64).tiny)
-    return float(torch.linalg.vector_norm((after - before).double()) / length)
+    before, after = (in_double(term.prediction - term.reference) for term in (held, now))
+    length = torch.linalg.vector_norm(after).clamp_min(torch.finfo(torch.float64).tiny)
+    return float(torch.linalg.vector_norm(after - before) / length)

@@ -8,7 +8,8 @@ bypass hooks, around one evaluation, and the weights are never touched: W + dW a
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 DORA_SCALE = {LoRAAdapter: 4, LoHaAdapter: 7, LoKrAdapter: 8}
 LINEAR = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)  # layers whose answers a difference of weights adds to
 LORA_RESHAPE = 5
+NO_STRENGTH = 1e-9  # strengths that cancel may leave a rounding
 LOKR_FACTORS = slice(0, 2)  # None where a factor is a product itself
 
 
@@ -94,31 +96,38 @@ class WeightDifference:
 
 
 def difference(target: ModelPatcher, loaded: ModelPatcher, *, add_only: bool) -> WeightDifference:
-    """`target` minus `loaded`, two MODELs of one `.model`. A LoRA on both counts with the difference of its strengths.
+    """`target` minus `loaded`, two MODELs of one `.model`.
+
+    A LoRA on both, also several times, counts with the difference of its strengths.
 
     add_only: keep what `loaded` has beyond `target`, so that a domain LoRA sits on top of the user's own, wherever in
     the graph the two branches part. Raises ValueError for a patch that is not a difference of a layer's output.
     """
-    layers, matched = [], []
-    for key, patch in _patches(target):
-        twin = next((other for other in loaded.patches.get(key, ()) if _same_patch(other, patch)), None)
-        matched.append((key, twin))
-        strength = patch[0] - (0.0 if twin is None else twin[0])
-        if strength != 0:
-            layers.append(_layer(target, key, patch, strength))
-    if not add_only:
-        rest = ((key, patch) for key, patch in _patches(loaded) if not any(key == k and patch is t for k, t in matched))
-        layers += [_layer(loaded, key, patch, -patch[0]) for key, patch in rest]
+    layers = [
+        _layer(target, key, patch, strength)
+        for key in dict.fromkeys((*target.patches, *loaded.patches))
+        for patch, strength in _changes(target.patches.get(key, ()), loaded.patches.get(key, ()), add_only)
+        if abs(strength) > NO_STRENGTH
+    ]
     return WeightDifference(tuple(layers), _injections(target, loaded))
+
+
+def _changes(wanted: Sequence[tuple], there: Sequence[tuple], add_only: bool) -> list[tuple[tuple, float]]:
+    """Each LoRA of one weight once, with what it has in `wanted` beyond `there`; it may be on either several times."""
+    found: list[tuple[tuple, list[float]]] = []
+    for patches, sign in ((wanted, 1.0), (there, -1.0)):
+        for patch in patches:
+            strengths = next((known for other, known in found if _same_patch(other, patch)), None)
+            if strengths is not None:
+                strengths.append(sign * patch[0])
+            elif sign > 0 or not add_only:
+                found.append((patch, [sign * patch[0]]))
+    return [(patch, math.fsum(strengths)) for patch, strengths in found]
 
 
 def _injections(target: ModelPatcher, loaded: ModelPatcher) -> tuple[PatcherInjection, ...]:
     there = [id(injection) for injections in loaded.injections.values() for injection in injections]
     return tuple(i for injections in target.injections.values() for i in injections if id(i) not in there)
-
-
-def _patches(model: ModelPatcher) -> Iterator[tuple[str, tuple]]:
-    return ((key, patch) for key, patches in model.patches.items() for patch in patches)
 
 
 def _same_patch(a: tuple, b: tuple) -> bool:
