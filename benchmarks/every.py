@@ -20,7 +20,7 @@ sys.path.append(str(PACK))
 from launcher.comfyui import find_comfyui
 
 # What has no device: what pip would do, how good pictures are, whichever processor draws them, and reading a file.
-WITHOUT_DEVICE = ("resolver", "side_network", "few_steps", "loading", "true_sizes")
+WITHOUT_DEVICE = ("resolver", "side_network", "few_steps", "another_base", "loading", "true_sizes")
 IN_COMFYUI = ("guidance",)
 
 

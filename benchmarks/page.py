@@ -53,6 +53,11 @@ BENCHMARKS = {
         "The toy world's student of 8 steps, with domains that were trained on the base that it was distilled from, "
         "and with some of its own; shares from 0 to 1, and kernel distances to the domain.",
     ),
+    "another_base": (
+        "How far a domain travels",
+        "The toy world's domains on another training of their base; shares from 0 to 1, and kernel distances to the "
+        "domain.",
+    ),
     "meshes": (
         "What a mesh costs",
         "Over a mesh of 2,500 triangles, eight views of 512 px and a texture of 1,024; and what one agreement of eight "
