@@ -23,7 +23,7 @@ def noise_ratio(sigma: Tensor, prediction: Prediction) -> Tensor:
 
     Flow models mix 1 - sigma of the picture with sigma of noise; the others add the noise.
     """
-    return sigma / (1 - sigma) if prediction == "flow" else sigma
+    return sigma / (1 - sigma).clamp_min(0) if prediction == "flow" else sigma  # a first level may round to above 1
 
 
 def denoised_to_noise(denoised: Tensor, clean: Tensor, noise: Tensor, ratio: Tensor) -> Tensor:

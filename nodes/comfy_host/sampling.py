@@ -15,9 +15,11 @@ from torch import Tensor
 # The host's nodes.py; this pack's folder of that name, which a type checker finds, is only ever imported relatively.
 from nodes import common_ksampler  # pyright: ignore[reportAttributeAccessIssue]
 
+from .packed_latents import packed_shapes, pictures_of, unpacked_pictures
+
 KEY = "domain_guidance.steps"
 
-# step counted from 0, the denoised prediction [B, C, ...] in the model's scale, and how many steps there are.
+# step counted from 0, the pictures' denoised prediction [B, C, ...] in the model's scale, and how many steps there are.
 OnStep = Callable[[int, Tensor, int], None]
 
 
@@ -58,8 +60,11 @@ def watched(model: ModelPatcher, on_step: OnStep, *, instead: bool = False) -> M
     """
 
     def sample(executor, guider, sigmas, extra_args, callback, noise, *rest, **settings):
+        # The host unpacks what is packed only on the way into its own callback.
+        shapes = packed_shapes(guider.inner_model, guider.conds)
+
         def heard(step: int, x0: Tensor, x: Tensor, total: int) -> None:
-            on_step(step, x0, total)
+            on_step(step, unpacked_pictures(x0, shapes), total)
             if callback is not None and not instead:
                 callback(step, x0, x, total)
 
@@ -72,8 +77,8 @@ def watched(model: ModelPatcher, on_step: OnStep, *, instead: bool = False) -> M
 
 
 def decoded(vae: VAE, latent: dict) -> Tensor:
-    """Pictures [N, H, W, 3] in 0..1; the frames of a video count as pictures."""
-    pictures = vae.decode(latent["samples"])
+    """Pictures [N, H, W, 3] in 0..1; the frames of a video count as pictures, and sound is left out."""
+    pictures = vae.decode(pictures_of(latent["samples"]))
     return pictures.reshape(-1, *pictures.shape[-3:])[..., :3]
 
 

@@ -17,12 +17,16 @@ TRIANGLES = 4
 
 @dataclass(frozen=True)
 class Textured:
-    """Vertices [N, 3], their places in the texture [N, 2], triangles [M, 3] and the base colour's texture [H, W, 3]."""
+    """Vertices [N, 3], their places in the texture [N, 2], triangles [M, 3] and the base colour's texture [H, W, 3].
+
+    vertex_colours: [N, 3 or 4], by which the texture is multiplied (section 3.9.2), or None.
+    """
 
     vertices: torch.Tensor
     uvs: torch.Tensor
     faces: torch.Tensor
     texture: torch.Tensor
+    vertex_colours: torch.Tensor | None
 
 
 def read_glb(data: bytes) -> Textured:
@@ -42,11 +46,13 @@ def read_glb(data: bytes) -> Textured:
     assert primitive.get("mode", TRIANGLES) == TRIANGLES
     base = document["materials"][primitive["material"]]["pbrMetallicRoughness"]["baseColorTexture"]
     places = primitive["attributes"][f"TEXCOORD_{base.get('texCoord', 0)}"]
+    colour = primitive["attributes"].get("COLOR_0")
     return Textured(
         _accessor(document, binary, primitive["attributes"]["POSITION"]).float(),
         _accessor(document, binary, places).float(),
         _accessor(document, binary, primitive["indices"]).long().view(-1, 3),
         _image(document, binary, document["textures"][base["index"]]["source"]),
+        None if colour is None else _accessor(document, binary, colour).float(),
     )
 
 
@@ -75,4 +81,5 @@ def colours(mesh: Textured) -> torch.Tensor:
     height, width = mesh.texture.shape[:2]
     column = (mesh.uvs[:, 0] * width).long().clamp(0, width - 1)
     row = (mesh.uvs[:, 1] * height).long().clamp(0, height - 1)
-    return mesh.texture[row, column]
+    factor = 1.0 if mesh.vertex_colours is None else mesh.vertex_colours[:, :3]
+    return mesh.texture[row, column] * factor

@@ -12,7 +12,7 @@ import torch
 from critics import Critics, Judged, predicted
 from mini_models import trained
 from probe_nodes import seeded
-from scenes import EMPTY, POSITIVE, assert_one_sentence, assert_same, control
+from scenes import EMPTY, POSITIVE, assert_differs, assert_one_sentence, assert_same, control
 from watchers import watch_evaluations
 
 WEIGHT, CFG = 2.0, 2.0
@@ -201,6 +201,58 @@ def test_levels_are_mixed_in_one_call_where_nothing_can_mistake_them(host, minis
     judged = Judged(host, minis)
     found = mixed_calls(critics, judged, make(judged))
     assert found == calls if calls else len(found) > 2
+
+
+def half_masks(j):
+    """Of the left half, of the right, and both as two masks."""
+    left = j.graph.add("ProbeHalfMask")
+    right = j.graph.add("InvertMask", mask=left)
+    pictures = [j.graph.add("MaskToImage", mask=mask) for mask in (left, right)]
+    both = j.graph.add("ImageBatch", image1=pictures[0], image2=pictures[1])
+    return left, right, j.graph.add("ImageToMask", image=both, channel="red")
+
+
+TWO, TWO_LEVELS = seeded(3, 2, 4, 8, 8), torch.tensor([0.2, 2.5])
+
+
+def two_pictures(critics, judged, model, pictures=TWO, levels=TWO_LEVELS):
+    """What the critic makes of pictures in a run for two of them."""
+    return judged.ask(critics, model, lambda critic: critic.denoise(pictures, levels), shape=TWO.shape)
+
+
+SINGLY = {
+    "guided in a range": {"start_percent": 0.1},
+    "guided to an end": {"end_percent": 0.99},
+    "output patches": {},
+    "a ControlNet": {},
+}
+
+
+@pytest.mark.parametrize("name", SINGLY)
+def test_one_mask_lies_on_every_picture_also_where_levels_are_asked_one_by_one(host, minis, critics, name):
+    judged = Judged(host, minis)
+    if name == "a ControlNet":
+        control(judged.scene, minis)
+    masked, whole = (
+        guided(judged, **mask, **SINGLY[name]) for mask in ({"mask": judged.graph.add("ProbeHalfMask")}, {})
+    )
+    if name == "output patches":
+        masked, whole = (judged.graph.add("FreeU_V2", model=model) for model in (masked, whole))
+    together = two_pictures(critics, judged, masked)
+    alone = [two_pictures(critics, judged, masked, TWO[i : i + 1], TWO_LEVELS[i : i + 1]) for i in range(2)]
+    assert_same(together, torch.cat(alone))
+    assert_differs(together, two_pictures(critics, judged, whole))
+
+
+@pytest.mark.parametrize("settings", [{}, {"start_percent": 0.1}], ids=str)
+def test_a_picture_with_a_mask_of_its_own_keeps_it_whichever_levels_are_asked(host, minis, critics, settings):
+    judged = Judged(host, minis)
+    left, right, both = half_masks(judged)
+    first, second = (two_pictures(critics, judged, guided(judged, mask=mask, **settings)) for mask in (left, right))
+    model = guided(judged, mask=both, **settings)
+    assert_same(two_pictures(critics, judged, model), torch.stack([first[0], second[1]]))
+    assert_differs(first[1], second[1])
+    assert_same(two_pictures(critics, judged, model, TWO[:1], TWO_LEVELS[:1]), first[:1])
 
 
 def test_prompts_in_ranges_are_asked_at_one_level_each(host, minis, critics):

@@ -65,7 +65,7 @@ def test_a_step_takes_one_encoding_and_one_evaluation_and_with_a_regulariser_one
     host, minis, changes, encodings, evaluation
 ):
     """evaluation: the batch of the network's one call, positive and negative prompt together."""
-    a = Adaptation(minis, save_name=f"counted {changes}", steps=3, **changes)
+    a = Adaptation(minis, save_name=f"counted {len(changes)} {list(changes.values())}", steps=3, **changes)
     with watch_encodings() as encoded, watch_evaluations() as evaluations:
         host.value(a.graph, a.node)
     assert sorted(encoded[1:]) == sorted(3 * encodings), "the first one measures the memory"

@@ -4,7 +4,8 @@ import pytest
 import torch
 from gltf_reader import colours, read_glb
 from host_process import PromptError
-from mesh_scenes import Painting, Seen, decibels
+from mesh_scenes import COUNT, SIZE, Painting, Seen, decibels
+from probe_nodes import seeded
 from prompts import ksampler
 from scenes import EMPTY, assert_differs, assert_same, build
 
@@ -55,6 +56,25 @@ def _nodes():
     import nodes
 
     return nodes.NODE_CLASS_MAPPINGS
+
+
+def test_the_first_step_is_synchronised_where_a_flow_models_level_rounds_to_above_1(host, seen):
+    import comfy.model_sampling
+
+    sampling = comfy.model_sampling.ModelSamplingDiscreteFlow()
+    sampling.set_parameters(shift=1.58)
+    first = sampling.sigma_max.expand(COUNT)
+    assert float(first[0]) > sampling.percent_to_sigma(0.0)
+    meshes, synchronise = (host.library(f"nodes.comfy_host.meshes.{name}") for name in ("mesh", "synchronise"))
+    pictures = seeded(3, COUNT, 3, SIZE, SIZE)
+
+    def agreed(start):
+        mesh_views = meshes.MeshViews(seen.surface, seen.views)
+        return synchronise.Synchroniser(mesh_views, 1.0, start, 1.0).apply(pictures, first, sampling)
+
+    assert_same(agreed(0.0), seen.correspondence.average(pictures))
+    assert_differs(agreed(0.0), pictures)
+    assert torch.equal(agreed(0.1), pictures)
 
 
 def test_a_share_of_nothing_or_an_empty_range_gives_the_hosts_latent_bit_for_bit(host, painting):
@@ -182,6 +202,23 @@ def test_the_painted_mesh_shows_its_views_in_the_hosts_renderer_and_is_saved_wit
     places, _ = cameras.project(saved.vertices[front])
     there = torch.nn.functional.grid_sample(normals[:1].movedim(-1, 1), places[:1, None], align_corners=False)
     assert front.sum() > 20 and (colours(saved)[front] - there[0, :, 0].T).abs().mean() < 0.03
+
+
+def test_a_painted_mesh_loses_the_vertex_colours_that_would_darken_it_and_the_mesh_that_was_given_keeps_them(
+    host, painting, host_workshop
+):
+    import copy
+
+    from comfy_extras.nodes_save_3d import mesh_item_to_glb_bytes
+
+    grey = copy.copy(host.value(painting.graph, painting.mesh))
+    grey.vertex_colors = torch.full_like(grey.vertices, 0.5)
+    white = torch.ones(8, 16, 16, 3)
+    painted = _nodes()["DomainGuidancePaintMesh"].execute(grey, host.value(painting.graph, painting.views), white, 64)
+    saved = read_glb(mesh_item_to_glb_bytes(painted.args[0], 0))
+    assert saved.vertex_colours is None
+    assert (colours(saved) > 0.99).all()
+    assert torch.equal(grey.vertex_colors, torch.full_like(grey.vertices, 0.5))
 
 
 def test_a_mesh_without_texture_coordinates_names_the_node_that_makes_them(host, painting):

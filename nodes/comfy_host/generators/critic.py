@@ -7,6 +7,7 @@ from typing import Any
 
 import comfy.model_management
 import comfy.samplers
+import comfy.utils
 import torch
 from comfy.model_patcher import ModelPatcher
 from torch import Tensor
@@ -14,6 +15,8 @@ from torch import Tensor
 from ....domain_guidance.diffusion.noise_schedule import NoiseSchedule
 from ....domain_guidance.diffusion.parameterization import Prediction
 from ..domains.prediction import known_prediction, prediction_of
+from ..guidance.masks import masks_in
+from ..guidance.terms import terms_of
 from .differentiable_vae import DifferentiableVae
 from .level_dependence import depends_on_level
 
@@ -37,6 +40,9 @@ class HostCritic:
         self.identity = identity
         self._predict, self._vae, self._model = predict, vae, guider.inner_model
         self._one_level = depends_on_level(guider)
+        self._masks = max(
+            (masks_in(term.mask) for term in terms_of(guider.model_patcher) if term.mask is not None), default=1
+        )
 
     def denoise(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """The guider's prediction, as a sampler would get it.
@@ -58,12 +64,19 @@ class HostCritic:
     def _predicted(self, noisy: Tensor, sigma: Tensor) -> Tensor:
         """In one call wherever the levels may be mixed."""
         if not self._one_level:
-            return self._predict(noisy, sigma)
+            return self._answer(noisy, sigma)
         denoised = torch.empty_like(noisy)
         for level in sigma.unique():
             rows = sigma == level
-            denoised[rows] = self._predict(noisy[rows], sigma[rows])
+            denoised[rows] = self._answer(noisy, level.expand(len(noisy)), rows)
         return denoised
+
+    def _answer(self, noisy: Tensor, sigma: Tensor, rows: Tensor | slice = slice(None)) -> Tensor:
+        """The prediction of some rows. A mask of a row's own is on it only in its place of a whole batch."""
+        if self._masks == 1:
+            return self._predict(noisy[rows], sigma[rows])
+        whole = (comfy.utils.repeat_to_batch_size(part, self._masks) for part in (noisy, sigma))
+        return self._predict(*whole)[: len(noisy)][rows]
 
 
 def check_critic(model: ModelPatcher) -> None:

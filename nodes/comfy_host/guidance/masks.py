@@ -12,21 +12,30 @@ from torch import Tensor
 
 
 def latent_mask(mask: Tensor, latent: Tensor, shapes: Sequence[Sequence[int]], latent_format: LatentFormat) -> Tensor:
-    """The mask at the size, device and type of the latent, [B, C, ...].
+    """The mask at the size, device and type of the latent, [B, C, ...], or [1, C, ...] where it is one for all images.
 
-    mask: [H, W] or [N, H, W], in pixels; N is the number of images, or of a video's frames. shapes: of each stream that
-    is packed into the latent; a mask is one of images, and sound beside them is within it. Raises ValueError for a mask
-    with another aspect ratio than the image's, or another number of masks than images, and for latents that are no
-    pictures.
+    One for all is not repeated, so that it fits any part of the batch, as a critic asks about. mask: [H, W] or
+    [N, H, W], in pixels; N is the number of images, or of a video's frames. shapes: of each stream that is packed into
+    the latent; a mask is one of images, and sound beside them is within it. Raises ValueError for a mask with another
+    aspect ratio than the image's, or another number of masks than images, and for latents that are no pictures.
     """
     pictures, *others = shapes
     _check_pictures(pictures, latent_format)
     _check(mask, pictures, getattr(latent_format, "temporal_downscale_ratio", 1))
-    parts = [prepare_mask(_placed(mask, pictures), pictures, latent.device)]
+    count = 1 if _is_video(pictures) else masks_in(mask)
+    parts = [prepare_mask(_placed(mask, pictures), (count, *pictures[1:]), latent.device)]
     if others:
-        parts += [torch.ones(tuple(shape), device=latent.device) for shape in others]
+        parts += [torch.ones((count, *shape[1:]), device=latent.device) for shape in others]
         parts = [comfy.utils.pack_latents(parts)[0]]
     return parts[0].to(latent.dtype)
+
+
+def masks_in(mask: Tensor) -> int:
+    return mask.shape[0] if mask.ndim > 2 else 1
+
+
+def _is_video(shape: Sequence[int]) -> bool:
+    return len(shape) == 5 and shape[2] > 1
 
 
 def _check_pictures(shape: Sequence[int], latent_format: LatentFormat) -> None:
@@ -55,7 +64,7 @@ def _check(mask: Tensor, shape: Sequence[int], frames: int) -> None:
             f"The mask of the domain guidance is {width}x{height}, but the image being sampled has {columns}x{rows} "
             "latent cells: use a mask with the image's aspect ratio."
         )
-    count, video = mask.shape[0] if mask.ndim > 2 else 1, len(shape) == 5 and shape[2] > 1
+    count, video = masks_in(mask), _is_video(shape)
     if video and count not in (1, shape[2], (shape[2] - 1) * frames + 1):
         raise ValueError(
             f"The mask of the domain guidance contains {count} masks for a video of {(shape[2] - 1) * frames + 1} "

@@ -18,6 +18,7 @@ from comfy.model_patcher import ModelPatcher
 from torch import Tensor
 
 from ....domain_guidance.guidance import SigmaInterval
+from ..packed_latents import packed_shapes
 from . import conditioning as cond
 from .branches import Branch, Evaluation, Strength
 from .compatibility import check_noising, same_architecture, text_width
@@ -56,7 +57,7 @@ class GuidancePlan:
         self.controls: list = []
         self._denoisers: dict[tuple, ComfyDenoiser] = {}
         self._evaluations: list[Evaluation] = []
-        self.shapes = _packed_shapes(self.base, self.prompts) or [encoding["noise"].shape]
+        self.shapes = packed_shapes(self.base, self.prompts) or [encoding["noise"].shape]
         for model in models:
             check_noising(self.patcher, model, "domain_model")
             model.model.latent_shapes = self.shapes  # as the host's sampler says it to its own model
@@ -251,15 +252,6 @@ class GuidancePlan:
             missing = difference(source.patcher, loaded, add_only=on_base and add_only)
             self._denoisers[key] = ComfyDenoiser(self._model(source), options, missing)
         return self._denoisers[key]
-
-
-def _packed_shapes(base: BaseModel, prompts: dict[str, list[dict]]) -> list | None:
-    """Of each stream, where pictures and sound are packed into one latent.
-
-    ComfyUI before 0.33 says it to the encoded prompts and not to the model.
-    """
-    told = (entry.get("model_conds", {}).get("latent_shapes") for prompt in prompts.values() for entry in prompt)
-    return getattr(base, "latent_shapes", None) or next((shapes.cond for shapes in told if shapes is not None), None)
 
 
 def _same(a: Evaluation, b: Evaluation) -> bool:

@@ -12,6 +12,7 @@ from torch import Tensor
 from ....domain_guidance.guidance.schedule import share_of
 from ....domain_guidance.pictures.axes_grid import mosaic
 from ....domain_guidance.report import Advice, Measured, Step, advise, describe, draw_report, measure, spread
+from ..packed_latents import pictures_of
 from ..sampling import Sampling, as_pictures, decoded, watched
 from .observation import GuidedStep, observed
 from .prompt_branch import evaluated_terms
@@ -77,7 +78,7 @@ def report(model: ModelPatcher, sampling: Sampling, cfg: float, vae: VAE | None 
     pictures = None if vae is None else decoded(vae, latent)
     setting = (
         f"weight {', '.join(f'{weight:g}' for weight in weights) or 'none'}, cfg {cfg:g}, batch of "
-        f"{len(latent['samples'])}"
+        f"{len(pictures_of(latent['samples']))}"
     )
     if recorder.moved:
         setting += f"; {_moved_line(recorder.moved)}"
@@ -106,7 +107,7 @@ def _result_line(model: ModelPatcher, latent: dict, pictures: Tensor | None) -> 
 
     By the deviation of its latents and the share of its pixels at either end of their range.
     """
-    deviation = spread(model.model.process_latent_in(latent["samples"]))
+    deviation = spread(model.model.process_latent_in(pictures_of(latent["samples"])))
     line = f"Result: the standard deviation of its latents is {deviation:.2f} (about 1 is usual)"
     if pictures is None:
         return f"{line}; connect vae to count clipped pixels."

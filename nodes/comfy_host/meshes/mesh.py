@@ -6,9 +6,11 @@ import copy
 from dataclasses import dataclass
 
 import comfy.model_management
+import torch
 from comfy_api.latest._util import MESH
 from torch import Tensor
 
+from ....domain_guidance.diffusion.double_precision import has_double
 from ....domain_guidance.meshes import MeshError, Surface, Views
 
 
@@ -21,7 +23,10 @@ class MeshViews:
 
 
 def surface_of(mesh: MESH) -> Surface:
-    """The one mesh of a MESH, on the device that the host computes on. Raises MeshError for several."""
+    """The one mesh of a MESH, on the device that the host computes on, or on the CPU where that has no fp64.
+
+    Raises MeshError for several.
+    """
     if len(mesh.vertices) != 1:
         raise MeshError(f"{len(mesh.vertices)} meshes came in one batch, but one is expected: use Merge Meshes first.")
     vertices, faces = mesh.vertices[0], mesh.faces[0]
@@ -29,7 +34,8 @@ def surface_of(mesh: MESH) -> Surface:
     if mesh.vertex_counts is not None and mesh.face_counts is not None:
         count = int(mesh.vertex_counts[0])
         vertices, faces, uvs = vertices[:count], faces[: int(mesh.face_counts[0])], None if uvs is None else uvs[:count]
-    device = comfy.model_management.get_torch_device()
+    computing = comfy.model_management.get_torch_device()
+    device = computing if has_double(computing) else torch.device("cpu")
     return Surface(
         vertices.to(device).float(),
         faces.to(device).long(),
@@ -62,8 +68,13 @@ def _within_texture(uvs: Tensor) -> Tensor:
 
 
 def with_texture(mesh: MESH, surface: Surface, texture: Tensor) -> MESH:
-    """`mesh` with another texture [T, T, 3] and the coordinates that it was painted with; nothing else changes."""
+    """`mesh` with another texture [T, T, 3] and the coordinates that it was painted with.
+
+    It has no vertex colours, because viewers multiply the texture by them (glTF 2.0, section 3.9.2); nothing else
+    changes.
+    """
     painted = copy.copy(mesh)
+    painted.vertex_colors = None
     painted.texture = texture[None].cpu()
     if mesh.uvs is not None and surface.uvs is not None:
         uvs = mesh.uvs.clone()

@@ -6,6 +6,8 @@ Averaging commutes with the scale and shift of a latent format, so it is done in
 
 from __future__ import annotations
 
+import math
+
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
@@ -31,8 +33,9 @@ class Synchroniser:
     def apply(self, denoised: Tensor, sigma: Tensor, model_sampling) -> Tensor:
         """Predictions [V, C, h, w] or [V, C, 1, h, w] at noise level `sigma` [V]. Raises MeshError for others."""
         level = float(sigma.max())
-        highest, lowest = model_sampling.percent_to_sigma(self.start), model_sampling.percent_to_sigma(self.end)
-        if not lowest <= level <= highest:
+        # A flow model's first level may round to just above the 1 that is its percent 0.
+        highest = model_sampling.percent_to_sigma(self.start) if self.start > 0 else math.inf
+        if not model_sampling.percent_to_sigma(self.end) <= level <= highest:
             return denoised
         flat = self.pictures(denoised)
         averaged = self._correspondence(flat).average(flat)
