@@ -144,8 +144,8 @@ class _Adaptation:
         settings = {name: value for name, value in asdict(self.settings).items() if value != math.inf}
         trained = {"trained_steps": state.step, "processes": self.process.world, "styles": self.pair.styles}
         record = {**settings, **trained, "source": self.pair.digest, "critic": dict(self.critic.identity)}
-        with self.files.own_results.replacing(self.files.result):
-            self.pair.write(self.files.result, record)
+        with self.files.own_results.replacing(self.files.result) as new:
+            self.pair.write(new, record)
 
     def _distilled(
         self, network: Callable[..., Tensor], generator: torch.Generator, share: Share

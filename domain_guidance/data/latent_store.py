@@ -76,7 +76,8 @@ class LatentStore:
         try:
             with safe_open(path, framework="pt", device="cpu") as file:
                 checksum = (file.metadata() or {}).get(side)
-                tensors = {name: file.get_tensor(name) for name in file.keys() if name.startswith(f"{side}.")}
+                # Mapped, they would keep a damaged entry from being replaced on Windows.
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys() if name.startswith(f"{side}.")}
         except (OSError, SafetensorError) as error:
             raise DamagedEntry(f"'{path.name}' cannot be read ({error})") from error
         if checksum != _checksum(tensors):

@@ -51,20 +51,21 @@ def write_domain_file(
     pooled_output: Tensor | None = None,
     beside: Mapping[str, Plain] | None = None,
     covers: Sequence[bytes] = (),
+    free: bool = False,
 ) -> None:
     """Writes a domain file atomically: `path` holds the old file or the whole new one, never a part.
 
     weights: named in the card's layout; names of the host layout may come with or without their prefix.
     cross_attn: the empty prompt, [1, T, D]. pooled_output: its pooled vector, [1, P], where the family has one.
-    beside: as of `Prompt`. covers: preview pictures, as image files. Raises DomainFileError for no weights at all and
-    for values that are not finite, OSError.
+    beside: as of `Prompt`. covers: preview pictures, as image files. free: as in `replacing`, with its FileExistsError.
+    Raises DomainFileError for no weights at all and for values that are not finite, OSError.
     """
     if not weights:
         raise DomainFileError("There are no weights to be saved: connect a model whose network ComfyUI can save.")
     named = {_stored_name(name, card): tensor for name, tensor in weights.items()}
     prompt = Prompt(cross_attn, pooled_output, beside or {})
     metadata = card_metadata(replace(card, fingerprint=fingerprint(named)), covers) | prompt_values(prompt)
-    write_checked(path, {**named, **_marks(card), **prompt_tensors(prompt)}, metadata)
+    write_checked(path, {**named, **_marks(card), **prompt_tensors(prompt)}, metadata, free=free)
 
 
 def read_card(path: str | os.PathLike) -> DomainCard:
@@ -117,11 +118,17 @@ def read_without_weights(path: str | os.PathLike) -> tuple[DomainCard, Prompt]:
     return card, take_prompt(prompt, metadata, name)
 
 
-def write_checked(path: str | os.PathLike, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Writes tensors that are all finite, and sees that they are there. Raises DomainFileError, OSError."""
+def write_checked(
+    path: str | os.PathLike, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], *, free: bool = False
+) -> None:
+    """Writes tensors that are all finite, and sees that they are there. free: as in `replacing`.
+
+    Raises DomainFileError, OSError.
+    """
     for name, tensor in tensors.items():
         _check_finite(name, tensor, "the weights to be saved")
-    save_tensors(path, {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, metadata)
+    own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    save_tensors(path, own, metadata, free=free)
     with _opened(Path(path)) as file:
         there = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}
     if there != {name: tuple(tensor.shape) for name, tensor in tensors.items()}:
@@ -135,6 +142,8 @@ def read_checked(path: str | os.PathLike) -> tuple[DomainCard, dict[str, Tensor]
         metadata = file.metadata()
         card = card_from(metadata, name)
         tensors = {key: file.get_tensor(key) for key in file.keys()}
+    # A mapped prompt, which is kept longer than the weights, would keep the file from being replaced on Windows.
+    tensors |= {key: tensor.clone() for key, tensor in tensors.items() if is_prompt_tensor(key)}
     for key, tensor in tensors.items():
         _check_finite(key, tensor, f"'{name}'")
     return card, tensors, metadata

@@ -47,6 +47,8 @@ def give_free_name(part: Path, path: Path) -> None:
     Its old name may stay beside the new one.
     """
     if os.name == "nt":
+        if os.path.lexists(path):  # a file is renamed to its own name without complaint
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(path))
         os.rename(part, path)
         return
     try:

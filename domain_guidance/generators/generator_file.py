@@ -91,7 +91,8 @@ def read_generator_file(path: str | os.PathLike) -> GeneratorFile:
     path = Path(path)
     with about(path.name), _opened(path) as file:
         card = _card(file.metadata())
-        weights = {name: file.get_tensor(name) for name in file.keys()}
+        # Mapped, they would keep the file from being replaced on Windows.
+        weights = {name: file.get_tensor(name).clone() for name in file.keys()}
         check_weights(weights, card.config)
     return GeneratorFile(card, weights)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..files.atomic_file import give_free_name, replacing
@@ -26,6 +27,7 @@ class OwnResults:
 
     def __init__(self, folder: Path):
         self._list = folder / "results.json"
+        self._new = folder / "new"
 
     def begin(self) -> None:
         """Start the list of a run that has saved no state yet, unless it was killed and has one.
@@ -36,17 +38,30 @@ class OwnResults:
             self._save({})
 
     @contextmanager
-    def replacing(self, path: Path) -> Iterator[None]:
-        """Within the block the run writes `path`; a file there that it has not written gets the next free name first.
+    def replacing(self, path: Path) -> Iterator[Path]:
+        """Within the block the run writes the file that it is given, which becomes `path` when the block ends well.
 
-        Raises OSError.
+        A file there that the run has not written gets the next free name first, also one that came during the block:
+        writing many GB takes minutes. Raises OSError.
         """
-        written = self._read()
+        self._new.mkdir(parents=True, exist_ok=True)
+        new = self._new / path.name
+        try:
+            yield new
+            if new.exists():
+                self._put_in_place(new, path)
+        finally:
+            new.unlink(missing_ok=True)
+            with suppress(OSError):  # in use by what a killed process has left
+                self._new.rmdir()
+
+    def _put_in_place(self, new: Path, path: Path) -> None:
+        written, mark = self._read(), _mark(new)
         if written is not None and path.exists() and written.get(path.name) != _mark(path):
             _set_aside(path)
-        yield
-        if written is not None and path.exists():
-            self._save({**written, path.name: _mark(path)})
+        os.replace(new, path)
+        if written is not None:
+            self._save({**written, path.name: mark})
 
     def _read(self) -> dict[str, str] | None:
         try:
@@ -65,7 +80,7 @@ def _mark(path: Path) -> str:
 
 
 def _set_aside(path: Path) -> None:
-    for version in versions(path.stem):
+    for version in itertools.islice(versions(path.stem), 1, None):  # the first is the name that it has
         aside = path.with_name(version + path.suffix)
         try:
             give_free_name(path, aside)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..files.claim import Claim
-from ..files.file_names import is_plain, versions
+from ..files.file_names import is_plain, refusal, versions
 from .own_results import OwnResults
 
 OnExisting = Literal["resume", "new version"]
@@ -46,7 +46,7 @@ class RunFiles:
     def __post_init__(self):
         object.__setattr__(self, "folder", Path(self.folder))
         if not is_plain(self.name):
-            raise RunFileError(f"'{self.name}' cannot be the name of a file: give a short plain name without folders.")
+            raise RunFileError(refusal(self.name))
         object.__setattr__(self, "_claim", Claim(self.run_folder / LOCK))
 
     @classmethod
@@ -64,7 +64,8 @@ class RunFiles:
         without a run beside it was saved by something else, and is never written over.
 
         taken_elsewhere: of a version of the name, whether another place has it already, so that it is not free here.
-        Raises RunFileError where another process holds the run that was to be resumed.
+        Raises RunFileError where another process holds the run that was to be resumed, and for a name that a new run
+        may not have; a run that has it already goes on.
         """
         with ExitStack() as stack:
             yield next(
@@ -87,6 +88,8 @@ class RunFiles:
         goes_on = on_existing == "resume" and files._is_run
         if not goes_on and (files.taken or taken_elsewhere(name)):
             return None
+        if not goes_on and (problem := refusal(name)):
+            raise RunFileError(problem)
         with ExitStack() as held:
             try:
                 held.enter_context(files.claimed())
@@ -134,13 +137,14 @@ class RunFiles:
 
     @property
     def taken(self) -> bool:
-        return self.result.exists() or self.best.exists() or self._is_run
+        return os.path.lexists(self.result) or os.path.lexists(self.best) or self._is_run  # also a link to nothing
 
     @property
     def _is_run(self) -> bool:
         """A folder with nothing but a lock belongs to a process that has only begun, or was killed then."""
         try:
-            return os.listdir(self.run_folder) != [LOCK]
+            # Windows finds no folder of a name that it cannot have, and would not list it.
+            return self.run_folder.exists() and os.listdir(self.run_folder) != [LOCK]
         except FileNotFoundError:
             return False
         except NotADirectoryError:

@@ -122,3 +122,14 @@ def _restore(state: TrainingState, tensors: dict[str, Tensor], step: int) -> Non
             plain = value.ndim == 0 and not value.is_floating_point()
             saved.setdefault(numbers[name], {})[kind] = value.item() if plain else value
     state.optimizer.load_state_dict({"state": saved, "param_groups": state.optimizer.state_dict()["param_groups"]})
+    _take_off_the_file(state.optimizer)
+
+
+def _take_off_the_file(optimizer: torch.optim.Optimizer) -> None:
+    """What the optimiser kept as it was read maps the file, which then could not be replaced on Windows."""
+    for kept in optimizer.state.values():
+        kept.update({kind: value.clone() for kind, value in kept.items() if _on_the_cpu(value)})
+
+
+def _on_the_cpu(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.device.type == "cpu"

@@ -149,8 +149,8 @@ class _DomainTask:
         self._write(self.files.result, state.step, self.points[-1] if self.points else None)
 
     def _write(self, path: Path, step: int, point: Point | None) -> None:
-        with self.files.own_results.replacing(path):
-            self.trainable.write(path, self._record(step, point))
+        with self.files.own_results.replacing(path) as new:
+            self.trainable.write(new, self._record(step, point))
 
     def _best(self) -> Point:
         """The lowest held-out loss after at least one step; of the untrained model where nothing else is known."""

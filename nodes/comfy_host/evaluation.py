@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from ...domain_guidance.data import ImageSource
 from ...domain_guidance.evaluation import Comparison, compare, write_json
-from ...domain_guidance.files.file_names import is_plain, versions
+from ...domain_guidance.files.file_names import refusal, versions
 
 BATCH = 16  # images; a ViT-H of the host needs about 1 GB for as many
 
@@ -92,9 +93,10 @@ def _written(folder: str, name: str, facts: dict[str, Any]) -> Path:
 def free_path(folder: str, name: str) -> Path:
     """name.json in the folder, or the first of name-2.json, ... that is free.
 
-    Raises ValueError for a name with folders in it.
+    Raises ValueError for a name that no file may have.
     """
     name = name.removesuffix(".json")
-    if not is_plain(name):
-        raise ValueError(f"'{name}' cannot be the name of a file: give a short plain name without folders.")
-    return next(path for path in (Path(folder) / f"{version}.json" for version in versions(name)) if not path.exists())
+    if problem := refusal(name):
+        raise ValueError(problem)
+    paths = (Path(folder) / f"{version}.json" for version in versions(name))
+    return next(path for path in paths if not os.path.lexists(path))  # a link to nothing is not free either

@@ -9,9 +9,16 @@ from pathlib import Path
 
 import folder_paths
 
+from ...domain_guidance.files.file_names import refusal
 from ...domain_guidance.runs import RunFiles
-from ...domain_guidance.runs.run_files import OnExisting
+from ...domain_guidance.runs.run_files import SUFFIX, OnExisting
 from .node_text import tell_here
+
+
+def check_name(name: str) -> None:
+    """To be called before the work whose result gets the name. Raises ValueError where no new file may have it."""
+    if problem := refusal(name.removesuffix(SUFFIX)):
+        raise ValueError(problem)
 
 
 @contextmanager

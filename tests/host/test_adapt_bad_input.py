@@ -98,6 +98,7 @@ def test_a_sampling_that_has_no_noise_velocity_or_flow(host, minis):
         ({"relative_distance": 1.0}, "at least 3"),
         ({"layers": 9}, "layers is 9"),
         ({"save_name": "../elsewhere"}, "plain name without folders"),
+        ({"save_name": "a|b"}, "Windows does not allow '|' in names"),
         ({"perceptual": 1.0}, "set perceptual to 0"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",

@@ -217,6 +217,7 @@ def test_what_cannot_be_compared_is_refused_in_a_sentence(host, base_directory, 
     assert "holds no images" in refusal(host, *evaluation(reference=None, reference_folder=name))
     assert "holds no images" in refusal(host, *evaluation(reference_folder=name)), "a folder wins over pictures"
     assert "plain name without folders" in refusal(host, *evaluation(save_name="../outside"))
+    assert "Windows does not allow '\"' in names" in refusal(host, *evaluation(save_name='"best"'))
     graph, node = evaluation(save_name=name)
     graph[node.id]["inputs"]["images"] = graph.add("ProbeImage", seed=1)[0]  # one picture is no set
     assert "at least 2 of each" in refusal(host, graph, node)

@@ -204,7 +204,7 @@ def test_a_saved_generator_is_listed_draws_the_same_and_keeps_its_card(host, nat
         assert "first" in str(file.metadata())
 
 
-@pytest.mark.parametrize("name", ["../outside", "", ".hidden", "a/b", "a\0b", "a" * 300])
+@pytest.mark.parametrize("name", ["../outside", "", ".hidden", "a/b", "a\0b", "a" * 300, "what?", "aux.safetensors"])
 def test_a_name_that_is_no_file_name_is_refused(host, native, name):
     graph = Graph()
     assert "name of a file" in refused(

@@ -89,6 +89,42 @@ def test_a_saved_generator_takes_no_name_that_another_folder_has(host, base_dire
     assert host.value(graph, node).startswith("first-")
 
 
+def saving_is_raced(host, monkeypatch, path):
+    """While a file for `path` is written, somebody puts another one there."""
+    writer = host.library("domain_guidance.files.atomic_file")
+    original = writer.save_file
+
+    def raced(*arguments):
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"somebody's own")
+        return original(*arguments)
+
+    monkeypatch.setattr(writer, "save_file", raced)
+
+
+def test_a_file_that_comes_while_a_domain_is_saved_is_not_overwritten(host, minis, base_directory, monkeypatch):
+    folder = base_directory / "output" / "diffusion_models"
+    s = build(minis)
+    node = s.graph.add("DomainGuidanceSaveUNet", model=s.model, name="raced", empty_conditioning=s.prompt(EMPTY))
+    saving_is_raced(host, monkeypatch, folder / "raced.safetensors")
+    assert host.value(s.graph, node) == "raced-2.safetensors"
+    assert (folder / "raced.safetensors").read_bytes() == b"somebody's own"
+    assert host.library("domain_guidance.domains.domain_file").read_card(folder / "raced-2.safetensors")
+    assert sorted(path.name for path in folder.glob("*raced*")) == ["raced-2.safetensors", "raced.safetensors"]
+
+
+def test_a_file_that_comes_while_a_generator_is_saved_is_not_overwritten(host, base_directory, monkeypatch):
+    folder = base_directory / "output" / "generators"
+    graph, (first, _) = Graph(), write_pair(host, base_directory)
+    node = graph.add("DomainGuidanceSaveGenerator", generator=load(graph, first), name="raced")
+    saving_is_raced(host, monkeypatch, folder / "raced.safetensors")
+    assert host.value(graph, node) == "raced-2.safetensors"
+    assert (folder / "raced.safetensors").read_bytes() == b"somebody's own"
+    assert host.library("domain_guidance.generators").read_generator_card(folder / "raced-2.safetensors")
+    assert sorted(path.name for path in folder.glob("*raced*")) == ["raced-2.safetensors", "raced.safetensors"]
+
+
 def test_an_adaptation_takes_no_name_that_another_folder_has(host, minis, base_directory):
     folder = base_directory / "models" / "generators"
     folder.mkdir(parents=True, exist_ok=True)

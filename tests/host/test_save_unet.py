@@ -288,6 +288,13 @@ def test_what_cannot_be_saved_is_said_in_one_sentence(host, minis):
     assert "name of a file" in refusal(host, s, save(s, s.model, "../up"))
 
 
+def test_a_name_that_windows_cannot_have_is_refused_before_any_work(host, minis):
+    s = build(minis)
+    node = save(s, s.model, "style: anime")
+    with patch.object(host.library("nodes.comfy_host.domains.save_domain"), "_weights", side_effect=AssertionError):
+        assert "because Windows does not allow ':' in names" in refusal(host, s, node)
+
+
 def test_a_network_that_no_loader_would_know_again_is_refused(host, base_directory):
     graph = Graph()
     toy = graph.add("DomainGuidanceToyWorld", digit="3", stroke="red", ground="any", batch_size=1)

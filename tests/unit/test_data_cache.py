@@ -8,6 +8,7 @@ import time
 
 import pytest
 import torch
+from mapped import is_mapped, needs_maps
 from PIL import Image
 from safetensors.torch import load_file
 from small_cache import CELL, Counted, encode, entries, filled, folder, make, picture  # noqa: F401
@@ -324,6 +325,13 @@ def test_a_damaged_entry_is_encoded_again_where_it_is_read(folder, caplog):
     assert [load_file(path).keys() for path in good] == 9 * [
         {"image.mean", "image.logvar", "mirror.mean", "mirror.logvar"}
     ]
+
+
+@needs_maps
+def test_what_is_read_does_not_hold_on_to_its_entry(folder):
+    latents = filled(folder)[0].open()
+    read = [latents.read(position) for position in range(len(latents))]
+    assert len(read) == 9 and not any(map(is_mapped, entries(folder)))
 
 
 def test_a_damaged_entry_whose_image_is_gone_or_changed_is_said(folder):

@@ -12,6 +12,7 @@ import time
 
 import pytest
 import torch
+from mapped import is_mapped, needs_maps
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -291,6 +292,24 @@ def test_the_card_names_the_weights_of_its_own_file(tmp_path, path, weights):
     assert read_card(path).fingerprint == read_card(again).fingerprint != read_card(other).fingerprint
 
 
+def test_a_domain_for_a_free_name_replaces_no_file(path, weights):
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError):
+        write_domain_file(path, weights, card=CARD, cross_attn=torch.zeros(1, 77, 8), free=True)
+    assert path.read_bytes() == before and [p.name for p in path.parent.iterdir()] == [path.name]
+    write_domain_file(path.with_name("free"), weights, card=CARD, cross_attn=torch.zeros(1, 77, 8), free=True)
+    assert read_card(path.with_name("free")) == read_card(path)
+
+
+@needs_maps
+def test_a_prompt_that_is_kept_does_not_hold_on_to_its_file(path):
+    file = read_domain_file(path)
+    assert is_mapped(path), "the weights are not copied, for they may take many GB"
+    kept = file.cross_attn, file.pooled_output
+    del file
+    assert not is_mapped(path) and kept[0].shape == (1, 77, 8)
+
+
 def test_everything_a_text_encoder_puts_out_comes_back(path):
     beside = {"attention_mask": torch.ones(1, 3, dtype=torch.long), "unprocessed": True, "tokens": 3, "kind": "t5"}
     write_domain_file(path, {"x.weight": torch.ones(2, 2)}, card=CARD, cross_attn=torch.ones(1, 3, 8), beside=beside)
@@ -330,7 +349,9 @@ def test_a_file_that_lost_a_tensor_on_its_way_to_the_disk_is_not_called_written(
     module = sys.modules[write_domain_file.__module__]
     save = module.save_tensors
     monkeypatch.setattr(
-        module, "save_tensors", lambda path, tensors, metadata: save(path, dict(list(tensors.items())[1:]), metadata)
+        module,
+        "save_tensors",
+        lambda path, tensors, metadata, free: save(path, dict(list(tensors.items())[1:]), metadata, free=free),
     )
     with pytest.raises(DomainFileError, match="does not hold what was written"):
         write_domain_file(path, {"x.weight": torch.ones(2, 2)}, card=CARD, cross_attn=torch.ones(1, 1, 1))

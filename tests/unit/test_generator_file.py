@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import sheet
 import torch
+from mapped import is_mapped, needs_maps
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -102,6 +103,24 @@ def test_narrow_weights_are_kept_and_computed_with_in_float32(path, weights, car
 
 def test_converting_a_generator_file_keeps_all_of_its_card(path, tmp_path, card):
     assert convert(path, tmp_path / "copy.safetensors") == card == read_generator_card(tmp_path / "copy.safetensors")
+
+
+@needs_maps
+def test_what_is_read_does_not_hold_on_to_its_file_so_that_the_file_can_be_replaced(path, weights):
+    mapped = load_file(path)
+    assert is_mapped(path), "this is how it would be seen"
+    del mapped
+    file = read_generator_file(path)
+    generator = build_generator(file)
+    assert not is_mapped(path)
+    assert torch.equal(generator.state_dict()["mapping.w_avg"], weights["mapping.w_avg"])
+
+
+def test_a_generator_for_a_free_name_replaces_no_file(path, weights, card):
+    before = path.read_bytes()
+    with pytest.raises(FileExistsError):
+        write_generator_file(path, {name: tensor + 1 for name, tensor in weights.items()}, card, free=True)
+    assert path.read_bytes() == before and [p.name for p in path.parent.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize("itself", [True, False], ids=["itself", "another file"])

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from mapped import is_mapped, needs_maps
 from safetensors.torch import load_file
 from torch import nn
 
@@ -121,6 +122,17 @@ def test_a_resumed_run_ends_bit_for_bit_where_the_uninterrupted_one_does(tmp_pat
     assert torch.equal(resumed.value, whole.value)
     assert resumed_events == [event for event in whole_events if event.step > 7]
     assert [file.name for file in tmp_path.iterdir()] == ["run.safetensors"]
+
+
+@needs_maps
+def test_a_resumed_run_does_not_hold_on_to_its_file_which_it_will_replace(tmp_path):
+    settings = Settings(steps=4, learning_rate=0.1)
+    _, state, objective = setup(settings)
+    list(train(state, objective, settings))
+    runs.save_state(tmp_path / "run", state)
+    _, resumed, _ = setup(settings)
+    runs.load_state(tmp_path / "run", resumed)
+    assert not is_mapped(tmp_path / "run") and resumed.step == 4
 
 
 def test_plain_settings_make_the_textbook_loop_bit_for_bit():

@@ -11,6 +11,7 @@ import sys
 import tempfile
 from contextlib import closing, contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny_training as tiny
@@ -73,10 +74,12 @@ def acting_unprivileged():
 # --- whose files are written ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("links", [True, False], ids=["hard links", "none"])
-def test_a_file_that_gets_the_runs_name_meanwhile_is_kept_under_the_next_free_one(tmp_path, monkeypatch, caplog, links):
-    if not links:
-        monkeypatch.setattr("domain_guidance.files.atomic_file.os.link", refuse_links)
+@pytest.mark.parametrize("system", ["hard links", "no hard links", "windows"])
+def test_a_file_that_gets_the_runs_name_meanwhile_is_kept_under_the_next_free_one(
+    tmp_path, monkeypatch, caplog, system
+):
+    if system != "hard links":
+        monkeypatch.setattr(atomic_file, "os", other_system(system))
     result = RunFiles(tmp_path, "run").result
     with closing(started(tmp_path, steps=10)) as events:
         for event in events:
@@ -88,8 +91,45 @@ def test_a_file_that_gets_the_runs_name_meanwhile_is_kept_under_the_next_free_on
     assert load_file(result) and "is kept as 'run-3.safetensors'" in caplog.text
 
 
-def refuse_links(*_):
-    raise OSError(errno.EPERM, "no hard links here")
+def test_a_file_that_comes_while_the_result_is_written_is_kept_as_well(tmp_path, caplog):
+    result = RunFiles(tmp_path, "run").result
+
+    class Raced(tiny.TinyTrainable):
+        def write(self, path, record):
+            super().write(path, record)
+            if Path(path).name == result.name:
+                result.write_bytes(b"theirs")
+
+    tiny.run_tiny(tmp_path, trainable=Raced(), steps=2)
+    assert result.with_name("run-2.safetensors").read_bytes() == b"theirs" and load_file(result)
+    assert "is kept as 'run-2.safetensors'" in caplog.text
+    assert not (RunFiles(tmp_path, "run").run_folder / "new").exists()
+
+
+def other_system(system):
+    """`os` as it is on Windows, or on a file system without hard links."""
+
+    def rename(source, target):
+        if os.path.exists(target) and not os.path.samefile(source, target):
+            raise FileExistsError(errno.EEXIST, "there already")
+        os.rename(source, target)
+
+    def refuse_links(*_):
+        raise OSError(errno.EPERM, "no hard links here")
+
+    changed = {"name": "nt", "rename": rename} if system == "windows" else {"link": refuse_links}
+    return SimpleNamespace(**{**vars(os), **changed})
+
+
+@pytest.mark.parametrize("system", ["hard links", "no hard links", "windows"])
+def test_a_file_is_never_given_the_name_that_it_has(tmp_path, monkeypatch, system):
+    if system != "hard links":
+        monkeypatch.setattr(atomic_file, "os", other_system(system))
+    path = tmp_path / "run.safetensors"
+    path.write_bytes(b"theirs")
+    with pytest.raises(FileExistsError):
+        atomic_file.give_free_name(path, path)
+    assert path.read_bytes() == b"theirs"
 
 
 def test_a_run_that_goes_on_replaces_its_own_results_and_no_other(tmp_path, caplog):
@@ -628,10 +668,37 @@ def test_a_file_that_no_run_has_made_is_never_written_over(tmp_path):
     assert chosen(tmp_path, "cats", "resume") == "cats-2", "that run is what goes on"
 
 
-@pytest.mark.parametrize("name", ["", "../cats", "a/b", "..", "a\\b", ".hidden", "a\0b", "a\nb", "a" * 201])
-def test_a_name_that_leaves_its_folder_is_refused(tmp_path, name):
+@pytest.mark.parametrize(
+    "name",
+    ["", "../cats", "a/b", "..", "a\\b", ".hidden", "a\0b", "a\nb", "a" * 201]
+    + ["style: anime", "what?", "CON", "aux.safetensors", "cats.", "cats "],
+)
+@pytest.mark.parametrize("on_existing", ["resume", "new version"])
+def test_a_name_that_leaves_its_folder_or_that_a_system_cannot_have_is_refused(tmp_path, name, on_existing):
     with pytest.raises(RunFileError, match="cannot be the name of a file"):
-        chosen(tmp_path, name, "resume")
+        chosen(tmp_path, name, on_existing)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot have such a run")
+@pytest.mark.parametrize("name", ["style: anime", "what?", "CON", "cats "])
+def test_a_run_that_has_such_a_name_already_goes_on(tmp_path, name):
+    tiny.run_tiny(tmp_path, name=name, steps=1)
+    assert chosen(tmp_path, name, "resume") == name
+    tiny.run_tiny(tmp_path, name=name, steps=2)
+    assert int(load_file(RunFiles(tmp_path, name).state)["optimizer.step.last.bias"]) == 2
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot have such a run")
+def test_a_run_that_has_such_a_name_already_gets_no_new_version_of_it(tmp_path):
+    tiny.run_tiny(tmp_path, name="what?", steps=1)
+    with pytest.raises(RunFileError, match=r"'what\?-2' cannot be .* because Windows does not allow '\?' in names"):
+        chosen(tmp_path, "what?", "new version")
+
+
+def test_a_link_to_nothing_is_not_a_free_name(tmp_path):
+    (tmp_path / "cats.safetensors").symlink_to(tmp_path / "gone")
+    assert chosen(tmp_path, "cats", "new version") == "cats-2"
 
 
 def test_beside_the_models_lies_nothing_that_a_loader_would_list_as_one(tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import comfy.model_management
 import folder_paths
@@ -14,7 +16,7 @@ from ....domain_guidance.domains.card import DomainCard
 from ....domain_guidance.domains.domain_file import write_domain_file
 from ....domain_guidance.domains.text_free import VALUES
 from ....domain_guidance.domains.training_forms import is_adapter
-from ..free_names import claimed_name
+from ..free_names import check_name, claimed_name
 from ..guidance.terms import terms_of
 from ..training.forms import model_name
 from ..training.trainable_copy import check_can_be_read
@@ -30,6 +32,7 @@ def save_domain(model: ModelPatcher, clip, conditioning: list | None, base: Mode
     conditioning: the encoded empty prompt, instead of clip; a MODEL of a domain file brings its own. base: what the
     MODEL was trained from, left out where it is a LoRA on its own base. Raises ValueError, one sentence.
     """
+    check_name(name)
     _check_can_be_saved(model)
     origin = origin_of(model)
     empty = origin.empty if origin and clip is None and conditioning is None else empty_prompt(clip, conditioning)
@@ -48,10 +51,19 @@ def save_domain(model: ModelPatcher, clip, conditioning: list | None, base: Mode
         base_fingerprint=base_fingerprint,
         base_name=base_name,
     )
+    return _written(name, weights, card, stored_prompt(empty))
+
+
+def _written(name: str, weights: dict[str, Tensor], card: DomainCard, prompt: dict[str, Any]) -> Path:
     folder = os.path.join(folder_paths.get_output_directory(), "diffusion_models")
-    with claimed_name("diffusion_models", folder, name, "new version") as files, files.writing():
-        write_domain_file(files.result, weights, card=card, **stored_prompt(empty))
-    return files.result
+    while True:
+        with (
+            claimed_name("diffusion_models", folder, name, "new version") as files,
+            files.writing(),
+            suppress(FileExistsError),  # a file that got the name meanwhile: the next version is free
+        ):
+            write_domain_file(files.result, weights, card=card, free=True, **prompt)
+            return files.result
 
 
 def _check_can_be_saved(model: ModelPatcher) -> None:

@@ -6,6 +6,8 @@ What others' programs wrote is converted once, and the converted file is read fr
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -41,15 +43,25 @@ def save_generator(file: GeneratorFile, name: str) -> Path:
 
     Raises ValueError, one sentence.
     """
-    with claimed_name(FOLDER, output_folder(), name, "new version") as files:
-        try:
-            write_generator_file(files.result, file.weights, file.card)
-        except OSError as error:
-            raise ValueError(
-                f"The generator cannot be written to '{files.result}' ({error.strerror or error}): free some disk "
-                "space or check the output folder."
-            ) from error
-    return files.result
+    while True:
+        with (
+            claimed_name(FOLDER, output_folder(), name, "new version") as files,
+            _writing(files.result),
+            suppress(FileExistsError),  # a file that got the name meanwhile: the next version is free
+        ):
+            write_generator_file(files.result, file.weights, file.card, free=True)
+            return files.result
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(
+            f"The generator cannot be written to '{path}' ({error.strerror or error}): free some disk space or check "
+            "the output folder."
+        ) from error
 
 
 def _converted(path: Path) -> GeneratorFile:
