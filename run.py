@@ -9,6 +9,7 @@ Python.
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import sys
 from pathlib import Path
@@ -24,6 +25,8 @@ def main() -> int:
         return 2
     from launcher import LauncherError
 
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a file on Windows has a code page, which lacks most characters
+        sys.stdout.reconfigure(errors="replace")
     options = parser().parse_args()
     try:
         return options.command(options)
@@ -93,18 +96,19 @@ def test(options: argparse.Namespace) -> int:
     )
     settings = PACK / "tests" / "pytest.ini"
     parts: list = lint_checks(python)
-    driver = browser_python(python) if usable and chromium else None
+    host = comfyui if usable else None
+    driver = browser_python(python) if host and chromium else None
 
     def unit_and_browser(output):
         unit = run_part("unit tests", python.path, PACK / "tests" / "unit", cwd=PACK, settings=settings, output=output)
-        if not usable or not chromium:
+        if host is None or not chromium:
             return [unit]
-        return [unit, browser_tests(driver, comfyui, settings, output)]
+        return [unit, browser_tests(driver, host, settings, output)]
 
     # Two lanes of about the same length; both draw small pictures, for which one core each is enough.
-    with beside(unit_and_browser, aloud=not usable) as others:
-        if usable:
-            parts += hosted_tests(python, comfyui, settings)
+    with beside(unit_and_browser, aloud=host is None) as others:
+        if host:
+            parts += hosted_tests(python, host, settings)
         elif comfyui:
             parts.append(Part("host tests"))
     parts += others.result()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import subprocess
 import threading
@@ -50,7 +51,8 @@ def run_aloud(
     with subprocess.Popen(
         command,
         cwd=cwd,
-        env=environ,
+        # Python on Windows would write in the code page, and fail at what that lacks.
+        env={**(os.environ if environ is None else environ), "PYTHONUTF8": "1"},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         encoding="utf-8",

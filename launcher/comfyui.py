@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import configparser
 import json
+import locale
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -76,16 +77,26 @@ def environment_python(folder: Path, platform: str = sys.platform) -> Path:
 
 def comfy_cli_workspaces(home: Path, platform: str = sys.platform) -> Iterator[Path]:
     """Where comfy-cli would look without options: its set default, its most recent one, its built-in default."""
-    settings = configparser.ConfigParser(interpolation=None)
-    try:
-        settings.read(_comfy_cli_settings(home, platform), encoding="utf-8")
-    except configparser.Error:
-        settings.clear()  # a broken file of another program is not ours to report
+    settings = _read_settings(_comfy_cli_settings(home, platform))
     for key in ("default_workspace", "recent_workspace"):
-        if folder := settings["DEFAULT"].get(key):
+        if folder := settings.get(key):
             yield Path(folder).expanduser()
     documents = home if platform.startswith("linux") else home / "Documents"
     yield documents / "comfy" / "ComfyUI"
+
+
+def _read_settings(file: Path) -> Mapping[str, str]:
+    """comfy-cli's settings; none where the file is missing or broken, for another program's is not ours to report."""
+    for encoding in ("utf-8", locale.getpreferredencoding(False)):  # comfy-cli writes in the system's own
+        settings = configparser.ConfigParser(interpolation=None)
+        try:
+            settings.read(file, encoding=encoding)
+        except UnicodeDecodeError:
+            continue
+        except configparser.Error:
+            break
+        return settings["DEFAULT"]
+    return {}
 
 
 def _named(folder: Path) -> Path:

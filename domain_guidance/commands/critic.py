@@ -75,6 +75,11 @@ def make_critic(options: argparse.Namespace, device: torch.device, stack: ExitSt
 def _check_asked(options: argparse.Namespace) -> None:
     if not options.prompt and not options.domain:
         raise ValueError("The critic has neither a prompt nor a domain to judge by: give --prompt, --domain or both.")
+    if not options.prompt and options.domain_weight == 0:
+        raise ValueError(
+            "--domain-weight is 0 and there is no prompt, so the critic has nothing to judge by: give --prompt, or "
+            "another weight."
+        )
     if options.negative and not options.prompt:
         raise ValueError(
             "A negative prompt was given without a prompt: give --prompt as well, or leave --negative out."

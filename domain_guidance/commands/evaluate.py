@@ -78,6 +78,17 @@ def check_measure_options(options: argparse.Namespace) -> None:
         )
     if options.plot is not None and options.plot.suffix.lower() != ".png":
         raise ValueError(f"--plot is '{options.plot.name}', expected the name of a .png file.")
+    for name in ("images", "reference"):
+        _check_outside(options.plot, name, getattr(options, name, None))
+
+
+def _check_outside(plot: Path | None, name: str, folder: Path | None) -> None:
+    """Refuse a plot that the next evaluation would take for one of the pictures."""
+    if plot is not None and folder is not None and plot.resolve().is_relative_to(folder.resolve()):
+        raise ValueError(
+            f"--plot is '{plot}', which is in --{name}, so it would be measured as a picture the next time: name a "
+            f"file outside '{folder}'."
+        )
 
 
 def opened_inception(options: argparse.Namespace) -> nn.Module | None:

@@ -35,6 +35,8 @@ from .interrupts import Check
 
 logger = logging.getLogger(__name__)
 
+NO_DIVERSITY = 1e-9  # what rounding alone may leave between equal pictures
+
 
 def add_evaluate_generator_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", type=Path, metavar="FILE", help="generator file, or any file that convert reads")
@@ -159,6 +161,9 @@ def _tell(facts: dict[str, Any], options: argparse.Namespace) -> None:
 
 def _tell_source(facts: dict[str, Any]) -> None:
     before = facts["source_diversity"]
+    if before < NO_DIVERSITY:
+        logger.info("The source's diversity is 0 at the same seeds: its pictures are all alike, so none can be left.")
+        return
     logger.info(
         "The source's diversity is %.3g at the same seeds: %.0f%% of it is left.",
         before,

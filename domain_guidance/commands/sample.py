@@ -3,21 +3,30 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import logging
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import torch
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from ..data import Size
+from ..data.images import DAMAGED
 from ..diffusers_host.denoiser import PromptedUNet
-from ..diffusers_host.folder import DiffusersFolder, decoded, on_device
+from ..diffusers_host.folder import DiffusersFolder, PixelSpace, decoded, on_device
 from ..diffusers_host.trainable import base_fingerprint
 from ..diffusers_host.trained_file import load_trained
 from ..diffusion import sampling
 from ..diffusion.noise_schedule import NoiseSchedule
-from ..domains.domain_file import DomainFileError
+from ..domains.domain_file import DomainFileError, read_card
+from ..domains.fingerprint import fingerprint
+from ..files.atomic_file import replacing
 from ..guidance import GuidedDenoiser
 from ..pictures.pixels import as_picture
 from ..runs.process import AUTOCAST
@@ -27,7 +36,12 @@ from .interrupts import Check
 from .processes import start_process
 from .side_network import side_denoiser
 
+if TYPE_CHECKING:
+    from ..diffusers_host.folder import Autoencoder
+
 logger = logging.getLogger(__name__)
+
+SETTINGS_KEY = "domain_guidance"  # of a picture's metadata: the hash of what it was drawn with
 
 
 def add_sample_options(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +50,11 @@ def add_sample_options(parser: argparse.ArgumentParser) -> None:
         "--domain", type=Path, required=True, help="domain file, adapter or side network written by train"
     )
     parser.add_argument(
-        "--out", type=Path, required=True, help="folder for the pictures, which are named by their seed"
+        "--out",
+        type=Path,
+        required=True,
+        help="folder for the pictures, which are named by their seed; those that the same command has drawn already "
+        "are kept",
     )
     parser.add_argument("--count", type=int, default=4, help="number of pictures (default: %(default)s)")
     parser.add_argument(
@@ -70,9 +88,12 @@ def sample(options: argparse.Namespace, check: Check) -> None:
 
     Raises ValueError with one sentence for the user.
     """
+    _check_counts(options)
     process, device = start_process(options.precision)
     base = DiffusersFolder(options.base, options.allow_download)
-    vae, cell = on_device(base.vae(), device), base.latent_cell
+    cell = base.latent_cell
+    _check_size(options, cell)
+    vae = on_device(base.vae(), device)
     if is_side_file(options.domain):
         denoiser = side_denoiser(base, vae, options, device)
     else:
@@ -81,23 +102,83 @@ def sample(options: argparse.Namespace, check: Check) -> None:
     schedule, _ = base.schedule()
     shape = (vae.config["latent_channels"], options.height // cell, options.width // cell)
     options.out.mkdir(parents=True, exist_ok=True)
-    for number in range(process.rank, options.count, process.world):
+    settings = _settings(options, cast("PromptedUNet", denoiser.base), vae)
+    missing = _missing(options, settings)
+    process.wait()  # until every process has looked, for the others' pictures must not be taken for older ones
+    for seed in missing[process.rank :: process.world]:
         with torch.no_grad():
             with process.arithmetic():
                 latent = draw(
                     partial(denoiser, conditioning=prompt),
                     schedule,
                     shape,
-                    options.seed + number,
+                    seed,
                     options.steps,
                     device,
                 )
             picture = decoded(vae, latent)[0]
-        path = options.out / f"{options.seed + number:06d}.png"
-        as_picture(picture).save(path)
+        path = _path(options, seed)
+        _save(as_picture(picture), path, settings)
         logger.info("'%s' is drawn", path)
         check()
     process.wait()
+
+
+def _check_counts(options: argparse.Namespace) -> None:
+    for name in ("count", "steps"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name} is {getattr(options, name)}, expected at least 1.")
+
+
+def _check_size(options: argparse.Namespace, cell: int) -> None:
+    for name in ("width", "height"):
+        pixels = getattr(options, name)
+        if pixels < cell or pixels % cell:
+            raise ValueError(f"--{name} is {pixels} pixels: make it a multiple of {cell}, and at least {cell}.")
+
+
+def _settings(options: argparse.Namespace, base: PromptedUNet, vae: Autoencoder | PixelSpace) -> str:
+    """A hash of all that a picture depends on beside its seed."""
+    names = ("prompt", "weight", "cfg", "steps", "width", "height", "precision")
+    models = asdict(read_card(options.domain)), fingerprint(base.unet.state_dict()), fingerprint(vae.state_dict())
+    said = json.dumps([models, {name: getattr(options, name) for name in names}], sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+def _missing(options: argparse.Namespace, settings: str) -> list[int]:
+    """The seeds that are still to be drawn. Raises ValueError for a picture that these settings have not drawn."""
+    missing = []
+    for seed in range(options.seed, options.seed + options.count):
+        path = _path(options, seed)
+        if not path.exists():
+            missing.append(seed)
+        elif _drawn_with(path) != settings:
+            raise ValueError(
+                f"'{path}' exists already and was not drawn with these settings: name another folder as --out, or "
+                "another --seed."
+            )
+    if len(missing) < options.count:
+        logger.info("%d of %d pictures are there already and are kept", options.count - len(missing), options.count)
+    return missing
+
+
+def _path(options: argparse.Namespace, seed: int) -> Path:
+    return options.out / f"{seed:06d}.png"
+
+
+def _drawn_with(path: Path) -> str | None:
+    try:
+        with Image.open(path, formats=("PNG",)) as picture:
+            return picture.info.get(SETTINGS_KEY)
+    except DAMAGED:  # whatever it is, it is not ours
+        return None
+
+
+def _save(picture: Image.Image, path: Path, settings: str) -> None:
+    note = PngInfo()
+    note.add_text(SETTINGS_KEY, settings)
+    with replacing(path, durable=False) as part:  # a torn one would be taken for drawn
+        picture.save(part, format="PNG", pnginfo=note)
 
 
 def draw(

@@ -38,7 +38,7 @@ def side_trainable(base: DiffusersTrainable, latents: CachedLatents, seed: int) 
     """A fresh side network beside the frozen UNet of `base`, on its device, as large as the latents ask for."""
     channels, height, width = latents.read(0).mean.shape
     network = make_network(shape_for(channels, height, width), seed).to(next(base.module.parameters()).device)
-    identity = {"form": SIDE_NETWORK, "base": base.base_fingerprint, "rank": 0}
+    identity = {**base.identity, "form": SIDE_NETWORK, "rank": 0}
     return SideTrainable(base, network, identity, partial(_save, base, LatentSpace(channels, base.scaling, base.shift)))
 
 

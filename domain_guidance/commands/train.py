@@ -63,10 +63,20 @@ def train(options: argparse.Namespace, check: Check) -> None:
     if options.dry_run:
         logger.info("%s", json.dumps(plain(options), indent=2))
         return
+    _check_folders(options)
     process, device = start_process(options.precision)
     settings = run_settings(options, process.world)
     with claimed_run(process, options.out, options.name, options.on_existing) as files:
         _train(options, settings, files, process, device, check)
+
+
+def _check_folders(options: argparse.Namespace) -> None:
+    """Refuse a run whose own previews and curve would be training images, which also ends its being resumed."""
+    if options.out.resolve().is_relative_to(options.images.resolve()):
+        raise ValueError(
+            f"--out is '{options.out}', which is in --images, so the run would be trained on its own previews: name a "
+            f"folder outside '{options.images}'."
+        )
 
 
 def _train(
@@ -99,6 +109,7 @@ def _check_base(base: DiffusersFolder, options: argparse.Namespace, device: torc
     if options.eight_bit_adam:
         check_bitsandbytes()
     network = base.unet_without_weights()
+    base.check_channels()
     if options.form not in (ADAPTER, SIDE_NETWORK):
         check_fits(whole_network_estimate(network, eight_bit_adam=options.eight_bit_adam), device_memory(device))
 

@@ -7,6 +7,7 @@ the family has one).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,12 +26,16 @@ from .reading import reading, variant_of, whole
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, AutoencoderTiny, ConfigMixin, UNet2DConditionModel
+    from transformers import CLIPTokenizer
 
     Autoencoder = AutoencoderKL | AutoencoderTiny
 
 Network = TypeVar("Network", bound=nn.Module)
 
+logger = logging.getLogger(__name__)
+
 EMPTY_PROMPT_FILE = "empty_prompt.safetensors"
+CHANNELS = 4  # diffusers' own default, for configurations that leave the number out
 
 
 class PixelSpace(nn.Module):
@@ -89,8 +94,12 @@ class DiffusersFolder:
             )
 
     def unet(self, dtype: torch.dtype = torch.float32) -> UNet2DConditionModel:
-        """The base UNet, for evaluation. Raises ValueError if the pipeline has another kind of network."""
+        """The base UNet, for evaluation.
+
+        Raises ValueError if the pipeline has another kind of network, or one that reads more than a latent.
+        """
         kind = self._unet_class()
+        self.check_channels()
         with reading("unet", self.place):
             return whole(kind.from_pretrained(self.place, **self._weights("unet"), torch_dtype=dtype)).eval()
 
@@ -100,6 +109,20 @@ class DiffusersFolder:
         config = self._config(kind, "unet")
         with reading("unet", self.place), torch.device("meta"):
             return cast("UNet2DConditionModel", kind.from_config(config))
+
+    def check_channels(self) -> None:
+        """Raises ValueError for a UNet that takes or gives anything but a latent, as those for inpainting do."""
+        from diffusers import UNet2DConditionModel
+
+        latent = self._latent_channels()
+        config = self._config(UNet2DConditionModel, "unet")
+        with reading("unet", self.place):
+            taken, given = config.get("in_channels", CHANNELS), config.get("out_channels", CHANNELS)
+        if (taken, given) != (latent, latent):
+            raise ValueError(
+                f"The UNet of '{self.place}' takes {taken} channels and gives {given}, but its latents have {latent}: "
+                "give a base that draws from a prompt alone, and not one for inpainting or editing."
+            )
 
     def vae(self) -> Autoencoder | PixelSpace:
         """The base's VAE, or `PixelSpace`. Raises ValueError if there is none and the UNet does not work on pixels."""
@@ -187,6 +210,13 @@ class DiffusersFolder:
 
         return AutoencoderTiny if self.index["vae"][1] == AutoencoderTiny.__name__ else AutoencoderKL
 
+    def _latent_channels(self) -> int:
+        if not self._has("vae"):
+            return self._pixels().config["latent_channels"]
+        config = self._config(self._vae_class(), "vae")
+        with reading("vae", self.place):
+            return config.get("latent_channels", CHANNELS)
+
     def _pixels(self) -> PixelSpace:
         from diffusers import UNet2DConditionModel
 
@@ -221,6 +251,8 @@ class DiffusersFolder:
             if not self.download and not (Path(self.place) / name).is_dir():  # transformers would make an empty one
                 raise FileNotFoundError("there is no such folder")
             tokenizer = CLIPTokenizer.from_pretrained(self.place, **self._part(name))
+        if name == "tokenizer":  # a second one cuts at the same word
+            _warn_of_lost(text, tokenizer)
         return tokenizer(
             text, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
         ).input_ids
@@ -248,6 +280,17 @@ class DiffusersFolder:
 
     def _part(self, name: str) -> dict[str, Any]:
         return {"subfolder": name, "local_files_only": not self.download}
+
+
+def _warn_of_lost(text: str, tokenizer: CLIPTokenizer) -> None:
+    """Names the words of a prompt that are cut off."""
+    limit, tokens = tokenizer.model_max_length, tokenizer(text, verbose=False).input_ids
+    if len(tokens) > limit:
+        logger.warning(
+            "A prompt is longer than the %d tokens that the text encoder reads, and '%s' is left out: shorten it.",
+            limit - 2,  # one each marks the beginning and the end
+            tokenizer.batch_decode([tokens[limit - 1 : -1]])[0].strip(),
+        )
 
 
 def encoder_of(vae: Autoencoder | PixelSpace, device: torch.device) -> Encode:

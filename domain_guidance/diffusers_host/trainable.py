@@ -17,6 +17,7 @@ from ..domains.adapter_file import write_adapter_file
 from ..domains.domain_file import DomainCard, write_domain_file
 from ..domains.fingerprint import fingerprint
 from ..domains.prompt import Prompt
+from ..domains.run_identity import prompt_identity
 from ..domains.training_forms import ADAPTER, TrainingForm, card_form
 from ..domains.unet_layouts import diffusers_to_host
 
@@ -52,7 +53,8 @@ class DiffusersTrainable:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        return {"form": self.form, "base": self.base_fingerprint, "rank": self.rank}
+        own = {"form": self.form, "base": self.base_fingerprint, "rank": self.rank}
+        return {**own, **prompt_identity(self.empty)}
 
     def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Any) -> Tensor:
         prompt, added = conditioning

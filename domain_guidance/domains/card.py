@@ -16,6 +16,21 @@ CARD_KEY = "domain_guidance"
 # kohya's name, under which ComfyUI's model browser looks for pictures: a JSON list of files in base64.
 COVERS_KEY = "ssmd_cover_images"
 
+NUMBER = (int, float)
+# Of what a card's JSON holds; the other fields have a few values each, which the card checks itself.
+TYPES: Mapping[str, type | tuple[type, ...]] = {
+    "base_fingerprint": str,
+    "base_name": str,
+    "recommended_weight": NUMBER,
+    "recommended_cfg": NUMBER,
+    "zero_terminal_snr": bool,
+    "guidance": (*NUMBER, type(None)),
+    "training": dict,
+    "fingerprint": str,
+    "edm_levels": (list, type(None)),
+    "key_prefix": str,
+}
+
 Form = Literal["text-free", "text-based", "side-network"]
 Layout = Literal["host", "diffusers"]
 
@@ -84,7 +99,7 @@ def card_from(metadata: Mapping[str, str] | None, name: str) -> DomainCard:
         )
     try:
         values = json.loads(metadata[CARD_KEY])
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise DomainFileError(f"The card of '{name}' is damaged ({error}): download or copy the file again.") from error
     if not isinstance(values, dict) or not {"form", "prediction", "base_fingerprint"} <= values.keys():
         raise DomainFileError(f"The card of '{name}' lacks form, prediction or base fingerprint: write the file again.")
@@ -94,4 +109,21 @@ def card_from(metadata: Mapping[str, str] | None, name: str) -> DomainCard:
             f"{FORMAT_VERSION}: update Domain Guidance."
         )
     known = {f.name for f in fields(DomainCard)}
-    return DomainCard(**{key: value for key, value in values.items() if key in known})
+    own = {key: value for key, value in values.items() if key in known}
+    _check_types(own, name)
+    return DomainCard(**own)
+
+
+def _check_types(values: Mapping[str, Any], name: str) -> None:
+    for key, allowed in TYPES.items():
+        if key in values and not isinstance(values[key], allowed):
+            raise _damaged(name, key)
+    levels = values.get("edm_levels")
+    if levels is not None and (len(levels) != 2 or not all(isinstance(level, NUMBER) for level in levels)):
+        raise _damaged(name, "edm_levels")
+
+
+def _damaged(name: str, key: str) -> DomainFileError:
+    return DomainFileError(
+        f"The card of '{name}' has a value of another type than expected as its {key}: download or copy the file again."
+    )

@@ -31,8 +31,10 @@ def truncate(ws: Tensor, mean: Tensor, psi: float, cutoff: int | None = None) ->
     """Styles moved towards their mean: mean + psi (ws - mean) (arXiv 1812.04948, appendix B).
 
     mean: [w_dim]. psi: 1 changes nothing, 0 gives the mean. cutoff: only this many inputs, from the coarsest, are
-    moved.
+    moved. Raises ValueError for a negative one, which would count from the finest.
     """
+    if cutoff is not None and cutoff < 0:
+        raise ValueError(f"cutoff is {cutoff}: give the number of styles to truncate, or leave it out for all of them.")
     if psi == 1:
         return ws
     moved = torch.lerp(mean.to(ws), ws, psi)

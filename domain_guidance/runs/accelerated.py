@@ -19,6 +19,8 @@ class AcceleratedProcess:
     def __init__(self, accelerator: Accelerator):
         self._accelerator = accelerator
         self.rank, self.world = accelerator.process_index, accelerator.num_processes
+        self._network: Any = None
+        self._optimizer: Any = None
 
     def prepare(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[..., Tensor]:
         self._network, self._optimizer = self._accelerator.prepare(network, optimizer)
@@ -59,9 +61,9 @@ class AcceleratedProcess:
         """Leave the group, with nothing left that could hold it.
 
         A process that ends while the group's threads still let go of tensors can be aborted by them, after all its work
-        is done.
+        is done. It may end before anything was prepared, as a command that is refused does.
         """
-        del self._network, self._optimizer
+        self._network = self._optimizer = None
         self._accelerator.free_memory()
         self._accelerator.end_training()
 

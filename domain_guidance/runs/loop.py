@@ -83,8 +83,8 @@ def train(
         Several are the micro-batches of a step: each gets a generator in the same state, and their gradients are
         averaged.
     process: prepared for `state`'s optimiser; left out, the step is made here in the parameters' own precision.
-    Raises FloatingPointError when a loss or gradient is not finite, before it reaches the weights, and ValueError if a
-    trained tensor gets no gradient.
+    Raises FloatingPointError when a loss or gradient is not finite, before it reaches the weights (in fp16 a gradient
+    only once no loss scale makes it finite), and ValueError if a trained tensor gets no gradient.
     """
     objectives = objective if isinstance(objective, Sequence) else (objective,)
     process = process or _here(state)
@@ -125,12 +125,9 @@ def _here(state: TrainingState) -> Process:
 def _one_step(state: TrainingState, objectives: Sequence[Objective], settings: Settings, process: Process) -> Step:
     loss = _gradients(state, objectives, settings, process)
     norm = process.clip(state.parameters.values(), settings.max_gradient_norm)
-    # fp16's loss scale is searched by letting it overflow, so there only the loss itself is a sign of trouble.
-    if not math.isfinite(loss) or not (math.isfinite(norm) or process.scaling()):
+    if problem := _diverged(loss, norm, state.step + 1, process):
         state.optimizer.zero_grad(set_to_none=True)
-        raise FloatingPointError(
-            _diverged("loss" if not math.isfinite(loss) else "gradient", loss, norm, state.step + 1)
-        )
+        raise FloatingPointError(problem)
     rate = learning_rate(state.step, settings)
     for group in state.optimizer.param_groups:
         group["lr"] = rate
@@ -160,9 +157,20 @@ def _gradients(state: TrainingState, objectives: Sequence[Objective], settings: 
     return process.mean(total).item()
 
 
-def _diverged(what: str, loss: float, norm: float, step: int) -> str:
-    value = loss if what == "loss" else norm
-    return f"The {what} of step {step} is {value}: lower the learning rate and train a new version."
+def _diverged(loss: float, norm: float, step: int, process: Process) -> str:
+    """One sentence if the step must not be made, else empty."""
+    if not math.isfinite(loss):
+        return f"The loss of step {step} is {loss}: lower the learning rate and train a new version."
+    if math.isfinite(norm):
+        return ""
+    scaling = process.scaling()
+    if not scaling:
+        return f"The gradient of step {step} is {norm}: lower the learning rate and train a new version."
+    # fp16's loss scale is searched by letting it overflow, and such a step is left out. What overflows even below 1
+    # (our choice) does not come from the scale, and every step would be left out.
+    if scaling["scale"] >= 1:
+        return ""
+    return f"The gradient of step {step} is {norm} in fp16 at every loss scale: train a new version in bf16 or fp32."
 
 
 def _due(step: int, every: int) -> bool:

@@ -31,3 +31,12 @@ class BatchSettings(Settings):
         for name in ("learning_rate", "max_gradient_norm"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}: give a number above 0.")
+        check_not_negative(self, "weight_decay", "warmup", "sample_every", "checkpoint_every")
+
+
+def check_not_negative(settings: BatchSettings, *names: str) -> None:
+    """Raises ValueError for the first of these settings that is below 0 or NaN; 0 turns each of them off."""
+    for name in names:
+        value = getattr(settings, name)
+        if not value >= 0:
+            raise ValueError(f"{name} is {value}: give 0 to turn it off, or a number above 0.")

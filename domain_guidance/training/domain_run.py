@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from ..data import CachedLatents, LatentLoader, split
 from ..diffusion.time_sampling import TimeSampling, usual_sampling
+from ..domains.run_identity import levels_identity
 from ..memory.activations import activation_bytes
 from ..memory.estimate import MemoryEstimate, check_fits, device_memory, memory_estimate
 from ..runs.events import Evaluated, Event
@@ -23,7 +24,7 @@ from ..runs.run import run_task
 from ..runs.run_files import RunFiles
 from ..runs.same_run import settings_identity
 from ..runs.share import Share, shares
-from .held_out_loss import HeldOutLoss, Point, memorising
+from .held_out_loss import HeldOutLoss, Order, Point, memorising
 from .loss import Batch, min_snr, noise_loss
 from .run_settings import RunSettings
 from .trainable import Trainable
@@ -79,12 +80,7 @@ class _DomainTask:
         self.split = split([image.key for image in latents.images])
         self.shares = shares(settings.accumulation, process)
         self.loaders = [self._loader(share) for share in self.shares]
-        images_a_step = settings.batch_size * self.shares[0].count
-        self.held_out = (
-            HeldOutLoss(trainable, latents, self.split, settings.batch_size, images_a_step)
-            if self.split.held_out
-            else None
-        )
+        self.held_out = self._held_out_loss("content") if self.split.held_out else None
         self.points: list[Point] = []
         self.times: TimeSampling = _time_sampling(settings, trainable)
 
@@ -99,8 +95,9 @@ class _DomainTask:
 
     def identity(self) -> Mapping[str, Any]:
         own = {"prediction": self.trainable.prediction, "images, their sizes or the VAE": self.latents.fingerprint}
+        levels = levels_identity(self.trainable.schedule)
         settings = replace(self.settings, time_sampling=self.times)
-        return {**self.trainable.identity, **own, **settings_identity(settings, self.process.world)}
+        return {**self.trainable.identity, **own, **levels, **settings_identity(settings, self.process.world)}
 
     def memory(self) -> MemoryEstimate:
         return self._memory(self._activations())
@@ -133,17 +130,22 @@ class _DomainTask:
             return
         with state.ema.swapped_in():
             point = self.held_out.measure(step, self.trainable.predict, self.process)
-            self.points.append(point)
-            if step and point == self._best() and self.process.rank == 0:
+            if step and point == self._best(point) and self.process.rank == 0:
                 self._write(self.files.best, step, point)
+        # Not before its file is there: a run that goes on after a failed write measures again, and writes again.
+        self.points.append(point)
         yield Evaluated(step, point.train, point.held_out, self._best().held_out, memorising(self.points))
 
     def saved(self) -> Mapping[str, Any]:
-        return {"points": [[point.step, point.train, point.held_out, list(point.each)] for point in self.points]}
+        points = [[point.step, point.train, point.held_out, list(point.each)] for point in self.points]
+        return {"points": points, "measured by": self.held_out.by if self.held_out else "content"}
 
     def restore(self, saved: Mapping[str, Any]) -> None:
         # A state of an earlier version has no errors of single images.
         self.points = [Point(*values[:3], *map(tuple, values[3:])) for values in saved["points"]]
+        if self.points and self.held_out:
+            # The next point is compared with these, so it must be measured as they were: at the same noise.
+            self.held_out = self._held_out_loss(saved.get("measured by", "position"))
 
     def write(self, state: TrainingState) -> None:
         self._write(self.files.result, state.step, self.points[-1] if self.points else None)
@@ -152,9 +154,14 @@ class _DomainTask:
         with self.files.own_results.replacing(path) as new:
             self.trainable.write(new, self._record(step, point))
 
-    def _best(self) -> Point:
+    def _best(self, *more: Point) -> Point:
         """The lowest held-out loss after at least one step; of the untrained model where nothing else is known."""
-        return min([point for point in self.points if point.step] or self.points, key=lambda point: point.held_out)
+        points = [*self.points, *more]
+        return min([point for point in points if point.step] or points, key=lambda point: point.held_out)
+
+    def _held_out_loss(self, by: Order) -> HeldOutLoss:
+        images_a_step = self.settings.batch_size * self.shares[0].count
+        return HeldOutLoss(self.trainable, self.latents, self.split, self.settings.batch_size, images_a_step, by=by)
 
     def _memory(self, activations: int = 0) -> MemoryEstimate:
         return memory_estimate(

@@ -7,6 +7,7 @@ from typing import Literal
 
 from ..diffusion.time_sampling import TIME_SAMPLINGS, TimeSampling
 from ..runs import BatchSettings
+from ..runs.settings import check_not_negative
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class RunSettings(BatchSettings):
         super().__post_init__()
         if not 0 <= self.mirror <= 1:
             raise ValueError(f"mirror is {self.mirror}: give the share of mirrored images, from 0 to 1.")
+        check_not_negative(self, "min_snr", "evaluate_every")
         if self.time_sampling not in ("auto", *TIME_SAMPLINGS):
             raise ValueError(
                 f"time_sampling is '{self.time_sampling}': give auto or one of {', '.join(TIME_SAMPLINGS)}."

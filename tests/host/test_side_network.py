@@ -6,12 +6,14 @@ import logging
 import pytest
 import side_scenes
 import torch
+from domain_adapters import domain_adapter
 from messages import refusal
 from mini_models import trained
-from scenes import EMPTY, OTHER, assert_differs, assert_same, build, control
+from scenes import EMPTY, OTHER, assert_differs, assert_one_sentence, assert_same, build, control
 from side_scenes import load
 from test_composition import ROWS, ids, in_order, one, prepared
 from test_costs import evaluations_per_step
+from training_scenes import Training, register
 from watchers import watch_evaluations, watch_loads
 
 FAMILIES = ["sd15", "sd20", "sdxl", "sd3", "flux"]
@@ -330,3 +332,59 @@ def test_the_burn_warning_counts_it(host, minis, side, caplog):
     with caplog.at_level(logging.WARNING):
         host.samples(s.graph, s.sample(s.guide(s.model, load(s, side()), weight=6.0)), fresh=True)
     assert any("images tend to burn" in record.message for record in caplog.records)
+
+
+# --- where its domain would be lost ----------------------------------------------------------------------------------
+
+LOST = "The model comes from Load Side Network, whose domain is not part of the model"
+
+
+def test_saving_it_as_a_domain_is_refused_and_writes_nothing(host, minis, side, base_directory):
+    s = build(minis)
+    saved = s.graph.add(
+        "DomainGuidanceSaveUNet", model=load(s, side()), empty_conditioning=s.prompt(EMPTY), name="side saved"
+    )
+    message = refusal(host, s, saved)
+    assert message.startswith(LOST) and "connect a model whose own weights are the domain" in message
+    assert not list(base_directory.rglob("side saved*"))
+
+
+@pytest.mark.parametrize("form", ["adapter", "side-network", "empty-prompt"])
+def test_training_on_it_is_refused(host, minis, side, base_directory, form):
+    register(base_directory)
+    s = build(minis)
+    t = Training(minis, graph=s.graph, model=load(s, side()), save_name="on a side network", form=form)
+    message = refusal(host, s, t.node)
+    assert message.startswith(LOST) and "connect the model from before Load Side Network" in message
+
+
+def test_a_domain_adapter_on_it_is_refused(host, minis, side):
+    s = build(minis)
+    adapter = domain_adapter(host, minis)
+    message = refusal(host, s, s.graph.add("DomainGuidanceLoadAdapter", model=load(s, side()), lora_name=adapter))
+    assert message.startswith(LOST) and "chain two Apply Domain Guidance for two domains" in message
+
+
+def test_a_second_one_on_it_is_refused(host, minis, side):
+    s = build(minis)
+    message = refusal(host, s, load(s, side(seed=2), load(s, side())))
+    assert message.startswith(LOST) and "chain two Apply Domain Guidance for two domains" in message
+
+
+def test_as_a_critic_it_is_refused_unless_its_domain_is_applied(host, minis, side):
+    s = build(minis)
+    check = host.library("nodes.comfy_host.generators.critic").check_critic
+    domain = load(s, side())
+    with pytest.raises(ValueError, match=LOST) as caught:
+        check(host.value(s.graph, domain))
+    assert_one_sentence(str(caught.value))
+    check(host.value(s.graph, s.guide(domain, domain)))
+
+
+def test_as_a_reference_model_it_is_the_base_and_that_is_said(host, minis, side, caplog):
+    s = build(minis)
+    small = load(s, side())
+    with caplog.at_level(logging.WARNING):
+        result = samples(host, s, s.guide(s.model, small, reference_model=small))
+    assert any("counts as the base without its domain" in record.message for record in caplog.records)
+    assert_same(result, samples(host, s, s.guide(s.model, small)))

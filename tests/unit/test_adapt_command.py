@@ -455,6 +455,10 @@ def test_two_processes_under_accelerate_launch_write_the_file_of_one_with_the_sa
             "A negative prompt was given without a prompt",
         ),
         ({"domain_weight": 2.0}, "A domain weight was given without a domain"),
+        (
+            {"prompt": None, "domain": "text-free.safetensors", "domain_weight": 0.0},
+            "--domain-weight is 0 and there is no prompt, so the critic has nothing to judge by: give --prompt",
+        ),
         ({"base": "nowhere"}, "nowhere' is not a diffusers folder"),
         ({"resolution": 17}, "--resolution is 17 pixels: make it a multiple of 2"),
         ({"range": (0.5, 0.1)}, "goes from 0.5 to 0.1: give two fractions between 0 and 1"),
@@ -474,6 +478,12 @@ def test_what_cannot_work_ends_in_one_sentence_and_exit_status_1(place, tmp_path
     assert main(arguments(place, tmp_path / "made.safetensors", **changed)) == 1
     assert re.search(f"Stopped: .*{message}", said.text)
     assert not (tmp_path / "made.safetensors").exists()
+
+
+def test_the_words_that_a_negative_prompt_loses_are_named(place, tmp_path, said):
+    words = arguments(place, tmp_path / "made.safetensors", steps=1, prompt="a", negative="a a a a a")
+    assert main(words) == 0
+    assert ", and 'a a' is left out" in said.text
 
 
 def test_a_torn_generator_is_refused_before_the_base_is_read(place, tmp_path, said):

@@ -24,6 +24,7 @@ from domain_guidance.commands.command import parse
 from domain_guidance.commands.options import run_settings
 from domain_guidance.commands.presets import PRESETS
 from domain_guidance.commands.train import TRAIN, encoded_at_once
+from domain_guidance.diffusers_host.folder import DiffusersFolder
 from domain_guidance.domains.adapter_file import read_adapter_file
 from domain_guidance.domains.domain_file import read_card, read_domain_file
 from domain_guidance.runs import RunFiles, ema_decay
@@ -218,6 +219,47 @@ def test_a_latent_base_without_its_vae_is_not_taken_for_one_of_pixels(place, tmp
         "pixels: add the vae",
         said.text,
     )
+
+
+@pytest.mark.parametrize("inside", [".", "runs", "runs/../new"])
+def test_a_run_inside_its_own_images_is_refused_before_anything_is_made(place, tmp_path, said, inside):
+    images = Path(shutil.copytree(place / "images", tmp_path / "images"))
+    before = sorted(images.rglob("*"))
+    assert main(arguments(place, images / inside, images=images)) == 1
+    assert "which is in --images" in said.text and "name a folder outside" in said.text
+    assert sorted(images.rglob("*")) == before
+
+
+def test_a_run_beside_its_images_is_not_taken_for_one_inside_them(place, tmp_path):
+    images = shutil.copytree(place / "images", tmp_path / "images")
+    assert main(arguments(place, tmp_path / "images of runs", images=images, steps=1)) == 0
+    assert main(arguments(place, tmp_path, images=images, steps=1)) == 0
+
+
+def with_unet(place, folder, **changed):
+    """The base `sd` with another UNet."""
+    from diffusers import UNet2DConditionModel
+
+    shutil.copytree(place / "sd", folder)
+    UNet2DConditionModel(**{**mini_pipeline.UNET, **changed}).save_pretrained(folder / "unet")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "changed, said_of_it",
+    [
+        ({"in_channels": 9}, "takes 9 channels and gives 4, but its latents have 4"),
+        ({"out_channels": 8}, "takes 4 channels and gives 8, but its latents have 4"),
+    ],
+)
+def test_a_unet_that_reads_or_gives_more_than_a_latent_is_refused_before_anything_is_encoded(
+    place, tmp_path, said, encodes_nothing, changed, said_of_it
+):
+    base = with_unet(place, tmp_path / "inpainting", **changed)
+    assert main(arguments(place, tmp_path / "out", base=base)) == 1
+    assert said_of_it in said.text and "not one for inpainting or editing" in said.text
+    words = ["sample", "--base", base, "--domain", tmp_path / "any.safetensors", "--out", tmp_path / "drawn"]
+    assert main([*map(str, words)]) == 1
 
 
 def test_one_image_is_too_few(place, tmp_path, said):
@@ -517,7 +559,11 @@ def drawn(place, domain, out, *words, base="sd"):
         )
         == 0
     )
-    return {path.name: path.read_bytes() for path in out.iterdir()}
+    return pixels(out)
+
+
+def pixels(out):
+    return {path.name: Image.open(path).tobytes() for path in out.iterdir()}
 
 
 def test_every_form_is_drawn_from_with_and_without_a_prompt(place, trained, tmp_path):
@@ -583,7 +629,72 @@ def test_two_processes_draw_the_pictures_of_one(place, trained, tmp_path):
     command = [*launch, "--mixed_precision", "no", "--dynamo_backend", "no", "-m", "domain_guidance", *map(str, words)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=ELSEWHERE)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()} == one
+    assert pixels(tmp_path / "two") == one
+
+
+@pytest.mark.parametrize(
+    "words, said_of_it",
+    [
+        (("--width", "17"), "--width is 17 pixels: make it a multiple of 2, and at least 2"),
+        (("--width", "0"), "--width is 0 pixels: make it a multiple of 2, and at least 2"),
+        (("--height", "1"), "--height is 1 pixels: make it a multiple of 2"),
+        (("--height", "-8"), "--height is -8 pixels: make it a multiple of 2"),
+        (("--steps", "0"), "--steps is 0, expected at least 1"),
+        (("--count", "0"), "--count is 0, expected at least 1"),
+    ],
+)
+def test_sizes_and_counts_that_cannot_be_had_are_refused_before_the_base_is_read(
+    place, tmp_path, said, monkeypatch, words, said_of_it
+):
+    monkeypatch.setattr(DiffusersFolder, "unet", lambda *_: pytest.fail("the base was read"))
+    asked = ["sample", "--base", place / "sd", "--domain", tmp_path / "any.safetensors", "--out", tmp_path / "drawn"]
+    assert main([*map(str, asked), *words]) == 1
+    assert said_of_it in said.text and not (tmp_path / "drawn").exists()
+
+
+def test_the_same_command_keeps_its_pictures_and_draws_those_that_are_missing(place, trained, tmp_path, said):
+    file, out = trained["sd", "text-free"], tmp_path / "drawn"
+    first = drawn(place, file, out, "--count", "3")
+    (out / "000001.png").unlink()
+    kept = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
+    said.clear()
+    assert drawn(place, file, out, "--count", "4").items() > first.items()
+    assert kept.items() <= {path.name: path.stat().st_mtime_ns for path in out.iterdir()}.items()
+    assert "2 of 4 pictures are there already and are kept" in said.text and said.text.count("is drawn") == 2
+
+
+@pytest.mark.parametrize("words", [("--weight", "2"), ("--prompt", "a plate"), ("--steps", "4")])
+def test_pictures_of_other_settings_are_kept_and_the_command_refused(place, trained, tmp_path, said, words):
+    out = tmp_path / "drawn"
+    before = drawn(place, trained["sd", "text-free"], out, "--count", "2")
+    asked = ["sample", "--base", place / "sd", "--out", out, "--width", 16, "--height", 24, "--seed", 1]
+    for domain, more in ((trained["sd", "text-free"], words), (trained["sd", "empty-prompt"], ())):
+        said.clear()
+        assert main([*map(str, asked), "--domain", str(domain), "--steps", "3", *more]) == 1
+        assert re.search("Stopped: '.*000001.png' exists already and was not drawn with these settings", said.text)
+    assert pixels(out) == before
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture"])
+def test_a_picture_that_is_none_of_ours_is_kept(place, trained, tmp_path, said, content):
+    (tmp_path / "000000.png").write_bytes(content)
+    asked = ["sample", "--base", place / "sd", "--domain", trained["sd", "text-free"], "--out", tmp_path]
+    assert main([*map(str, asked), "--width", "16", "--height", "16", "--steps", "1"]) == 1
+    assert "exists already" in said.text and (tmp_path / "000000.png").read_bytes() == content
+
+
+def test_the_words_that_a_prompt_loses_are_named(place, trained, tmp_path, said):
+    for base in ("sd", "xl"):
+        said.clear()
+        prompt = "a a a a a"  # of words that the tokenizer here has as one token
+        drawn(place, trained[base, "text-free"], tmp_path / base, "--count", "1", "--prompt", prompt, base=base)
+        assert said.text.count("longer than the 3 tokens") == 1
+        assert ", and 'a a' is left out" in said.text
+
+
+def test_a_prompt_that_fits_loses_nothing_and_nothing_is_said(place, said):
+    DiffusersFolder(str(place / "sd")).prompt("a a a")
+    assert "left out" not in said.text and "longer" not in said.text
 
 
 def test_a_domain_of_another_base_is_said_and_another_prediction_refused(place, trained, tmp_path, said):

@@ -168,7 +168,7 @@ def test_a_checkpoint_without_a_card_is_sent_to_the_stock_loader(path):
     assert "Load Diffusion Model" in refusal(path)
 
 
-@pytest.mark.parametrize("card", ["{", "[]", "{}", '{"form": "text-free"}'])
+@pytest.mark.parametrize("card", ["{", "[]", "{}", '{"form": "text-free"}', "[" * 100_000, '{"form": ' + "1" * 5000])
 def test_a_damaged_card(path, card):
     save_file(load_file(path), path, {CARD_KEY: card})
     assert "card" in refusal(path).lower()
@@ -184,6 +184,27 @@ def test_a_card_with_a_value_that_nobody_knows(path, field, value):
     rewrite(path, change_card=lambda card: card.update({field: value}))
     with pytest.raises(DomainFileError, match=f"{field} '{value}', expected one of"):
         read_domain_file(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("training", []),
+        ("training", None),
+        ("recommended_weight", "2"),
+        ("recommended_cfg", None),
+        ("base_fingerprint", 3),
+        ("base_name", ["toy"]),
+        ("guidance", "strong"),
+        ("zero_terminal_snr", "no"),
+        ("edm_levels", [1.0]),
+        ("edm_levels", ["low", "high"]),
+        ("key_prefix", None),
+    ],
+)
+def test_a_card_with_a_value_of_another_type(path, field, value):
+    rewrite(path, change_card=lambda card: card.update({field: value}))
+    assert f"a value of another type than expected as its {field}" in refusal(path)
 
 
 def test_fields_that_a_later_version_added_are_no_error(path):

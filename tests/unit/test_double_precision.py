@@ -1,4 +1,4 @@
-"""Devices without fp64, such as Apple's GPUs: what is computed in fp64 elsewhere gives the same there, without an error.
+"""Devices without fp64, such as Apple's GPUs: what is computed in fp64 elsewhere gives the same there.
 
 The device is played by tensors that say they are on one and refuse what it refuses.
 """
@@ -26,7 +26,7 @@ class OnApple(Tensor):
             return args[0].as_subclass(Tensor)
         result = super().__torch_function__(func, types, args, kwargs or {})
         if isinstance(result, OnApple) and result.dtype == torch.float64:
-            raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64.")
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype.")
         return result
 
 

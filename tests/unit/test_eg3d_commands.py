@@ -2,6 +2,7 @@
 fit.
 """
 
+import re
 import signal
 from dataclasses import replace
 
@@ -123,6 +124,15 @@ def test_a_ply_file_holds_the_mesh():
         and list(body[27:30]) == [0, 128, 0]
     )
     assert body[45] == 3 and np.frombuffer(body[46:], "<i4").tolist() == [0, 1, 2]
+
+
+def test_help_says_how_a_camera_to_the_left_is_written_and_it_is_drawn(head, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        generate("--help")
+    (written,) = re.findall(r"--camera=\S+", " ".join(capsys.readouterr().out.split()))
+    assert poses(written.removeprefix("--camera="))[0, 0] < 0
+    assert generate(head, written, "--seeds", "1", "--out", tmp_path / "left") == 0
+    assert (tmp_path / "left" / "seed000001.png").exists()
 
 
 def test_cameras_by_name():

@@ -18,7 +18,13 @@ from domain_guidance.__main__ import main
 from domain_guidance.data import FolderImages
 from domain_guidance.diffusers_host.clip import ClipFolder
 from domain_guidance.evaluation import clip_score, diversity, embed
-from domain_guidance.generators import Generator, GeneratorCard, GeneratorConfig, write_generator_file
+from domain_guidance.generators import (
+    Generator,
+    GeneratorCard,
+    GeneratorConfig,
+    read_generator_file,
+    write_generator_file,
+)
 
 CPU = torch.device("cpu")
 
@@ -197,6 +203,19 @@ def test_a_plot_of_another_format_is_refused_before_anything_is_measured(place, 
     assert "--plot is 'plot.jpg', expected the name of a .png file." in said.text
 
 
+@pytest.mark.parametrize("name", ["images", "reference"])
+def test_a_plot_among_the_pictures_is_refused_before_anything_is_measured(place, said, encodes_nothing, name):
+    plot = place / name / "sub" / "plot.png"
+    assert evaluate(place, "--plot", plot) == 1
+    assert f"which is in --{name}, so it would be measured as a picture the next time" in said.text
+    assert not plot.parent.exists()
+
+
+def test_a_plot_of_a_generator_among_the_reference_is_refused(place, said, encodes_nothing):
+    assert evaluate_generator(place, "--plot", place / "reference" / "plot.png") == 1
+    assert "which is in --reference" in said.text
+
+
 def test_a_stop_is_heard_between_batches(place, monkeypatch):
     from domain_guidance.commands import evaluate as command
 
@@ -285,6 +304,16 @@ def test_a_generator_is_measured_by_the_papers_protocol(place, tmp_path, said):
 def test_a_generator_keeps_all_of_its_own_diversity(place, tmp_path, said):
     assert evaluate_generator(place, "--count", 8, "--groups", 2, "--source", place / "adapted.safetensors") == 0
     assert "100% of it is left" in said.text
+
+
+def test_a_source_whose_pictures_are_all_alike_has_no_diversity_to_keep(place, tmp_path, said):
+    read = read_generator_file(place / "source.safetensors")
+    weights = {name: torch.zeros_like(tensor) for name, tensor in read.weights.items()}
+    write_generator_file(tmp_path / "grey.safetensors", weights, read.card)
+    words = ("--count", 8, "--groups", 2, "--source", tmp_path / "grey.safetensors", "--out", tmp_path / "f.json")
+    assert evaluate_generator(place, *words) == 0
+    assert json.loads((tmp_path / "f.json").read_text(encoding="utf-8"))["source_diversity"] < 1e-9
+    assert "The source's diversity is 0 at the same seeds: its pictures are all alike" in said.text
 
 
 def test_two_thousand_samples_at_truncation_seven_tenths_are_the_default():

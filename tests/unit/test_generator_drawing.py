@@ -56,6 +56,13 @@ def test_truncation_moves_only_the_styles_below_the_cutoff(generator):
     torch.testing.assert_close(cut[0, :3], generator.mapping.w_avg.expand(3, -1))
 
 
+@pytest.mark.parametrize("truncation", [0.7, 1.0])
+def test_a_negative_cutoff_is_refused_and_zero_truncates_nothing(generator, truncation):
+    with pytest.raises(ValueError, match="^cutoff is -1: give the number of styles to truncate, or leave it out"):
+        Drawing(1, truncation=truncation, cutoff=-1).styles(generator)
+    assert torch.equal(Drawing(1, truncation=truncation, cutoff=0).styles(generator), Drawing(1).styles(generator))
+
+
 def test_mixing_takes_the_fine_styles_of_the_other_seed_truncated_as_well(generator):
     mixed = Drawing(1, 2, 0.5, mix_from=5, mix_seed=9).styles(generator)
     own, other = Drawing(1, 2, 0.5).styles(generator), Drawing(9, 1, 0.5).styles(generator)

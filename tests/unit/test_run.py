@@ -22,11 +22,11 @@ def make_comfyui(folder):
     return folder
 
 
-def write_comfy_cli_settings(home, **settings):
+def write_comfy_cli_settings(home, encoding="utf-8", **settings):
     folder = {"win32": "AppData/Local", "darwin": "Library/Application Support"}.get(sys.platform, ".config")
     file = home / folder / "comfy-cli" / "config.ini"
     file.parent.mkdir(parents=True)
-    file.write_text("[DEFAULT]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items()), encoding="utf-8")
+    file.write_text("[DEFAULT]\n" + "".join(f"{key} = {value}\n" for key, value in settings.items()), encoding=encoding)
 
 
 def test_comfyui_path_wins_over_every_other_place(tmp_path):
@@ -56,6 +56,24 @@ def test_comfy_clis_set_default_comes_before_its_built_in_one(tmp_path):
     chosen = make_comfyui(tmp_path / "100% mine")
     write_comfy_cli_settings(tmp_path, default_workspace=chosen)
     assert comfyui.find_comfyui(tmp_path / "pack", {}, tmp_path) == chosen
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
+def test_comfy_clis_settings_are_read_in_utf_8_and_in_the_systems_own_encoding(tmp_path, monkeypatch, encoding):
+    monkeypatch.setattr(comfyui.locale, "getpreferredencoding", lambda do_setlocale: "cp1252")
+    chosen = make_comfyui(tmp_path / "J\u00fcrgen")
+    write_comfy_cli_settings(tmp_path, encoding=encoding, default_workspace=chosen)
+    assert comfyui.find_comfyui(tmp_path / "pack", {}, tmp_path) == chosen
+
+
+@pytest.mark.parametrize(
+    "content", ["[DEFAULT]\nkey = J\u00fcrgen".encode("cp1252"), b"[DEFAULT]\ndefault_workspace = /x\n["]
+)
+def test_comfy_clis_settings_that_cannot_be_read_are_passed_over(tmp_path, monkeypatch, content):
+    monkeypatch.setattr(comfyui.locale, "getpreferredencoding", lambda do_setlocale: "utf-8")
+    write_comfy_cli_settings(tmp_path)
+    comfyui._comfy_cli_settings(tmp_path, sys.platform).write_bytes(content)
+    assert [path.name for path in comfyui.comfy_cli_workspaces(tmp_path)] == ["ComfyUI"]
 
 
 @pytest.mark.parametrize(
@@ -312,6 +330,24 @@ def test_a_command_that_says_nothing_is_said_to_go_on(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "begun" and len(lines) > 1
     assert all(line.startswith("  waiting, ") for line in lines[1:])
+
+
+def test_what_a_python_says_is_passed_on_whatever_its_code_page(capsys, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "C")
+    monkeypatch.setenv("PYTHONCOERCECLOCALE", "0")
+    monkeypatch.setenv("PYTHONUTF8", "0")  # as on Windows: the child's own is none that can say this
+    monkeypatch.delenv("PYTHONIOENCODING", raising=False)
+    assert aloud.run_aloud([sys.executable, "-c", "print('\u4e2d')"], "saying", silence=60) == 0
+    assert capsys.readouterr().out == "\u4e2d\n"
+
+
+def test_what_the_output_cannot_show_does_not_end_the_command(monkeypatch):
+    written = io.BytesIO()
+    monkeypatch.setattr(sys, "argv", ["run.py", "demo"])
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding="cp1252"))
+    monkeypatch.setattr(run, "demo", lambda options: aloud.say("J\u00fcrgen \ufffd"))
+    run.main()
+    assert written.getvalue().strip() == "J\u00fcrgen ?".encode("cp1252")
 
 
 @pytest.mark.parametrize("code, shown", [(0, ""), (3, "first\nsecond\n")])

@@ -209,6 +209,24 @@ def test_fp16_leaves_out_a_step_whose_scaled_gradient_overflows_and_goes_on(tmp_
     assert not torch.equal(net.weight, before) and net.weight.isfinite().all()
 
 
+def test_fp16_whose_gradient_is_finite_at_no_loss_scale_ends_in_one_sentence():
+    class NoGradient(torch.autograd.Function):
+        @staticmethod
+        def forward(context, x):
+            return x.clone()
+
+        @staticmethod
+        def backward(context, gradient):
+            return gradient * math.nan
+
+    net, settings = nn.Linear(4, 4), Settings(steps=100)
+    state, process = TrainingState(net, settings), runs.OneProcess("fp16")
+    process.prepare(net, state.optimizer)
+    with pytest.raises(FloatingPointError, match="^The gradient of step 18 is nan in fp16 .*: .* in bf16 or fp32.$"):
+        list(train(state, lambda generator: NoGradient.apply(net(torch.ones(1, 4))).square().mean(), settings, process))
+    assert state.step == 17, "from a scale of 2^16 to one of 1, each of which may have been too high"
+
+
 def test_eight_bit_adam_keeps_small_moments_and_resumes_exactly(tmp_path):
     pytest.importorskip("bitsandbytes")
     settings = Settings(steps=8, learning_rate=0.1)

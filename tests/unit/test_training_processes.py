@@ -7,6 +7,7 @@ import subprocess
 import sys
 from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import tiny_training as tiny
@@ -15,6 +16,7 @@ from torch import nn
 
 from domain_guidance.diffusion.noise_schedule import scaled_linear
 from domain_guidance.runs import OneProcess, RunFiles, Settings, Share, Step, TrainingState, train
+from domain_guidance.runs.accelerated import AcceleratedProcess
 from domain_guidance.runs.run_log import read_log
 from domain_guidance.training import Batch, noise_loss
 
@@ -88,6 +90,18 @@ def test_accelerate_with_one_process_equals_none(tmp_path):
     subprocess.run([sys.executable, "-c", code, HERE, tmp_path / "accelerated"], check=True, capture_output=True)
     tiny.run_tiny(tmp_path / "plain", accumulation=2)
     assert curves(tmp_path / "accelerated") == pytest.approx(curves(tmp_path / "plain"), rel=1e-6)
+
+
+def test_a_process_that_prepared_nothing_leaves_its_group_all_the_same():
+    done = []
+    accelerator = SimpleNamespace(
+        process_index=1,
+        num_processes=2,
+        free_memory=lambda: done.append("memory is free"),
+        end_training=lambda: done.append("training has ended"),
+    )
+    AcceleratedProcess(accelerator).end()
+    assert done == ["memory is free", "training has ended"]
 
 
 def launched(script, *arguments):

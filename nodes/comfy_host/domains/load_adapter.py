@@ -15,6 +15,7 @@ from ....domain_guidance.domains.prompt import Prompt
 from ..node_text import tell_here
 from .load_domain import path_inside
 from .origin import ATTACHMENT, DomainOrigin, base_fingerprint, conditioning_of
+from .side_network import CHAIN, check_no_side
 
 
 def load_domain_adapter(model: ModelPatcher, folder: str, name: str, strength: float = 1.0) -> ModelPatcher:
@@ -31,6 +32,7 @@ def read_domain_adapter(
     """`model` with the adapter at `path` on it. name: what messages call it. Raises as `load_domain_adapter`."""
     path = os.fspath(path)
     name = name or os.path.basename(path)
+    check_no_side(model, CHAIN)
     _check_card(path, name)
     file = read_adapter_file(path)
     _check_network(model, file, name)

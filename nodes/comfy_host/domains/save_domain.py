@@ -24,6 +24,7 @@ from .empty_prompt import empty_prompt, guidance_of, stored_prompt, with_guidanc
 from .origin import DomainOrigin, host_prefix, origin_of
 from .origin import base_fingerprint as fingerprint_of_base
 from .prediction import edm_levels, has_zero_terminal_snr, known_prediction
+from .side_network import check_no_side
 
 
 def save_domain(model: ModelPatcher, clip, conditioning: list | None, base: ModelPatcher | None, name: str) -> Path:
@@ -72,6 +73,7 @@ def _check_can_be_saved(model: ModelPatcher) -> None:
             "The model has domain guidance applied, which acts on a sampler and is not part of the weights: "
             "connect the model from before Apply Domain Guidance."
         )
+    check_no_side(model, "connect a model whose own weights are the domain, since a side network is a file already")
     if model.model.model_config.quant_config is not None:
         raise ValueError(
             "The model is quantised, and a domain file cannot store quantised weights: load it with weight_dtype "

@@ -21,6 +21,8 @@ from .origin import ATTACHMENT, DomainOrigin, base_fingerprint, conditioning_of
 
 FOLDER = "side_networks"
 KEY = "domain_guidance.side_network"
+BEFORE = "connect the model from before Load Side Network"
+CHAIN = f"{BEFORE}, and chain two Apply Domain Guidance for two domains on one picture"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ def load_side_network(model: ModelPatcher, name: str) -> ModelPatcher:
 
 def read_side_network(model: ModelPatcher, path: str | os.PathLike, name: str | None = None) -> ModelPatcher:
     """`model` with the side network at `path`. name: what messages call it. Raises as `load_side_network`."""
+    check_no_side(model, CHAIN)
     name = name or os.path.basename(path)
     with torch.inference_mode(False):  # what it is used for later may be outside of it
         file = read_side_file(path)
@@ -74,6 +77,15 @@ def beside(model: ModelPatcher, side: SideDomain) -> ModelPatcher:
 
 def side_of(model: ModelPatcher) -> SideDomain | None:
     return model.get_attachment(KEY)
+
+
+def check_no_side(model: ModelPatcher, advice: str) -> None:
+    """Raises ValueError, one sentence that ends with `advice`, for a MODEL whose domain would be lost on the way."""
+    if side_of(model) is not None:
+        raise ValueError(
+            "The model comes from Load Side Network, whose domain is not part of the model and acts only as "
+            f"domain_model of Apply Domain Guidance: {advice}."
+        )
 
 
 def latent_space(model: BaseModel) -> LatentSpace:

@@ -15,6 +15,7 @@ from torch import Tensor
 from ....domain_guidance.diffusion.noise_schedule import NoiseSchedule
 from ....domain_guidance.diffusion.parameterization import Prediction
 from ..domains.prediction import known_prediction, prediction_of
+from ..domains.side_network import BEFORE, check_no_side
 from ..guidance.masks import masks_in
 from ..guidance.terms import terms_of
 from .differentiable_vae import DifferentiableVae
@@ -87,6 +88,8 @@ def check_critic(model: ModelPatcher) -> None:
             f"The model works on {latents.latent_dimensions}-dimensional latents ({type(model.model).__name__}), "
             "but a generator's images can only be judged by an image model: connect one."
         )
+    if not terms_of(model):
+        check_no_side(model, f"put Apply Domain Guidance between the two, or {BEFORE}")
     known_prediction(model)
 
 

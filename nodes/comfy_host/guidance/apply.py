@@ -193,6 +193,7 @@ def _check(
         if other is not None:
             check_pair(model, other, role)
             _check_unguided(other, role)
+            _tell_of_side(other, role)
 
 
 def _check_interval(start: float, end: float) -> None:
@@ -208,6 +209,15 @@ def _check_unguided(model: ModelPatcher, role: str) -> None:
         raise ValueError(
             f"{role} has domain guidance applied, which acts on a sampler and not inside a term: connect {role} "
             "from before that Apply Domain Guidance, and chain the nodes on model instead."
+        )
+
+
+def _tell_of_side(model: ModelPatcher, role: str) -> None:
+    # Said and not refused: as a base it is right, and graphs that use it so keep working.
+    if role == "reference_model" and side_of(model) is not None:
+        tell_here(
+            "reference_model comes from Load Side Network and counts as the base without its domain; connect the "
+            "model from before Load Side Network, which draws the same."
         )
 
 

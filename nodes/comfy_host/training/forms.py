@@ -20,8 +20,10 @@ from ....domain_guidance.runs.optimizers import check_bitsandbytes
 from ....domain_guidance.training.text_removal import domain_latents, take_text_out
 from ..domains.origin import base_fingerprint, host_prefix
 from ..domains.prediction import edm_levels, has_zero_terminal_snr, known_prediction, prediction_of
+from ..domains.side_network import BEFORE, check_no_side
 from ..guidance.terms import terms_of
 from .differentiable import with_gradients
+from .identity import run_identity
 from .lora_layers import injected, lora_tensors, make_adapters
 from .probe import Probe, probe, tell
 from .result_file import ResultFile, host_weights
@@ -59,6 +61,7 @@ def check_trainable(model: ModelPatcher, form: str, eight_bit_adam: bool = False
             "The model has domain guidance applied, which acts on a sampler and cannot be trained: connect the "
             "model from before Apply Domain Guidance."
         )
+    check_no_side(model, BEFORE)
     known_prediction(model)
     if eight_bit_adam:
         check_bitsandbytes()
@@ -186,7 +189,7 @@ def _trainable(model, copy, adapters, empty, cell: int, form: str, rank: int) ->
         zero_terminal_snr=has_zero_terminal_snr(sampling),
         edm_levels=edm_levels(sampling),
     )
-    identity = {"form": form, "base": result.base_fingerprint, "rank": rank if adapters else 0}
+    identity = run_identity(model, empty, form, result.base_fingerprint, rank if adapters else 0)
     module = AdaptedNetwork(network, adapters) if adapters else network
     return HostTrainable(copy.model, sampling, module, empty, cell, identity, result)
 

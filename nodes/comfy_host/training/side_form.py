@@ -37,6 +37,7 @@ from ..domains.prediction import as_the_host_counts, edm_levels, has_zero_termin
 from ..domains.side_network import latent_space
 from ..out_of_memory import out_of_memory
 from .frames import as_network_sees, as_pictures
+from .identity import run_identity
 from .preview import commonest_bucket
 from .probe import HOST_ERRORS, refusal
 from .result_file import ResultFile
@@ -47,7 +48,8 @@ class HostSideTrainable(HostTrainable):
     """A side network beside a loaded MODEL."""
 
     def __init__(self, model: ModelPatcher, network: SideNetwork, empty: list, cell: int, result: ResultFile):
-        identity = {"form": SIDE_NETWORK, "base": result.base_fingerprint, "rank": 0}
+        options = model.model_options["transformer_options"]
+        identity = run_identity(model, empty, SIDE_NETWORK, result.base_fingerprint, asked_with=options)
         sampling = model.get_model_object("model_sampling")
         super().__init__(model.model, sampling, network, empty, cell, identity, result)
         self.network, self.loss_weight = network, loss_weight(self.prediction)
