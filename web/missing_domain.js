@@ -1,6 +1,6 @@
 // A domain file that a shared workflow names and this machine lacks is named with its base: the host's notice knows its
-// name alone. What is said comes from the file's card, noted in the workflow (node.properties.domain_file) wherever the
-// file is there.
+// name alone. A file of that name which is another one is named, too, since many people call theirs "my domain". What is
+// said comes from the file's card, noted in the workflow (node.properties.domain_file) wherever the file is there.
 
 import { app } from "../../scripts/app.js"
 import { read } from "./server.js"
@@ -24,6 +24,9 @@ async function noteCard(node) {
     if (widget.value !== name) return // another file was chosen meanwhile
     if (card) {
         const { fingerprint, base_name: base, base_fingerprint } = card
+        const noted = node.properties.domain_file
+        if (noted?.name === name && noted.fingerprint && noted.fingerprint !== fingerprint)
+            tellOfAnother(name, noted, card)
         node.properties.domain_file = { name, fingerprint, base, base_fingerprint }
     } else if (node.properties.domain_file?.name !== name) delete node.properties.domain_file
 }
@@ -48,6 +51,19 @@ function tell(node) {
             `'${base || "a base without a name"}' (fingerprint ${base_fingerprint}): put it into models/${folder} ` +
             "and press R, or choose another domain of that base.",
         life: 20000, // it stands over the host's own notice
+    })
+}
+
+function tellOfAnother(name, noted, { fingerprint, base_name, base_fingerprint }) {
+    const otherBase = noted.base_fingerprint !== base_fingerprint
+    const base = otherBase ? ` It belongs to another base, '${base_name || base_fingerprint}'; the workflow's ` +
+        `file belongs to '${noted.base || noted.base_fingerprint}'.` : ""
+    app.extensionManager.toast.add({
+        severity: otherBase ? "warn" : "info",
+        summary: "Another domain file of the same name",
+        detail: `The '${name}' on this machine (fingerprint ${fingerprint}) is not the one that this workflow was ` +
+            `saved with (${noted.fingerprint}): it was trained further, or by somebody else.${base}`,
+        life: 20000,
     })
 }
 

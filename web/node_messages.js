@@ -12,7 +12,7 @@ const LEAST = 56 // pixels, before the text is laid out
 const AROUND = 34 // pixels between a widget's place and its text: the frontend's margin and this box's padding
 const MOST = 260 // pixels; what is longer is scrolled
 
-const shown = new Map() // node -> its sentences by the id of who says them and slot, the oldest first
+const shown = new WeakMap() // node -> its sentences by the id of who says them and slot, the oldest first
 const boxes = new WeakMap() // node -> its element, one for good: Nodes 2.0 goes on showing the first that it was given
 
 // A node within subgraphs has an id for each: 12:5 is node 5 in what node 12 holds. Both of them, the outer one first.
@@ -40,7 +40,8 @@ async function readWorkflow(prompt) {
 // Whether the workflow on the canvas is the prompt's; also where nobody can tell.
 async function isHere(prompt) {
     if (!prompt) return true
-    if (!workflows.has(prompt)) workflows.set(prompt, readWorkflow(prompt))
+    // A server that did not answer is asked again with the next message.
+    if (!workflows.has(prompt)) workflows.set(prompt, readWorkflow(prompt).catch(() => void workflows.delete(prompt)))
     const id = await workflows.get(prompt)
     return !id || id === (app.rootGraph ?? app.graph).id
 }

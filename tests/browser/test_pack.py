@@ -191,6 +191,25 @@ def test_a_missing_domain_file_is_named_with_its_base(frontend, with_domain):
     frontend.page.get_by_text("Missing Models", exact=True).wait_for()
 
 
+@pytest.mark.parametrize("other_base", [False, True], ids=["trained further", "of another base"])
+def test_another_file_of_the_same_name_is_named_before_the_note_is_written_anew(frontend, with_domain, other_base):
+    workflow, loader = with_domain
+    frontend.drop("mine", workflow)
+    noted = frontend.page.wait_for_function(NOTED, arg=str(loader["id"])).json_value()
+    theirs = {**noted, "fingerprint": "fedcba9876543210"}
+    if other_base:
+        theirs |= {"base": "some base", "base_fingerprint": "0123456789abcdef"}
+    loader["properties"]["domain_file"] = theirs
+    frontend.drop("theirs", workflow)
+    notice = frontend.page.locator(".p-toast-detail")
+    notice.wait_for()
+    said = notice.inner_text()
+    assert noted["name"] in said and noted["fingerprint"] in said and "fedcba9876543210" in said
+    assert ("some base" in said) == other_base
+    frontend.page.locator(".p-toast-close-button").click()
+    assert frontend.page.wait_for_function(NOTED, arg=str(loader["id"])).json_value() == noted
+
+
 def test_a_missing_side_network_is_named_with_its_base(frontend):
     loader = {
         "id": 1,
