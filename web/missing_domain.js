@@ -1,5 +1,5 @@
 // A domain file that a shared workflow names and this machine lacks is named with its base: the host's notice knows its
-// name alone. A file of that name which is another one is named, too, since many people call theirs "my domain". What is
+// name alone. A file of that name which is another one is named, too: many people call theirs "my domain". What is
 // said comes from the file's card, noted in the workflow (node.properties.domain_file) wherever the file is there.
 
 import { app } from "../../scripts/app.js"
