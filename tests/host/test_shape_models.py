@@ -221,5 +221,5 @@ def test_a_mask_is_refused_in_a_sentence_because_a_shape_has_no_picture(host, s,
     height, width = size or STAGES[s.stage][-2:]
     mask = s.graph.add("ProbeHalfMask", height=height, width=width)
     guided = s.guide(s.model, s.of(is_trained=True), mask=mask)
-    with pytest.raises(PromptError, match="no pictures that a mask could divide: disconnect the mask"):
+    with pytest.raises(PromptError, match="not images, so a mask cannot apply: disconnect the mask"):
         host.samples(s.graph, s.sample(guided))
