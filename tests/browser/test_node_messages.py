@@ -44,7 +44,7 @@ def test_a_training_says_what_it_made_and_advice_goes_when_it_is_followed(graph,
         frontend.set_widget(train, "steps", 4)
         frontend.make(server)
         frontend.page.wait_for_function(f"id => ({SAID})()[id]?.sentences[0].includes('its 4 steps')", arg=train)
-        (shown,) = frontend.page.get_by_role("status").filter(has_text="The training has made").all_inner_texts()
+        (shown,) = frontend.page.get_by_role("status").filter(has_text="The training has finished").all_inner_texts()
         assert "its 4 steps" in shown and "its 3 steps" not in shown, "a second run's sentences take the first's place"
         frontend.set_widget(apply, "weight", 1.5)
         frontend.make(server)
