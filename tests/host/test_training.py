@@ -229,9 +229,9 @@ class TestStackedLoras:
         guided = s.guide(merge, self.adapter(s, merge, file))
         with caplog.at_level(logging.WARNING):
             host.samples(s.graph, s.sample(guided))
-            assert not [record.message for record in caplog.records if "another base" in record.message]
+            assert not [record.message for record in caplog.records if "a different base" in record.message]
             host.value(s.graph, s.guide(s.model, self.adapter(s, merge, file)))
-        assert [record.message for record in caplog.records if "another base" in record.message]
+        assert [record.message for record in caplog.records if "a different base" in record.message]
 
 
 def test_a_damaged_prompt_in_an_adapter_is_said_in_one_sentence(host, minis, base_directory):

@@ -252,7 +252,7 @@ def test_resuming_with_other_settings_names_the_difference(host, minis, base_dir
     assert state_of(t, base_directory).read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["../escape", "sub/name", "", ".hidden", "style: anime", "CON", "cats "])
+@pytest.mark.parametrize("name", ["../escape", "sub/name", "", ".hidden", "style: anime", "CON"])
 def test_a_save_name_that_is_no_plain_name(host, minis, base_directory, name):
     assert "name of a file" in refusal(host, Training(minis, save_name=name))
     assert not (base_directory / "output" / "escape.safetensors").exists()
