@@ -20,7 +20,7 @@ STEPS = 12
 
 
 @pytest.fixture(autouse=True)
-def fresh_device():
+def fresh_device(host):
     import comfy.model_management
 
     yield
