@@ -125,8 +125,8 @@ def memorising(points: Sequence[Point]) -> str:
         return ""
     return (
         f"The model is memorising: since step {best.step} its error on {len(worse)} held-out images has grown by "
-        f"{mean(worse) / best.held_out:.1%} and that on training images has fallen; use the best file, stop here or "
-        "add images."
+        f"{mean(worse) / best.held_out:.1%} and that on training images has fallen; load the result whose "
+        "name ends with .best, stop here or add images."
     )
 
 
