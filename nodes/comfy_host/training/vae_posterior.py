@@ -22,7 +22,10 @@ class Posteriors:
     def __init__(self, vae: comfy.sd.VAE):
         vae.throw_exception_if_invalid()
         if vae.latent_dim not in (2, 3):
-            raise ValueError("This is an audio VAE, but a domain is trained from images: connect the model's own VAE.")
+            raise ValueError(
+                "The VAE makes neither images nor video, but a domain is trained from images: connect the model's own "
+                "VAE."
+            )
         self._vae, self._network = vae, vae.first_stage_model
 
     @property
