@@ -57,7 +57,7 @@ APPS = {
             Field(1, "ckpt_name", "Checkpoint", "Any SD 1.5 checkpoint."),
             Field(7, "folder", "Folder of pictures", "Inside ComfyUI's input folder."),
             Field(7, "save_name", "Domain name", "A new one is trained first."),
-            Field(7, "preset", "How long", "A longer one continues."),
+            Field(7, "preset", "How long", "A longer one trains further."),
             Field(2, "text", "Prompt", "What to draw, not how."),
             Field(8, "weight", "Weight", "0 draws without the domain."),
         ),
