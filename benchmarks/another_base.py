@@ -20,7 +20,7 @@ PACK = Path(__file__).resolve().parents[1]
 sys.path.append(str(PACK))
 
 import torch
-from result_file import add_json_option, save
+from result_file import add_json_option, add_work_option, save
 
 from domain_guidance.diffusers_host.denoiser import DiffusersDenoiser
 from domain_guidance.diffusion.noise_schedule import scaled_linear
@@ -65,9 +65,7 @@ def main():
 
 def _options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--work", type=Path, default=PACK / ".environments" / "another_base", help="folder of what is trained"
-    )
+    add_work_option(parser, "another_base")
     add_json_option(parser)
     return parser.parse_args()
 

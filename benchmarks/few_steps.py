@@ -19,7 +19,7 @@ PACK = Path(__file__).resolve().parents[1]
 sys.path.append(str(PACK))
 
 import torch
-from result_file import add_json_option, save
+from result_file import add_json_option, add_work_option, save
 
 from domain_guidance.diffusers_host.denoiser import DiffusersDenoiser
 from domain_guidance.diffusion.sampling import karras_sigmas, sample_euler
@@ -53,9 +53,7 @@ def main():
 
 def _options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--work", type=Path, default=PACK / ".environments" / "few_steps", help="folder of what is trained"
-    )
+    add_work_option(parser, "few_steps")
     add_json_option(parser)
     return parser.parse_args()
 

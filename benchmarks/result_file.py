@@ -20,6 +20,13 @@ def add_json_option(parser):
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the ratios here, for page.py")
 
 
+def add_work_option(parser, name):
+    """--work: where what takes long is kept, so that the same command goes on from there."""
+    parser.add_argument(
+        "--work", type=Path, default=PACK / ".environments" / name, help="folder of what is made on the way"
+    )
+
+
 def save(file, benchmark, ratios, *, started, gpu=False, threads=1, command=None):
     """Write the ratios {what in words: number} of a benchmark that began at time.monotonic() `started`; nothing where
     file is None.

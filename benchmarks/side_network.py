@@ -28,7 +28,7 @@ PACK = Path(__file__).resolve().parents[1]
 sys.path.append(str(PACK))
 
 import torch
-from result_file import add_json_option, save
+from result_file import add_json_option, add_work_option, save
 from safetensors.torch import load_file
 
 from domain_guidance.diffusion import sampling
@@ -73,9 +73,7 @@ def _options():
     parser.add_argument(
         "--blocks", type=int, default=7, help="of 100 pictures for each sampler and training (default: %(default)s)"
     )
-    parser.add_argument(
-        "--work", type=Path, default=PACK / ".environments" / "toy_world", help="folder of what is made"
-    )
+    add_work_option(parser, "toy_world")
     add_json_option(parser)
     return parser.parse_args()
 

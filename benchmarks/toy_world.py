@@ -21,7 +21,7 @@ PACK = Path(__file__).resolve().parents[1]
 sys.path.append(str(PACK))
 
 import torch
-from result_file import add_json_option, commit, machine, save
+from result_file import add_json_option, add_work_option, commit, machine, save
 
 from domain_guidance.evidence.methods_picture import draw_picture
 from domain_guidance.evidence.plan import FULL, QUICK
@@ -64,9 +64,7 @@ def _options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one training seed, 1,200 pictures, few samples")
     parser.add_argument("--gpu", action="store_true", help="train and draw on the GPU instead of the CPU")
-    parser.add_argument(
-        "--work", type=Path, default=PACK / ".environments" / "toy_world", help="folder of what is trained on the way"
-    )
+    add_work_option(parser, "toy_world")
     parser.add_argument(
         "--results",
         type=Path,

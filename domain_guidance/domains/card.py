@@ -86,8 +86,15 @@ def card_metadata(card: DomainCard, covers: Sequence[bytes] = ()) -> dict[str, s
 
 
 def covers_from(metadata: Mapping[str, str] | None) -> tuple[bytes, ...]:
-    """The preview pictures in a file's metadata, as `card_metadata` was given them."""
-    return tuple(base64.b64decode(cover) for cover in json.loads((metadata or {}).get(COVERS_KEY, "[]")))
+    """The preview pictures in a file's metadata, as `card_metadata` was given them.
+
+    None where other programs, which write there too, left something else: no training shall fail for its pictures.
+    """
+    try:
+        covers = json.loads((metadata or {}).get(COVERS_KEY, "[]"))
+        return tuple(base64.b64decode(cover, validate=True) for cover in covers)
+    except (ValueError, TypeError, RecursionError):
+        return ()
 
 
 def card_from(metadata: Mapping[str, str] | None, name: str) -> DomainCard:

@@ -16,7 +16,7 @@ from mapped import is_mapped, needs_maps
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from domain_guidance.domains.card import CARD_KEY
+from domain_guidance.domains.card import CARD_KEY, covers_from
 from domain_guidance.domains.domain_file import (
     DomainCard,
     DomainFileError,
@@ -277,6 +277,11 @@ def test_preview_pictures_are_where_model_browsers_look_and_not_in_the_card(path
 
 def test_a_file_without_preview_pictures_says_nothing_of_them(path):
     assert "ssmd_cover_images" not in metadata_of(path)[0] and read_covers(path) == ()
+
+
+@pytest.mark.parametrize("left", ["", "{", "7", "null", '["no base64!"]', "[7]", "[" * 100_000])
+def test_preview_pictures_that_another_program_has_damaged_are_no_pictures(left):
+    assert covers_from({"ssmd_cover_images": left}) == ()
 
 
 @pytest.mark.parametrize(

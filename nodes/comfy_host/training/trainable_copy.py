@@ -108,6 +108,6 @@ def check_image_model(model: BaseModel) -> None:
     """Raises ValueError for models of sound or shapes; one of video learns from pictures as from single frames."""
     if model.latent_format.latent_dimensions not in (2, 3):
         raise ValueError(
-            f"The model makes neither images nor video ({type(model).__name__}), but a domain is trained from images: "
-            "connect an image or video model."
+            "The model makes neither images nor video, but a domain is trained from images: connect an image or video "
+            "model."
         )
