@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from ..runs import Objective
-from .model import CELL, CHANNELS
+from .model import CELL, CHANNELS, half_precision
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
@@ -54,9 +54,11 @@ def objective(autoencoder: AutoencoderTiny, paint: Callable[[torch.Generator], T
 
     def loss(generator: torch.Generator) -> Tensor:
         images = paint(generator)
-        latents = encode(autoencoder, images)
-        noise = torch.randn(latents.shape, generator=generator)
-        return error(decode(autoencoder, latents + GRAIN * noise), images) + SPREAD * off_unit(latents)
+        with half_precision():
+            latents = encode(autoencoder, images)
+            noise = torch.randn(latents.shape, generator=generator)
+            drawn = decode(autoencoder, latents + GRAIN * noise)
+        return error(drawn.float(), images) + SPREAD * off_unit(latents.float())
 
     return loss
 
