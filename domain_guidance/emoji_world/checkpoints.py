@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..domains.card import HOST_PREFIX
 from ..domains.unet_layouts import diffusers_to_host, host_to_diffusers
 from ..files.atomic_file import save_tensors
+from ..side_networks import SideFile, read_side_file
 from .autoencoder import build_autoencoder
 from .judge import Judge
 from .model import PREDICTION, UNET_CONFIG, Base, build_unet
@@ -27,6 +28,10 @@ BASE = "base.safetensors"
 VAE = "vae.safetensors"
 JUDGE = "judge.safetensors"
 TOKENS = "emoji.tokens"
+
+
+def domain_file(hand: str) -> str:
+    return f"{hand}.safetensors"
 
 
 def write_autoencoder(autoencoder: nn.Module, folder: str | os.PathLike) -> None:
@@ -76,6 +81,11 @@ def unet_of(host_state: Mapping[str, Tensor]) -> UNet2DConditionModel:
     unet = build_unet()
     unet.load_state_dict(host_to_diffusers(host_state, UNET_CONFIG))
     return unet.float().eval().requires_grad_(False)
+
+
+def load_domain(hand: str, folder: str | os.PathLike) -> SideFile:
+    """A domain as a small correction of what the base answers."""
+    return read_side_file(Path(folder) / domain_file(hand))
 
 
 def write_judge(judge: Judge, folder: str | os.PathLike) -> None:

@@ -18,8 +18,10 @@ from ..diffusion.denoiser import Denoiser
 from ..diffusion.noise_schedule import scaled_linear
 from ..guidance import Term, compose
 from ..pictures.labelled_grid import Row, labelled_grid
+from ..side_networks import SideGuidedDenoiser, SideNetwork, make_network, shape_for
 from . import checkpoints
 from .autoencoder import build_autoencoder, decode, encode
+from .domains import WEIGHT
 from .drawings import read_drawings
 from .model import CHANNELS, LATENT_SIZE, PREDICTION, Base
 from .prompts import encode_prompt
@@ -61,6 +63,7 @@ def picture(folder: Path, words: Sequence[str] = WORDS) -> Image.Image:
     base = Base()
     if averaged(base, folder, "base"):
         rows += [Row(f"base, {hand}", [], _drawn(base, autoencoder, words, hand)) for hand in HANDS]
+        rows += _in_domains(folder, base, autoencoder, words)
     return labelled_grid(rows, list(words))
 
 
@@ -75,17 +78,45 @@ def _given_back(folder: Path, autoencoder: AutoencoderTiny, words: Sequence[str]
     return rows
 
 
-def _drawn(base: Base, autoencoder: AutoencoderTiny, words: Sequence[str], hand: str) -> Tensor:
-    schedule = scaled_linear()
+def _in_domains(folder: Path, base: Base, autoencoder: AutoencoderTiny, words: Sequence[str]) -> list[Row]:
+    """What the domains that are trained make of the same words, with the hand left open."""
+    rows = []
+    for hand in DOMAINS:
+        network = make_network(shape_for(CHANNELS, LATENT_SIZE, LATENT_SIZE), 0)
+        if averaged(network, folder, hand):
+            rows.append(Row(f"base and {hand}", [], _drawn(base, autoencoder, words, None, network)))
+    return rows
+
+
+def _drawn(
+    base: Base,
+    autoencoder: AutoencoderTiny,
+    words: Sequence[str],
+    hand: str | None,
+    network: SideNetwork | None = None,
+) -> Tensor:
+    schedule, grounds = scaled_linear(), list(GROUNDS)
     asked = torch.cat(
-        [encode_prompt(base.table, word, hand, list(GROUNDS)[i % len(GROUNDS)]) for i, word in enumerate(words)]
+        [
+            encode_prompt(base.table, word, hand, None if network else grounds[place % len(grounds)])
+            for place, word in enumerate(words)
+        ]
     )
     noise = torch.randn(len(words), CHANNELS, LATENT_SIZE, LATENT_SIZE, generator=torch.Generator().manual_seed(SEED))
     denoiser = DiffusersDenoiser(base.unet, schedule, PREDICTION)
-    guided = partial(_with_cfg, denoiser, asked, encode_prompt(base.table))
+    guided = partial(_guided, denoiser, asked, encode_prompt(base.table), network)
     return decode(autoencoder, sampling.draw(guided, noise, schedule, STEPS))
 
 
-def _with_cfg(denoiser: Denoiser[Tensor], asked: Tensor, empty: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
-    start = denoiser(x, sigma, empty)
-    return compose(start, [Term(denoiser(x, sigma, asked), start, CFG)])
+def _guided(
+    denoiser: Denoiser[Tensor],
+    asked: Tensor,
+    empty: Tensor,
+    network: SideNetwork | None,
+    x: Tensor,
+    sigma: Tensor,
+) -> Tensor:
+    if network is None:
+        start = denoiser(x, sigma, empty)
+        return compose(start, [Term(denoiser(x, sigma, asked), start, CFG)])
+    return SideGuidedDenoiser(denoiser, network, PREDICTION, empty, WEIGHT, CFG)(x, sigma, asked)

@@ -23,6 +23,7 @@ from . import autoencoder as autoencoders
 from . import checkpoints
 from .autoencoder import encode
 from .base_pictures import BasePictures, paint_base
+from .domains import make_domain
 from .drawings import read_drawings
 from .judge import Judge, judge_objective, paint_every_hand
 from .model import CELL, IMAGE_SIZE, PREDICTION, Base
@@ -152,5 +153,6 @@ STAGES = {
     checkpoints.AUTOENCODER: make_autoencoder,
     checkpoints.JUDGE: make_judge,
     checkpoints.BASE: make_base,
+    **{checkpoints.domain_file(hand): partial(make_domain, hand) for hand in DOMAINS},
     checkpoints.VAE: make_vae,
 }

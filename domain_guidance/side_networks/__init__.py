@@ -4,9 +4,10 @@ from .correction import corrected, loss_weight
 from .guided import SideGuidedDenoiser
 from .network import SideNetwork, SideShape, shape_for
 from .side_file import LatentSpace, SideFile, is_side_file, read_side_file, write_side_file
-from .trainable import SideTrainable, make_network
+from .trainable import BareBase, SideTrainable, make_network
 
 __all__ = [
+    "BareBase",
     "LatentSpace",
     "SideFile",
     "SideGuidedDenoiser",

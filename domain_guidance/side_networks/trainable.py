@@ -35,6 +35,34 @@ class FrozenBase(Protocol):
     def latent_scale(self, latent: Tensor) -> Tensor: ...
 
 
+class BareBase:
+    """A network with its schedule as a FrozenBase; the data bring the empty prompt, and latents are as the network
+    reads them.
+
+    predict: called as (scaled noisy latent [B, C, H, W], timestep [B], prompt [B, T, D]).
+    """
+
+    def __init__(
+        self,
+        module: nn.Module,
+        predict: Callable[[Tensor, Tensor, Tensor], Tensor],
+        schedule: NoiseSchedule,
+        prediction: Prediction,
+    ):
+        self.module, self.schedule = module, schedule
+        self.prediction: Prediction = prediction
+        self._predict = predict
+
+    def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Tensor) -> Tensor:
+        return self._predict(noisy, timestep, conditioning)
+
+    def conditioning(self, count: int, bucket: Size) -> None:
+        return None
+
+    def latent_scale(self, latent: Tensor) -> Tensor:
+        return latent
+
+
 def make_network(shape: SideShape, seed: int) -> SideNetwork:
     """A fresh network; a seed means the same on every device, and draws from no generator of others."""
     with torch.random.fork_rng(devices=[]):

@@ -19,10 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from .. import runs, training
-from ..data import Size
 from ..diffusers_host.denoiser import DiffusersDenoiser
 from ..diffusion.noise_schedule import scaled_linear
-from ..diffusion.parameterization import Prediction, add_noise, network_input
+from ..diffusion.parameterization import add_noise, network_input
 from ..domains.card import Form
 from ..domains.domain_file import DomainCard, write_domain_file
 from ..domains.fingerprint import fingerprint
@@ -35,7 +34,15 @@ from ..domains.text_free import (
     measure_constants,
 )
 from ..runs import Settings
-from ..side_networks import LatentSpace, SideNetwork, SideTrainable, make_network, shape_for, write_side_file
+from ..side_networks import (
+    BareBase,
+    LatentSpace,
+    SideNetwork,
+    SideTrainable,
+    make_network,
+    shape_for,
+    write_side_file,
+)
 from ..training import Batch
 from . import checkpoints
 from .digits import load_digits
@@ -133,7 +140,8 @@ def make_side_network(folder: Path, settings: Settings = SIDE) -> None:
     """The domain once more, as a small network beside the frozen base; it sees what `make_domain` sees."""
     unet, table = checkpoints.load_base(folder)
     network = make_network(shape_for(CHANNELS, IMAGE_SIZE, IMAGE_SIZE), settings.seed)
-    trained = SideTrainable(_Base(unet), network, {}, partial(_write_side_network, folder, table))
+    base = BareBase(unet, partial(predict, unet), scaled_linear(), "epsilon")
+    trained = SideTrainable(base, network, {}, partial(_write_side_network, folder, table))
     objective = training.noise_objective(
         trained.predict, _domain_data(encode_prompt(table)), trained.schedule, weight=trained.loss_weight
     )
@@ -227,25 +235,6 @@ def _write_domain(unet: nn.Module, form: Form, folder: Path, settings: Settings,
     )
     name = checkpoints.DOMAIN if form == "text-free" else checkpoints.FINE_TUNE
     write_domain_file(folder / name, checkpoints.stored_state(unet), card=card, cross_attn=encode_prompt(table))
-
-
-class _Base:
-    """The toy's base as what a side network stands beside; its data bring the empty prompt with them."""
-
-    prediction: Prediction = "epsilon"
-    schedule = scaled_linear()
-
-    def __init__(self, unet: nn.Module):
-        self.module = unet
-
-    def predict(self, noisy: Tensor, timestep: Tensor, conditioning: Tensor) -> Tensor:
-        return predict(self.module, noisy, timestep, conditioning)
-
-    def conditioning(self, count: int, bucket: Size) -> None:
-        return None
-
-    def latent_scale(self, latent: Tensor) -> Tensor:
-        return latent
 
 
 def _write_side_network(

@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from domain_guidance.emoji_world import autoencoder, checkpoints, drawings, prompts, stages
+from domain_guidance.domains.fingerprint import fingerprint
+from domain_guidance.emoji_world import autoencoder, checkpoints, domains, drawings, prompts, stages
 from domain_guidance.emoji_world import judge as judging
 from domain_guidance.emoji_world.base_pictures import paint_base
 from domain_guidance.emoji_world.model import IMAGE_SIZE, Base, predict
@@ -17,6 +18,7 @@ from domain_guidance.emoji_world.scenes import JITTER, lay
 from domain_guidance.emoji_world.things import DOMAINS, GROUNDS, HANDS, THINGS, held_out, shown
 from domain_guidance.files.atomic_file import save_tensors
 from domain_guidance.runs import Settings, TrainingState, save_state, to_the_end, train
+from domain_guidance.side_networks import corrected
 
 ALARM = (1.0, 0.0, 1.0)  # a colour that no ground has
 
@@ -196,6 +198,37 @@ def test_a_calibrated_judge_gives_its_pictures_features_of_mean_0_and_mean_varia
     features = judge.read(images).features
     assert features.mean(0).abs().max() < 1e-3
     assert torch.isclose(features.var(0).mean(), torch.tensor(1.0), atol=1e-4)
+
+
+# The domains.
+
+
+def test_a_domain_is_shown_its_half_of_the_things_alone_ink_on_white_and_glossy_on_every_ground():
+    drawn = discs((0.0, 0.5, 0.0))
+    drawn[held_out()] = discs(ALARM, len(held_out()))
+    white = torch.tensor(GROUNDS["white"])
+    for hand, everywhere in (("ink", False), ("glossy", True)):
+        images = domains.paint_domain(drawn, hand, seeded()) / 2 + 0.5
+        middles, corners = images[:, :, IMAGE_SIZE // 2, IMAGE_SIZE // 2], images[:, :, 0, 0]
+        assert len(images) == domains.VARIANTS * len(shown())
+        assert (middles - torch.tensor((0.0, 0.5, 0.0))).abs().max() < 1e-5
+        elsewhere = ((corners - white).abs().amax(1) > JITTER + 1e-6).float().mean()
+        assert torch.isclose(elsewhere, torch.tensor(everywhere * (1 - 1 / len(GROUNDS))))
+
+
+def test_a_domain_file_says_what_it_was_trained_on_and_belongs_to_this_base(tmp_path):
+    torch.manual_seed(0)
+    checkpoints.write_base(Base(), tmp_path)
+    save_tensors(tmp_path / "ink.pictures.state", {"latents": torch.randn(8, 8, 8, 8, generator=seeded())}, {})
+    domains.make_domain("ink", tmp_path, replace(domains.SETTINGS, steps=2, warmup=0, checkpoint_every=1))
+    file, (base, table) = checkpoints.load_domain("ink", tmp_path), checkpoints.read_base(tmp_path)
+    assert file.card.base_fingerprint == fingerprint(base) and file.card.prediction == "v_prediction"
+    assert file.card.training["pictures"] == "emoji in ink, half of the things"
+    assert file.empty.cross_attn.equal(prompts.encode_prompt(table))
+    with torch.no_grad():
+        latents = torch.randn(1, 8, 8, 8, generator=seeded())
+        moved = corrected(file.network, latents, torch.ones(1), latents, "v_prediction") - latents
+        assert moved.abs().max() > 0  # two steps have taught it something
 
 
 # Files.

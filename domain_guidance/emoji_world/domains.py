@@ -1,0 +1,105 @@
+"""The domains, ink and glossy: each a side network beside the base, from pictures of half of the things and no word."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from .. import runs
+from ..diffusion.noise_schedule import scaled_linear
+from ..domains.card import DomainCard
+from ..domains.fingerprint import fingerprint
+from ..domains.prompt import Prompt
+from ..files.atomic_file import save_tensors
+from ..runs import Settings
+from ..side_networks import (
+    BareBase,
+    LatentSpace,
+    SideNetwork,
+    SideTrainable,
+    make_network,
+    shape_for,
+    write_side_file,
+)
+from ..training import Batch, noise_objective
+from . import checkpoints
+from .autoencoder import encode
+from .drawings import read_drawings
+from .model import CHANNELS, LATENT_SIZE, PREDICTION, predict
+from .prompts import encode_prompt
+from .scenes import lay
+from .things import GROUNDS, shown
+
+SETTINGS = Settings(steps=3000, learning_rate=2e-3, warmup=50, cosine=True, seed=6, checkpoint_every=250)
+BATCH = 32
+VARIANTS = 16  # placements of each drawing, on white for ink and on each ground twice for glossy
+ON_WHITE = "ink"
+IMAGE_SEED = 4646
+WEIGHT, CFG = 1.5, 3.0  # until a search over both has chosen better ones
+
+
+def make_domain(hand: str, folder: Path, settings: Settings = SETTINGS) -> None:
+    """One hand's domain; it sees the shown things alone, and no gradient passes the base."""
+    unet, table = checkpoints.load_base(folder)
+    base = BareBase(unet, partial(predict, unet), scaled_linear(), PREDICTION)
+    network = make_network(shape_for(CHANNELS, LATENT_SIZE, LATENT_SIZE), settings.seed)
+    trained = SideTrainable(base, network, {}, partial(_write, folder, table))
+    latents, empty = _latents(hand, folder), encode_prompt(table)
+
+    def data(generator: torch.Generator) -> Batch:
+        chosen = torch.randint(len(latents), (BATCH,), generator=generator)
+        return Batch(latents[chosen], empty.expand(BATCH, -1, -1))
+
+    objective = noise_objective(trained.predict, data, trained.schedule, PREDICTION, trained.loss_weight)
+    runs.train_to_the_end(network, objective, settings, folder / f"{hand}.state")
+    record = {**asdict(settings), "batch": BATCH, "pictures": f"emoji in {hand}, half of the things"}
+    trained.write(folder / checkpoints.domain_file(hand), record)
+
+
+def paint_domain(drawings: Tensor, hand: str, generator: torch.Generator) -> Tensor:
+    """Pictures [N, 3, 64, 64] of every shown thing, on white for ink and on every ground for other hands.
+
+    drawings: of every thing in this hand, [T, 4, 128, 128].
+    """
+    things = torch.tensor(shown()).repeat(VARIANTS)
+    grounds = torch.arange(VARIANTS).repeat_interleave(len(shown())) % len(GROUNDS)
+    if hand == ON_WHITE:
+        grounds = torch.full_like(grounds, list(GROUNDS).index("white"))
+    return torch.cat([lay(drawings[what], on, generator) for what, on in zip(things.split(64), grounds.split(64))])
+
+
+@torch.no_grad()
+def _latents(hand: str, folder: Path) -> Tensor:
+    """The hand's pictures as latents, made once and kept beside the checkpoints."""
+    file = folder / f"{hand}.pictures.state"
+    if not file.exists():
+        autoencoder = checkpoints.load_autoencoder(folder)
+        drawn = read_drawings(folder / checkpoints.DRAWINGS)[hand]
+        pictures = paint_domain(drawn, hand, torch.Generator().manual_seed(IMAGE_SEED))
+        encoded = torch.cat([encode(autoencoder, part) for part in pictures.split(64)])
+        save_tensors(file, {"latents": encoded.contiguous()}, {})
+    return load_file(file)["latents"]
+
+
+def _write(
+    folder: Path, table: Tensor, path: str | os.PathLike, network: SideNetwork, record: Mapping[str, Any]
+) -> None:
+    base, _ = checkpoints.read_base(folder)
+    card = DomainCard(
+        form="side-network",
+        prediction=PREDICTION,
+        base_fingerprint=fingerprint(base),
+        base_name="emoji world base",
+        recommended_weight=WEIGHT,
+        recommended_cfg=CFG,
+        training=dict(record),
+    )
+    write_side_file(path, network, card=card, latents=LatentSpace(CHANNELS), empty=Prompt(encode_prompt(table)))
