@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from math import radians
 
+import comfy.model_management
 from comfy_api.latest import io
 
 from ..domain_guidance.meshes import ARRANGEMENTS, arrange, depth_pictures, draw_views, normal_pictures
-from .comfy_host.meshes.mesh import MeshViews, surface_of
+from .comfy_host.meshes.mesh import MeshViews, room_for, surface_of
 from .finite_inputs import finite_inputs
 from .mesh_types import ViewsIO
+
+PIXEL = 80  # bytes that a pixel of the views takes: its triangle, the place in it, depth and normal
 
 
 class DomainGuidanceMeshViews(io.ComfyNode):
@@ -69,12 +72,14 @@ class DomainGuidanceMeshViews(io.ComfyNode):
         views = arrange(
             surface, arrangement, count=count, field_of_view=radians(field_of_view), height=height, width=width
         )
-        drawn = draw_views(surface, views)
-        depth = depth_pictures(drawn)
-        return io.NodeOutput(
-            MeshViews(surface, views),
-            depth[..., None].expand(-1, -1, -1, 3).cpu(),
-            normal_pictures(surface, views, drawn).cpu(),
-            depth.gt(0).float().cpu(),
-            len(views),
-        )
+        device = surface.vertices.device
+        with room_for(len(views) * width * height * PIXEL, device, "lower count, or the views' width and height"):
+            drawn = draw_views(surface, views, comfy.model_management.throw_exception_if_processing_interrupted)
+            depth = depth_pictures(drawn)
+            return io.NodeOutput(
+                MeshViews(surface, views),
+                depth[..., None].expand(-1, -1, -1, 3).cpu(),
+                normal_pictures(surface, views, drawn).cpu(),
+                depth.gt(0).float().cpu(),
+                len(views),
+            )

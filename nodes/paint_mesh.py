@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import comfy.model_management
 from comfy_api.latest import io
+from torch import Tensor
 
 from ..domain_guidance.meshes import paint
-from .comfy_host.meshes.mesh import check_same, surface_of, with_texture
+from .comfy_host.meshes.mesh import check_same, room_for, surface_of, with_texture
 from .finite_inputs import finite_inputs
 from .mesh_types import ViewsIO
+
+TEXEL = 400  # bytes that a texel takes while it is painted (measured)
 
 
 class DomainGuidancePaintMesh(io.ComfyNode):
@@ -60,6 +64,25 @@ class DomainGuidancePaintMesh(io.ComfyNode):
     def execute(cls, mesh, views, images, texture_size, sharpness=6.0) -> io.NodeOutput:
         surface = surface_of(mesh)
         check_same(surface, views)
-        painted = paint(surface, views.views, images.to(surface.vertices)[..., :3], texture_size, sharpness)
+        device = surface.vertices.device
+        with room_for(texture_size**2 * TEXEL + 8 * images.nbytes, device, "lower texture_size"):
+            given = _checked(images).to(surface.vertices)
+            interrupted = comfy.model_management.throw_exception_if_processing_interrupted
+            painted = paint(surface, views.views, given, texture_size, sharpness, check=interrupted)
         unseen = (painted.charted & ~painted.seen).float()
         return io.NodeOutput(with_texture(mesh, surface, painted.image), painted.image[None].cpu(), unseen[None].cpu())
+
+
+def _checked(images: Tensor) -> Tensor:
+    """The images' colours, [V, H, W, 3]. Raises ValueError for what no texture can be made of."""
+    if images.ndim != 4 or images.shape[3] not in (3, 4):
+        raise ValueError(
+            f"The images have the shape {list(images.shape)}, but [views, height, width, 3] is expected: connect an "
+            "IMAGE in colour."
+        )
+    if bad := int((~images.isfinite()).flatten(1).any(1).sum()):
+        raise ValueError(
+            f"{bad} of the {len(images)} images hold NaN or infinity, as a VAE in half precision may give: decode them "
+            "in higher precision, or check what made them."
+        )
+    return images[..., :3]

@@ -16,7 +16,7 @@ from ..data import Pictures, because, remark_sentences
 from ..files.atomic_file import replacing
 from ..pictures.pixels import as_picture
 from .embedding import Embedded, Encoder, embed
-from .measures import Measures, as_json, measure
+from .measures import FEWEST, Measures, as_json, measure
 from .measures_picture import COLUMNS, Pair, draw_measures
 from .words import describe
 
@@ -54,6 +54,11 @@ def compare(
     may raise.
     device: of the measures' arithmetic, float64. Raises ValueError, one sentence, for fewer than 2 pictures of either.
     """
+    if min(len(samples), len(reference)) < FEWEST:
+        raise ValueError(
+            f"There are {len(samples)} images and {len(reference)} reference images, but a comparison takes at least "
+            f"{FEWEST} of each: give more."
+        )
     ours = embed(samples, encoder, batch_size=batch_size, done=done)
     theirs = embed(reference, encoder, batch_size=batch_size, done=lambda count: done(len(samples) + count))
     measures = measure(

@@ -42,6 +42,8 @@ def _not_plain(name: str) -> str:
     size = len(name.encode(errors="replace"))
     if size > LONGEST:
         return f", because it takes {size} bytes: give a name of at most {LONGEST}"
+    if lone := next((character for character in name if "\ud800" <= character <= "\udfff"), ""):
+        return f", because it contains {lone!r}, which is half a character: leave it out"
     if control := next((character for character in name if character < " "), ""):
         return f", because it contains the control character {control!r}: leave it out"
     if not name or name.startswith(".") or os.path.basename(name.replace("\\", "/")) != name:

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from .surface import Surface
 from .views import Views
-from .visibility import draw_views, look
+from .visibility import Check, draw_views, look, nothing
 
 SHARPNESS = 1.0  # the power of the cosine that a view counts with: 1 is the area that its pixels have on the surface
 OWN = 1e-3  # what a view counts in its own pixels however flat it sees them, so that no sum of weights is zero
@@ -53,11 +53,15 @@ class Correspondence:
         return (sampled * self.weights[number, :, None].to(pictures)).sum(0)
 
 
-def correspond(surface: Surface, views: Views, sharpness: float = SHARPNESS) -> Correspondence:
-    """The correspondence of all views at their own resolution. sharpness: the power of the cosine in the weights."""
-    drawn = draw_views(surface, views)
+def correspond(surface: Surface, views: Views, sharpness: float = SHARPNESS, check: Check = nothing) -> Correspondence:
+    """The correspondence of all views at their own resolution.
+
+    sharpness: the power of the cosine in the weights. check: called before each view, may raise to stop the work.
+    """
+    drawn = draw_views(surface, views, check)
     places, weights = [], []
     for number, fragments in enumerate(drawn):
+        check()
         covered = fragments.covered
         points = fragments.interpolate(surface.vertices, surface.faces)[covered]
         seen = look(surface, points, fragments.face[covered], views, drawn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import tan
 
@@ -15,6 +16,13 @@ from .views import Views
 
 GRAZING = 0.17  # the cosine between surface and view, about 80 degrees, from which a camera says nothing (our choice)
 LOOSE = 1.5  # how many pixels' worth of depth two readings of one point may differ by (our choice)
+
+
+Check = Callable[[], None]
+
+
+def nothing() -> None:
+    """The check of work that nobody stops."""
 
 
 @dataclass(frozen=True)
@@ -32,14 +40,22 @@ class Seen:
         """What each camera counts at each point, [V, P]: the cosine to a power, and nothing where it does not see."""
         return torch.where(self.cosine > 0, self.cosine**sharpness, 0.0)  # 0 to the power of 0 would be 1
 
+    def shares(self, sharpness: float) -> Tensor:
+        """The weights made to sum to 1 where any camera sees the point, [V, P]; 0 where none does."""
+        # Of the cosine's share of the largest: at a high power the cosines themselves would all be rounded to 0.
+        squarest = self.cosine.amax(0).clamp_min(GRAZING / 2)
+        weights = Seen(self.places, self.cosine / squarest).weights(sharpness)
+        return weights / weights.sum(0).clamp_min(1)
 
-def draw_views(surface: Surface, views: Views) -> list[Fragments]:
-    """The nearest triangle at every pixel of every view."""
+
+def draw_views(surface: Surface, views: Views, check: Check = nothing) -> list[Fragments]:
+    """The nearest triangle at every pixel of every view. check: called before each, may raise to stop the work."""
     places, depth = views.project(surface.vertices)
-    return [
-        rasterise(places[number], depth[number], surface.faces, views.height, views.width)
-        for number in range(len(views))
-    ]
+    drawn = []
+    for number in range(len(views)):
+        check()
+        drawn.append(rasterise(places[number], depth[number], surface.faces, views.height, views.width))
+    return drawn
 
 
 def look(surface: Surface, points: Tensor, faces: Tensor, views: Views, drawn: list[Fragments]) -> Seen:

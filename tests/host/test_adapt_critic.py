@@ -95,6 +95,14 @@ def test_a_critic_gets_no_advice_on_pictures_that_burn(host, minis, critics, cap
     assert not [record for record in caplog.records if "burn" in record.getMessage()]
 
 
+@pytest.mark.parametrize("cache", ["EasyCache", "LazyCache"])
+def test_a_cache_that_answers_from_the_step_before_is_refused_in_a_sentence(host, minis, critics, cache):
+    judged = Judged(host, minis)
+    with pytest.raises(ValueError, match="EasyCache or LazyCache") as refused:
+        critics.critic.check_critic(host.value(judged.graph, judged.graph.add(cache, model=judged.scene.model)[0]))
+    assert_one_sentence(str(refused.value))
+
+
 def test_a_critic_evaluates_a_term_at_every_level_whatever_every_says(host, minis, critics, caplog):
     judged = Judged(host, minis)
     pictures, levels = seeded(3, 2, 1, 4, 8, 8), torch.tensor([[7.0], [2.5]])

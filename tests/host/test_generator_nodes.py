@@ -3,6 +3,7 @@ generator.
 """
 
 import logging
+from contextlib import contextmanager
 from unittest.mock import patch
 
 import pytest
@@ -149,12 +150,33 @@ def test_what_cannot_be_drawn_is_told_in_one_sentence(host, native, base_directo
     )
 
 
+@contextmanager
+def emptied_once():
+    """Within the block every model leaves the device, once: the host does so for errors that it knows."""
+    import comfy.model_management
+
+    with patch.object(comfy.model_management, "unload_all_models") as unload:
+        yield
+    unload.assert_called_once_with()
+
+
+def test_more_pictures_than_memory_are_refused_before_one_is_drawn(host, native):
+    import comfy.model_management
+
+    graph = Graph()
+    node = sample(graph, load(graph, native[0]), count=5, seed=93)
+    with patch.object(comfy.model_management, "get_free_memory", lambda *device: 5 * 16 * 16 * 3 * 4 - 1):
+        assert "5 pictures of 16 x 16 pixels take" in refused(host, graph, node)
+    with patch.object(comfy.model_management, "get_free_memory", lambda *device: 5 * 16 * 16 * 3 * 4):
+        assert len(host.value(graph, node)) == 5
+
+
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["PyTorch's", "the driver's"])
 def test_running_out_of_memory_is_told_in_one_sentence(host, native, error):
     library = host.library("domain_guidance.generators.stylegan2")
     graph = Graph()
     node = sample(graph, load(graph, native[0]), seed=91)
-    with patch.object(library.Synthesis, "forward", side_effect=error()):
+    with patch.object(library.Synthesis, "forward", side_effect=error()), emptied_once():
         assert "ran out of memory with a generator of 16 px: close other programs that use it" in refused(
             host, graph, node
         )

@@ -5,6 +5,7 @@ import torch
 from gltf_reader import colours, read_glb
 from host_process import PromptError
 from mesh_scenes import COUNT, SIZE, Painting, Seen, decibels
+from messages import OUT_OF_MEMORY
 from probe_nodes import seeded
 from prompts import ksampler
 from scenes import EMPTY, assert_differs, assert_same, build
@@ -22,6 +23,11 @@ def host_workshop(host):
 
     if "RenderMesh" not in nodes.NODE_CLASS_MAPPINGS:
         pytest.skip("this ComfyUI has no nodes that render and unwrap meshes, which a later one has")
+
+
+@pytest.fixture(scope="module")
+def library_meshes(host):
+    return host.library("domain_guidance.meshes")
 
 
 @pytest.fixture(scope="module")
@@ -248,11 +254,66 @@ def test_the_hosts_own_unwrapping_is_painted_as_well(host, painting, monkeypatch
 def test_views_of_another_mesh_are_refused_in_a_sentence(host, painting):
     import copy
 
-    larger = copy.copy(host.value(painting.graph, painting.mesh))
-    larger.vertices = larger.vertices * 2
-    paint = _nodes()["DomainGuidancePaintMesh"]
-    with pytest.raises(ValueError, match="made from another mesh"):
-        paint.execute(larger, host.value(painting.graph, painting.views), torch.zeros(8, 16, 16, 3), 64)
+    mesh, paint = host.value(painting.graph, painting.mesh), _nodes()["DomainGuidancePaintMesh"]
+    for change in (torch.eye(3) * 2, torch.diag(torch.tensor([1.0, 1.0, 0.5]))):
+        other = copy.copy(mesh)
+        other.vertices = mesh.vertices @ change
+        with pytest.raises(ValueError, match="made from another mesh"):
+            paint.execute(other, host.value(painting.graph, painting.views), torch.zeros(8, 16, 16, 3), 64)
+
+
+def test_a_mesh_that_was_turned_after_its_views_were_made_is_refused_in_a_sentence(host, painting, library_meshes):
+    box = torch.tensor([1.0, 0.5, 0.25]) * (torch.cartesian_prod(*[torch.tensor([-1.0, 1.0])] * 3))
+    faces = torch.combinations(torch.arange(8), 3)
+    mesh, views = (library_meshes.Surface(box @ turn, faces) for turn in (torch.eye(3), torch.eye(3).roll(1, 0)))
+    cameras = library_meshes.arrange(mesh, "ring", count=2, field_of_view=0.7, height=16, width=16)
+    check = host.library("nodes.comfy_host.meshes.mesh")
+    check.check_same(mesh, check.MeshViews(mesh, cameras))
+    with pytest.raises(ValueError, match="before it was moved, turned or scaled"):
+        check.check_same(views, check.MeshViews(mesh, cameras))
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (torch.full((8, 16, 16, 3), torch.nan), "8 of the 8 images hold NaN"),
+        (torch.zeros(8, 16, 16, 2), r"shape \[8, 16, 16, 2\]"),
+        (torch.zeros(8, 16, 16), "connect an IMAGE in colour"),
+    ],
+)
+def test_images_that_no_texture_can_be_made_of_are_refused_in_a_sentence(host, painting, images, said):
+    mesh, views = (host.value(painting.graph, link) for link in (painting.mesh, painting.views))
+    with pytest.raises(ValueError, match=said):
+        _nodes()["DomainGuidancePaintMesh"].execute(mesh, views, images, 64)
+
+
+@pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=["PyTorch's", "the driver's"])
+def test_running_out_of_memory_names_what_takes_less_and_leaves_the_device_empty(host, painting, monkeypatch, error):
+    import comfy.model_management as management
+
+    mesh, views = (host.value(painting.graph, link) for link in (painting.mesh, painting.views))
+    asked, emptied = [], []
+    monkeypatch.setattr(management, "free_memory", lambda needed, *others, **more: asked.append(needed))
+    monkeypatch.setattr(management, "unload_all_models", lambda: emptied.append(True))
+    for name, work, given, said in (
+        ("paint_mesh", "paint", (mesh, views, torch.zeros(8, 16, 16, 3), 64), "lower texture_size"),
+        ("mesh_views", "draw_views", (mesh, "ring", 8, 16, 16), "lower count"),
+    ):
+        node = host.library(f"nodes.{name}")
+        with monkeypatch.context() as patch, pytest.raises(ValueError, match=said):
+            patch.setattr(node, work, lambda *given, **more: (_ for _ in ()).throw(error()))
+            (kind,) = (value for key, value in vars(node).items() if key.startswith("DomainGuidance"))
+            kind.execute(*given)
+    assert len(asked) == len(emptied) == 2 and min(asked) > 64 * 64 * 3 * 4
+
+
+def test_a_cancel_stops_the_painting(host, painting):
+    import comfy.model_management as management
+
+    mesh, views = (host.value(painting.graph, link) for link in (painting.mesh, painting.views))
+    management.interrupt_current_processing()
+    with pytest.raises(management.InterruptProcessingException):
+        _nodes()["DomainGuidancePaintMesh"].execute(mesh, views, torch.zeros(8, 16, 16, 3), 64)
 
 
 def test_a_range_without_a_step_is_said(host, painting, caplog):

@@ -30,6 +30,7 @@ NOWHERE = {
     ".hidden": "give a short plain name without folders",
     "a\0b": "it contains the control character '\\x00'",
     "a\nb": "it contains the control character '\\n'",
+    "a\ud800": "it contains '\\ud800', which is half a character",
     "a" * 201: "it takes 201 bytes: give a name of at most 200",
     "猫" * 67: "it takes 201 bytes: give a name of at most 200",
 }

@@ -347,6 +347,56 @@ def test_views_that_do_not_see_a_point_have_no_say_in_it_at_any_sharpness(sharpn
     assert front.any() and torch.allclose(painted.image[front], red)
 
 
+@pytest.mark.parametrize("sharpness", [24.0, 64.0])
+def test_views_of_one_colour_paint_it_however_sharp_the_seams(sharpness):
+    surface = sphere()
+    views = seen_from(surface, "ring", 3, size=128)  # three, so that much is seen at an angle alone
+    painted = paint(surface, views, torch.full((3, 128, 128, 3), 0.8), 64, sharpness)
+    assert torch.allclose(painted.image, torch.tensor(0.8), atol=1e-5)
+    assert painted.seen.equal(paint(surface, views, torch.full((3, 128, 128, 3), 0.8), 64, 0.0).seen)
+
+
+class Stopped(Exception):
+    pass
+
+
+def stop_at(call):
+    calls = iter(range(call))
+
+    def check():
+        if next(calls, None) is None:
+            raise Stopped
+
+    return check
+
+
+def test_painting_and_looking_can_be_stopped_between_their_parts():
+    surface = SMALL["sphere"]()
+    views, images = seen_from(surface, count=2, size=16), torch.zeros(4, 16, 16, 3)
+    counted = []
+    paint(surface, views, images, 32, check=lambda: counted.append(1))
+    for call in (0, len(views), len(counted) // 2, len(counted) - 1):
+        with pytest.raises(Stopped):
+            paint(surface, views, images, 32, check=stop_at(call))
+    for work in (draw_views, correspond):
+        with pytest.raises(Stopped):
+            work(surface, views, check=stop_at(len(views) - 1))
+
+
+def test_the_moments_of_a_mesh_turn_with_it_and_do_not_depend_on_how_it_is_cut():
+    surface = SHAPES["two parts"]()
+    quarter = torch.tensor([[0.0, 0, 1], [0, 1, 0], [-1, 0, 0]])  # the bounding box turns with the mesh
+    turned = Surface(surface.vertices @ quarter.T, surface.faces)
+    cut = Surface(surface.vertices[surface.faces].flatten(0, 1), torch.arange(surface.faces.numel()).view(-1, 3))
+    own = quarter.double() @ surface.moments @ quarter.double().T
+    assert torch.allclose(turned.moments, own, atol=1e-5) and not torch.allclose(own, surface.moments, atol=0.1)
+    assert torch.allclose(cut.moments, surface.moments)
+
+
+def test_the_moments_of_a_sphere_are_those_of_the_closed_form():
+    assert torch.allclose(sphere(radius=2.0).moments, torch.eye(3).double() * 4 / 3, atol=2e-3)
+
+
 def rasterise_chart(surface, size):
     charts = rasterise(surface.uvs * 2 - 1, torch.ones(len(surface.uvs)), surface.faces, size, size)
     return charts.interpolate(surface.vertices, surface.faces)

@@ -21,6 +21,7 @@ from ..guidance.terms import terms_of
 from .differentiable_vae import DifferentiableVae
 from .level_dependence import depends_on_level
 
+STEP_CACHE = "easycache"  # the host's name of both of its caches
 # (noisy latent, noise levels [B]) -> guided denoised prediction; the host's guider, with its options bound.
 Predict = Callable[[Tensor, Tensor], Tensor]
 
@@ -87,6 +88,11 @@ def check_critic(model: ModelPatcher) -> None:
         raise ValueError(
             f"The model works on {latents.latent_dimensions}-dimensional latents ({type(model.model).__name__}), "
             "but a generator's images can only be judged by an image model: connect one."
+        )
+    if STEP_CACHE in model.model_options["transformer_options"]:
+        raise ValueError(
+            "The model has EasyCache or LazyCache on it, which answer from the step before, but a critic is asked "
+            "about pictures and noise levels in random order: connect the model from before that node."
         )
     if not terms_of(model):
         check_no_side(model, f"put Apply Domain Guidance between the two, or {BEFORE}")

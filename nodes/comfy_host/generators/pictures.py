@@ -44,6 +44,21 @@ def sample(
             return _drawn(generator, ws, drawing, noise), Styles(ws, mapping_weights(file))
 
 
+def empty_pictures(count: int, side: int, *, images: int = 1) -> tuple[Tensor, ...]:
+    """Room for batches [count, side, side, 3] on the CPU, as many as `images`.
+
+    Raises ValueError where they would take more memory than is free.
+    """
+    needed = images * count * side * side * 3 * torch.float32.itemsize
+    free = comfy.model_management.get_free_memory(torch.device("cpu"))
+    if needed > free:
+        raise ValueError(
+            f"{images * count} pictures of {side} x {side} pixels take {needed / 2**30:.1f} GB, and "
+            f"{free / 2**30:.1f} GB of memory are free: draw fewer at once."
+        )
+    return tuple(torch.empty(count, side, side, 3) for _ in range(images))
+
+
 @contextmanager
 def on_device(generator: Generator | Eg3dGenerator, *, needed: int, advice: str = MAKE_ROOM) -> Iterator[None]:
     """Within the block the network is on the host's device, which was asked for room first.
@@ -93,7 +108,7 @@ def draw_one(
 
 def _drawn(generator: Generator | Eg3dGenerator, ws: Tensor, drawing: Drawing, noise: Noise) -> Tensor:
     # One at a time: in a batch, a picture's last digits would depend on how many there are.
-    pictures = torch.empty(len(ws), generator.config.resolution, generator.config.resolution, 3)
+    (pictures,) = empty_pictures(len(ws), generator.config.resolution)
     bar = comfy.utils.ProgressBar(len(ws))
     for number, one in enumerate(ws.split(1)):
         comfy.model_management.throw_exception_if_processing_interrupted()

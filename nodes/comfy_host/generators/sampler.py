@@ -83,4 +83,8 @@ def _kept_free(room: int, device: torch.device) -> Tensor | None:
         return None
     comfy.model_management.free_memory(room, device)
     free = comfy.model_management.get_free_memory(device)
-    return torch.empty(min(room, int(MOST * free)), dtype=torch.uint8, device=device)
+    try:
+        return torch.empty(min(room, int(MOST * free)), dtype=torch.uint8, device=device)
+    except RuntimeError as error:  # what is free may lie in pieces
+        comfy.model_management.raise_non_oom(error)
+        return None

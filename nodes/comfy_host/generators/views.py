@@ -21,7 +21,7 @@ from ..node_text import Say
 from ..run_progress import PREVIEW_SIDE
 from ..sampling import as_pictures
 from .latents import Styles, given_styles
-from .pictures import POINT, memory_needed, on_device
+from .pictures import POINT, empty_pictures, memory_needed, on_device
 
 CELL = 20  # bytes that a point of a mesh's grid takes: densities, what lies inside, what is cut (our choice)
 
@@ -50,9 +50,9 @@ def view(
         ws = drawing.styles(generator, given_styles(latent, file, say))
         cameras = generator.cameras(None if volume.poses is None else volume.poses.tensor())
         count = len(ws) * len(cameras)
-        batches = tuple(
-            torch.empty(count, side, side, 3)
-            for side in (generator.config.resolution, rendering.resolution, rendering.resolution)
+        batches = (
+            *empty_pictures(count, generator.config.resolution),
+            *empty_pictures(count, rendering.resolution, images=2),
         )
         bar = comfy.utils.ProgressBar(count)
         needed = memory_needed(replace(generator.config, rendering=rendering), rays_at_once=volume.rays_at_once)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import comfy.model_management
@@ -12,6 +14,7 @@ from torch import Tensor
 
 from ....domain_guidance.diffusion.double_precision import has_double
 from ....domain_guidance.meshes import MeshError, Surface, Views
+from ..out_of_memory import out_of_memory
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,29 @@ def surface_of(mesh: MESH) -> Surface:
 
 
 def check_same(surface: Surface, mesh_views: MeshViews) -> None:
-    """Raises MeshError if the views were made from a mesh of another place or size; unwrapping changes neither."""
+    """Raises MeshError if the views were made from a mesh of another place, size, direction or form.
+
+    Unwrapping changes none of these.
+    """
     seen = mesh_views.surface
     apart = float((surface.centre - seen.centre).norm()) + abs(surface.radius - seen.radius)
-    if apart > 1e-3 * seen.radius:
+    turned = float((surface.moments - seen.moments).norm())
+    if apart > 1e-3 * seen.radius or turned > 1e-3 * seen.radius**2:
         raise MeshError(
-            "The views were made from another mesh, of another size or place: connect the same mesh to Views Of Mesh "
-            "and Paint Mesh From Views."
+            "The views were made from another mesh, or before it was moved, turned or scaled: connect the same mesh to "
+            "Views Of Mesh and Paint Mesh From Views."
         )
+
+
+@contextmanager
+def room_for(needed: int, device: torch.device, advice: str) -> Iterator[None]:
+    """Within the block the device has so many bytes free, if it can.
+
+    Raises ValueError, one sentence that ends with the advice, if the device runs out of memory all the same.
+    """
+    comfy.model_management.free_memory(needed, device)
+    with out_of_memory(lambda: f"The device ran out of memory with the mesh: {advice}."):
+        yield
 
 
 def as_mesh(surface: Surface) -> MESH:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import comfy.model_management
 import torch
 from comfy.model_patcher import ModelPatcher
 from comfy.patcher_extension import WrappersMP
@@ -67,7 +68,11 @@ class Synchroniser:
     def _correspondence(self, pictures: Tensor) -> Correspondence:
         height, width = pictures.shape[2:]
         if self._found is None or self._found.covered.shape[1:] != (height, width):
-            self._found = correspond(self.mesh_views.surface, self.mesh_views.views.at(height, width))
+            self._found = correspond(
+                self.mesh_views.surface,
+                self.mesh_views.views.at(height, width),
+                check=comfy.model_management.throw_exception_if_processing_interrupted,
+            )
         return self._found
 
 
