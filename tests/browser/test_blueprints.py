@@ -80,20 +80,20 @@ def test_what_one_sets_outside_is_what_the_server_gets(frontend, path):
     assert frontend.errors == []
 
 
-@pytest.mark.parametrize("again", ["saved and opened again", "opened in a page of its own"])
-def test_what_one_sets_outside_is_still_set_when_the_workflow_is_opened_again(frontend, path, again):
+@pytest.mark.parametrize("in_another", [False, True], ids=["in the same page", "in another page"])
+def test_what_one_sets_outside_is_still_set_when_the_workflow_is_opened_again(
+    server, frontend, open_frontend, path, in_another
+):
     frontend.drop(path.stem, json.loads(path.read_text(encoding="utf-8")))
     for name, value in VALUES[path.stem].items():
         frontend.set_widget("1", name, value)
     expected, saved = frontend.prompt(), frontend.page.evaluate("() => app.rootGraph.serialize()")
-    if again == "opened in a page of its own":
-        frontend.page.reload()
-        frontend.page.wait_for_function(READY)
+    page = open_frontend(server.address) if in_another else frontend
     for _ in range(2):  # what is lost may be lost at the second opening alone
-        frontend.drop("Opened Again", saved)
-        assert frontend.prompt() == expected
-        saved = frontend.page.evaluate("() => app.rootGraph.serialize()")
-    assert frontend.errors == []
+        page.drop("Opened Again", saved)
+        assert page.prompt() == expected
+        saved = page.page.evaluate("() => app.rootGraph.serialize()")
+    assert frontend.errors == page.errors == []
 
 
 def write_pictures(folder):
