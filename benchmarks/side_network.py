@@ -3,7 +3,8 @@
     python benchmarks/side_network.py [--sizes 1200 100 25] [--blocks 7]     hours on a CPU
 
 Both forms are trained three times on 1,200, 100 and 25 pictures, the whole domain as `toy_world.py` trains it and the
-side network, which begins from nothing, five times as long; on 25 pictures both are the best file of their training.
+side network, which begins from nothing, five times as long at most: on 100 and 25 pictures it is the best file of that
+training, and so is the whole domain on 25.
 The whole domain guides at the weights that the search of `toy_world.py` chose for it, on another training and other
 noise. So does the side network but for its cfg, which is chosen once, also on another training and other noise: of
 those that lose no digits, the one whose pictures are nearest to the domain. A block draws each of the 50 prompts twice
@@ -33,7 +34,7 @@ from safetensors.torch import load_file
 
 from domain_guidance.diffusion import sampling
 from domain_guidance.evidence.pairs import compare_pairs
-from domain_guidance.evidence.plan import EARLY, FEW, FULL
+from domain_guidance.evidence.plan import EARLY, FEW, FULL, LARGEST
 from domain_guidance.evidence.results import read_results
 from domain_guidance.evidence.worlds import Workshop
 from domain_guidance.files.atomic_file import save_tensors
@@ -92,22 +93,21 @@ def _in_order(ratios):
 # --- the two ways and the samplers -----------------------------------------------------------------------------------
 
 
-def _method(name, size):
-    """The method as `toy_world.py` calls it, and the training that it needs."""
-    stopped = EARLY if size == FEW else ""
-    return name + stopped, METHODS[name].needs[0] + stopped
+def _training(way, size):
+    """The training that a way needs: its best file where so many steps are too many for so few pictures."""
+    return METHODS[way].needs[0] + EARLY * (size == FEW or (way == SIDE and size < LARGEST))
 
 
 def _train(workshops, size, seed):
     for way, workshop in workshops.items():
-        training = _method(way, size)[1]
-        if not workshop.file(training, size, seed).exists():
+        training = _training(way, size)
+        if not workshop.last_file(training, size, seed).exists():
             workshop.train(training, size, seed)
 
 
 def _weights(way, size, cfg):
     """What the method guides with: the weights of the search, with this cfg for the side network."""
-    chosen = dict(read_results(RESULTS).chosen(_method(way, size)[0], size))
+    chosen = dict(read_results(RESULTS).chosen(way + EARLY * (size == FEW), size))
     return chosen | {"cfg": cfg} if way == SIDE else chosen
 
 
@@ -183,7 +183,7 @@ def _pictures(workshop, way, cfg, size, seed, name, steps, first_seed, blocks):
 @torch.no_grad()
 def _block(workshop, way, weights, size, seed, name, steps, noise):
     """The pictures [100, 3, 16, 16] of one block, from disk if they are there."""
-    training = _method(way, size)[1]
+    training = _training(way, size)
     made = hashlib.sha256(workshop.file(training, size, seed).read_bytes() + repr(weights).encode()).hexdigest()
     file = workshop.folder / "pairs" / f"{made[:16]}-{name.replace(' ', '_')}-{steps}-{noise}.safetensors"
     if file.exists():

@@ -73,11 +73,11 @@ def _timed(bench: Bench, job: Job) -> tuple[Mapping[str, Any], float]:
 
 
 def trained_file(workshop: Workshop, key: str) -> Path:
-    """The file that the training of this key makes."""
+    """The file that the training of this key writes at its end."""
     if key == "train/control":
         return workshop.folder / "control.safetensors"
     _, name, size, seed = key.split("/")
-    return workshop.file(name, int(size), int(seed))
+    return workshop.last_file(name, int(size), int(seed))
 
 
 def _said(job: Job, values) -> str:

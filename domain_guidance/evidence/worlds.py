@@ -45,7 +45,12 @@ class Workshop:
 
     def file(self, name: str, size: int, seed: int) -> Path:
         """What the training of this name is for: its last file, or its best one where it is stopped early."""
-        return self.folder / "domains" / f"{_run(name, size, seed)}{'.best' * name.endswith(EARLY)}.safetensors"
+        last = self.last_file(name, size, seed)
+        return last.with_suffix(f".best{last.suffix}") if name.endswith(EARLY) else last
+
+    def last_file(self, name: str, size: int, seed: int) -> Path:
+        """What the training of this name writes at its end; its best file may be there long before."""
+        return self.folder / "domains" / f"{_run(name, size, seed)}.safetensors"
 
     def write_base(self) -> Path:
         """The folder of the base in diffusers' form, which is written if it is not there yet."""

@@ -345,6 +345,13 @@ def test_a_training_that_is_stopped_early_is_known_by_its_best_file(tmp_path, mo
     assert all(torch.equal(early[key], best[key]) for key in best)
 
 
+def test_a_training_that_was_interrupted_after_its_first_best_file_is_not_taken_for_done(tmp_path):
+    workshop, name = worlds.Workshop(tmp_path, QUICK, CPU), f"text-free{EARLY}"
+    last = trained_file(workshop, f"train/{name}/25/1")
+    assert workshop.file(name, 25, 1) != last == workshop.last_file(name, 25, 1)
+    assert workshop.file("text-free", 25, 1) == workshop.last_file("text-free", 25, 1)
+
+
 # --- weights and tables ----------------------------------------------------------------------------------------------
 
 
