@@ -40,8 +40,7 @@ BENCHMARKS = {
     ),
     "side_network": (
         "How good a side network is",
-        "Against the whole domain on the same prompts and noise, at the same weights: what is lost at most, with a "
-        "confidence of 95 %.",
+        "Against the whole domain on the same prompts and noise: what is lost at most, with a confidence of 95 %.",
     ),
     "true_sizes": (
         "What training takes at true size, over what Train Domain says beforehand",

@@ -67,7 +67,7 @@ def test_the_readme_names_every_node_and_a_page_every_template():
 
 @pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_template_that_a_page_names_is_there(page):
-    named = re.findall(r"\btemplate (\d\d-[a-z][\w.-]*\w)", page.read_text(encoding="utf-8"), re.IGNORECASE)
+    named = re.findall(r"\btemplate (\d+-[a-z][\w.-]*\w)", page.read_text(encoding="utf-8"), re.IGNORECASE)
     assert [name for name in named if not (ROOT / "workflows" / f"{name}.json").exists()] == []
 
 
