@@ -60,6 +60,22 @@ def test_flow_that_begins_only_after_the_node(host, minis):
     assert "flow" in refusal(host, s, s.sample(s.graph.add("ModelSamplingSD3", model=guided, shift=3.0)))
 
 
+@pytest.mark.parametrize("check", ["check_pair", "check_noising"])
+def test_a_domain_on_another_device_than_the_model(host, minis, check):
+    """As Select Model Device may put it, before the node or after it."""
+    import torch
+
+    s = build(minis)
+    model, domain = (host.value(s.graph, link) for link in (s.model, s.load_domain(minis.domain(change=trained))))
+    checked = getattr(host.library("nodes.comfy_host.guidance.compatibility"), check)
+    checked(model, domain, "domain_model")
+    moved = domain.clone()
+    moved.load_device = torch.device("meta")  # this machine has one device; here it is a name
+    with pytest.raises(ValueError, match="domain_model computes on meta, but model on") as refused:
+        checked(model, moved, "domain_model")
+    assert_one_sentence(str(refused.value))
+
+
 def test_a_fine_tuned_checkpoint_without_an_empty_prompt(host, minis):
     s = build(minis)
     tuned = s.load(minis.fine_tuned("sd15"))

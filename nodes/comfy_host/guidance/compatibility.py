@@ -37,7 +37,12 @@ def same_architecture(a: BaseModel, b: BaseModel) -> bool:
 
 
 def check_noising(base: ModelPatcher, other: ModelPatcher, role: str) -> None:
-    """The part of `check_pair` that a node further down the graph can still undo (ModelSampling nodes)."""
+    """The part of `check_pair` that a node further down the graph can still undo (ModelSampling, Select Model Device)."""
+    if base.load_device != other.load_device:
+        raise ValueError(
+            f"{role} computes on {other.load_device}, but model on {base.load_device}, and a step needs both at the "
+            "same noisy image: choose the same device for the two in Select Model Device."
+        )
     mine, theirs = _noising(base), _noising(other)
     if mine != theirs:
         raise ValueError(
