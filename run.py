@@ -45,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(command=command)
         sub.add_argument(
-            "--torch", metavar="SPEC", help="what pip installs as torch, where none is found: a version or a wheel file"
+            "--torch", metavar="SPEC", help="which torch is installed, where none is found: a version or a wheel file"
         )
         sub.add_argument("--install", action="store_true", help="install what is missing without asking")
         if name == "demo":

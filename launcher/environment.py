@@ -18,6 +18,7 @@ from pathlib import Path
 from . import LauncherError
 from .aloud import run_aloud, say
 from .comfyui import environment_python
+from .versions import torch_requirement
 
 # import name -> what pip is asked for. The lower bounds are pyproject.toml's; a test compares the two.
 LIBRARY = {
@@ -115,8 +116,8 @@ def ready(
 ) -> Python:
     """A Python that has all that is needed: `base` itself, or an environment under `home` laid over it, or a full one.
 
-    `torch` is what pip is asked for in place of plain `torch`, where torch has to be installed at all. `agreed` is
-    asked before it is.
+    `torch` says which one, where torch has to be installed at all: a version, a wheel file or a requirement. `agreed`
+    is asked before it is.
     """
     if base and base.has(needed):
         return base
@@ -127,7 +128,7 @@ def ready(
         return found
     if found and not found.has(["torch"]):
         found = None  # its making was interrupted: make it anew, or pip would fetch a second torch
-    wanted = needed | ({"torch": torch} if torch and not base else {})
+    wanted = needed | ({"torch": torch_requirement(torch)} if torch and not base else {})
     absent = [wanted[name] for name in (found or base or _nothing(wanted)).missing if name in wanted]
     _announce(absent, folder, base)
     if wanted.get("torch") in absent and not agreed():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import run
-from launcher import LauncherError, aloud, chromium, comfyui, environment, lint, pytest_run
+from launcher import LauncherError, aloud, chromium, comfyui, environment, lint, pytest_run, versions
 
 
 def make_comfyui(folder):
@@ -164,6 +164,61 @@ def test_without_any_torch_the_size_is_said_before_a_full_environment_is_made(tm
     assert make[0] == sys.executable
     assert {"torch==2.9", environment.DEMO["sklearn"]} <= set(install) and "torch" not in install
     assert "GB" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "word, asked",
+    [
+        ("2.6.0", "torch==2.6.0"),
+        ("2.9.1+cpu", "torch==2.9.1+cpu"),
+        ("2.6.*", "torch==2.6.*"),
+        (">=2.6,<2.8", "torch>=2.6,<2.8"),
+        ("torch==2.6.0", "torch==2.6.0"),
+        ("torch-2.6.0-cp312-cp312-linux_x86_64.whl", "torch-2.6.0-cp312-cp312-linux_x86_64.whl"),
+        ("wheels/2.6.0", "wheels/2.6.0"),
+    ],
+)
+def test_the_word_after_torch_may_be_a_version_bounds_a_wheel_file_or_a_requirement(tmp_path, commands, word, asked):
+    (tmp_path / "own").mkdir()
+    environment.ready(None, environment.DEMO, tmp_path, torch=word)
+    assert asked in commands[1]
+
+
+def test_a_word_after_torch_that_pip_would_take_for_another_package_is_refused(tmp_path, commands):
+    with pytest.raises(LauncherError, match="'cpu'.*neither a version nor a wheel file"):
+        environment.ready(None, environment.DEMO, tmp_path, torch="cpu")
+    assert commands == []
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "1",
+        "1.0",
+        "v2.6",
+        "2!1.0",
+        "1.0a1",
+        "1.0.rc2",
+        "1.0-1",
+        "1.0.post3",
+        "1.0.dev4",
+        "1.0+cu128",
+        "1.0+ubuntu.1",
+        "1.1build1",
+        "1.0+",
+        "1..0",
+        "1.0-x",
+        "x",
+    ],
+)
+def test_a_version_is_what_packaging_takes_for_one(word):
+    version = pytest.importorskip("packaging.version")
+    try:
+        version.Version(word)
+    except version.InvalidVersion:
+        assert not versions.is_version(word)
+    else:
+        assert versions.is_version(word)
 
 
 @pytest.mark.parametrize(
