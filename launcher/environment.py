@@ -185,8 +185,9 @@ def _show_packages(python: Path, base: Python) -> None:
     if own is None:
         raise LauncherError(f"{python}, which was just made, does not run: delete its folder and run this again")
     # addsitedir and not the bare path: the base's packages may themselves be reached through `.pth` files.
-    lines = [f"import site; site.addsitedir({folder!r})" for folder in base.folders]
-    Path(own.folders[0], "packages_of_the_base.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    # !a, for ASCII only: Python before 3.13 reads a .pth in the system's own encoding, on Windows the code page.
+    lines = [f"import site; site.addsitedir({folder!a})" for folder in base.folders]
+    Path(own.folders[0], "packages_of_the_base.pth").write_text("\n".join(lines) + "\n", encoding="ascii")
 
 
 def _install(python: Path, requirements: list[str], folder: Path, base: Python | None) -> None:

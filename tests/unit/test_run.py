@@ -4,6 +4,7 @@ passed run.
 
 import io
 import json
+import site
 import sys
 from pathlib import Path
 
@@ -125,6 +126,17 @@ def test_an_environment_laid_over_a_python_imports_its_torch_and_keeps_its_own_f
     assert [name for name in layered.installed if name.startswith("torch==")] == [
         name for name in base.installed if name.startswith("torch==")
     ]
+
+
+@pytest.mark.parametrize("folder", ["J\u00f6rg/site-packages", "J\udcf6rg/site-packages"], ids=["umlaut", "no UTF-8"])
+def test_a_base_in_any_folder_is_shown_whatever_encoding_a_python_reads_pth_files_in(tmp_path, monkeypatch, folder):
+    own = environment.Python(Path(sys.executable), sys.version_info[:2], folders=(str(tmp_path),))
+    monkeypatch.setattr(environment, "probe", lambda path, modules: own)
+    environment._show_packages(own.path, environment.Python(own.path, own.version, folders=(folder,)))
+    shown = []
+    monkeypatch.setattr(site, "addsitedir", shown.append)
+    exec((tmp_path / "packages_of_the_base.pth").read_text(encoding="ascii"))
+    assert shown == [folder]
 
 
 @pytest.fixture
