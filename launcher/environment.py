@@ -40,13 +40,18 @@ PROBE = """
 import importlib.metadata, importlib.util, json, os, sys
 asked = json.loads(sys.argv[1])
 missing = [name for name in asked if importlib.util.find_spec(name) is None]
+
+def sees(device):
+    return device is not None and device.is_available()
+
 accelerator = cuda = False
 if "torch" not in missing:
     try:
         import torch
         cuda = torch.cuda.is_available()
-        accelerator = cuda or torch.backends.mps.is_available() or torch.xpu.is_available()
-    except (ImportError, OSError):
+        # Old builds have neither of the two.
+        accelerator = cuda or sees(getattr(torch.backends, "mps", None)) or sees(getattr(torch, "xpu", None))
+    except Exception:  # whatever a broken torch raises, it cannot be used, and the Python is still one
         missing.append("torch")
 installed = {}
 for found in importlib.metadata.distributions():

@@ -104,6 +104,26 @@ def test_this_python_is_probed_for_what_it_lacks():
     assert python.has(["torch", "json"]) and not python.has(["no_such_module"])
 
 
+@pytest.fixture
+def fake_torch(tmp_path, monkeypatch):
+    """What this Python imports as torch instead of its own."""
+    folder = tmp_path / "path" / "torch"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("PYTHONPATH", str(folder.parent))
+    return folder / "__init__.py"
+
+
+def test_a_torch_from_before_xpu_and_mps_is_one_without_an_accelerator(fake_torch):
+    fake_torch.write_text("class cuda: is_available = lambda: False\nclass backends: pass\n")
+    python = environment.probe(Path(sys.executable), ["torch"])
+    assert python.has(["torch"]) and not python.accelerator
+
+
+def test_a_python_whose_torch_fails_in_any_way_is_one_without_torch(fake_torch):
+    fake_torch.write_text("raise RuntimeError('built for another NumPy')")
+    assert environment.probe(Path(sys.executable), ["torch"]).missing == ("torch",)
+
+
 def test_something_that_is_no_python_is_passed_over(tmp_path):
     assert environment.probe(tmp_path / "absent", []) is None
     assert environment.first_with(["json"], [tmp_path / "absent", Path(sys.executable)], []).path == Path(
