@@ -18,7 +18,7 @@ from pathlib import Path
 from . import LauncherError
 from .aloud import run_aloud, say
 from .comfyui import environment_python
-from .versions import torch_requirement
+from .versions import is_version, torch_requirement
 
 # import name -> what pip is asked for. The lower bounds are pyproject.toml's; a test compares the two.
 LIBRARY = {
@@ -197,7 +197,9 @@ def _show_packages(python: Path, base: Python) -> None:
 
 def _install(python: Path, requirements: list[str], folder: Path, base: Python | None) -> None:
     constraints = folder / "constraints.txt"
-    constraints.write_text("\n".join(base.installed if base else ()) + "\n", encoding="utf-8")
+    # Distributions give their own packages versions such as 1.1build1, for which pip would refuse the whole file.
+    pins = [pin for pin in (base.installed if base else ()) if is_version(pin.partition("==")[2])]
+    constraints.write_text("\n".join(pins) + "\n", encoding="utf-8")
     command = [str(python), "-m", "pip", "install", "--constraint", str(constraints), *requirements]
     if run_aloud(command, "installing", quiet=True):
         raise LauncherError("pip could not install what is missing; its message is above")

@@ -189,6 +189,15 @@ def test_what_a_found_python_lacks_goes_beside_it_and_moves_none_of_its_packages
     assert "pytest" in capsys.readouterr().out
 
 
+def test_a_package_of_the_base_with_a_version_that_pip_refuses_is_held_at_none(tmp_path, commands):
+    installed = ("distro-info==1.1build1", "torch==2.11.0+cu128")
+    base = environment.Python(Path("host/python"), sys.version_info[:2], ("pytest",), installed=installed)
+    folder = tmp_path / environment._layer_name(base)
+    folder.mkdir(parents=True)
+    environment.ready(base, environment.TEST, tmp_path)
+    assert (folder / "constraints.txt").read_text().split() == ["torch==2.11.0+cu128"]
+
+
 def test_without_any_torch_the_size_is_said_before_a_full_environment_is_made(tmp_path, commands, capsys):
     (tmp_path / "own").mkdir()
     environment.ready(None, environment.DEMO, tmp_path, torch="torch==2.9")
