@@ -57,13 +57,14 @@ installed = {}
 for found in importlib.metadata.distributions():
     if found.name and found.version:
         installed.setdefault(found.name.lower(), found.version)  # the first one is the one that is imported
-print(json.dumps({
+print(sys.argv[2] + json.dumps({
     "version": sys.version_info[:2], "missing": missing, "accelerator": accelerator, "cuda": cuda,
     "can_make_environments": all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")),
     "folders": [p for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages") and os.path.isdir(p)],
     "installed": [f"{name}=={version}" for name, version in sorted(installed.items())],
-}))
+}), flush=True)
 """
+ANSWER = "domain-guidance-probe:"  # what the line of the answer begins with, among what torch and others print
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,9 @@ class Python:
 
 def probe(path: Path, modules: Iterable[str]) -> Python | None:
     """Ask an interpreter what it can import, in its own process. None if it does not run or is older than 3.10."""
-    command = [str(path), "-c", PROBE, json.dumps(sorted({"torch", *modules}))]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, cwd=path.parent, check=True)
-    except (OSError, subprocess.CalledProcessError):
+    facts = _answer([str(path), "-c", PROBE, json.dumps(sorted({"torch", *modules})), ANSWER], path.parent)
+    if facts is None:
         return None
-    facts = json.loads(answer.stdout.splitlines()[-1])
     major, minor = facts["version"]
     if (major, minor) < (3, 10):
         return None
@@ -104,6 +102,16 @@ def probe(path: Path, modules: Iterable[str]) -> Python | None:
         folders=tuple(facts["folders"]),
         installed=tuple(facts["installed"]),
     )
+
+
+def _answer(command: list[str], folder: Path) -> dict | None:
+    try:
+        asked = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=folder, check=False)
+    except OSError:
+        return None
+    # Not the exit code: a torch may crash on its way out. The answer is ASCII, what others say is in any encoding.
+    answers = [line for line in asked.stdout.decode("ascii", "replace").splitlines() if line.startswith(ANSWER)]
+    return json.loads(answers[-1].removeprefix(ANSWER)) if answers else None
 
 
 def first_with(modules: Iterable[str], candidates: Iterable[Path], asked: Iterable[str]) -> Python | None:

@@ -131,6 +131,25 @@ def test_something_that_is_no_python_is_passed_over(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    "words", [r"os.write(2, b'\xff')", "atexit.register(print, 'bye')", "atexit.register(os.abort)"]
+)
+def test_what_a_torch_says_or_breaks_beside_the_answer_does_not_matter(fake_torch, monkeypatch, words):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    fake_torch.write_text(
+        f"import atexit, os\n{words}\nclass cuda: is_available = lambda: True\nclass backends: pass\n"
+    )
+    assert environment.probe(Path(sys.executable), ["torch"]).cuda
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a script that stands in for a program")
+def test_a_program_that_answers_nothing_is_passed_over_as_no_python(tmp_path):
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\necho 'No Python is selected'\n")
+    program.chmod(0o755)
+    assert environment.probe(program, []) is None
+
+
 def test_a_python_that_has_everything_is_used_as_it_is(tmp_path):
     base = environment.Python(Path(sys.executable), sys.version_info[:2])
     assert environment.ready(base, environment.TEST, tmp_path / "environments") is base
