@@ -45,7 +45,7 @@ def sees(device):
     return device is not None and device.is_available()
 
 accelerator = cuda = False
-if "torch" not in missing:
+if "torch" in asked and "torch" not in missing:
     try:
         import torch
         cuda = torch.cuda.is_available()
@@ -85,8 +85,11 @@ class Python:
 
 
 def probe(path: Path, modules: Iterable[str]) -> Python | None:
-    """Ask an interpreter what it can import, in its own process. None if it does not run or is older than 3.10."""
-    facts = _answer([str(path), "-c", PROBE, json.dumps(sorted({"torch", *modules})), ANSWER], path.parent)
+    """Ask an interpreter what it can import, in its own process. None if it does not run or is older than 3.10.
+
+    torch is imported only if it is among `modules`: that takes seconds, and a broken one may end the process.
+    """
+    facts = _answer([str(path), "-c", PROBE, json.dumps(sorted(set(modules))), ANSWER], path.parent)
     if facts is None:
         return None
     major, minor = facts["version"]
@@ -136,7 +139,7 @@ def ready(
         return base
     folder = home / (_layer_name(base) if base else "own")
     python = environment_python(folder)
-    found = probe(python, needed) if python.exists() else None
+    found = probe(python, {"torch", *needed}) if python.exists() else None
     if found and found.has(needed):
         return found
     if found and not found.has(["torch"]):

@@ -150,6 +150,12 @@ def test_a_program_that_answers_nothing_is_passed_over_as_no_python(tmp_path):
     assert environment.probe(program, []) is None
 
 
+def test_a_python_whose_torch_ends_the_process_can_still_make_environments(fake_torch):
+    fake_torch.write_text("import os\nos.abort()\n")
+    assert environment.probe(Path(sys.executable), ["torch"]) is None
+    assert environment.probe(Path(sys.executable), []).can_make_environments
+
+
 def test_a_python_that_has_everything_is_used_as_it_is(tmp_path):
     base = environment.Python(Path(sys.executable), sys.version_info[:2])
     assert environment.ready(base, environment.TEST, tmp_path / "environments") is base
