@@ -37,7 +37,7 @@ BROWSER = {"playwright": "playwright>=1.45"}
 COMFYUI = ("torch", "torchsde", "torchvision", "transformers", "aiohttp", "av")
 
 PROBE = """
-import importlib.metadata, importlib.util, json, os, sys
+import importlib.metadata, importlib.util, json, os, re, sys
 asked = json.loads(sys.argv[1])
 missing = [name for name in asked if importlib.util.find_spec(name) is None]
 
@@ -53,15 +53,25 @@ if "torch" in asked and "torch" not in missing:
         accelerator = cuda or sees(getattr(torch.backends, "mps", None)) or sees(getattr(torch, "xpu", None))
     except Exception:  # whatever a broken torch raises, it cannot be used, and the Python is still one
         missing.append("torch")
+
+def named(found):
+    try:
+        return found.name
+    except UnicodeDecodeError:  # an old package, described in Latin-1
+        return None
+
 installed = {}
-for found in importlib.metadata.distributions():
-    if found.name and found.version:
-        installed.setdefault(found.name.lower(), found.version)  # the first one is the one that is imported
+for name in filter(None, map(named, importlib.metadata.distributions())):
+    try:
+        # By name, for that is the one that is imported; and as pip spells it, for two spellings would be two pins.
+        installed[re.sub("[-_.]+", "-", name).lower()] = importlib.metadata.version(name)
+    except (importlib.metadata.PackageNotFoundError, UnicodeDecodeError):
+        pass  # not found by its name: a folder ~ame, which pip leaves of a removal that failed
 print(sys.argv[2] + json.dumps({
     "version": sys.version_info[:2], "missing": missing, "accelerator": accelerator, "cuda": cuda,
     "can_make_environments": all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")),
     "folders": [p for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages") and os.path.isdir(p)],
-    "installed": [f"{name}=={version}" for name, version in sorted(installed.items())],
+    "installed": [f"{name}=={version}" for name, version in sorted(installed.items()) if version],
 }), flush=True)
 """
 ANSWER = "domain-guidance-probe:"  # what the line of the answer begins with, among what torch and others print

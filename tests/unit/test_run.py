@@ -4,6 +4,7 @@ passed run.
 
 import io
 import json
+import os
 import site
 import sys
 from pathlib import Path
@@ -154,6 +155,44 @@ def test_a_python_whose_torch_ends_the_process_can_still_make_environments(fake_
     fake_torch.write_text("import os\nos.abort()\n")
     assert environment.probe(Path(sys.executable), ["torch"]) is None
     assert environment.probe(Path(sys.executable), []).can_make_environments
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """Descriptions of installed packages that this Python finds before its own: (folder, name, version, author)."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def describe(folder, name, version, author="x"):
+        (tmp_path / folder).mkdir(parents=True)
+        text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nAuthor: {author}\n"
+        (tmp_path / folder / "METADATA").write_text(text, encoding="latin-1")
+
+    def found():
+        installed = environment.probe(Path(sys.executable), []).installed
+        return [pin for pin in installed if pin.startswith("an-invented")]
+
+    return describe, found
+
+
+def test_a_package_described_in_latin_1_does_not_hide_its_python(packages):
+    describe, found = packages
+    describe("an_invented_one-1.0.dist-info", "an-invented-one", "1.0", "J\u00f6rg")
+    describe("an_invented_two-2.0.dist-info", "an-invented-two", "2.0")
+    assert found() == ["an-invented-two==2.0"]
+
+
+def test_a_package_with_two_spellings_is_held_at_one_version(packages, tmp_path, monkeypatch):
+    describe, found = packages
+    describe("an_invented_one-1.0.dist-info", "an_invented_one", "1.0")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(tmp_path / "second")]))
+    describe("second/an_invented_one-2.0.dist-info", "an-invented-one", "2.0")
+    assert found() == ["an-invented-one==1.0"]
+
+
+def test_what_pip_leaves_of_a_removal_that_failed_holds_no_package(packages):
+    describe, found = packages
+    describe("~n_invented_one-1.0.dist-info", "an-invented-one", "1.0")
+    assert found() == []
 
 
 def test_a_python_that_has_everything_is_used_as_it_is(tmp_path):
