@@ -39,7 +39,12 @@ COMFYUI = ("torch", "torchsde", "torchvision", "transformers", "aiohttp", "av")
 PROBE = """
 import importlib.metadata, importlib.util, json, os, re, sys
 asked = json.loads(sys.argv[1])
-missing = [name for name in asked if importlib.util.find_spec(name) is None]
+
+def lacks(name):
+    spec = importlib.util.find_spec(name)
+    return spec is None or spec.origin is None  # a folder without a module: what is left of an interrupted removal
+
+missing = [name for name in asked if lacks(name)]
 
 def sees(device):
     return device is not None and device.is_available()

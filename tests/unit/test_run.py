@@ -195,6 +195,12 @@ def test_what_pip_leaves_of_a_removal_that_failed_holds_no_package(packages):
     assert found() == []
 
 
+def test_a_folder_without_a_module_is_no_package(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "an_emptied_package" / "__pycache__").mkdir(parents=True)
+    assert environment.probe(Path(sys.executable), ["an_emptied_package"]).missing == ("an_emptied_package",)
+
+
 def test_a_python_that_has_everything_is_used_as_it_is(tmp_path):
     base = environment.Python(Path(sys.executable), sys.version_info[:2])
     assert environment.ready(base, environment.TEST, tmp_path / "environments") is base
