@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -171,7 +172,7 @@ def ready(
 
 
 def _layer_name(base: Python) -> str:
-    return f"over-{hashlib.sha256(str(base.path).encode()).hexdigest()[:8]}"
+    return f"over-{hashlib.sha256(os.fsencode(base.path)).hexdigest()[:8]}"
 
 
 def _nothing(wanted: dict[str, str]) -> Python:

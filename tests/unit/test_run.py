@@ -218,6 +218,12 @@ def test_an_environment_laid_over_a_python_imports_its_torch_and_keeps_its_own_f
     ]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="file names there are no bytes")
+def test_a_python_whose_path_is_no_utf_8_has_an_environment_of_its_own_too():
+    first, second = (environment.Python(Path(os.fsdecode(name)), (3, 12)) for name in (b"/J\xf6rg", b"/J\xfcrg"))
+    assert environment._layer_name(first) != environment._layer_name(second)
+
+
 @pytest.mark.parametrize("folder", ["J\u00f6rg/site-packages", "J\udcf6rg/site-packages"], ids=["umlaut", "no UTF-8"])
 def test_a_base_in_any_folder_is_shown_whatever_encoding_a_python_reads_pth_files_in(tmp_path, monkeypatch, folder):
     own = environment.Python(Path(sys.executable), sys.version_info[:2], folders=(str(tmp_path),))
