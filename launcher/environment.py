@@ -77,6 +77,7 @@ print(sys.argv[2] + json.dumps({
     "version": sys.version_info[:2], "missing": missing, "accelerator": accelerator, "cuda": cuda,
     "can_make_environments": all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")),
     "folders": [p for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages") and os.path.isdir(p)],
+    "prefix": sys.prefix,
     "installed": [f"{name}=={version}" for name, version in sorted(installed.items()) if version],
 }), flush=True)
 """
@@ -94,6 +95,7 @@ class Python:
     cuda: bool = False
     can_make_environments: bool = True
     folders: tuple[str, ...] = field(default=(), repr=False)
+    prefix: str = field(default="", repr=False)
     installed: tuple[str, ...] = field(default=(), repr=False)
 
     def has(self, modules: Iterable[str]) -> bool:
@@ -119,6 +121,7 @@ def probe(path: Path, modules: Iterable[str]) -> Python | None:
         cuda=facts["cuda"],
         can_make_environments=facts["can_make_environments"],
         folders=tuple(facts["folders"]),
+        prefix=facts["prefix"],
         installed=tuple(facts["installed"]),
     )
 
@@ -219,7 +222,9 @@ def _show_packages(python: Path, base: Python) -> None:
     # addsitedir and not the bare path: the base's packages may themselves be reached through `.pth` files.
     # !a, for ASCII only: Python before 3.13 reads a .pth in the system's own encoding, on Windows the code page.
     lines = [f"import site; site.addsitedir({folder!a})" for folder in base.folders]
-    Path(own.folders[0], "packages_of_the_base.pth").write_text("\n".join(lines) + "\n", encoding="ascii")
+    # Not simply the first: PYTHONPATH may put another Python's folder before it, and that stays as it is.
+    place = next(folder for folder in own.folders if Path(folder).is_relative_to(own.prefix))
+    Path(place, "packages_of_the_base.pth").write_text("\n".join(lines) + "\n", encoding="ascii")
 
 
 def _install(python: Path, requirements: list[str], folder: Path, base: Python | None) -> None:

@@ -224,9 +224,19 @@ def test_a_python_whose_path_is_no_utf_8_has_an_environment_of_its_own_too():
     assert environment._layer_name(first) != environment._layer_name(second)
 
 
+def test_a_folder_of_pythonpath_is_not_written_into(tmp_path, monkeypatch):
+    foreign, place = tmp_path / "foreign" / "site-packages", tmp_path / "own" / "site-packages"
+    foreign.mkdir(parents=True)
+    place.mkdir(parents=True)
+    own = environment.Python(Path("python"), (3, 12), folders=(str(foreign), str(place)), prefix=str(tmp_path / "own"))
+    monkeypatch.setattr(environment, "probe", lambda path, modules: own)
+    environment._show_packages(own.path, environment.Python(own.path, own.version, folders=("base",)))
+    assert not list(foreign.iterdir()) and list(place.iterdir())
+
+
 @pytest.mark.parametrize("folder", ["J\u00f6rg/site-packages", "J\udcf6rg/site-packages"], ids=["umlaut", "no UTF-8"])
 def test_a_base_in_any_folder_is_shown_whatever_encoding_a_python_reads_pth_files_in(tmp_path, monkeypatch, folder):
-    own = environment.Python(Path(sys.executable), sys.version_info[:2], folders=(str(tmp_path),))
+    own = environment.Python(Path(sys.executable), sys.version_info[:2], folders=(str(tmp_path),), prefix=str(tmp_path))
     monkeypatch.setattr(environment, "probe", lambda path, modules: own)
     environment._show_packages(own.path, environment.Python(own.path, own.version, folders=(folder,)))
     shown = []
