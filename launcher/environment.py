@@ -232,7 +232,8 @@ def _install(python: Path, requirements: list[str], folder: Path, base: Python |
     # Distributions give their own packages versions such as 1.1build1, for which pip would refuse the whole file.
     pins = [pin for pin in (base.installed if base else ()) if is_version(pin.partition("==")[2])]
     constraints.write_text("\n".join(pins) + "\n", encoding="utf-8")
-    command = [str(python), "-m", "pip", "install", "--constraint", str(constraints), *requirements]
+    # --no-user: pip's settings may say `user`, which it refuses in an environment.
+    command = [str(python), "-m", "pip", "install", "--no-user", "--constraint", str(constraints), *requirements]
     if run_aloud(command, "installing", quiet=True):
         raise LauncherError("pip could not install what is missing; its message is above")
 

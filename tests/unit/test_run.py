@@ -293,6 +293,12 @@ def test_without_any_torch_the_size_is_said_before_a_full_environment_is_made(tm
     assert "GB" in capsys.readouterr().out
 
 
+def test_pip_is_told_to_install_into_our_environment_whatever_its_settings_say(tmp_path, commands):
+    (tmp_path / "own").mkdir()
+    environment.ready(None, environment.DEMO, tmp_path)
+    assert "--no-user" in commands[1]
+
+
 @pytest.mark.parametrize(
     "word, asked",
     [
