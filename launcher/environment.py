@@ -19,6 +19,7 @@ from pathlib import Path
 from . import LauncherError
 from .aloud import run_aloud, say
 from .comfyui import environment_python
+from .lock import alone
 from .versions import is_version, torch_requirement
 
 # import name -> what pip is asked for. The lower bounds are pyproject.toml's; a test compares the two.
@@ -157,6 +158,14 @@ def ready(
     if base and base.has(needed):
         return base
     folder = home / (_layer_name(base) if base else "own")
+    with alone(folder):
+        return _made(base, needed, folder, torch, agreed)
+
+
+def _made(
+    base: Python | None, needed: dict[str, str], folder: Path, torch: str | None, agreed: Callable[[], bool]
+) -> Python:
+    """The environment in `folder`, as it is if it has all that is needed."""
     python = environment_python(folder)
     found = probe(python, {"torch", *needed}) if python.exists() else None
     if found and found.has(needed):

@@ -2,17 +2,20 @@
 passed run.
 """
 
+import contextlib
 import io
 import json
 import os
 import site
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import run
-from launcher import LauncherError, aloud, chromium, comfyui, environment, lint, pytest_run, versions
+from launcher import LauncherError, aloud, chromium, comfyui, environment, lint, lock, pytest_run, versions
 
 
 def make_comfyui(folder):
@@ -585,6 +588,45 @@ def test_torch_is_downloaded_beside_a_comfyui_only_if_somebody_agreed(
     assert run.agreed(tmp_path if found else None, options) is expected
     if found and not arguments:
         assert "run this with the Python that starts it" in capsys.readouterr().out
+
+
+def test_a_second_run_waits_until_the_first_has_made_the_environment(tmp_path, capsys):
+    said = []
+    with ThreadPoolExecutor(1) as pool:
+        with lock.alone(tmp_path / "new" / "own"):
+            second = pool.submit(_say_when_alone, tmp_path / "new" / "own", said)
+            time.sleep(0.6)
+            assert said == []
+        second.result(timeout=30)
+    assert said == ["alone"]
+    assert "waiting for another run that installs into" in capsys.readouterr().out
+
+
+def _say_when_alone(folder, said):
+    with lock.alone(folder, silence=0.2):
+        said.append("alone")
+
+
+def test_another_environment_is_not_waited_for(tmp_path):
+    with lock.alone(tmp_path / "own"), lock.alone(tmp_path / "over-12345678"):
+        pass
+
+
+def test_an_environment_is_made_by_one_run_at_a_time(tmp_path, commands, monkeypatch):
+    kept = []
+    monkeypatch.setattr(environment, "alone", lambda folder: kept.append(folder) or contextlib.nullcontext())
+    (tmp_path / "own").mkdir()
+    environment.ready(None, environment.DEMO, tmp_path)
+    assert kept == [tmp_path / "own"] and len(commands) == 2
+
+
+def test_a_folder_that_cannot_be_written_into_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(LauncherError, match="cannot be written into.*use a clone"),
+        lock.alone(tmp_path / "file" / "own"),
+    ):
+        pass
 
 
 def test_nothing_is_made_where_the_download_was_refused(tmp_path, commands):
