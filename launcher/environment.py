@@ -37,6 +37,8 @@ LINT = {"ruff": "ruff>=0.17.6,<0.18", "pyright": "pyright==1.1.414"}
 BROWSER = {"playwright": "playwright>=1.45"}
 # Without these ComfyUI's main.py does not start.
 COMFYUI = ("torch", "torchsde", "torchvision", "transformers", "aiohttp", "av")
+# Lies in an environment while pip works in it, and stays if that is interrupted.
+UNFINISHED = "unfinished"
 
 PROBE = """
 import importlib.metadata, importlib.util, json, os, re, sys
@@ -168,12 +170,17 @@ def _made(
     """The environment in `folder`, as it is if it has all that is needed."""
     python = environment_python(folder)
     found = probe(python, {"torch", *needed}) if python.exists() else None
-    if found and found.has(needed):
+    interrupted = (folder / UNFINISHED).exists()
+    if found and found.has(needed) and not interrupted:
         return found
     if found and not found.has(["torch"]):
         found = None  # its making was interrupted: make it anew, or pip would fetch a second torch
     wanted = needed | ({"torch": torch_requirement(torch)} if torch and not base else {})
-    absent = [wanted[name] for name in (found or base or _nothing(wanted)).missing if name in wanted]
+    lacking = set((base or _nothing(wanted)).missing)
+    if found:
+        # A package of which only some files were copied can look complete, so pip goes through all but torch again.
+        lacking = lacking - {"torch"} if interrupted else set(found.missing)
+    absent = [requirement for name, requirement in wanted.items() if name in lacking]
     _announce(absent, folder, base)
     if wanted.get("torch") in absent and not agreed():
         raise LauncherError("nothing was installed")
@@ -243,8 +250,10 @@ def _install(python: Path, requirements: list[str], folder: Path, base: Python |
     constraints.write_text("\n".join(pins) + "\n", encoding="utf-8")
     # --no-user: pip's settings may say `user`, which it refuses in an environment.
     command = [str(python), "-m", "pip", "install", "--no-user", "--constraint", str(constraints), *requirements]
+    (folder / UNFINISHED).touch()
     if run_aloud(command, "installing", quiet=True):
         raise LauncherError("pip could not install what is missing; its message is above")
+    (folder / UNFINISHED).unlink()
 
 
 def _checked(python: Path, needed: dict[str, str]) -> Python:

@@ -590,6 +590,26 @@ def test_torch_is_downloaded_beside_a_comfyui_only_if_somebody_agreed(
         assert "run this with the Python that starts it" in capsys.readouterr().out
 
 
+def test_an_environment_in_which_pip_was_interrupted_is_finished_though_it_looks_complete(
+    tmp_path, commands, monkeypatch
+):
+    (tmp_path / "own").mkdir()
+    an_interpreter(tmp_path / "own")
+    recorded = environment.run_aloud
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(environment, "run_aloud", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        environment._install(Path("python"), ["diffusers"], tmp_path / "own", None)
+    monkeypatch.setattr(environment, "run_aloud", recorded)
+    for _ in range(2):  # the second time nothing is left to do
+        environment.ready(None, environment.DEMO, tmp_path)
+    (install,) = commands  # and no venv, which would throw torch away
+    assert install[-5:] == [requirement for name, requirement in environment.DEMO.items() if name != "torch"]
+
+
 def test_a_second_run_waits_until_the_first_has_made_the_environment(tmp_path, capsys):
     said = []
     with ThreadPoolExecutor(1) as pool:
