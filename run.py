@@ -33,6 +33,9 @@ def main() -> int:
     except LauncherError as problem:
         print(f"Stopped: {problem}.")
         return 1
+    except KeyboardInterrupt:
+        print("Stopped by Ctrl+C: what is installed by now stays, and the same command goes on from there.")
+        return 130  # what shells give a command that was interrupted
 
 
 def parser() -> argparse.ArgumentParser:

@@ -6,7 +6,9 @@ import contextlib
 import io
 import json
 import os
+import signal
 import site
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -530,6 +532,26 @@ def test_what_a_python_says_is_passed_on_whatever_its_code_page(capsys, monkeypa
     monkeypatch.delenv("PYTHONIOENCODING", raising=False)
     assert aloud.run_aloud([sys.executable, "-c", "print('\u4e2d')"], "saying", silence=60) == 0
     assert capsys.readouterr().out == "\u4e2d\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a signal that Windows cannot send to one process")
+def test_ctrl_c_ends_a_long_command_with_a_sentence_and_no_traceback(tmp_path):
+    (tmp_path / "interrupted.py").write_text(
+        "import sys, run\n"
+        "from launcher import aloud\n"
+        "work = [sys.executable, '-c', 'import time; print(1, flush=True); time.sleep(60)']\n"
+        "run.demo = lambda options: aloud.run_aloud(work, 'drawing')\n"
+        "sys.exit(run.main())\n"
+    )
+    environ = os.environ | {"PYTHONPATH": str(run.PACK)}
+    command = [sys.executable, str(tmp_path / "interrupted.py"), "demo"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, env=environ, start_new_session=True, **streams) as process:
+        assert process.stdout.readline() == "1\n"
+        os.killpg(process.pid, signal.SIGINT)
+        rest = process.communicate(timeout=30)[0]
+    assert process.returncode == 130
+    assert rest.startswith("Stopped by Ctrl+C") and rest.count("\n") == 1
 
 
 def test_what_the_output_cannot_show_does_not_end_the_command(monkeypatch):
