@@ -199,7 +199,10 @@ def agreed(comfyui: Path | None, options: argparse.Namespace) -> bool:
         if comfyui:
             print("  To download another one, run this again with --install.", flush=True)
         return comfyui is None
-    return input("  Download it now? [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input("  Download it now? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:  # Ctrl+D
+        return False
 
 
 def about(comfyui: Path | None, usable: bool) -> str:

@@ -671,6 +671,12 @@ def test_a_folder_that_cannot_be_written_into_is_named(tmp_path):
         pass
 
 
+def test_no_answer_to_the_question_is_a_no(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    assert run.agreed(tmp_path, run.parser().parse_args(["demo"])) is False
+
+
 def test_nothing_is_made_where_the_download_was_refused(tmp_path, commands):
     with pytest.raises(LauncherError, match="nothing was installed"):
         environment.ready(None, environment.DEMO, tmp_path, agreed=lambda: False)
