@@ -490,6 +490,13 @@ def test_a_tool_that_does_not_start_gives_its_last_words_as_the_reason(tool, mon
     assert (check.good, str(check)) == (True, "a tool: did not run (no route to registry.npmjs.org)")
 
 
+def test_a_tool_may_say_its_words_in_any_encoding(tool, monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert tool(version=r"sys.stderr.buffer.write(b'\x81\xff')").exit_code == 0
+    check = tool(version=r"sys.stderr.buffer.write('kein Netz f\u00fcr npm'.encode()); sys.exit(1)")
+    assert check.reason == "kein Netz f\u00fcr npm"
+
+
 def test_the_real_tools_pass_clean_code_and_fail_what_is_not(tmp_path):
     pytest.importorskip("ruff")
     (tmp_path / "clean.py").write_text("value = 1\n")
