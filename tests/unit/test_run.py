@@ -65,6 +65,21 @@ def test_comfy_clis_set_default_comes_before_its_built_in_one(tmp_path):
     assert comfyui.find_comfyui(tmp_path / "pack", {}, tmp_path) == chosen
 
 
+@pytest.mark.parametrize("folder", ["/" + 300 * "x", "~no-such-user/ComfyUI"], ids=["too long", "of nobody"])
+def test_a_workspace_that_cannot_be_looked_into_is_passed_over(tmp_path, folder):
+    write_comfy_cli_settings(tmp_path, default_workspace=folder)
+    assert comfyui.find_comfyui(tmp_path / "pack", {}, tmp_path) is None
+    assert list(comfyui.host_pythons(tmp_path, {}, tmp_path)) == []
+
+
+@pytest.mark.parametrize("folder", [300 * "x", "~no-such-user/it"], ids=["too long", "of nobody"])
+def test_a_setting_that_cannot_be_looked_up_is_said_as_any_wrong_one(tmp_path, folder):
+    with pytest.raises(LauncherError, match="not a ComfyUI folder"):
+        comfyui.find_comfyui(tmp_path, {"COMFYUI_PATH": folder}, tmp_path)
+    with pytest.raises(LauncherError, match="CHROMIUM is .*not a program"):
+        chromium.find_chromium({"CHROMIUM": folder})
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
 def test_comfy_clis_settings_are_read_in_utf_8_and_in_the_systems_own_encoding(tmp_path, monkeypatch, encoding):
     monkeypatch.setattr(comfyui.locale, "getpreferredencoding", lambda do_setlocale: "cp1252")
