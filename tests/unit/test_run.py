@@ -699,6 +699,19 @@ def test_no_answer_to_the_question_is_a_no(monkeypatch, tmp_path):
     assert run.agreed(tmp_path, run.parser().parse_args(["demo"])) is False
 
 
+def test_the_demos_picture_may_go_into_a_folder_that_is_not_there_yet(tmp_path):
+    picture = run.place_for(tmp_path / "new" / "folder" / "demo.PNG")
+    assert picture.parent.is_dir() and not picture.exists()
+
+
+@pytest.mark.parametrize("out", ["", "demo", "demo.gfi", "file/demo.png"])
+def test_a_place_where_no_picture_can_be_written_is_refused_before_anything_is_drawn(tmp_path, monkeypatch, out):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(run, "prepare", None)
+    with pytest.raises(LauncherError, match="--out is .*: name "):
+        run.demo(run.parser().parse_args(["demo", "--out", str(tmp_path / out)]))
+
+
 def test_nothing_is_made_where_the_download_was_refused(tmp_path, commands):
     with pytest.raises(LauncherError, match="nothing was installed"):
         environment.ready(None, environment.DEMO, tmp_path, agreed=lambda: False)
