@@ -16,6 +16,8 @@ from pathlib import Path
 
 PACK = Path(__file__).absolute().parent
 ENVIRONMENTS = PACK / ".environments"
+# What the demo's picture can be written as.
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff")
 FIRST_LOOK = PACK / "tests" / "workflows" / "01-first-look.api.json"
 
 
@@ -33,6 +35,9 @@ def main() -> int:
     except LauncherError as problem:
         print(f"Stopped: {problem}.")
         return 1
+    except KeyboardInterrupt:
+        print("Stopped by Ctrl+C: what is installed by now stays, and the same command goes on from there.")
+        return 130  # what shells give a command that was interrupted
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,7 +50,7 @@ def parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(command=command)
         sub.add_argument(
-            "--torch", metavar="SPEC", help="what pip installs as torch, where none is found: a version or a wheel file"
+            "--torch", metavar="SPEC", help="which torch is installed, where none is found: a version or a wheel file"
         )
         sub.add_argument("--install", action="store_true", help="install what is missing without asking")
         if name == "demo":
@@ -59,12 +64,26 @@ def demo(options: argparse.Namespace) -> int:
     from launcher import environment
     from launcher.aloud import run_aloud
 
+    picture = place_for(options.out)
     comfyui, usable, python = prepare(environment.DEMO, options)
-    picture = options.out.absolute()
     code = run_aloud([str(python.path), "-m", "domain_guidance.demo", "--out", str(picture)], "drawing", cwd=PACK)
     if code == 0 and comfyui and usable:
         first_look(python, comfyui, picture)
     return code
+
+
+def place_for(out: Path) -> Path:
+    """Where the picture goes, before minutes of drawing show that it cannot: its folder is made."""
+    from launcher import LauncherError
+
+    picture = out.absolute()
+    if picture.is_dir() or picture.suffix.lower() not in PICTURES:
+        raise LauncherError(f"--out is {out}: name a file that ends in {', '.join(PICTURES[:-1])} or {PICTURES[-1]}")
+    try:
+        picture.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise LauncherError(f"--out is {out}, whose folder cannot be made ({problem.strerror}): name another") from None
+    return picture
 
 
 def first_look(python, comfyui: Path, picture: Path) -> None:
@@ -196,7 +215,10 @@ def agreed(comfyui: Path | None, options: argparse.Namespace) -> bool:
         if comfyui:
             print("  To download another one, run this again with --install.", flush=True)
         return comfyui is None
-    return input("  Download it now? [y/N] ").strip().lower() in ("y", "yes")
+    try:
+        return input("  Download it now? [y/N] ").strip().lower() in ("y", "yes")
+    except EOFError:  # Ctrl+D
+        return False
 
 
 def about(comfyui: Path | None, usable: bool) -> str:

@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 # Seconds after which a line says that the work goes on. Two pieces of work in a row may each be silent for as long, and
@@ -72,8 +73,9 @@ def run_aloud(
 
 
 def _collect(stream, lines: queue.Queue[str | None]) -> None:
-    for line in stream:
-        lines.put(line.rstrip())
+    with suppress(ValueError):  # closed by Ctrl+C, after which nobody reads
+        for line in stream:
+            lines.put(line.rstrip())
     lines.put(None)
 
 

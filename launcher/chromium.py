@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from . import LauncherError
+from .comfyui import from_home
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
@@ -18,13 +19,13 @@ def find_chromium(environ: Mapping[str, str] = os.environ) -> Path | None:
     Raises `LauncherError` if CHROMIUM is set to something else: a wrong setting must not silently mean another browser.
     """
     if named := environ.get("CHROMIUM"):
-        return _named(Path(named).expanduser())
+        return _named(from_home(named))
     found = (shutil.which(name, path=environ.get("PATH")) for name in NAMES)
     return next((Path(path) for path in found if path), None)
 
 
 def _named(program: Path) -> Path:
-    if program.is_file():
+    if os.path.isfile(program):
         return program.absolute()
     raise LauncherError(
         f"CHROMIUM is {program}, which is not a program: set it to the path of Chromium or Chrome, or unset it"

@@ -22,13 +22,19 @@ def find_comfyui(pack: Path, environ: Mapping[str, str] = os.environ, home: Path
     installation.
     """
     if named := environ.get("COMFYUI_PATH"):
-        return _named(Path(named).expanduser())
-    candidates = (*_enclosing(pack), *comfy_cli_workspaces(home or Path.home()))
+        return _named(from_home(named))
+    candidates = (*_enclosing(pack), *comfy_cli_workspaces(home or from_home("~")))
     return next((candidate for candidate in candidates if is_comfyui(candidate)), None)
 
 
 def is_comfyui(folder: Path) -> bool:
-    return all((folder / marker).exists() for marker in MARKERS)
+    # os.path's, for Path's raises where a folder may not be looked into, or its name is too long.
+    return all(os.path.exists(folder / marker) for marker in MARKERS)
+
+
+def from_home(path: str) -> Path:
+    """A path that may begin with ~; as it stands where that names nobody, at which Path's own fails."""
+    return Path(os.path.expanduser(path))
 
 
 def host_pythons(
@@ -36,8 +42,8 @@ def host_pythons(
 ) -> Iterator[Path]:
     """The interpreters that an installation usually brings, and the active environment's; each exists."""
     seen = set()
-    for python in _likely_pythons(comfyui, environ, home or Path.home(), platform):
-        if python not in seen and python.exists():
+    for python in _likely_pythons(comfyui, environ, home or from_home("~"), platform):
+        if python not in seen and os.path.exists(python):
             seen.add(python)
             yield python
 
@@ -80,7 +86,7 @@ def comfy_cli_workspaces(home: Path, platform: str = sys.platform) -> Iterator[P
     settings = _read_settings(_comfy_cli_settings(home, platform))
     for key in ("default_workspace", "recent_workspace"):
         if folder := settings.get(key):
-            yield Path(folder).expanduser()
+            yield from_home(folder)
     documents = home if platform.startswith("linux") else home / "Documents"
     yield documents / "comfy" / "ComfyUI"
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -18,6 +19,8 @@ from pathlib import Path
 from . import LauncherError
 from .aloud import run_aloud, say
 from .comfyui import environment_python
+from .lock import alone
+from .versions import is_version, torch_requirement
 
 # import name -> what pip is asked for. The lower bounds are pyproject.toml's; a test compares the two.
 LIBRARY = {
@@ -34,30 +37,54 @@ LINT = {"ruff": "ruff>=0.17.6,<0.18", "pyright": "pyright==1.1.414"}
 BROWSER = {"playwright": "playwright>=1.45"}
 # Without these ComfyUI's main.py does not start.
 COMFYUI = ("torch", "torchsde", "torchvision", "transformers", "aiohttp", "av")
+# Lies in an environment while pip works in it, and stays if that is interrupted.
+UNFINISHED = "unfinished"
 
 PROBE = """
-import importlib.metadata, importlib.util, json, os, sys
+import importlib.metadata, importlib.util, json, os, re, sys
 asked = json.loads(sys.argv[1])
-missing = [name for name in asked if importlib.util.find_spec(name) is None]
+
+def lacks(name):
+    spec = importlib.util.find_spec(name)
+    return spec is None or spec.origin is None  # a folder without a module: what is left of an interrupted removal
+
+missing = [name for name in asked if lacks(name)]
+
+def sees(device):
+    return device is not None and device.is_available()
+
 accelerator = cuda = False
-if "torch" not in missing:
+if "torch" in asked and "torch" not in missing:
     try:
         import torch
         cuda = torch.cuda.is_available()
-        accelerator = cuda or torch.backends.mps.is_available() or torch.xpu.is_available()
-    except (ImportError, OSError):
+        # Old builds have neither of the two.
+        accelerator = cuda or sees(getattr(torch.backends, "mps", None)) or sees(getattr(torch, "xpu", None))
+    except Exception:  # whatever a broken torch raises, it cannot be used, and the Python is still one
         missing.append("torch")
+
+def named(found):
+    try:
+        return found.name
+    except UnicodeDecodeError:  # an old package, described in Latin-1
+        return None
+
 installed = {}
-for found in importlib.metadata.distributions():
-    if found.name and found.version:
-        installed.setdefault(found.name.lower(), found.version)  # the first one is the one that is imported
-print(json.dumps({
+for name in filter(None, map(named, importlib.metadata.distributions())):
+    try:
+        # By name, for that is the one that is imported; and as pip spells it, for two spellings would be two pins.
+        installed[re.sub("[-_.]+", "-", name).lower()] = importlib.metadata.version(name)
+    except (importlib.metadata.PackageNotFoundError, UnicodeDecodeError):
+        pass  # not found by its name: a folder ~ame, which pip leaves of a removal that failed
+print(sys.argv[2] + json.dumps({
     "version": sys.version_info[:2], "missing": missing, "accelerator": accelerator, "cuda": cuda,
     "can_make_environments": all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")),
     "folders": [p for p in sys.path if os.path.basename(p) in ("site-packages", "dist-packages") and os.path.isdir(p)],
-    "installed": [f"{name}=={version}" for name, version in sorted(installed.items())],
-}))
+    "prefix": sys.prefix,
+    "installed": [f"{name}=={version}" for name, version in sorted(installed.items()) if version],
+}), flush=True)
 """
+ANSWER = "domain-guidance-probe:"  # what the line of the answer begins with, among what torch and others print
 
 
 @dataclass(frozen=True)
@@ -71,6 +98,7 @@ class Python:
     cuda: bool = False
     can_make_environments: bool = True
     folders: tuple[str, ...] = field(default=(), repr=False)
+    prefix: str = field(default="", repr=False)
     installed: tuple[str, ...] = field(default=(), repr=False)
 
     def has(self, modules: Iterable[str]) -> bool:
@@ -78,13 +106,13 @@ class Python:
 
 
 def probe(path: Path, modules: Iterable[str]) -> Python | None:
-    """Ask an interpreter what it can import, in its own process. None if it does not run or is older than 3.10."""
-    command = [str(path), "-c", PROBE, json.dumps(sorted({"torch", *modules}))]
-    try:
-        answer = subprocess.run(command, capture_output=True, text=True, cwd=path.parent, check=True)
-    except (OSError, subprocess.CalledProcessError):
+    """Ask an interpreter what it can import, in its own process. None if it does not run or is older than 3.10.
+
+    torch is imported only if it is among `modules`: that takes seconds, and a broken one may end the process.
+    """
+    facts = _answer([str(path), "-c", PROBE, json.dumps(sorted(set(modules))), ANSWER], path.parent)
+    if facts is None:
         return None
-    facts = json.loads(answer.stdout.splitlines()[-1])
     major, minor = facts["version"]
     if (major, minor) < (3, 10):
         return None
@@ -96,8 +124,19 @@ def probe(path: Path, modules: Iterable[str]) -> Python | None:
         cuda=facts["cuda"],
         can_make_environments=facts["can_make_environments"],
         folders=tuple(facts["folders"]),
+        prefix=facts["prefix"],
         installed=tuple(facts["installed"]),
     )
+
+
+def _answer(command: list[str], folder: Path) -> dict | None:
+    try:
+        asked = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=folder, check=False)
+    except OSError:
+        return None
+    # Not the exit code: a torch may crash on its way out. The answer is ASCII, what others say is in any encoding.
+    answers = [line for line in asked.stdout.decode("ascii", "replace").splitlines() if line.startswith(ANSWER)]
+    return json.loads(answers[-1].removeprefix(ANSWER)) if answers else None
 
 
 def first_with(modules: Iterable[str], candidates: Iterable[Path], asked: Iterable[str]) -> Python | None:
@@ -115,20 +154,33 @@ def ready(
 ) -> Python:
     """A Python that has all that is needed: `base` itself, or an environment under `home` laid over it, or a full one.
 
-    `torch` is what pip is asked for in place of plain `torch`, where torch has to be installed at all. `agreed` is
-    asked before it is.
+    `torch` says which one, where torch has to be installed at all: a version, a wheel file or a requirement. `agreed`
+    is asked before it is.
     """
     if base and base.has(needed):
         return base
     folder = home / (_layer_name(base) if base else "own")
+    with alone(folder):
+        return _made(base, needed, folder, torch, agreed)
+
+
+def _made(
+    base: Python | None, needed: dict[str, str], folder: Path, torch: str | None, agreed: Callable[[], bool]
+) -> Python:
+    """The environment in `folder`, as it is if it has all that is needed."""
     python = environment_python(folder)
-    found = probe(python, needed) if python.exists() else None
-    if found and found.has(needed):
+    found = probe(python, {"torch", *needed}) if python.exists() else None
+    interrupted = (folder / UNFINISHED).exists()
+    if found and found.has(needed) and not interrupted:
         return found
     if found and not found.has(["torch"]):
         found = None  # its making was interrupted: make it anew, or pip would fetch a second torch
-    wanted = needed | ({"torch": torch} if torch and not base else {})
-    absent = [wanted[name] for name in (found or base or _nothing(wanted)).missing if name in wanted]
+    wanted = needed | ({"torch": torch_requirement(torch)} if torch and not base else {})
+    lacking = set((base or _nothing(wanted)).missing)
+    if found:
+        # A package of which only some files were copied can look complete, so pip goes through all but torch again.
+        lacking = lacking - {"torch"} if interrupted else set(found.missing)
+    absent = [requirement for name, requirement in wanted.items() if name in lacking]
     _announce(absent, folder, base)
     if wanted.get("torch") in absent and not agreed():
         raise LauncherError("nothing was installed")
@@ -139,7 +191,7 @@ def ready(
 
 
 def _layer_name(base: Python) -> str:
-    return f"over-{hashlib.sha256(str(base.path).encode()).hexdigest()[:8]}"
+    return f"over-{hashlib.sha256(os.fsencode(base.path)).hexdigest()[:8]}"
 
 
 def _nothing(wanted: dict[str, str]) -> Python:
@@ -184,16 +236,24 @@ def _show_packages(python: Path, base: Python) -> None:
     if own is None:
         raise LauncherError(f"{python}, which was just made, does not run: delete its folder and run this again")
     # addsitedir and not the bare path: the base's packages may themselves be reached through `.pth` files.
-    lines = [f"import site; site.addsitedir({folder!r})" for folder in base.folders]
-    Path(own.folders[0], "packages_of_the_base.pth").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    # !a, for ASCII only: Python before 3.13 reads a .pth in the system's own encoding, on Windows the code page.
+    lines = [f"import site; site.addsitedir({folder!a})" for folder in base.folders]
+    # Not simply the first: PYTHONPATH may put another Python's folder before it, and that stays as it is.
+    place = next(folder for folder in own.folders if Path(folder).is_relative_to(own.prefix))
+    Path(place, "packages_of_the_base.pth").write_text("\n".join(lines) + "\n", encoding="ascii")
 
 
 def _install(python: Path, requirements: list[str], folder: Path, base: Python | None) -> None:
     constraints = folder / "constraints.txt"
-    constraints.write_text("\n".join(base.installed if base else ()) + "\n", encoding="utf-8")
-    command = [str(python), "-m", "pip", "install", "--constraint", str(constraints), *requirements]
+    # Distributions give their own packages versions such as 1.1build1, for which pip would refuse the whole file.
+    pins = [pin for pin in (base.installed if base else ()) if is_version(pin.partition("==")[2])]
+    constraints.write_text("\n".join(pins) + "\n", encoding="utf-8")
+    # --no-user: pip's settings may say `user`, which it refuses in an environment.
+    command = [str(python), "-m", "pip", "install", "--no-user", "--constraint", str(constraints), *requirements]
+    (folder / UNFINISHED).touch()
     if run_aloud(command, "installing", quiet=True):
         raise LauncherError("pip could not install what is missing; its message is above")
+    (folder / UNFINISHED).unlink()
 
 
 def _checked(python: Path, needed: dict[str, str]) -> Python:

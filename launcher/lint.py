@@ -50,7 +50,13 @@ def _cannot_start(tool: list[str]) -> str:
     """The last line of what a tool says instead of its version; empty if it starts."""
     try:
         asked = subprocess.run(
-            [*tool, "--version"], capture_output=True, text=True, timeout=START_LIMIT, env=_quietly(), check=False
+            [*tool, "--version"],
+            capture_output=True,
+            encoding="utf-8",  # npm's, by which pyright fetches itself, whatever the system's own is
+            errors="replace",
+            timeout=START_LIMIT,
+            env=_quietly(),
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return f"no answer within {START_LIMIT} seconds"

@@ -2,15 +2,22 @@
 passed run.
 """
 
+import contextlib
 import io
 import json
+import os
+import signal
+import site
+import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 import run
-from launcher import LauncherError, aloud, chromium, comfyui, environment, lint, pytest_run
+from launcher import LauncherError, aloud, chromium, comfyui, environment, lint, lock, pytest_run, versions
 
 
 def make_comfyui(folder):
@@ -58,6 +65,21 @@ def test_comfy_clis_set_default_comes_before_its_built_in_one(tmp_path):
     assert comfyui.find_comfyui(tmp_path / "pack", {}, tmp_path) == chosen
 
 
+@pytest.mark.parametrize("folder", ["/" + 300 * "x", "~no-such-user/ComfyUI"], ids=["too long", "of nobody"])
+def test_a_workspace_that_cannot_be_looked_into_is_passed_over(tmp_path, folder):
+    write_comfy_cli_settings(tmp_path, default_workspace=folder)
+    assert comfyui.find_comfyui(tmp_path / "pack", {}, tmp_path) is None
+    assert list(comfyui.host_pythons(tmp_path, {}, tmp_path)) == []
+
+
+@pytest.mark.parametrize("folder", [300 * "x", "~no-such-user/it"], ids=["too long", "of nobody"])
+def test_a_setting_that_cannot_be_looked_up_is_said_as_any_wrong_one(tmp_path, folder):
+    with pytest.raises(LauncherError, match="not a ComfyUI folder"):
+        comfyui.find_comfyui(tmp_path, {"COMFYUI_PATH": folder}, tmp_path)
+    with pytest.raises(LauncherError, match="CHROMIUM is .*not a program"):
+        chromium.find_chromium({"CHROMIUM": folder})
+
+
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
 def test_comfy_clis_settings_are_read_in_utf_8_and_in_the_systems_own_encoding(tmp_path, monkeypatch, encoding):
     monkeypatch.setattr(comfyui.locale, "getpreferredencoding", lambda do_setlocale: "cp1252")
@@ -103,11 +125,100 @@ def test_this_python_is_probed_for_what_it_lacks():
     assert python.has(["torch", "json"]) and not python.has(["no_such_module"])
 
 
+@pytest.fixture
+def fake_torch(tmp_path, monkeypatch):
+    """What this Python imports as torch instead of its own."""
+    folder = tmp_path / "path" / "torch"
+    folder.mkdir(parents=True)
+    monkeypatch.setenv("PYTHONPATH", str(folder.parent))
+    return folder / "__init__.py"
+
+
+def test_a_torch_from_before_xpu_and_mps_is_one_without_an_accelerator(fake_torch):
+    fake_torch.write_text("class cuda: is_available = lambda: False\nclass backends: pass\n")
+    python = environment.probe(Path(sys.executable), ["torch"])
+    assert python.has(["torch"]) and not python.accelerator
+
+
+def test_a_python_whose_torch_fails_in_any_way_is_one_without_torch(fake_torch):
+    fake_torch.write_text("raise RuntimeError('built for another NumPy')")
+    assert environment.probe(Path(sys.executable), ["torch"]).missing == ("torch",)
+
+
 def test_something_that_is_no_python_is_passed_over(tmp_path):
     assert environment.probe(tmp_path / "absent", []) is None
     assert environment.first_with(["json"], [tmp_path / "absent", Path(sys.executable)], []).path == Path(
         sys.executable
     )
+
+
+@pytest.mark.parametrize(
+    "words", [r"os.write(2, b'\xff')", "atexit.register(print, 'bye')", "atexit.register(os.abort)"]
+)
+def test_what_a_torch_says_or_breaks_beside_the_answer_does_not_matter(fake_torch, monkeypatch, words):
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
+    fake_torch.write_text(
+        f"import atexit, os\n{words}\nclass cuda: is_available = lambda: True\nclass backends: pass\n"
+    )
+    assert environment.probe(Path(sys.executable), ["torch"]).cuda
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a script that stands in for a program")
+def test_a_program_that_answers_nothing_is_passed_over_as_no_python(tmp_path):
+    program = tmp_path / "python"
+    program.write_text("#!/bin/sh\necho 'No Python is selected'\n")
+    program.chmod(0o755)
+    assert environment.probe(program, []) is None
+
+
+def test_a_python_whose_torch_ends_the_process_can_still_make_environments(fake_torch):
+    fake_torch.write_text("import os\nos.abort()\n")
+    assert environment.probe(Path(sys.executable), ["torch"]) is None
+    assert environment.probe(Path(sys.executable), []).can_make_environments
+
+
+@pytest.fixture
+def packages(tmp_path, monkeypatch):
+    """Descriptions of installed packages that this Python finds before its own: (folder, name, version, author)."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+
+    def describe(folder, name, version, author="x"):
+        (tmp_path / folder).mkdir(parents=True)
+        text = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nAuthor: {author}\n"
+        (tmp_path / folder / "METADATA").write_text(text, encoding="latin-1")
+
+    def found():
+        installed = environment.probe(Path(sys.executable), []).installed
+        return [pin for pin in installed if pin.startswith("an-invented")]
+
+    return describe, found
+
+
+def test_a_package_described_in_latin_1_does_not_hide_its_python(packages):
+    describe, found = packages
+    describe("an_invented_one-1.0.dist-info", "an-invented-one", "1.0", "J\u00f6rg")
+    describe("an_invented_two-2.0.dist-info", "an-invented-two", "2.0")
+    assert found() == ["an-invented-two==2.0"]
+
+
+def test_a_package_with_two_spellings_is_held_at_one_version(packages, tmp_path, monkeypatch):
+    describe, found = packages
+    describe("an_invented_one-1.0.dist-info", "an_invented_one", "1.0")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), str(tmp_path / "second")]))
+    describe("second/an_invented_one-2.0.dist-info", "an-invented-one", "2.0")
+    assert found() == ["an-invented-one==1.0"]
+
+
+def test_what_pip_leaves_of_a_removal_that_failed_holds_no_package(packages):
+    describe, found = packages
+    describe("~n_invented_one-1.0.dist-info", "an-invented-one", "1.0")
+    assert found() == []
+
+
+def test_a_folder_without_a_module_is_no_package(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    (tmp_path / "an_emptied_package" / "__pycache__").mkdir(parents=True)
+    assert environment.probe(Path(sys.executable), ["an_emptied_package"]).missing == ("an_emptied_package",)
 
 
 def test_a_python_that_has_everything_is_used_as_it_is(tmp_path):
@@ -125,6 +236,33 @@ def test_an_environment_laid_over_a_python_imports_its_torch_and_keeps_its_own_f
     assert [name for name in layered.installed if name.startswith("torch==")] == [
         name for name in base.installed if name.startswith("torch==")
     ]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="file names there are no bytes")
+def test_a_python_whose_path_is_no_utf_8_has_an_environment_of_its_own_too():
+    first, second = (environment.Python(Path(os.fsdecode(name)), (3, 12)) for name in (b"/J\xf6rg", b"/J\xfcrg"))
+    assert environment._layer_name(first) != environment._layer_name(second)
+
+
+def test_a_folder_of_pythonpath_is_not_written_into(tmp_path, monkeypatch):
+    foreign, place = tmp_path / "foreign" / "site-packages", tmp_path / "own" / "site-packages"
+    foreign.mkdir(parents=True)
+    place.mkdir(parents=True)
+    own = environment.Python(Path("python"), (3, 12), folders=(str(foreign), str(place)), prefix=str(tmp_path / "own"))
+    monkeypatch.setattr(environment, "probe", lambda path, modules: own)
+    environment._show_packages(own.path, environment.Python(own.path, own.version, folders=("base",)))
+    assert not list(foreign.iterdir()) and list(place.iterdir())
+
+
+@pytest.mark.parametrize("folder", ["J\u00f6rg/site-packages", "J\udcf6rg/site-packages"], ids=["umlaut", "no UTF-8"])
+def test_a_base_in_any_folder_is_shown_whatever_encoding_a_python_reads_pth_files_in(tmp_path, monkeypatch, folder):
+    own = environment.Python(Path(sys.executable), sys.version_info[:2], folders=(str(tmp_path),), prefix=str(tmp_path))
+    monkeypatch.setattr(environment, "probe", lambda path, modules: own)
+    environment._show_packages(own.path, environment.Python(own.path, own.version, folders=(folder,)))
+    shown = []
+    monkeypatch.setattr(site, "addsitedir", shown.append)
+    exec((tmp_path / "packages_of_the_base.pth").read_text(encoding="ascii"))
+    assert shown == [folder]
 
 
 @pytest.fixture
@@ -157,6 +295,15 @@ def test_what_a_found_python_lacks_goes_beside_it_and_moves_none_of_its_packages
     assert "pytest" in capsys.readouterr().out
 
 
+def test_a_package_of_the_base_with_a_version_that_pip_refuses_is_held_at_none(tmp_path, commands):
+    installed = ("distro-info==1.1build1", "torch==2.11.0+cu128")
+    base = environment.Python(Path("host/python"), sys.version_info[:2], ("pytest",), installed=installed)
+    folder = tmp_path / environment._layer_name(base)
+    folder.mkdir(parents=True)
+    environment.ready(base, environment.TEST, tmp_path)
+    assert (folder / "constraints.txt").read_text().split() == ["torch==2.11.0+cu128"]
+
+
 def test_without_any_torch_the_size_is_said_before_a_full_environment_is_made(tmp_path, commands, capsys):
     (tmp_path / "own").mkdir()
     environment.ready(None, environment.DEMO, tmp_path, torch="torch==2.9")
@@ -164,6 +311,67 @@ def test_without_any_torch_the_size_is_said_before_a_full_environment_is_made(tm
     assert make[0] == sys.executable
     assert {"torch==2.9", environment.DEMO["sklearn"]} <= set(install) and "torch" not in install
     assert "GB" in capsys.readouterr().out
+
+
+def test_pip_is_told_to_install_into_our_environment_whatever_its_settings_say(tmp_path, commands):
+    (tmp_path / "own").mkdir()
+    environment.ready(None, environment.DEMO, tmp_path)
+    assert "--no-user" in commands[1]
+
+
+@pytest.mark.parametrize(
+    "word, asked",
+    [
+        ("2.6.0", "torch==2.6.0"),
+        ("2.9.1+cpu", "torch==2.9.1+cpu"),
+        ("2.6.*", "torch==2.6.*"),
+        (">=2.6,<2.8", "torch>=2.6,<2.8"),
+        ("torch==2.6.0", "torch==2.6.0"),
+        ("torch-2.6.0-cp312-cp312-linux_x86_64.whl", "torch-2.6.0-cp312-cp312-linux_x86_64.whl"),
+        ("wheels/2.6.0", "wheels/2.6.0"),
+    ],
+)
+def test_the_word_after_torch_may_be_a_version_bounds_a_wheel_file_or_a_requirement(tmp_path, commands, word, asked):
+    (tmp_path / "own").mkdir()
+    environment.ready(None, environment.DEMO, tmp_path, torch=word)
+    assert asked in commands[1]
+
+
+def test_a_word_after_torch_that_pip_would_take_for_another_package_is_refused(tmp_path, commands):
+    with pytest.raises(LauncherError, match="'cpu'.*neither a version nor a wheel file"):
+        environment.ready(None, environment.DEMO, tmp_path, torch="cpu")
+    assert commands == []
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "1",
+        "1.0",
+        "v2.6",
+        "2!1.0",
+        "1.0a1",
+        "1.0.rc2",
+        "1.0-1",
+        "1.0.post3",
+        "1.0.dev4",
+        "1.0+cu128",
+        "1.0+ubuntu.1",
+        "1.1build1",
+        "1.0+",
+        "1..0",
+        "1.0-x",
+        "x",
+    ],
+)
+def test_a_version_is_what_packaging_takes_for_one(word):
+    version = pytest.importorskip("packaging.version")
+    try:
+        version.Version(word)
+    except version.InvalidVersion:
+        assert not versions.is_version(word)
+    else:
+        assert versions.is_version(word)
 
 
 @pytest.mark.parametrize(
@@ -297,6 +505,13 @@ def test_a_tool_that_does_not_start_gives_its_last_words_as_the_reason(tool, mon
     assert (check.good, str(check)) == (True, "a tool: did not run (no route to registry.npmjs.org)")
 
 
+def test_a_tool_may_say_its_words_in_any_encoding(tool, monkeypatch, tmp_path):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    assert tool(version=r"sys.stderr.buffer.write(b'\x81\xff')").exit_code == 0
+    check = tool(version=r"sys.stderr.buffer.write('kein Netz f\u00fcr npm'.encode()); sys.exit(1)")
+    assert check.reason == "kein Netz f\u00fcr npm"
+
+
 def test_the_real_tools_pass_clean_code_and_fail_what_is_not(tmp_path):
     pytest.importorskip("ruff")
     (tmp_path / "clean.py").write_text("value = 1\n")
@@ -339,6 +554,26 @@ def test_what_a_python_says_is_passed_on_whatever_its_code_page(capsys, monkeypa
     monkeypatch.delenv("PYTHONIOENCODING", raising=False)
     assert aloud.run_aloud([sys.executable, "-c", "print('\u4e2d')"], "saying", silence=60) == 0
     assert capsys.readouterr().out == "\u4e2d\n"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a signal that Windows cannot send to one process")
+def test_ctrl_c_ends_a_long_command_with_a_sentence_and_no_traceback(tmp_path):
+    (tmp_path / "interrupted.py").write_text(
+        "import sys, run\n"
+        "from launcher import aloud\n"
+        "work = [sys.executable, '-c', 'import time; print(1, flush=True); time.sleep(60)']\n"
+        "run.demo = lambda options: aloud.run_aloud(work, 'drawing')\n"
+        "sys.exit(run.main())\n"
+    )
+    environ = os.environ | {"PYTHONPATH": str(run.PACK)}
+    command = [sys.executable, str(tmp_path / "interrupted.py"), "demo"]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    with subprocess.Popen(command, env=environ, start_new_session=True, **streams) as process:
+        assert process.stdout.readline() == "1\n"
+        os.killpg(process.pid, signal.SIGINT)
+        rest = process.communicate(timeout=30)[0]
+    assert process.returncode == 130
+    assert rest.startswith("Stopped by Ctrl+C") and rest.count("\n") == 1
 
 
 def test_what_the_output_cannot_show_does_not_end_the_command(monkeypatch):
@@ -397,6 +632,84 @@ def test_torch_is_downloaded_beside_a_comfyui_only_if_somebody_agreed(
     assert run.agreed(tmp_path if found else None, options) is expected
     if found and not arguments:
         assert "run this with the Python that starts it" in capsys.readouterr().out
+
+
+def test_an_environment_in_which_pip_was_interrupted_is_finished_though_it_looks_complete(
+    tmp_path, commands, monkeypatch
+):
+    (tmp_path / "own").mkdir()
+    an_interpreter(tmp_path / "own")
+    recorded = environment.run_aloud
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(environment, "run_aloud", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        environment._install(Path("python"), ["diffusers"], tmp_path / "own", None)
+    monkeypatch.setattr(environment, "run_aloud", recorded)
+    for _ in range(2):  # the second time nothing is left to do
+        environment.ready(None, environment.DEMO, tmp_path)
+    (install,) = commands  # and no venv, which would throw torch away
+    assert install[-5:] == [requirement for name, requirement in environment.DEMO.items() if name != "torch"]
+
+
+def test_a_second_run_waits_until_the_first_has_made_the_environment(tmp_path, capsys):
+    said = []
+    with ThreadPoolExecutor(1) as pool:
+        with lock.alone(tmp_path / "new" / "own"):
+            second = pool.submit(_say_when_alone, tmp_path / "new" / "own", said)
+            time.sleep(0.6)
+            assert said == []
+        second.result(timeout=30)
+    assert said == ["alone"]
+    assert "waiting for another run that installs into" in capsys.readouterr().out
+
+
+def _say_when_alone(folder, said):
+    with lock.alone(folder, silence=0.2):
+        said.append("alone")
+
+
+def test_another_environment_is_not_waited_for(tmp_path):
+    with lock.alone(tmp_path / "own"), lock.alone(tmp_path / "over-12345678"):
+        pass
+
+
+def test_an_environment_is_made_by_one_run_at_a_time(tmp_path, commands, monkeypatch):
+    kept = []
+    monkeypatch.setattr(environment, "alone", lambda folder: kept.append(folder) or contextlib.nullcontext())
+    (tmp_path / "own").mkdir()
+    environment.ready(None, environment.DEMO, tmp_path)
+    assert kept == [tmp_path / "own"] and len(commands) == 2
+
+
+def test_a_folder_that_cannot_be_written_into_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(LauncherError, match="cannot be written into.*use a clone"),
+        lock.alone(tmp_path / "file" / "own"),
+    ):
+        pass
+
+
+def test_no_answer_to_the_question_is_a_no(monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    assert run.agreed(tmp_path, run.parser().parse_args(["demo"])) is False
+
+
+def test_the_demos_picture_may_go_into_a_folder_that_is_not_there_yet(tmp_path):
+    picture = run.place_for(tmp_path / "new" / "folder" / "demo.PNG")
+    assert picture.parent.is_dir() and not picture.exists()
+
+
+@pytest.mark.parametrize("out", ["", "demo", "demo.gfi", "file/demo.png"])
+def test_a_place_where_no_picture_can_be_written_is_refused_before_anything_is_drawn(tmp_path, monkeypatch, out):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(run, "prepare", None)
+    with pytest.raises(LauncherError, match="--out is .*: name "):
+        run.demo(run.parser().parse_args(["demo", "--out", str(tmp_path / out)]))
 
 
 def test_nothing_is_made_where_the_download_was_refused(tmp_path, commands):
