@@ -334,6 +334,17 @@ def test_what_is_read_does_not_hold_on_to_its_entry(folder):
     assert len(read) == 9 and not any(map(is_mapped, entries(folder)))
 
 
+def test_what_is_encoded_again_in_a_step_of_half_precision_is_as_precise_as_before(folder):
+    latents = filled(folder)[0].open()
+    before = [latents.read(position).mean for position in range(len(latents))]
+    for path in entries(folder):
+        path.unlink()
+    with torch.autocast("cpu", torch.bfloat16):
+        after = [latents.read(position).mean for position in range(len(latents))]
+    for one, other in zip(after, before):
+        torch.testing.assert_close(one, other, atol=5e-4, rtol=1e-3)  # the last bit of fp16
+
+
 def test_a_damaged_entry_whose_image_is_gone_or_changed_is_said(folder):
     latents = filled(folder)[0].open()
     for path in entries(folder):
