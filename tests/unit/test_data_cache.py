@@ -48,6 +48,15 @@ def test_the_posteriors_of_every_image_and_of_its_mirror_are_kept(folder):
         assert not torch.allclose(whole.mean.flip(-1), mirror.mean, atol=0.05), "the oracle itself must tell them apart"
 
 
+def test_the_commonest_size_is_that_of_most_images_and_of_two_the_larger_whatever_their_names(folder):
+    assert filled(folder)[0].open().commonest_bucket == Size(16, 16)
+    for name in "345":
+        (folder / f"{name}.png").unlink()
+    assert filled(folder)[0].open().commonest_bucket == Size(24, 12)
+    (folder / "sub").rename(folder / "!")
+    assert filled(folder)[0].open().commonest_bucket == Size(24, 12)
+
+
 def test_batches_hold_one_size_and_no_more_images_than_asked_for(folder):
     counted = Counted()
     _, events = filled(folder, counted, batch_size=2)
