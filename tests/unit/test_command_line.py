@@ -717,6 +717,29 @@ def test_a_domain_of_another_base_is_said_and_another_prediction_refused(place, 
     assert "predicts epsilon and the base v_prediction" in said.text
 
 
+def refused_by_sample(base, domain, out):
+    return main(["sample", "--base", str(base), "--domain", str(domain), "--out", str(out)]) == 1
+
+
+@pytest.mark.parametrize("form", ["text-free", "empty-prompt", "adapter"])
+def test_a_domain_of_another_size_of_network_is_refused_in_one_sentence(place, trained, tmp_path, said, form):
+    if ("sd", form) not in trained:
+        pytest.skip("peft is not installed")
+    file, wide = trained["sd", form], with_unet(place, tmp_path / "wide", cross_attention_dim=24)
+    assert refused_by_sample(wide, file, tmp_path / "out")
+    words = "The empty prompt of .* is 16 numbers wide and the base reads 24"
+    kind = words if form == "adapter" else "holds another network than the base is .*attn2.to_k.weight"
+    (line,) = [line for line in said.messages if line.startswith("Stopped: ")]
+    assert re.search(f"{kind}.*: give the base that it was trained from.$", line)
+
+
+def test_an_adapter_without_a_pooled_vector_is_refused_on_a_base_that_reads_one(place, trained, tmp_path, said):
+    pytest.importorskip("peft")
+    base = with_unet(place, tmp_path / "sizes", **mini_pipeline.SDXL_SIZES)
+    assert refused_by_sample(base, trained["sd", "adapter"], tmp_path / "out")
+    assert "has no pooled vector and the base reads a pooled vector of 16 numbers: give the base" in said.text
+
+
 def numbers_of_commands():
     """A command, words that satisfy it, and the option of each of its numbers."""
     for command in COMMANDS:
