@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -290,6 +291,13 @@ def test_a_cancel_passes_through():
         compared(pictures(0, 4), pictures(1, 4), done=stop)
     with pytest.raises(KeyboardInterrupt):
         compared(pictures(0, 4), pictures(1, 4), check=stop)
+
+
+def test_a_file_name_that_is_no_utf_8_costs_nothing_and_is_read_back(tmp_path):
+    name = os.fsdecode(b"k\xfcche.png")
+    write_json(tmp_path / "facts.json", {"image": name, "umlaut": "ü"})
+    written = (tmp_path / "facts.json").read_text(encoding="utf-8")
+    assert json.loads(written) == {"image": name, "umlaut": "ü"} and "ü" in written
 
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path):
