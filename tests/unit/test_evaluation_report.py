@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn.functional import interpolate
 
 from domain_guidance.data import BatchImages, FolderImages
 from domain_guidance.evaluation import (
@@ -19,6 +21,7 @@ from domain_guidance.evaluation import (
     describe,
     draw_measures,
     embed,
+    embedding,
     measure,
     write_json,
 )
@@ -71,6 +74,26 @@ def test_the_middle_of_a_picture_is_cut_as_pillow_would(height, width):
         np.abs(found.permute(1, 2, 0).numpy() - expected).max() <= 8
     )  # Pillow rounds between its two passes and has other taps
     assert np.abs(found.permute(1, 2, 0).numpy() - expected).mean() <= 1.5
+
+
+@pytest.mark.parametrize("side", [1, 4, 5])
+@pytest.mark.parametrize("length", [4000, 4001])
+def test_a_long_thin_picture_is_seen_as_before_in_a_fraction_of_the_memory(side, length, monkeypatch):
+    resized = []
+
+    def counted(picture, shape, **options):
+        resized.append(math.prod(shape))
+        return interpolate(picture, shape, **options)
+
+    monkeypatch.setattr(embedding, "interpolate", counted)
+    strip = torch.sin(torch.arange(length) / 5).expand(3, side, length)
+    for picture in (strip, strip.transpose(1, 2)):
+        seen = centre_square(picture, 28)
+        assert max(resized) <= 28 * 28 * 33
+        with monkeypatch.context() as before:
+            before.setattr(embedding, "LEAST", length)
+            assert (seen - centre_square(picture, 28)).abs().max() < 0.03
+        resized.clear()
 
 
 def test_a_picture_of_the_right_size_keeps_its_levels():
