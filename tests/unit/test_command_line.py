@@ -475,6 +475,70 @@ def test_eight_bit_adam_without_bitsandbytes_says_what_to_do_before_anything_is_
     assert "needs the package bitsandbytes, which is not installed: install it, or leave the option off" in said.text
 
 
+def changed_json(file, **changed):
+    values = json.loads(file.read_text()) | changed
+    file.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
+
+
+def with_zero_snr(base):
+    changed_json(base / "scheduler" / "scheduler_config.json", rescale_betas_zero_snr=True)
+
+
+def with_linear_levels(base):
+    changed_json(base / "scheduler" / "scheduler_config.json", beta_schedule="linear")
+
+
+def with_flow(base):
+    scheduler = base / "scheduler" / "scheduler_config.json"
+    scheduler.write_text(json.dumps({"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000}))
+
+
+def without_text_encoder(base):
+    changed_json(base / "model_index.json", text_encoder=None)
+
+
+def with_unknown_layers(base):
+    from diffusers import UNet2DConditionModel
+
+    shutil.rmtree(base / "unet")
+    UNet2DConditionModel(**mini_pipeline.UNET, class_embed_type="timestep").save_pretrained(base / "unet")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (with_zero_snr, "zero terminal SNR"),
+        (with_linear_levels, "noise schedule is 'linear', expected scaled_linear"),
+        (with_flow, "scheduler of .* cannot be read"),
+        (without_text_encoder, "has no text encoder"),
+        (with_unknown_layers, "'class_embedding.* has no place .* give a base of the Stable Diffusion family"),
+    ],
+)
+@pytest.mark.parametrize("form", ["text-free", "side-network"])
+def test_a_base_that_cannot_be_trained_is_refused_before_anything_is_encoded(
+    place, tmp_path, said, encodes_nothing, change, message, form
+):
+    base = Path(shutil.copytree(place / "sd", tmp_path / "sd"))
+    change(base)
+    assert main(arguments(place, tmp_path / "out", base=base, cache=tmp_path / "latents", form=form)) == 1
+    assert re.search(f"Stopped: .*{message}", said.text)
+
+
+@pytest.mark.parametrize("rank", [0, -1])
+def test_an_adapter_without_a_rank_is_refused_before_anything_is_encoded(place, tmp_path, said, encodes_nothing, rank):
+    pytest.importorskip("peft")
+    assert main(arguments(place, tmp_path, form="adapter", rank=rank, cache=tmp_path / "latents")) == 1
+    assert f"--rank is {rank}, expected at least 1." in said.text
+
+
+def test_an_adapter_without_peft_is_refused_before_anything_is_encoded(
+    place, tmp_path, said, monkeypatch, encodes_nothing
+):
+    monkeypatch.setattr("domain_guidance.diffusers_host.trainable.find_spec", lambda name: None)
+    assert main(arguments(place, tmp_path, form="adapter", cache=tmp_path / "latents")) == 1
+    assert "needs the package peft, which is not installed: install it, or train a full form" in said.text
+
+
 # PyTorch's own, and the driver's, which is one of all kinds of a device's errors.
 DriverError = getattr(torch, "AcceleratorError", RuntimeError)
 OUT_OF_MEMORY = [
