@@ -705,6 +705,8 @@ def test_two_processes_draw_the_pictures_of_one(place, trained, tmp_path):
         (("--height", "-8"), "--height is -8 pixels: make it a multiple of 2"),
         (("--steps", "0"), "--steps is 0, expected at least 1"),
         (("--count", "0"), "--count is 0, expected at least 1"),
+        (("--seed", "-1"), "--seed is -1 and --count 4, but the seeds of pictures go from 0 to"),
+        (("--seed", str(2**64 - 2)), "the seeds of pictures go from 0 to 18446744073709551615: choose others"),
     ],
 )
 def test_sizes_and_counts_that_cannot_be_had_are_refused_before_the_base_is_read(
@@ -816,6 +818,21 @@ def numbers_of_commands():
         for action in parser._actions:
             if action.type is float:
                 yield command.name, words, action.option_strings[0], action.nargs or 1
+
+
+@pytest.mark.parametrize("seed", [2**64, 10**30, -(2**63) - 1])
+def test_a_seed_that_no_generator_takes_is_refused_by_every_command_that_has_one(capsys, seed):
+    found = {name: words for name, words, *_ in numbers_of_commands()}
+    words = ["--images", "i", "--reference", "r", "--clip", "c"]
+    for command in ("train", "sample", "adapt", "evaluate"):
+        with pytest.raises(SystemExit) as ended:
+            main([*found.get(command, [command, *words]), "--seed", str(seed)])
+        assert ended.value.code == 2
+        assert f"argument --seed: {seed} came, expected a whole number from 0 to" in capsys.readouterr().err
+
+
+def test_a_seed_that_runs_were_begun_with_is_still_taken():
+    assert options_of("--seed", "-1").seed == -1 and options_of("--seed", str(2**64 - 1)).seed == 2**64 - 1
 
 
 def test_every_number_of_every_command_must_be_finite(capsys):
