@@ -201,6 +201,13 @@ def _reason_against(entry: os.DirEntry) -> str:
     """Why a folder's entry is not looked at; empty if it is."""
     if entry.name.startswith("."):
         return HIDDEN
+    try:
+        return _reason_against_kind(entry)
+    except OSError as error:  # a link to itself, or into a file
+        return f"it cannot be looked at ({error.strerror}): check it, and where it leads"
+
+
+def _reason_against_kind(entry: os.DirEntry) -> str:
     if entry.is_dir():
         return LINKED_FOLDER if _is_link(entry) else ""
     if os.path.splitext(entry.name)[1].lower() not in EXTENSIONS:

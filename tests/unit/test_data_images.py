@@ -453,6 +453,16 @@ def test_listing_a_folder_reads_no_file(tmp_path, monkeypatch):
     assert len(FolderImages(tmp_path)) == 1
 
 
+def test_a_link_that_leads_to_itself_or_into_a_file_is_left_out_with_its_reason(tmp_path):
+    quarters().save(tmp_path / "a.png")
+    (tmp_path / "itself.png").symlink_to(tmp_path / "itself.png")
+    (tmp_path / "into.png").symlink_to(tmp_path / "a.png" / "b.png")
+    source = FolderImages(tmp_path)
+    assert [source.name(place) for place in range(len(source))] == ["a.png"]
+    assert sorted(one.name for one in source.left_out) == ["into.png", "itself.png"]
+    assert all("it cannot be looked at (" in one.reason for one in source.left_out)
+
+
 def test_a_link_that_leads_back_up_is_not_followed(tmp_path):
     fill(tmp_path, "a/x.png")
     (tmp_path / "a" / "up").symlink_to(tmp_path)
