@@ -573,6 +573,7 @@ def test_what_is_typed_wins_over_the_preset_and_the_preset_over_the_defaults():
     "words, held_by",
     [
         ([], {"reconstruction": 1.0}),
+        (["--prompt", ""], {"reconstruction": 1.0}),
         (["--prompt", "a"], {"directional": 1.0}),
         (["--prompt", "a", "--reconstruction", "0.5"], {"reconstruction": 0.5}),
         (["--prompt", "a", "--directional", "0"], {}),
