@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 from .commands.adapt import ADAPT
 from .commands.command import parse
@@ -27,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0, 1 after one sentence that says what is wrong, 130 after an interrupt. arguments: left out, those of this process.
     """
+    _let_every_name_be_said(sys.stdout)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     command, options = parse("python -m domain_guidance", DESCRIPTION, COMMANDS, arguments)
     try:
@@ -54,6 +57,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.warning("Stopped by the user; the same command resumes from what is saved.")
         return 130
     return 0
+
+
+def _let_every_name_be_said(output: TextIO) -> None:
+    """Names that the console has no letters for are said in escapes; the message would be lost with them."""
+    if isinstance(output, io.TextIOWrapper):
+        output.reconfigure(errors="backslashreplace")
 
 
 def _is_out_of_memory(problem: RuntimeError) -> bool:

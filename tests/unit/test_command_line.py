@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import io
 import json
 import logging
 import os
@@ -101,6 +102,22 @@ def test_help_after_a_command_lists_its_options(command, capsys):
     assert ended.value.code == 0 and len(words) >= 2
     assert all(word in printed for word in words)
     assert command.summary[1:] in " ".join(printed.split())
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
+def test_a_name_that_the_console_has_no_letters_for_is_still_said(encoding):
+    name = "\u03bb.safetensors" if encoding == "cp1252" else os.fsdecode(b"\xfc.safetensors")
+    words = [sys.executable, "-m", "domain_guidance", "info", name]
+    environment = {**ELSEWHERE, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "1"}
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, check=False, env=environment)
+    told = done.stdout.decode(encoding)
+    assert "Stopped: There is no domain file '" + name.encode(encoding, "backslashreplace").decode(encoding) in told
+    assert done.returncode == 1 and b"Logging error" not in done.stderr
+
+
+def test_an_output_that_is_no_console_is_left_as_it_is(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert main(["info", "none.safetensors"]) == 1
 
 
 def test_an_unknown_command_is_answered_with_the_names_of_all(capsys):
