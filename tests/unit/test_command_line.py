@@ -576,6 +576,20 @@ def test_a_device_that_runs_out_of_memory_ends_the_command_with_what_takes_less(
     assert "out of memory. Lower --micro-batch" in said.text and "TORCH_USE" not in said.text
 
 
+def test_the_computers_own_memory_that_runs_out_is_known_as_such(place, tmp_path, said, monkeypatch):
+    def of_torch(*_):
+        return torch.empty(2**58)
+
+    def of_python(*_):
+        raise MemoryError
+
+    for full in (of_torch, of_python):
+        said.clear()
+        monkeypatch.setattr("domain_guidance.commands.train.encoder_of", full)
+        assert main(arguments(place, tmp_path)) == 1
+        assert "Stopped: The computer is out of memory. Lower --micro-batch" in said.text
+
+
 def test_an_error_of_another_kind_is_no_want_of_memory(place, tmp_path, monkeypatch):
     def broken(*_):
         raise DriverError("CUDA error: an illegal memory access was encountered")
