@@ -67,6 +67,7 @@ def train(options: argparse.Namespace, check: Check) -> None:
         logger.info("%s", json.dumps(plain(options), indent=2))
         return
     _check_folders(options)
+    _check_form(options)
     process, device = start_process(options.precision)
     settings = run_settings(options, process.world)
     with claimed_run(process, options.out, options.name, options.on_existing) as files:
@@ -109,7 +110,6 @@ def _train(
 
 def _check_base(base: DiffusersFolder, options: argparse.Namespace, device: torch.device) -> None:
     """Refuse what cannot be trained here, before hours of encoding."""
-    _check_form(options)
     network = base.unet_without_weights()
     base.check_channels()
     base.schedule()
@@ -120,6 +120,14 @@ def _check_base(base: DiffusersFolder, options: argparse.Namespace, device: torc
 
 
 def _check_form(options: argparse.Namespace) -> None:
+    """Refuse what the form needs and does not have, and what would be given to it in vain."""
+    if options.form != ADAPTER and options.rank is not None:
+        raise ValueError(f"A --rank was given, which the form {options.form} does not have: leave it out.")
+    if options.form == SIDE_NETWORK and options.gradient_checkpointing:
+        raise ValueError(
+            "--gradient-checkpointing was given, but no gradient passes the base of a side network, so it would save "
+            "nothing: leave it out."
+        )
     if options.eight_bit_adam:
         check_bitsandbytes()
     if options.form == ADAPTER:
@@ -250,5 +258,6 @@ TRAIN = Command(
     run=train,
     presets=PRESETS,
     resolve=resolve_train,
-    less_memory="Lower --micro-batch or add --gradient-checkpointing; the same command then resumes the run",
+    less_memory="Lower --micro-batch, or add --gradient-checkpointing to the training of a UNet; the same command then "
+    "resumes the run",
 )

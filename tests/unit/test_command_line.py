@@ -217,6 +217,8 @@ def test_a_broken_image_is_named_and_left_out(place, tmp_path, said):
             {"batch-size": 4, "micro-batch": 3},
             "A batch of 4 images cannot be divided over 1 processes in micro-batches of 3.*multiple of 3",
         ),
+        ({"micro-batch": 0}, "--micro-batch is 0, expected at least 1, or leave it out"),
+        ({"rank": 4}, "A --rank was given, which the form text-free does not have: leave it out"),
         ({"steps": 0}, "number of steps is 0"),
         ({"name": "../up"}, "'../up' cannot be the name of a file"),
     ],
@@ -539,6 +541,16 @@ def test_a_base_that_cannot_be_trained_is_refused_before_anything_is_encoded(
     change(base)
     assert main(arguments(place, tmp_path / "out", base=base, cache=tmp_path / "latents", form=form)) == 1
     assert re.search(f"Stopped: .*{message}", said.text)
+
+
+def test_gradient_checkpointing_is_refused_beside_a_side_network_which_has_none(place, tmp_path, said):
+    words = [*arguments(place, tmp_path, form="side-network"), "--gradient-checkpointing"]
+    assert main(words) == 1
+    assert "no gradient passes the base of a side network, so it would save nothing: leave it out" in said.text
+
+
+def test_the_rank_has_a_default_for_an_adapter_alone():
+    assert options_of().rank == 16 and options_of("--form", "text-free").rank is None
 
 
 @pytest.mark.parametrize("rank", [0, -1])
