@@ -24,6 +24,7 @@ from domain_guidance.__main__ import COMMANDS, main
 from domain_guidance.commands.command import parse
 from domain_guidance.commands.options import run_settings
 from domain_guidance.commands.presets import PRESETS
+from domain_guidance.commands.processes import start_process
 from domain_guidance.commands.train import TRAIN, encoded_at_once
 from domain_guidance.diffusers_host.folder import DiffusersFolder
 from domain_guidance.domains.adapter_file import read_adapter_file
@@ -547,6 +548,12 @@ def test_gradient_checkpointing_is_refused_beside_a_side_network_which_has_none(
     words = [*arguments(place, tmp_path, form="side-network"), "--gradient-checkpointing"]
     assert main(words) == 1
     assert "no gradient passes the base of a side network, so it would save nothing: leave it out" in said.text
+
+
+def test_a_world_size_that_is_set_to_nothing_is_one_process(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "")
+    process, _ = start_process("fp32")
+    assert process.world == 1
 
 
 def test_the_rank_has_a_default_for_an_adapter_alone():
