@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import sys
 from collections.abc import Sequence
+from typing import TextIO
 
 from .commands.adapt import ADAPT
 from .commands.command import parse
@@ -27,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     0, 1 after one sentence that says what is wrong, 130 after an interrupt. arguments: left out, those of this process.
     """
+    _let_every_name_be_said(sys.stdout)
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
     command, options = parse("python -m domain_guidance", DESCRIPTION, COMMANDS, arguments)
     try:
@@ -35,10 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, FloatingPointError) as problem:
         logging.error("Stopped: %s", problem)
         return 1
-    except RuntimeError as problem:
-        if not _is_out_of_memory(problem):
+    except (RuntimeError, MemoryError) as problem:
+        want = _want_of_memory(problem)
+        if not want:
             raise
-        logging.error("Stopped: %s. %s.", str(problem).splitlines()[0].rstrip("."), command.less_memory)
+        logging.error("Stopped: %s. %s.", want, command.less_memory)
         return 1
     except OSError as problem:
         if problem.errno is None:  # not the system's word: a library's, for a mistake in a call
@@ -56,13 +60,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _is_out_of_memory(problem: RuntimeError) -> bool:
-    """Whether the device is out of memory.
+def _let_every_name_be_said(output: TextIO) -> None:
+    """Names that the console has no letters for are said in escapes; the message would be lost with them."""
+    if isinstance(output, io.TextIOWrapper):
+        output.reconfigure(errors="backslashreplace")
 
-    PyTorch has a type of its own for it; where the driver says so, it is an AcceleratorError, as any other error of a
-    device.
+
+def _want_of_memory(problem: RuntimeError | MemoryError) -> str:
+    """What to say if memory has run out; empty for any other error.
+
+    PyTorch has a type of its own for a GPU's; where the driver says so, it is an AcceleratorError, as any other error
+    of a device. The computer's own is asked for by an allocator that names itself, or by Python.
     """
-    return "out of memory" in str(problem).lower()
+    if isinstance(problem, MemoryError) or "DefaultCPUAllocator" in str(problem):
+        return "The computer is out of memory"
+    return str(problem).splitlines()[0].rstrip(".") if "out of memory" in str(problem).lower() else ""
 
 
 if __name__ == "__main__":

@@ -204,7 +204,7 @@ def resolve_adapt(options: argparse.Namespace) -> None:
     """Fill in the options whose default depends on whether there is a prompt, or on the device."""
     options.range = tuple(options.range)
     if options.directional is None and options.reconstruction is None:  # what won on the toy world, docs/adaptation.md
-        options.directional, options.reconstruction = (0.0, 1.0) if options.prompt is None else (1.0, 0.0)
+        options.directional, options.reconstruction = (1.0, 0.0) if options.prompt else (0.0, 1.0)
     options.directional, options.reconstruction = options.directional or 0.0, options.reconstruction or 0.0
     if options.precision is None:
         # A text scale of 100 makes rounding 100 times as large, so not bf16, whose is eight times that of fp16.

@@ -10,6 +10,8 @@ from typing import Any
 
 from .interrupts import Check
 
+SEEDS = 2**64  # how many there are, from 0 up
+
 
 def _as_parsed(options: argparse.Namespace) -> None:
     """Leave the options as they are."""
@@ -63,6 +65,7 @@ def parse(
         places.choices[command.name].set_defaults(**command.presets[options.preset])
         options = parser.parse_args(arguments)
     _check_finite(options, places.choices[command.name])
+    _check_seed(options, places.choices[command.name])
     del vars(options)["command"]
     command.resolve(options)
     return command, options
@@ -74,6 +77,16 @@ def _check_finite(options: argparse.Namespace, parser: argparse.ArgumentParser) 
         for one in value if isinstance(value, (list, tuple)) else [value]:
             if isinstance(one, float) and not math.isfinite(one):
                 parser.error(f"argument --{name.replace('_', '-')}: {one} came, expected a finite number.")
+
+
+def _check_seed(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Refuse a seed that PyTorch cannot take.
+
+    It takes negative ones, which are not offered but left alone, so that runs which were begun with one go on.
+    """
+    seed = getattr(options, "seed", 0)
+    if not -(2**63) <= seed < SEEDS:
+        parser.error(f"argument --seed: {seed} came, expected a whole number from 0 to {SEEDS - 1}.")
 
 
 def _sentence(summary: str) -> str:

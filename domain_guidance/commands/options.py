@@ -14,6 +14,8 @@ from ..runs.process import Precision
 from ..training import RunSettings
 from .presets import PRESETS
 
+RANK = 16
+
 
 def add_train_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--base", required=True, help="folder of the base model, in the format of diffusers")
@@ -58,7 +60,7 @@ def add_train_options(parser: argparse.ArgumentParser) -> None:
 
 def _add_method(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--form", choices=TRAINING_FORMS, default=ADAPTER, help="what is trained (default: %(default)s)")
-    group.add_argument("--rank", type=int, default=16, help="rank of the adapter (default: %(default)s)")
+    group.add_argument("--rank", type=int, help=f"rank of the adapter (default: {RANK})")
     group.add_argument(
         "--resolution",
         type=int,
@@ -160,6 +162,8 @@ def _add_watching(group: argparse._ArgumentGroup) -> None:
 
 def resolve_train(options: argparse.Namespace) -> None:
     """Fill in the options whose default depends on the form or the device."""
+    if options.rank is None and options.form == ADAPTER:
+        options.rank = RANK
     if options.learning_rate is None:
         options.learning_rate = LEARNING_RATES[options.form]
     if options.precision is None:
@@ -210,6 +214,8 @@ def divided_batch(options: argparse.Namespace, world: int) -> DividedBatch:
 
     Raises ValueError if the batch cannot be divided.
     """
+    if options.micro_batch is not None and options.micro_batch < 1:
+        raise ValueError(f"--micro-batch is {options.micro_batch}, expected at least 1, or leave it out.")
     at_once = options.micro_batch or options.batch_size // world
     if at_once < 1 or options.batch_size % (at_once * world):
         raise ValueError(

@@ -13,7 +13,7 @@ from ..runs.process import Precision
 
 def start_process(precision: Precision) -> tuple[Process, torch.device]:
     """This process of the run, and its device. Under `accelerate launch` or torchrun it is one of several."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if int(os.environ.get("WORLD_SIZE") or 1) == 1:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         return OneProcess(precision, device.type), device
     try:

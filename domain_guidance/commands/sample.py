@@ -31,7 +31,7 @@ from ..guidance import GuidedDenoiser
 from ..pictures.pixels import as_picture
 from ..runs.process import AUTOCAST
 from ..side_networks import is_side_file
-from .command import Command
+from .command import SEEDS, Command
 from .interrupts import Check
 from .processes import start_process
 from .side_network import side_denoiser
@@ -128,6 +128,11 @@ def _check_counts(options: argparse.Namespace) -> None:
     for name in ("count", "steps"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name} is {getattr(options, name)}, expected at least 1.")
+    if options.seed < 0 or options.seed + options.count > SEEDS:
+        raise ValueError(
+            f"--seed is {options.seed} and --count {options.count}, but the seeds of pictures go from 0 to {SEEDS - 1}"
+            ": choose others."
+        )
 
 
 def _check_size(options: argparse.Namespace, cell: int) -> None:

@@ -25,6 +25,7 @@ from ..side_networks import (
     make_network,
     read_side_file,
     shape_for,
+    shape_identity,
     write_side_file,
 )
 
@@ -36,9 +37,10 @@ logger = logging.getLogger(__name__)
 
 def side_trainable(base: DiffusersTrainable, latents: CachedLatents, seed: int) -> SideTrainable:
     """A fresh side network beside the frozen UNet of `base`, on its device, as large as the latents ask for."""
-    channels, height, width = latents.read(0).mean.shape
+    size = latents.commonest_bucket  # of any one image the size would change with the names
+    channels, height, width = latents.read([image.bucket for image in latents.images].index(size)).mean.shape
     network = make_network(shape_for(channels, height, width), seed).to(next(base.module.parameters()).device)
-    identity = {**base.identity, "form": SIDE_NETWORK, "rank": 0}
+    identity = {**base.identity, **shape_identity(network.shape), "form": SIDE_NETWORK, "rank": 0}
     return SideTrainable(base, network, identity, partial(_save, base, LatentSpace(channels, base.scaling, base.shift)))
 
 

@@ -26,9 +26,10 @@ from ..diffusers_host.folder import (
     latent_scale,
     on_device,
 )
-from ..diffusers_host.trainable import DiffusersTrainable, add_adapter, base_fingerprint
+from ..diffusers_host.trainable import DiffusersTrainable, add_adapter, base_fingerprint, check_peft
 from ..domains.fingerprint import fingerprint
 from ..domains.training_forms import ADAPTER, EMPTY_PROMPT, SIDE_NETWORK, TEXT_FREE
+from ..domains.unet_layouts import diffusers_to_host
 from ..memory.estimate import check_fits, device_memory, whole_network_estimate
 from ..memory.recomputation import recomputation
 from ..runs import RunFiles
@@ -47,6 +48,8 @@ from .run_name import claimed_run
 from .side_network import side_trainable
 
 if TYPE_CHECKING:
+    from diffusers import UNet2DConditionModel
+
     from ..diffusers_host.folder import Autoencoder
 
 logger = logging.getLogger(__name__)
@@ -64,6 +67,7 @@ def train(options: argparse.Namespace, check: Check) -> None:
         logger.info("%s", json.dumps(plain(options), indent=2))
         return
     _check_folders(options)
+    _check_form(options)
     process, device = start_process(options.precision)
     settings = run_settings(options, process.world)
     with claimed_run(process, options.out, options.name, options.on_existing) as files:
@@ -106,12 +110,39 @@ def _train(
 
 def _check_base(base: DiffusersFolder, options: argparse.Namespace, device: torch.device) -> None:
     """Refuse what cannot be trained here, before hours of encoding."""
-    if options.eight_bit_adam:
-        check_bitsandbytes()
     network = base.unet_without_weights()
     base.check_channels()
+    base.schedule()
+    _check_names(network)
     if options.form not in (ADAPTER, SIDE_NETWORK):
         check_fits(whole_network_estimate(network, eight_bit_adam=options.eight_bit_adam), device_memory(device))
+    base.prompt()
+
+
+def _check_form(options: argparse.Namespace) -> None:
+    """Refuse what the form needs and does not have, and what would be given to it in vain."""
+    if options.form != ADAPTER and options.rank is not None:
+        raise ValueError(f"A --rank was given, which the form {options.form} does not have: leave it out.")
+    if options.form == SIDE_NETWORK and options.gradient_checkpointing:
+        raise ValueError(
+            "--gradient-checkpointing was given, but no gradient passes the base of a side network, so it would save "
+            "nothing: leave it out."
+        )
+    if options.eight_bit_adam:
+        check_bitsandbytes()
+    if options.form == ADAPTER:
+        check_peft()
+        if options.rank < 1:
+            raise ValueError(f"--rank is {options.rank}, expected at least 1.")
+
+
+def _check_names(network: UNet2DConditionModel) -> None:
+    """Refuse a UNet with layers that no file has names for."""
+    try:
+        diffusers_to_host(network.state_dict(), network.config)
+    except ValueError as error:
+        fault, _, _ = str(error).partition(":")
+        raise ValueError(f"{fault}, so no file can hold it: give a base of the Stable Diffusion family.") from error
 
 
 def _cache(
@@ -227,5 +258,6 @@ TRAIN = Command(
     run=train,
     presets=PRESETS,
     resolve=resolve_train,
-    less_memory="Lower --micro-batch or add --gradient-checkpointing; the same command then resumes the run",
+    less_memory="Lower --micro-batch, or add --gradient-checkpointing to the training of a UNet; the same command then "
+    "resumes the run",
 )

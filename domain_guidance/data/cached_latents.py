@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -54,6 +55,12 @@ class CachedLatents:
         except DamagedEntry as damage:
             self._restore(image, str(damage))
             return self._store.read(image.key, image.bucket, mirrored)
+
+    @property
+    def commonest_bucket(self) -> Size:
+        """The size of most images; of equally common ones the largest, so that the images' names do not matter."""
+        counts = Counter(image.bucket for image in self.images)
+        return max(counts, key=lambda bucket: (counts[bucket], math.prod(bucket), bucket))
 
     @property
     def bytes_per_image(self) -> float:

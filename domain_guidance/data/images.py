@@ -12,10 +12,12 @@ import torch
 from PIL import Image, features
 from torch import Tensor
 
+from .deep_grey import DARK, GreyScale, grey_scale, is_dark, is_deep_grey
 from .png_metadata import PNG_SIGNATURE, WithoutMetadata
 
 # AVIF is read where Pillow was built with it.
 AVIF = ((".avif", "AVIF"),) if features.check("avif") else ()
+TIFF = (".tif", ".tiff")
 KINDS = {
     ".jpg": "JPEG",
     ".jpeg": "JPEG",
@@ -25,8 +27,7 @@ KINDS = {
     ".apng": "PNG",
     ".webp": "WEBP",
     ".bmp": "BMP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
+    **dict.fromkeys(TIFF, "TIFF"),
     ".gif": "GIF",
     **dict(AVIF),
 }
@@ -49,6 +50,8 @@ MAX_PIXELS = 89_478_485
 # What Pillow's decoders and its EXIF reader raise on damaged files; 12,000 files damaged at random raised nothing else.
 DAMAGED = (OSError, EOFError, SyntaxError, ValueError, TypeError, LookupError, OverflowError, struct.error, zlib.error)
 
+TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
+
 
 class ImageError(ValueError):
     """One image that cannot be used; the message is the reason, without the image's name."""
@@ -61,15 +64,15 @@ class UnreadableImage(ImageError):
 def read_image(path: str | os.PathLike) -> Tensor:
     """The picture in a file, [3, H, W] in [-1, 1], fp32, turned upright by its EXIF orientation.
 
-    Our choices: transparency is laid over white; of an animation or a document the first picture is taken; 16-bit grey
-    keeps its precision, 16-bit colour the upper eight bits that Pillow reads; colour profiles are not applied, and
-    other metadata is not looked at, so that trouble with it costs no picture. Raises ImageError for what cannot be
-    decoded, UnreadableImage for what cannot be opened.
+    Our choices: transparency is laid over white; of an animation or a document the first picture is taken; grey of 12
+    and 16 bits keeps its precision, 16-bit colour the upper eight bits that Pillow reads; colour profiles are not
+    applied, and other metadata is not looked at, so that trouble with it costs no picture. Raises ImageError for what
+    cannot be decoded, UnreadableImage for what cannot be opened.
     """
     try:
         with open(path, "rb") as file:
             return _decoded(file)
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except TOO_LARGE as error:
         raise ImageError(f"it is too large ({error}): make it smaller") from error
     except Image.UnidentifiedImageError as error:
         *kinds, last = ["WebP" if kind == "WEBP" else kind for kind in FORMATS]
@@ -89,6 +92,24 @@ def is_animation(path: str | os.PathLike) -> bool:
         return False
 
 
+def darkness(path: str | os.PathLike) -> str:
+    """What to say of a grey picture that `read_image` reads almost black; empty for any other."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return DARK if is_dark(image) else ""
+    except DAMAGED:
+        return ""
+
+
+def has_unusual_grey(path: str | os.PathLike) -> bool:
+    """Whether a TIFF is grey of 12 bits, or deep grey whose levels fall."""
+    try:
+        with Image.open(path, formats=("TIFF",)) as image:
+            return not grey_scale(image).is_usual
+    except (*DAMAGED, *TOO_LARGE):
+        return False
+
+
 def _decoded(file: BinaryIO) -> Tensor:
     try:
         return _read(file)
@@ -105,7 +126,7 @@ def _read(file: BinaryIO) -> Tensor:
     with Image.open(file, formats=FORMATS) as image:
         _check_size(image)
         image.load()
-        return _pixels(_upright(image))
+        return _pixels(_upright(image), grey_scale(image))
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -132,11 +153,11 @@ def _check_size(image: Image.Image) -> None:
         )
 
 
-def _pixels(image: Image.Image) -> Tensor:
+def _pixels(image: Image.Image, scale: GreyScale) -> Tensor:
     if image.mode == "F":
         raise ImageError("it holds floating-point values without an agreed range: convert it to 8 or 16 bits")
-    if image.mode.startswith("I"):
-        values = _grey_16_bit(image)
+    if is_deep_grey(image):
+        values = _deep_grey(image, scale)
     elif "transparency" in image.info or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         values = _over_white(np.asarray(image.convert("RGBA"), dtype=np.float32) / 255)
     else:
@@ -144,15 +165,18 @@ def _pixels(image: Image.Image) -> Tensor:
     return torch.from_numpy(values * 2 - 1).permute(2, 0, 1).contiguous()
 
 
-def _grey_16_bit(image: Image.Image) -> np.ndarray:
+def _deep_grey(image: Image.Image, scale: GreyScale) -> np.ndarray:
     levels = np.asarray(image).astype(np.int64)
-    if levels.min() < 0 or levels.max() > 65535:
+    if levels.min() < 0 or levels.max() > scale.white:
         raise ImageError(
-            f"its grey levels run from {levels.min()} to {levels.max()}, expected 0 to 65535: convert it to 16 bits"
+            f"its grey levels run from {levels.min()} to {levels.max()}, expected 0 to {scale.white}: convert it to 16 "
+            "bits"
         )
+    if scale.falling:
+        levels = scale.white - levels
     if "transparency" in image.info:  # PNG's one transparent grey level
-        levels[levels == image.info["transparency"]] = 65535
-    return np.repeat((levels / 65535).astype(np.float32)[:, :, None], 3, axis=2)
+        levels[levels == image.info["transparency"]] = scale.white
+    return np.repeat((levels / scale.white).astype(np.float32)[:, :, None], 3, axis=2)
 
 
 def _over_white(rgba: np.ndarray) -> np.ndarray:

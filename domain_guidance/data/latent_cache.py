@@ -13,7 +13,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from .sources import ImageSource
 
 LAYOUT = "v1"  # of the files, of reading and of resizing: a change of any makes every older entry another thing
 CROP_NAMED = 0.3  # of a picture's area; photographs of the usual shapes lose less
+AUTOCASTING = ("cpu", "cuda", "xpu", "mps")  # the devices whose arithmetic autocast may narrow
 WAITING = 16  # resized images held at most while their buckets fill up
 
 Encode = Callable[[Tensor], tuple[Tensor, Tensor | None]]
@@ -246,7 +247,8 @@ class LatentCache:
 
     @torch.no_grad()
     def _posteriors(self, pixels: Tensor, batch: Sequence[_Ready]) -> list[Posterior]:
-        mean, logvar = self._encode(pixels)
+        with _plain_arithmetic():
+            mean, logvar = self._encode(pixels)
         posteriors = [Posterior(m, None if logvar is None else logvar[i]) for i, m in enumerate(mean)]
         for ready, posterior in zip(batch, posteriors):
             if not all(torch.isfinite(part.half()).all() for part in posterior if part is not None):
@@ -279,6 +281,15 @@ class LatentCache:
                 f"The latent cache '{self._folder.parent}' cannot be written ({error.strerror}): free some space or "
                 "choose a folder that can be written; what is in it already stays."
             ) from error
+
+
+@contextmanager
+def _plain_arithmetic() -> Iterator[None]:
+    """The encoder's own precision: what is encoded again in a training step would stay as narrow as that step."""
+    with ExitStack() as stack:
+        for kind in filter(torch.amp.is_autocast_available, AUTOCASTING):
+            stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 def _too_few(used: int, total: int, minimum: int, skipped: Sequence[Skipped]) -> str:

@@ -12,7 +12,16 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from .images import EXTENSIONS, ImageError, UnreadableImage, is_animation, read_image
+from .images import (
+    EXTENSIONS,
+    TIFF,
+    ImageError,
+    UnreadableImage,
+    darkness,
+    has_unusual_grey,
+    is_animation,
+    read_image,
+)
 from .left_out import Skipped, because
 
 CHUNK = 1 << 20
@@ -107,14 +116,22 @@ class FolderImages:
             raise UnreadableImage(
                 f"it cannot be read ({error.strerror}): check the file and its permissions"
             ) from error
+        # Earlier releases read such a file otherwise, and cached it under the hash of its content alone.
+        if self._is_tiff(index) and has_unusual_grey(self.files[index].path):
+            digest.update(b"grey of its own scale")
         return digest.hexdigest()
 
     def stamp(self, index: int) -> str:
         file = self.files[index]
-        return f"{file.path}|{file.size}|{file.modified}"
+        reader = "|2" if self._is_tiff(index) else ""  # so that what was known of it is not taken for its key
+        return f"{file.path}|{file.size}|{file.modified}{reader}"
 
     def remark(self, index: int) -> str:
-        return ANIMATION if is_animation(self.files[index].path) else ""
+        path = self.files[index].path
+        return ANIMATION if is_animation(path) else darkness(path)
+
+    def _is_tiff(self, index: int) -> bool:
+        return self.files[index].name.lower().endswith(TIFF)
 
 
 class BatchImages:
@@ -184,6 +201,13 @@ def _reason_against(entry: os.DirEntry) -> str:
     """Why a folder's entry is not looked at; empty if it is."""
     if entry.name.startswith("."):
         return HIDDEN
+    try:
+        return _reason_against_kind(entry)
+    except OSError as error:  # a link to itself, or into a file
+        return f"it cannot be looked at ({error.strerror}): check it, and where it leads"
+
+
+def _reason_against_kind(entry: os.DirEntry) -> str:
     if entry.is_dir():
         return LINKED_FOLDER if _is_link(entry) else ""
     if os.path.splitext(entry.name)[1].lower() not in EXTENSIONS:

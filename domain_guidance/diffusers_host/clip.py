@@ -105,7 +105,10 @@ def _normalisation(folder: Path, device: torch.device) -> tuple[Tensor, Tensor]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(values, dict):
+            raise ValueError(f"it holds a {type(values).__name__}, expected an object")
+        return values
     except (OSError, ValueError) as error:
         raise ValueError(
             f"'{path}' cannot be read as JSON ({error}): give a folder that transformers saved."

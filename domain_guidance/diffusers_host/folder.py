@@ -26,7 +26,7 @@ from .reading import reading, variant_of, whole
 
 if TYPE_CHECKING:
     from diffusers import AutoencoderKL, AutoencoderTiny, ConfigMixin, UNet2DConditionModel
-    from transformers import CLIPTokenizer
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
     Autoencoder = AutoencoderKL | AutoencoderTiny
 
@@ -185,10 +185,8 @@ class DiffusersFolder:
         embeddings, pooled = [], None
         second = self._has("text_encoder_2")
         for number in ("", "_2") if second else ("",):
-            ids, encoder = (
-                self._tokens(text, f"tokenizer{number}"),
-                self._encoder(f"text_encoder{number}", bool(number)),
-            )
+            encoder = self._encoder(f"text_encoder{number}", bool(number))
+            ids = self._tokens(text, f"tokenizer{number}", encoder.config.max_position_embeddings)
             with torch.no_grad():
                 output = encoder(ids, output_hidden_states=second)
             embeddings.append(output.hidden_states[-2] if second else output.last_hidden_state)
@@ -244,20 +242,20 @@ class DiffusersFolder:
             pooled = stored.get("pooled_output")
             return Prompt(stored["cross_attn"].float(), None if pooled is None else pooled.float())
 
-    def _tokens(self, text: str, name: str) -> Tensor:
+    def _tokens(self, text: str, name: str, positions: int) -> Tensor:
+        """positions: how many tokens the encoder has places for; a tokenizer may know of no end."""
         from transformers import CLIPTokenizer
 
         with reading(name, self.place):
             if not self.download and not (Path(self.place) / name).is_dir():  # transformers would make an empty one
                 raise FileNotFoundError("there is no such folder")
             tokenizer = CLIPTokenizer.from_pretrained(self.place, **self._part(name))
+        limit = min(tokenizer.model_max_length, positions)
         if name == "tokenizer":  # a second one cuts at the same word
-            _warn_of_lost(text, tokenizer)
-        return tokenizer(
-            text, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
-        ).input_ids
+            _warn_of_lost(text, tokenizer, limit)
+        return tokenizer(text, padding="max_length", max_length=limit, truncation=True, return_tensors="pt").input_ids
 
-    def _encoder(self, name: str, projected: bool) -> nn.Module:
+    def _encoder(self, name: str, projected: bool) -> CLIPTextModel | CLIPTextModelWithProjection:
         from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
         kind = CLIPTextModelWithProjection if projected else CLIPTextModel
@@ -282,9 +280,9 @@ class DiffusersFolder:
         return {"subfolder": name, "local_files_only": not self.download}
 
 
-def _warn_of_lost(text: str, tokenizer: CLIPTokenizer) -> None:
+def _warn_of_lost(text: str, tokenizer: CLIPTokenizer, limit: int) -> None:
     """Names the words of a prompt that are cut off."""
-    limit, tokens = tokenizer.model_max_length, tokenizer(text, verbose=False).input_ids
+    tokens = tokenizer(text, verbose=False).input_ids
     if len(tokens) > limit:
         logger.warning(
             "A prompt is longer than the %d tokens that the text encoder reads, and '%s' is left out: shorten it.",

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from ..domains.adapter_file import merged, read_adapter_file
 from ..domains.fingerprint import fingerprint
 from ..domains.unet_layouts import diffusers_to_host, host_to_diffusers
+from .fitting import check_lora
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 def add_lora(unet: UNet2DConditionModel, path: Path, strength: float = 1.0) -> str:
     """Add a LoRA's update to the UNet's weights, for good; its fingerprint.
 
-    Raises ValueError for a file that changes nothing of it.
+    Raises ValueError for a file that changes nothing of it, or is for a network of another size.
     """
     tensors = _tensors(path)
     if any(name.startswith("diffusion_model.") for name in tensors):
@@ -56,7 +57,7 @@ def _add_adapter(unet: UNet2DConditionModel, path: Path, strength: float) -> Non
 
 def _add_foreign(unet: UNet2DConditionModel, path: Path, strength: float) -> None:
     from diffusers.loaders import StableDiffusionLoraLoaderMixin as Loader
-    from diffusers.utils import is_peft_available
+    from diffusers.utils import convert_unet_state_dict_to_peft, is_peft_available
 
     if not is_peft_available():
         raise ValueError("A LoRA needs the package peft, which is not installed: install it, or leave --lora out.")
@@ -74,6 +75,8 @@ def _add_foreign(unet: UNet2DConditionModel, path: Path, strength: float) -> Non
         )
     if any(name.startswith("text_encoder") for name in found):
         logger.warning("'%s' also changes the text encoder; only its part for the UNet is used.", path.name)
+    own = {key.removeprefix("unet."): value for key, value in found.items() if key.startswith("unet.")}
+    check_lora(convert_unet_state_dict_to_peft(own), unet, path.name)
     Loader.load_lora_into_unet(found, alphas, unet, **({"metadata": metadata[0]} if metadata else {}))
     unet.fuse_lora(lora_scale=strength)
     unet.unload_lora()

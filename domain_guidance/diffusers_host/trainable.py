@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -109,17 +110,22 @@ def base_fingerprint(unet: UNet2DConditionModel) -> str:
     return fingerprint(diffusers_to_host(unet.state_dict(), unet.config))
 
 
+def check_peft() -> None:
+    """Raises ValueError where peft, which adapters are trained with, is not installed."""
+    if find_spec("peft") is None:
+        raise ValueError(
+            "The adapter form needs the package peft, which is not installed: install it, or train a full form."
+        )
+
+
 def add_adapter(unet: UNet2DConditionModel, rank: int, seed: int = 0) -> None:
     """Put peft's LoRA on everything but the cross-attention, ready to be trained; all else is frozen.
 
     Raises ValueError where peft is not installed.
     """
-    try:
-        from peft import LoraConfig
-    except ImportError as error:
-        raise ValueError(
-            "The adapter form needs the package peft, which is not installed: install it, or train a full form."
-        ) from error
+    check_peft()
+    from peft import LoraConfig
+
     unet.requires_grad_(False)
     with torch.random.fork_rng():  # peft draws from the global generator
         torch.manual_seed(seed)

@@ -10,6 +10,7 @@ from ..domains.domain_file import DomainCard, read_card, read_domain_file
 from ..domains.prompt import Prompt
 from ..domains.training_forms import is_adapter
 from ..domains.unet_layouts import diffusers_to_host, host_to_diffusers
+from .fitting import check_network, check_prompt
 
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 def load_trained(path: Path, unet: UNet2DConditionModel) -> tuple[DomainCard, Prompt]:
     """Give `unet`, a copy of the base, the domain's weights; the file's card and the empty prompt that goes with them.
 
-    path: a domain file, or an adapter, which is merged. Raises DomainFileError for any other file.
+    path: a domain file, or an adapter, which is merged. Raises DomainFileError for any other file, and for a domain of
+    another network.
     """
     if is_adapter(read_card(path)):
         file = read_adapter_file(path)
@@ -26,6 +28,9 @@ def load_trained(path: Path, unet: UNet2DConditionModel) -> tuple[DomainCard, Pr
     else:
         file = read_domain_file(path)
         state = file.weights
-    unet.load_state_dict(host_to_diffusers(state, unet.config))
     pooled = file.pooled_output
-    return file.card, Prompt(file.cross_attn.float(), None if pooled is None else pooled.float())
+    prompt = Prompt(file.cross_attn.float(), None if pooled is None else pooled.float())
+    check_network(state, unet, path.name)
+    check_prompt(prompt, unet, path.name)
+    unet.load_state_dict(host_to_diffusers(state, unet.config))
+    return file.card, prompt

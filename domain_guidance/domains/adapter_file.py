@@ -19,6 +19,7 @@ from .card import DomainCard, DomainFileError, card_metadata
 from .domain_file import read_checked, write_checked
 from .fingerprint import fingerprint
 from .prompt import Plain, Prompt, prompt_from, prompt_metadata
+from .training_forms import is_adapter
 
 PREFIX = "diffusion_model."
 SUFFIXES = (".lora_up.weight", ".lora_down.weight", ".alpha")
@@ -68,6 +69,11 @@ def read_adapter_file(path: str | os.PathLike) -> AdapterFile:
     card, tensors, metadata = read_checked(path)
     prompt = prompt_from(metadata, name)
     if prompt is None or not tensors or _foreign(tensors):
+        if not is_adapter(card):
+            raise DomainFileError(
+                f"'{name}' is not an adapter that Domain Guidance trained, but a {card.form} domain: give an adapter "
+                "here, and this file where domains are read."
+            )
         raise DomainFileError(
             f"'{name}' is not an adapter that Domain Guidance trained: load it as an ordinary LoRA, and connect the "
             "encoded empty prompt."

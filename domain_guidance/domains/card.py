@@ -101,8 +101,9 @@ def card_from(metadata: Mapping[str, str] | None, name: str) -> DomainCard:
     """The card in a file's metadata. name: the file's, for messages. Raises DomainFileError."""
     if metadata is None or CARD_KEY not in metadata:
         raise DomainFileError(
-            f"'{name}' is not a domain file, it has no Domain Guidance card: load it with 'Load Diffusion Model' "
-            "and connect the encoded empty prompt to domain_conditioning."
+            f"'{name}' is not a domain file, it has no Domain Guidance card: give a file that a training of Domain "
+            "Guidance wrote, or in ComfyUI load it with 'Load Diffusion Model' and connect the encoded empty prompt to "
+            "domain_conditioning."
         )
     try:
         values = json.loads(metadata[CARD_KEY])

@@ -98,4 +98,7 @@ def write_json(path: str | os.PathLike, facts: dict[str, Any], *, free: bool = F
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path, free=free) as part:
-        part.write_text(json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        # What of a name is not UTF-8 Python holds as lone surrogates. They are escaped as JSON itself would, and read
+        # back as the same name.
+        text = json.dumps(facts, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+        part.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -15,6 +15,7 @@ from ..data import ImageError, Pictures, Remark, Skipped, because
 
 logger = logging.getLogger(__name__)
 
+LONGEST, LEAST = 8, 32  # of a picture: in shorter sides, and in pixels
 OUTSIDE_NAMED = 0.5  # of a picture's area; photographs of the usual shapes lose less
 
 
@@ -80,6 +81,7 @@ def centre_square(pixels: Tensor, size: int) -> Tensor:
     The shorter side is resized to `size`, bicubic, and the middle cut out, in 8-bit levels (Radford et al. 2021, arXiv
     2103.00020; antialiased, as in their release).
     """
+    pixels = _without_far_ends(pixels)
     height, width = pixels.shape[1:]
     if (height, width) != (size, size):
         scale = size / min(height, width)
@@ -88,6 +90,20 @@ def centre_square(pixels: Tensor, size: int) -> Tensor:
     top, left = (pixels.shape[1] - size) // 2, (pixels.shape[2] - size) // 2
     levels = ((pixels[:, top : top + size, left : left + size].clamp(-1, 1) + 1) * 127.5).round()
     return levels / 127.5 - 1
+
+
+def _without_far_ends(pixels: Tensor) -> Tensor:
+    """A picture of which only the middle counts, no longer than `LONGEST` times its shorter side.
+
+    A strip of 4 by 20000 pixels would else be resized to one of 3 GB. What is cut is far from what the filter reads.
+    """
+    longest = max(LONGEST * min(pixels.shape[1:]), LEAST)
+    for axis in (1, 2):
+        length = pixels.shape[axis]
+        if length > longest:
+            kept = longest + (length - longest) % 2  # so that the middle stays where it is
+            pixels = pixels.narrow(axis, (length - kept) // 2, kept)
+    return pixels
 
 
 class _Seen:

@@ -50,7 +50,7 @@ def load_inception(weights: str | os.PathLike) -> nn.Module:
             copy = os.path.join(folder, "weights.pth")
             torch.save(state, copy)
             return FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=copy)
-    except (OSError, RuntimeError, pickle.UnpicklingError, TypeError) as error:
+    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError, TypeError) as error:
         raise ValueError(
             f"'{path.name}' does not hold torch-fidelity's InceptionV3 weights: give the file that it downloads."
         ) from error

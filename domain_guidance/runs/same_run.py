@@ -19,6 +19,7 @@ SAID_LATER = {
     "the noise levels of the model": 1e-4,
     "the distilled guidance": 0.0,
     "the LoRAs and patches on the model": 0.0,
+    "the size of the side network": 0.0,
 }
 FINGERPRINT = re.compile("[0-9a-f]{16}|[0-9a-f]{64}")
 # More steps extend a run, and how often it is looked at changes nothing in it. A batch may be cut otherwise.

@@ -101,7 +101,10 @@ def _check_belongs(tensors: dict[str, Tensor], step: int, state: TrainingState, 
     wanted = {f"{kind}.{key}": tensor.shape for kind, part in parts.items() for key, tensor in part.items()}
     found = {key: tensor.shape for key, tensor in tensors.items() if not key.startswith("optimizer.")}
     if not step or found != wanted:
-        raise ValueError(f"'{name}' is not a saved run of this model: delete it to start afresh, or use the right one.")
+        raise ValueError(
+            f"'{name}' is a saved run of another network, whose tensors have other names or sizes than those that are "
+            "trained now: choose another name, start a new version, or use the images and the model that it began with."
+        )
 
 
 @torch.no_grad()

@@ -2,7 +2,7 @@
 
 from .correction import corrected, loss_weight
 from .guided import SideGuidedDenoiser
-from .network import SideNetwork, SideShape, shape_for
+from .network import SideNetwork, SideShape, shape_for, shape_identity
 from .side_file import LatentSpace, SideFile, is_side_file, read_side_file, write_side_file
 from .trainable import BareBase, SideTrainable, make_network
 
@@ -20,5 +20,6 @@ __all__ = [
     "make_network",
     "read_side_file",
     "shape_for",
+    "shape_identity",
     "write_side_file",
 ]

@@ -55,6 +55,11 @@ def shape_for(channels: int, height: int, width: int) -> SideShape:
     return SideShape(channels, WIDTH * math.ceil(math.sqrt(max(channels, 4) / 4)), min(levels, DEEPEST))
 
 
+def shape_identity(shape: SideShape) -> dict[str, str]:
+    """What a resumed run must share of the network's size."""
+    return {"the size of the side network": f"{shape.levels} level{'s' * (shape.levels > 1)} of {shape.width} channels"}
+
+
 class SideNetwork(nn.Module):
     """The correction g of `correction.corrected`. Its output layer starts at zero, so an untrained one corrects
     nothing.

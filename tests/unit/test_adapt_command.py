@@ -367,6 +367,19 @@ def test_a_lora_is_added_to_the_critics_weights(place, tmp_path, strength):
 
 
 @needs_peft
+def test_a_lora_for_a_network_of_another_size_is_refused_in_one_sentence(place, tmp_path, said):
+    from diffusers import UNet2DConditionModel
+
+    wide = tmp_path / "wide"
+    UNet2DConditionModel(**{**mini_pipeline.UNET, "block_out_channels": (32, 32)}).save_pretrained(wide / "unet")
+    file, _ = mini_pipeline.write_lora(tmp_path / "lora.safetensors", wide)
+    assert main(arguments(place, tmp_path / "made.safetensors", lora=file)) == 1
+    (line,) = [line for line in said.messages if line.startswith("Stopped: ")]
+    assert re.search("is a LoRA for a network of another size: .* is for 32 channels and the base has 16", line)
+    assert "\n" not in line
+
+
+@needs_peft
 def test_an_adapter_of_this_library_is_a_lora_too(place):
     unet = DiffusersFolder(str(place / "sd")).unet()
     load_trained(place / "adapter.safetensors", unet)
@@ -560,6 +573,7 @@ def test_what_is_typed_wins_over_the_preset_and_the_preset_over_the_defaults():
     "words, held_by",
     [
         ([], {"reconstruction": 1.0}),
+        (["--prompt", ""], {"reconstruction": 1.0}),
         (["--prompt", "a"], {"directional": 1.0}),
         (["--prompt", "a", "--reconstruction", "0.5"], {"reconstruction": 0.5}),
         (["--prompt", "a", "--directional", "0"], {}),

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import io
 import json
 import logging
 import os
@@ -23,6 +24,7 @@ from domain_guidance.__main__ import COMMANDS, main
 from domain_guidance.commands.command import parse
 from domain_guidance.commands.options import run_settings
 from domain_guidance.commands.presets import PRESETS
+from domain_guidance.commands.processes import start_process
 from domain_guidance.commands.train import TRAIN, encoded_at_once
 from domain_guidance.diffusers_host.folder import DiffusersFolder
 from domain_guidance.domains.adapter_file import read_adapter_file
@@ -101,6 +103,22 @@ def test_help_after_a_command_lists_its_options(command, capsys):
     assert ended.value.code == 0 and len(words) >= 2
     assert all(word in printed for word in words)
     assert command.summary[1:] in " ".join(printed.split())
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-8"])
+def test_a_name_that_the_console_has_no_letters_for_is_still_said(encoding):
+    name = "\u03bb.safetensors" if encoding == "cp1252" else os.fsdecode(b"\xfc.safetensors")
+    words = [sys.executable, "-m", "domain_guidance", "info", name]
+    environment = {**ELSEWHERE, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "1"}
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, check=False, env=environment)
+    told = done.stdout.decode(encoding)
+    assert "Stopped: There is no domain file '" + name.encode(encoding, "backslashreplace").decode(encoding) in told
+    assert done.returncode == 1 and b"Logging error" not in done.stderr
+
+
+def test_an_output_that_is_no_console_is_left_as_it_is(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    assert main(["info", "none.safetensors"]) == 1
 
 
 def test_an_unknown_command_is_answered_with_the_names_of_all(capsys):
@@ -200,6 +218,8 @@ def test_a_broken_image_is_named_and_left_out(place, tmp_path, said):
             {"batch-size": 4, "micro-batch": 3},
             "A batch of 4 images cannot be divided over 1 processes in micro-batches of 3.*multiple of 3",
         ),
+        ({"micro-batch": 0}, "--micro-batch is 0, expected at least 1, or leave it out"),
+        ({"rank": 4}, "A --rank was given, which the form text-free does not have: leave it out"),
         ({"steps": 0}, "number of steps is 0"),
         ({"name": "../up"}, "'../up' cannot be the name of a file"),
     ],
@@ -475,6 +495,86 @@ def test_eight_bit_adam_without_bitsandbytes_says_what_to_do_before_anything_is_
     assert "needs the package bitsandbytes, which is not installed: install it, or leave the option off" in said.text
 
 
+def changed_json(file, **changed):
+    values = json.loads(file.read_text()) | changed
+    file.write_text(json.dumps({key: value for key, value in values.items() if value is not None}))
+
+
+def with_zero_snr(base):
+    changed_json(base / "scheduler" / "scheduler_config.json", rescale_betas_zero_snr=True)
+
+
+def with_linear_levels(base):
+    changed_json(base / "scheduler" / "scheduler_config.json", beta_schedule="linear")
+
+
+def with_flow(base):
+    scheduler = base / "scheduler" / "scheduler_config.json"
+    scheduler.write_text(json.dumps({"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000}))
+
+
+def without_text_encoder(base):
+    changed_json(base / "model_index.json", text_encoder=None)
+
+
+def with_unknown_layers(base):
+    from diffusers import UNet2DConditionModel
+
+    shutil.rmtree(base / "unet")
+    UNet2DConditionModel(**mini_pipeline.UNET, class_embed_type="timestep").save_pretrained(base / "unet")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (with_zero_snr, "zero terminal SNR"),
+        (with_linear_levels, "noise schedule is 'linear', expected scaled_linear"),
+        (with_flow, "scheduler of .* cannot be read"),
+        (without_text_encoder, "has no text encoder"),
+        (with_unknown_layers, "'class_embedding.* has no place .* give a base of the Stable Diffusion family"),
+    ],
+)
+@pytest.mark.parametrize("form", ["text-free", "side-network"])
+def test_a_base_that_cannot_be_trained_is_refused_before_anything_is_encoded(
+    place, tmp_path, said, encodes_nothing, change, message, form
+):
+    base = Path(shutil.copytree(place / "sd", tmp_path / "sd"))
+    change(base)
+    assert main(arguments(place, tmp_path / "out", base=base, cache=tmp_path / "latents", form=form)) == 1
+    assert re.search(f"Stopped: .*{message}", said.text)
+
+
+def test_gradient_checkpointing_is_refused_beside_a_side_network_which_has_none(place, tmp_path, said):
+    words = [*arguments(place, tmp_path, form="side-network"), "--gradient-checkpointing"]
+    assert main(words) == 1
+    assert "no gradient passes the base of a side network, so it would save nothing: leave it out" in said.text
+
+
+def test_a_world_size_that_is_set_to_nothing_is_one_process(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "")
+    process, _ = start_process("fp32")
+    assert process.world == 1
+
+
+def test_the_rank_has_a_default_for_an_adapter_alone():
+    assert options_of().rank == 16 and options_of("--form", "text-free").rank is None
+
+
+@pytest.mark.parametrize("rank", [0, -1])
+def test_an_adapter_without_a_rank_is_refused_before_anything_is_encoded(place, tmp_path, said, encodes_nothing, rank):
+    pytest.importorskip("peft")
+    assert main(arguments(place, tmp_path, form="adapter", rank=rank, cache=tmp_path / "latents")) == 1
+    assert f"--rank is {rank}, expected at least 1." in said.text
+
+
+def test_an_adapter_without_peft_is_refused_before_anything_is_encoded(
+    place, tmp_path, said, monkeypatch, encodes_nothing
+):
+    monkeypatch.setattr("domain_guidance.diffusers_host.trainable.find_spec", lambda name: None)
+    assert main(arguments(place, tmp_path, form="adapter", cache=tmp_path / "latents")) == 1
+    assert "needs the package peft, which is not installed: install it, or train a full form" in said.text
+
+
 # PyTorch's own, and the driver's, which is one of all kinds of a device's errors.
 DriverError = getattr(torch, "AcceleratorError", RuntimeError)
 OUT_OF_MEMORY = [
@@ -493,6 +593,20 @@ def test_a_device_that_runs_out_of_memory_ends_the_command_with_what_takes_less(
     monkeypatch.setattr("domain_guidance.commands.train.encoder_of", full)
     assert main(arguments(place, tmp_path)) == 1
     assert "out of memory. Lower --micro-batch" in said.text and "TORCH_USE" not in said.text
+
+
+def test_the_computers_own_memory_that_runs_out_is_known_as_such(place, tmp_path, said, monkeypatch):
+    def of_torch(*_):
+        return torch.empty(2**58)
+
+    def of_python(*_):
+        raise MemoryError
+
+    for full in (of_torch, of_python):
+        said.clear()
+        monkeypatch.setattr("domain_guidance.commands.train.encoder_of", full)
+        assert main(arguments(place, tmp_path)) == 1
+        assert "Stopped: The computer is out of memory. Lower --micro-batch" in said.text
 
 
 def test_an_error_of_another_kind_is_no_want_of_memory(place, tmp_path, monkeypatch):
@@ -641,6 +755,8 @@ def test_two_processes_draw_the_pictures_of_one(place, trained, tmp_path):
         (("--height", "-8"), "--height is -8 pixels: make it a multiple of 2"),
         (("--steps", "0"), "--steps is 0, expected at least 1"),
         (("--count", "0"), "--count is 0, expected at least 1"),
+        (("--seed", "-1"), "--seed is -1 and --count 4, but the seeds of pictures go from 0 to"),
+        (("--seed", str(2**64 - 2)), "the seeds of pictures go from 0 to 18446744073709551615: choose others"),
     ],
 )
 def test_sizes_and_counts_that_cannot_be_had_are_refused_before_the_base_is_read(
@@ -717,6 +833,29 @@ def test_a_domain_of_another_base_is_said_and_another_prediction_refused(place, 
     assert "predicts epsilon and the base v_prediction" in said.text
 
 
+def refused_by_sample(base, domain, out):
+    return main(["sample", "--base", str(base), "--domain", str(domain), "--out", str(out)]) == 1
+
+
+@pytest.mark.parametrize("form", ["text-free", "empty-prompt", "adapter"])
+def test_a_domain_of_another_size_of_network_is_refused_in_one_sentence(place, trained, tmp_path, said, form):
+    if ("sd", form) not in trained:
+        pytest.skip("peft is not installed")
+    file, wide = trained["sd", form], with_unet(place, tmp_path / "wide", cross_attention_dim=24)
+    assert refused_by_sample(wide, file, tmp_path / "out")
+    words = "The empty prompt of .* is 16 numbers wide and the base reads 24"
+    kind = words if form == "adapter" else "holds another network than the base is .*attn2.to_k.weight"
+    (line,) = [line for line in said.messages if line.startswith("Stopped: ")]
+    assert re.search(f"{kind}.*: give the base that it was trained from.$", line)
+
+
+def test_an_adapter_without_a_pooled_vector_is_refused_on_a_base_that_reads_one(place, trained, tmp_path, said):
+    pytest.importorskip("peft")
+    base = with_unet(place, tmp_path / "sizes", **mini_pipeline.SDXL_SIZES)
+    assert refused_by_sample(base, trained["sd", "adapter"], tmp_path / "out")
+    assert "has no pooled vector and the base reads a pooled vector of 16 numbers: give the base" in said.text
+
+
 def numbers_of_commands():
     """A command, words that satisfy it, and the option of each of its numbers."""
     for command in COMMANDS:
@@ -729,6 +868,21 @@ def numbers_of_commands():
         for action in parser._actions:
             if action.type is float:
                 yield command.name, words, action.option_strings[0], action.nargs or 1
+
+
+@pytest.mark.parametrize("seed", [2**64, 10**30, -(2**63) - 1])
+def test_a_seed_that_no_generator_takes_is_refused_by_every_command_that_has_one(capsys, seed):
+    found = {name: words for name, words, *_ in numbers_of_commands()}
+    words = ["--images", "i", "--reference", "r", "--clip", "c"]
+    for command in ("train", "sample", "adapt", "evaluate"):
+        with pytest.raises(SystemExit) as ended:
+            main([*found.get(command, [command, *words]), "--seed", str(seed)])
+        assert ended.value.code == 2
+        assert f"argument --seed: {seed} came, expected a whole number from 0 to" in capsys.readouterr().err
+
+
+def test_a_seed_that_runs_were_begun_with_is_still_taken():
+    assert options_of("--seed", "-1").seed == -1 and options_of("--seed", str(2**64 - 1)).seed == 2**64 - 1
 
 
 def test_every_number_of_every_command_must_be_finite(capsys):

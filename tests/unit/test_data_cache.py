@@ -48,6 +48,15 @@ def test_the_posteriors_of_every_image_and_of_its_mirror_are_kept(folder):
         assert not torch.allclose(whole.mean.flip(-1), mirror.mean, atol=0.05), "the oracle itself must tell them apart"
 
 
+def test_the_commonest_size_is_that_of_most_images_and_of_two_the_larger_whatever_their_names(folder):
+    assert filled(folder)[0].open().commonest_bucket == Size(16, 16)
+    for name in "345":
+        (folder / f"{name}.png").unlink()
+    assert filled(folder)[0].open().commonest_bucket == Size(24, 12)
+    (folder / "sub").rename(folder / "!")
+    assert filled(folder)[0].open().commonest_bucket == Size(24, 12)
+
+
 def test_batches_hold_one_size_and_no_more_images_than_asked_for(folder):
     counted = Counted()
     _, events = filled(folder, counted, batch_size=2)
@@ -332,6 +341,17 @@ def test_what_is_read_does_not_hold_on_to_its_entry(folder):
     latents = filled(folder)[0].open()
     read = [latents.read(position) for position in range(len(latents))]
     assert len(read) == 9 and not any(map(is_mapped, entries(folder)))
+
+
+def test_what_is_encoded_again_in_a_step_of_half_precision_is_as_precise_as_before(folder):
+    latents = filled(folder)[0].open()
+    before = [latents.read(position).mean for position in range(len(latents))]
+    for path in entries(folder):
+        path.unlink()
+    with torch.autocast("cpu", torch.bfloat16):
+        after = [latents.read(position).mean for position in range(len(latents))]
+    for one, other in zip(after, before):
+        torch.testing.assert_close(one, other, atol=5e-4, rtol=1e-3)  # the last bit of fp16
 
 
 def test_a_damaged_entry_whose_image_is_gone_or_changed_is_said(folder):

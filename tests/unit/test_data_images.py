@@ -1,5 +1,6 @@
 """Every kind of image file and batch becomes the picture a person would see, or is refused by name."""
 
+import hashlib
 import os
 import struct
 import warnings
@@ -130,27 +131,66 @@ def test_sixteen_bit_grey_keeps_its_sixteen_bits(tmp_path, name):
     assert image[0, 0, 1] > image[0, 0, 0]
 
 
-def test_big_endian_sixteen_bit_tiff_is_read_as_what_it_shows(tmp_path):
+def write_tiff(path, data, *, bits=16, photometric=1, order=">"):
+    """A grey picture of two columns and one row."""
     entries = [
         (256, 3, 2),
         (257, 3, 1),
-        (258, 3, 16),
+        (258, 3, bits),
         (259, 3, 1),
-        (262, 3, 1),
+        (262, 3, photometric),
         (273, 4, 122),
         (277, 3, 1),
         (278, 3, 1),
-        (279, 4, 4),
+        (279, 4, len(data)),
     ]
     fields = b""
     for tag, kind, value in entries:
-        fields += struct.pack(">HHI", tag, kind, 1) + (
-            struct.pack(">HH", value, 0) if kind == 3 else struct.pack(">I", value)
+        fields += struct.pack(f"{order}HHI", tag, kind, 1) + (
+            struct.pack(f"{order}HH", value, 0) if kind == 3 else struct.pack(f"{order}I", value)
         )
-    directory = struct.pack(">H", len(entries)) + fields + struct.pack(">I", 0)
-    (tmp_path / "x.tif").write_bytes(b"MM\0*" + struct.pack(">I", 8) + directory + struct.pack(">HH", 256, 65535))
+    directory = struct.pack(f"{order}H", len(entries)) + fields + struct.pack(f"{order}I", 0)
     assert 8 + len(directory) == 122
+    head = b"MM\0*" if order == ">" else b"II*\0"
+    path.write_bytes(head + struct.pack(f"{order}I", 8) + directory + data)
+
+
+def test_big_endian_sixteen_bit_tiff_is_read_as_what_it_shows(tmp_path):
+    write_tiff(tmp_path / "x.tif", struct.pack(">HH", 256, 65535))
     close(read_image(tmp_path / "x.tif")[0, 0].tolist(), [256 / 65535 * 2 - 1, 1.0], 1e-6)
+
+
+def test_a_sixteen_bit_tiff_whose_white_is_zero_is_not_read_as_its_negative(tmp_path):
+    write_tiff(tmp_path / "x.tif", struct.pack("<HH", 0, 60000), photometric=0, order="<")
+    close(read_image(tmp_path / "x.tif")[0, 0].tolist(), [1.0, 5535 / 65535 * 2 - 1], 1e-6)
+
+
+def test_a_twelve_bit_tiff_is_as_bright_as_its_twelve_bits_say(tmp_path):
+    write_tiff(tmp_path / "x.tif", bytes([0xFF, 0xF4, 0x00]), bits=12, order="<")  # 4095 and 1024
+    close(read_image(tmp_path / "x.tif")[0, 0].tolist(), [1.0, 1024 / 4095 * 2 - 1], 1e-6)
+
+
+@pytest.mark.parametrize("options", [{"bits": 12}, {"photometric": 0}])
+def test_a_tiff_that_was_read_otherwise_before_has_another_key_and_others_keep_theirs(tmp_path, options):
+    write_tiff(tmp_path / "a.tif", bytes(4), order="<", **options)
+    write_tiff(tmp_path / "b.tif", bytes(4), order="<")
+    source = FolderImages(tmp_path)
+    plain = [hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in ("a.tif", "b.tif")]
+    assert source.content_key(0) != plain[0] and source.content_key(1) == plain[1]
+
+
+def test_a_tiff_too_large_to_be_opened_still_has_a_key(tmp_path, monkeypatch):
+    write_tiff(tmp_path / "a.tif", bytes(4))
+    key = FolderImages(tmp_path).content_key(0)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 0.5)
+    assert FolderImages(tmp_path).content_key(0) == key
+
+
+@pytest.mark.parametrize("name", ["x.png", "x.tif"])
+def test_sixteen_bit_grey_that_uses_twelve_bits_is_said_and_brighter_is_not(tmp_path, name):
+    for highest in (4095, 4096):
+        Image.fromarray(np.array([[0, highest]], dtype=np.uint16)).save(tmp_path / name)
+        assert ("almost black" in FolderImages(tmp_path).remark(0)) == (highest == 4095)
 
 
 def test_the_transparent_level_of_sixteen_bit_grey_is_white(tmp_path):
@@ -411,6 +451,16 @@ def test_listing_a_folder_reads_no_file(tmp_path, monkeypatch):
     (tmp_path / "broken.png").write_text("no picture")
     monkeypatch.setattr("builtins.open", lambda *args, **kwargs: pytest.fail("a file was opened"))
     assert len(FolderImages(tmp_path)) == 1
+
+
+def test_a_link_that_leads_to_itself_or_into_a_file_is_left_out_with_its_reason(tmp_path):
+    quarters().save(tmp_path / "a.png")
+    (tmp_path / "itself.png").symlink_to(tmp_path / "itself.png")
+    (tmp_path / "into.png").symlink_to(tmp_path / "a.png" / "b.png")
+    source = FolderImages(tmp_path)
+    assert [source.name(place) for place in range(len(source))] == ["a.png"]
+    assert sorted(one.name for one in source.left_out) == ["into.png", "itself.png"]
+    assert all("it cannot be looked at (" in one.reason for one in source.left_out)
 
 
 def test_a_link_that_leads_back_up_is_not_followed(tmp_path):

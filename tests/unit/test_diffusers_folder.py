@@ -134,6 +134,16 @@ def test_errors_of_the_device_are_not_taken_for_the_files():
         raise PermissionError(13, "Permission denied")
 
 
+@pytest.mark.parametrize("limit", [None, 4])
+def test_a_tokenizer_that_knows_of_no_end_stops_where_its_encoder_does(folder, pipeline, limit):
+    path = folder / "tokenizer" / "tokenizer_config.json"
+    values = json.loads(path.read_text())
+    del values["model_max_length"]
+    path.write_text(json.dumps(values | ({"model_max_length": limit} if limit else {})))
+    (found,), (whole,) = (DiffusersFolder(str(place)).prompt("a plate").cross_attn for place in (folder, pipeline))
+    assert torch.equal(found, whole[: limit or 5])
+
+
 @pytest.fixture
 def tiny(folder):
     """The same pipeline with TAESD's kind of autoencoder, which has no posterior."""

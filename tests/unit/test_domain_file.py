@@ -165,6 +165,7 @@ def test_a_file_that_is_no_safetensors_at_all(path):
 
 def test_a_checkpoint_without_a_card_is_sent_to_the_stock_loader(path):
     rewrite(path, drop_metadata=True)
+    assert "give a file that a training of Domain Guidance wrote, or in ComfyUI load" in refusal(path)
     assert "Load Diffusion Model" in refusal(path)
 
 

@@ -159,6 +159,7 @@ def test_a_clip_without_its_projection_is_refused_rather_than_filled_with_noise(
     [
         (lambda folder: (folder / "config.json").unlink(), "cannot be read as JSON"),
         (lambda folder: (folder / "config.json").write_text("{"), "cannot be read as JSON"),
+        (lambda folder: (folder / "config.json").write_text("[]"), "cannot be read as JSON (it holds a list, expected"),
         (lambda folder: (folder / "config.json").write_text('{"model_type": "bert"}'), "its config.json names 'bert'"),
         (lambda folder: (folder / "model.safetensors").unlink(), "no weights in the safetensors format"),
     ],
@@ -501,7 +502,8 @@ def test_other_weights_and_pickles_that_would_run_something_are_refused_before_a
 
     torch.save({"weight": Hostile()}, tmp_path / "hostile.pth")
     (tmp_path / "text.pth").write_text("no weights")
-    for name in ("other.pth", "hostile.pth", "text.pth", "missing.pth"):
+    (tmp_path / "empty.pth").touch()
+    for name in ("other.pth", "hostile.pth", "text.pth", "empty.pth", "missing.pth"):
         said.clear()
         assert evaluate(place, "--inception", tmp_path / name) == 1
         assert f"'{name}' does not hold torch-fidelity's InceptionV3 weights" in said.text

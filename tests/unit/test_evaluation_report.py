@@ -2,12 +2,15 @@
 
 import json
 import logging
+import math
+import os
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn.functional import interpolate
 
 from domain_guidance.data import BatchImages, FolderImages
 from domain_guidance.evaluation import (
@@ -18,6 +21,7 @@ from domain_guidance.evaluation import (
     describe,
     draw_measures,
     embed,
+    embedding,
     measure,
     write_json,
 )
@@ -70,6 +74,26 @@ def test_the_middle_of_a_picture_is_cut_as_pillow_would(height, width):
         np.abs(found.permute(1, 2, 0).numpy() - expected).max() <= 8
     )  # Pillow rounds between its two passes and has other taps
     assert np.abs(found.permute(1, 2, 0).numpy() - expected).mean() <= 1.5
+
+
+@pytest.mark.parametrize("side", [1, 4, 5])
+@pytest.mark.parametrize("length", [4000, 4001])
+def test_a_long_thin_picture_is_seen_as_before_in_a_fraction_of_the_memory(side, length, monkeypatch):
+    resized = []
+
+    def counted(picture, shape, **options):
+        resized.append(math.prod(shape))
+        return interpolate(picture, shape, **options)
+
+    monkeypatch.setattr(embedding, "interpolate", counted)
+    strip = torch.sin(torch.arange(length) / 5).expand(3, side, length)
+    for picture in (strip, strip.transpose(1, 2)):
+        seen = centre_square(picture, 28)
+        assert max(resized) <= 28 * 28 * 33
+        with monkeypatch.context() as before:
+            before.setattr(embedding, "LEAST", length)
+            assert (seen - centre_square(picture, 28)).abs().max() < 0.03
+        resized.clear()
 
 
 def test_a_picture_of_the_right_size_keeps_its_levels():
@@ -290,6 +314,13 @@ def test_a_cancel_passes_through():
         compared(pictures(0, 4), pictures(1, 4), done=stop)
     with pytest.raises(KeyboardInterrupt):
         compared(pictures(0, 4), pictures(1, 4), check=stop)
+
+
+def test_a_file_name_that_is_no_utf_8_costs_nothing_and_is_read_back(tmp_path):
+    name = os.fsdecode(b"k\xfcche.png")
+    write_json(tmp_path / "facts.json", {"image": name, "umlaut": "ü"})
+    written = (tmp_path / "facts.json").read_text(encoding="utf-8")
+    assert json.loads(written) == {"image": name, "umlaut": "ü"} and "ü" in written
 
 
 def test_a_file_is_there_whole_or_not_at_all(tmp_path):

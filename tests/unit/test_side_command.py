@@ -1,7 +1,14 @@
 """`train --form side-network` and `sample` with what it writes, on a diffusers folder."""
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from test_command_line import arguments, drawn, held_out, place, said  # noqa: F401 (two are fixtures)
 
 from domain_guidance.__main__ import main
@@ -9,6 +16,7 @@ from domain_guidance.commands.info import describe
 from domain_guidance.diffusers_host.folder import DiffusersFolder
 from domain_guidance.diffusers_host.trainable import base_fingerprint
 from domain_guidance.domains.domain_file import read_card
+from domain_guidance.runs import RunFiles
 from domain_guidance.side_networks import LatentSpace, read_side_file, write_side_file
 
 
@@ -44,6 +52,35 @@ def test_the_same_command_resumes_and_more_steps_end_as_if_asked_for_at_once(pla
     assert main(arguments(place, tmp_path / "whole", form="side-network", steps=6)) == 0
     parts, whole = (read_side_file(tmp_path / kind / "domain.safetensors").network for kind in ("parts", "whole"))
     assert all(torch.equal(value, whole.state_dict()[name]) for name, value in parts.state_dict().items())
+
+
+def test_a_run_goes_on_when_a_picture_of_another_shape_becomes_the_first_by_its_name(place, tmp_path):
+    images = Path(shutil.copytree(place / "images", tmp_path / "images"))
+    Image.effect_noise((32 * 8, 32), 60).save(images / "zz.png")
+    assert main(arguments(place, tmp_path / "out", images=images, form="side-network", steps=1)) == 0
+    (images / "zz.png").rename(images / "!.png")
+    assert main(arguments(place, tmp_path / "out", images=images, form="side-network", steps=2)) == 0
+    assert read_side_file(tmp_path / "out" / "domain.safetensors").card.training["trained_steps"] == 2
+
+
+def test_a_run_of_an_earlier_version_goes_on_and_another_size_is_said_in_words(place, tmp_path, said):
+    assert main(arguments(place, tmp_path, form="side-network", steps=1)) == 0
+    state = RunFiles(tmp_path, "domain").state
+    change_identity(state, "1 level of 64 channels")
+    assert main(arguments(place, tmp_path, form="side-network", steps=2)) == 1
+    assert "the size of the side network was 1 level of 64 channels and is 1 level of 32 channels" in said.text
+    change_identity(state, None)
+    assert main(arguments(place, tmp_path, form="side-network", steps=2)) == 0
+
+
+def change_identity(state, size):
+    """Let a saved run say another size of its network, or none."""
+    with safe_open(state, "pt") as file:
+        metadata = file.metadata()
+    record = json.loads(metadata["record"])
+    del record["identity"]["the size of the side network"]
+    record["identity"] |= {"the size of the side network": size} if size else {}
+    save_file(load_file(state), state, {**metadata, "record": json.dumps(record)})
 
 
 def test_another_form_does_not_go_on_with_its_run(place, tmp_path, said):

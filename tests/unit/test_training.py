@@ -298,7 +298,7 @@ def test_a_file_of_another_model_is_refused(tmp_path):
     list(train(state, objective, settings))
     runs.save_state(tmp_path / "run.safetensors", state)
     other = TrainingState(nn.Linear(2, 2), settings)
-    with pytest.raises(ValueError, match="'run.safetensors' is not a saved run of this model"):
+    with pytest.raises(ValueError, match="'run.safetensors' is a saved run of another network"):
         runs.load_state(tmp_path / "run.safetensors", other)
 
 
@@ -383,7 +383,7 @@ def test_a_run_without_averages_holds_and_saves_none_and_ends_with_its_last_weig
     resumed = TrainingState(Mean(), settings, average=False)
     runs.load_state(tmp_path / "run", resumed)
     assert resumed.parameters["value"].item() == values[4]
-    with pytest.raises(ValueError, match="not a saved run of this model"):
+    with pytest.raises(ValueError, match="a saved run of another network"):
         runs.load_state(tmp_path / "run", TrainingState(Mean(), settings))
 
 

@@ -269,7 +269,8 @@ def test_an_export_for_a_base_without_a_unet_says_where_the_adapter_can_be_used(
 def test_what_is_no_adapter_file_is_refused(tmp_path):
     made = trainable("text-free")
     made.write(tmp_path / "domain.safetensors", {})
-    with pytest.raises(DomainFileError, match="'domain.safetensors' is not an adapter that Domain Guidance trained"):
+    words = "'domain.safetensors' is not an adapter that Domain Guidance trained, but a text-free domain: give an"
+    with pytest.raises(DomainFileError, match=words):
         read_adapter_file(tmp_path / "domain.safetensors")
     card = read_domain_file(tmp_path / "domain.safetensors").card
     with pytest.raises(DomainFileError, match="'diffusion_model.x.weight' has an unknown name"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections import Counter
 
 import comfy.latent_formats
 import comfy.model_management
@@ -11,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ....domain_guidance.data import CachedLatents, Size
+from ....domain_guidance.data import Size
 from ....domain_guidance.diffusion.parameterization import denoised, network_input
 from ....domain_guidance.diffusion.sampling import sample_euler
 from .frames import as_network_sees, as_pictures
@@ -40,10 +39,6 @@ def draw(trainable: HostTrainable, bucket: Size) -> Tensor:
         trainable.device
     )
     return sample_euler(denoise, noise * sigmas[0], sigmas)
-
-
-def commonest_bucket(latents: CachedLatents) -> Size:
-    return Counter(image.bucket for image in latents.images).most_common(1)[0][0]
 
 
 def picture_of(latent: Tensor, latent_format: comfy.latent_formats.LatentFormat, vae: Posteriors) -> Image.Image:

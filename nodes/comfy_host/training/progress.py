@@ -12,7 +12,7 @@ from ....domain_guidance.runs import Evaluated, Event, OneProcess, RunFiles
 from ....domain_guidance.training import RunSettings
 from ..node_text import STATE
 from ..run_progress import RunProgress
-from .preview import as_cover, commonest_bucket, draw, picture_of
+from .preview import as_cover, draw, picture_of
 from .result_file import PICTURES_STEP
 from .trainable import HostTrainable
 from .vae_posterior import Posteriors
@@ -52,7 +52,7 @@ class TrainingProgress(RunProgress):
         self.begin_run(files, settings.steps)
         self._trainable, self._posteriors = trainable, posteriors
         self._process = OneProcess(settings.precision, trainable.device.type)
-        self._bucket = commonest_bucket(latents)
+        self._bucket = latents.commonest_bucket
         earlier = [path for path in (files.result, files.best) if files.state.exists() and path.exists()]
         if earlier:
             trainable.result.keep_pictures(earlier[0])

@@ -27,6 +27,7 @@ from ....domain_guidance.side_networks import (
     loss_weight,
     make_network,
     shape_for,
+    shape_identity,
     write_side_file,
 )
 from ....domain_guidance.side_networks.correction import output_of
@@ -38,7 +39,6 @@ from ..domains.side_network import latent_space
 from ..out_of_memory import out_of_memory
 from .frames import as_network_sees, as_pictures
 from .identity import run_identity
-from .preview import commonest_bucket
 from .probe import HOST_ERRORS, refusal
 from .result_file import ResultFile
 from .trainable import HostTrainable
@@ -50,6 +50,7 @@ class HostSideTrainable(HostTrainable):
     def __init__(self, model: ModelPatcher, network: SideNetwork, empty: list, cell: int, result: ResultFile):
         options = model.model_options["transformer_options"]
         identity = run_identity(model, empty, SIDE_NETWORK, result.base_fingerprint, asked_with=options)
+        identity |= shape_identity(network.shape)
         sampling = model.get_model_object("model_sampling")
         super().__init__(model.model, sampling, network, empty, cell, identity, result)
         self.network, self.loss_weight = network, loss_weight(self.prediction)
@@ -120,7 +121,7 @@ def made_side_trainable(
 
     vae: loaded as well, for preview pictures. name: of the MODEL's file, for the card.
     """
-    bucket, model = commonest_bucket(latents), model.clone()
+    bucket, model = latents.commonest_bucket, model.clone()
     trainable = _trainable(model, empty, cell, bucket, name, seed)
     with ExitStack() as stack:
         _load([model, vae], (batch_size, *trainable.latent_shape(bucket)))
