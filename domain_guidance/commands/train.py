@@ -121,7 +121,11 @@ def _check_base(base: DiffusersFolder, options: argparse.Namespace, device: torc
 
 def _check_form(options: argparse.Namespace) -> None:
     """Refuse what the form needs and does not have, and what would be given to it in vain."""
-    if options.form != ADAPTER and options.rank is not None:
+    if options.form == ADAPTER:
+        check_peft()
+        if options.rank < 1:
+            raise ValueError(f"--rank is {options.rank}, expected at least 1.")
+    elif options.rank is not None:
         raise ValueError(f"A --rank was given, which the form {options.form} does not have: leave it out.")
     if options.form == SIDE_NETWORK and options.gradient_checkpointing:
         raise ValueError(
@@ -130,10 +134,6 @@ def _check_form(options: argparse.Namespace) -> None:
         )
     if options.eight_bit_adam:
         check_bitsandbytes()
-    if options.form == ADAPTER:
-        check_peft()
-        if options.rank < 1:
-            raise ValueError(f"--rank is {options.rank}, expected at least 1.")
 
 
 def _check_names(network: UNet2DConditionModel) -> None:

@@ -37,7 +37,7 @@ def same_architecture(a: BaseModel, b: BaseModel) -> bool:
 
 
 def check_noising(base: ModelPatcher, other: ModelPatcher, role: str) -> None:
-    """The part of `check_pair` that a node further down the graph can still undo (ModelSampling, Select Model Device)."""
+    """The part of `check_pair` that a node further down can still undo (ModelSampling, Select Model Device)."""
     if base.load_device != other.load_device:
         raise ValueError(
             f"{role} computes on {other.load_device}, but model on {base.load_device}, and a step needs both at the "
