@@ -160,26 +160,35 @@ def ready(
     if base and base.has(needed):
         return base
     folder = home / (_layer_name(base) if base else "own")
+    if complete := _complete(folder, needed):
+        return complete  # without the lock, which a folder that is only read does not take
     with alone(folder):
-        return _made(base, needed, folder, torch, agreed)
+        # Asked again: another run may have made it meanwhile.
+        return _complete(folder, needed) or _made(base, needed, folder, torch, agreed)
+
+
+def _complete(folder: Path, needed: dict[str, str]) -> Python | None:
+    """The environment in `folder`, if it has all that is needed."""
+    python = environment_python(folder)
+    if not python.exists() or (folder / UNFINISHED).exists():
+        return None
+    found = probe(python, needed)
+    return found if found and found.has(needed) else None
 
 
 def _made(
     base: Python | None, needed: dict[str, str], folder: Path, torch: str | None, agreed: Callable[[], bool]
 ) -> Python:
-    """The environment in `folder`, as it is if it has all that is needed."""
+    """The environment in `folder`, made, or finished if it is there."""
     python = environment_python(folder)
     found = probe(python, {"torch", *needed}) if python.exists() else None
-    interrupted = (folder / UNFINISHED).exists()
-    if found and found.has(needed) and not interrupted:
-        return found
     if found and not found.has(["torch"]):
         found = None  # its making was interrupted: make it anew, or pip would fetch a second torch
     wanted = needed | ({"torch": torch_requirement(torch)} if torch and not base else {})
     lacking = set((base or _nothing(wanted)).missing)
     if found:
         # A package of which only some files were copied can look complete, so pip goes through all but torch again.
-        lacking = lacking - {"torch"} if interrupted else set(found.missing)
+        lacking = lacking - {"torch"} if (folder / UNFINISHED).exists() else set(found.missing)
     absent = [requirement for name, requirement in wanted.items() if name in lacking]
     _announce(absent, folder, base)
     if wanted.get("torch") in absent and not agreed():

@@ -684,6 +684,13 @@ def test_an_environment_is_made_by_one_run_at_a_time(tmp_path, commands, monkeyp
     assert kept == [tmp_path / "own"] and len(commands) == 2
 
 
+def test_a_complete_environment_is_used_where_nothing_can_be_written(tmp_path, commands, monkeypatch):
+    an_interpreter(tmp_path / "own")
+    monkeypatch.setattr(environment, "alone", None)
+    assert environment.ready(None, environment.DEMO, tmp_path).has(environment.DEMO)
+    assert commands == []
+
+
 def test_a_folder_that_cannot_be_written_into_is_named(tmp_path):
     (tmp_path / "file").touch()
     with (
