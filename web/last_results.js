@@ -54,19 +54,26 @@ function wiring(workflow) {
     return found
 }
 
+// A node and all that leads to it. The wires between subgraphs may go round in a circle, which the host allows: what is
+// within them does not.
+function upstream(nodes, id) {
+    const found = new Set([id])
+    for (const each of found) for (const [, origin] of nodes.get(each)?.inputs ?? []) found.add(origin)
+    return [...found]
+}
+
 // Whether a node, and all that leads to it, is in both.
 function agreement(here, there) {
     const known = new Map()
-    function agrees(id) {
-        if (!known.has(id)) {
-            const [one, other] = [here.get(id), there.get(id)]
-            known.set(id, Boolean(one && other) && one.type === other.type
-                && JSON.stringify(one.inputs) === JSON.stringify(other.inputs)
-                && one.inputs.every(([, origin]) => agrees(origin)))
-        }
+    const same = (id) => {
+        const [one, other] = [here.get(id), there.get(id)]
+        return Boolean(one && other) && one.type === other.type
+            && JSON.stringify(one.inputs) === JSON.stringify(other.inputs)
+    }
+    return (id) => {
+        if (!known.has(id)) known.set(id, upstream(here, id).every(same))
         return known.get(id)
     }
-    return agrees
 }
 
 function restoreMessages(nodes, runs, said) {

@@ -10,6 +10,14 @@ from frontend import READY, SAID
 PICTURED = """() => app.graph.nodes.map(node => String(node.id)).filter(id =>
     [...(app.graph.getNodeById(id).imgs ?? []), ...document.querySelectorAll(`[data-node-id="${id}"] img`)]
         .some(image => image.naturalWidth)).sort()"""
+INTO_SUBGRAPH = """ids => {
+    const {node} = app.graph.convertToSubgraph(new Set(ids.map(id => app.graph.getNodeById(id))))
+    app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState()
+    return String(node.id)
+}"""
+# Whether a node within a subgraph has put pictures out: they are kept by the subgraph's own name.
+PICTURED_WITHIN = """id => Object.entries(app.nodeOutputs).some(([node, output]) =>
+    node.startsWith(`${app.graph.getNodeById(id).subgraph.id}:`) && output.images?.length)"""
 SEEDS = itertools.count(1000)  # the host runs no node again whose inputs are as they were
 
 
@@ -146,3 +154,21 @@ def test_a_template_that_is_opened_again_is_empty_and_one_in_the_background_is_r
     wait_until_asked(frontend, lambda: frontend.page.locator(".workflow-tabs").get_by_text(name, exact=True).click())
     wait_for_pictures(frontend, ids)
     assert frontend.page.evaluate(SAID) == said
+
+
+def test_results_come_back_where_a_subgraph_feeds_a_node_that_feeds_the_same_subgraph(first_look):
+    frontend, _, ids = first_look
+    within = [ids[kind][-1] for kind in ("DomainGuidanceApply", "VAEDecode", "ImageScale", "PreviewImage")]
+    sampler = ids["KSampler"][-1]
+    frontend.set_widget(within[0], "weight", 9)
+    frontend.set_widget(sampler, "seed", next(SEEDS))
+    subgraph = frontend.page.evaluate(INTO_SUBGRAPH, within)
+    frontend.run()
+    frontend.page.wait_for_function(PICTURED_WITHIN, arg=subgraph, timeout=180_000, polling=500)
+    said = frontend.page.evaluate(SAID)
+    assert "tend to burn" in " ".join(said[sampler])
+    frontend.page.wait_for_timeout(1000)  # until the frontend has kept the draft
+    wait_until_asked(frontend, lambda: load_anew(frontend))
+    assert frontend.errors == []
+    assert frontend.page.evaluate(SAID) == said
+    assert frontend.page.evaluate(PICTURED_WITHIN, subgraph)
