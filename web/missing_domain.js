@@ -12,16 +12,22 @@ const LOADERS = {
     DomainGuidanceLoadSideNetwork: ["side_network", "side_networks"],
 }
 
+// None for a file without one, and for one whose card is no JSON, which the server says where the file is loaded.
 async function readCard(folder, name) {
     const metadata = await read(`/view_metadata/${folder}?filename=${encodeURIComponent(name)}`)
-    return metadata.domain_guidance ? JSON.parse(metadata.domain_guidance) : null
+    try {
+        const card = JSON.parse(metadata.domain_guidance ?? "null")
+        return typeof card === "object" ? card : null
+    } catch {
+        return null
+    }
 }
 
 async function noteCard(node) {
-    const [widget, folder] = fileOf(node)
-    const name = widget.value
-    const card = await readCard(folder, name)
-    if (widget.value !== name) return // another file was chosen meanwhile
+    const [folder, name] = fileOf(node)
+    const card = await readCard(folder, name).catch(() => undefined)
+    // The server did not answer, which the frontend says itself, or another file was chosen meanwhile.
+    if (card === undefined || fileOf(node)[1] !== name) return
     if (card) {
         const { fingerprint, base_name: base, base_fingerprint } = card
         const noted = node.properties.domain_file
@@ -31,18 +37,27 @@ async function noteCard(node) {
     } else if (node.properties.domain_file?.name !== name) delete node.properties.domain_file
 }
 
+// The folder, and the name that is chosen.
 function fileOf(node) {
-    const [name, folder] = LOADERS[node.comfyClass]
-    return [node.widgets.find((widget) => widget.name === name), folder]
+    const [widget, folder] = LOADERS[node.comfyClass]
+    return [folder, node.widgets.find(({ name }) => name === widget).value]
+}
+
+// The list may be a function, or come from elsewhere later: then nobody can tell yet.
+function isListed(node, name) {
+    const widget = node.widgets.find(({ name }) => name === LOADERS[node.comfyClass][0])
+    const { values: given } = widget.options
+    const values = typeof given === "function" ? given(widget, node) : given
+    return !Array.isArray(values) || values.includes(name)
 }
 
 function isMissing(node) {
-    const [widget] = fileOf(node)
-    return node.properties.domain_file?.name === widget.value && !widget.options.values.includes(widget.value)
+    const [, name] = fileOf(node)
+    return node.properties.domain_file?.name === name && !isListed(node, name)
 }
 
 function tell(node) {
-    const [, folder] = fileOf(node)
+    const [folder] = fileOf(node)
     const { name, fingerprint, base, base_fingerprint } = node.properties.domain_file
     app.extensionManager.toast.add({
         severity: "warn",
@@ -71,7 +86,7 @@ app.registerExtension({
     name: "DomainGuidance.MissingDomain",
     nodeCreated(node) {
         if (!(node.comfyClass in LOADERS)) return
-        const [widget] = fileOf(node)
+        const widget = node.widgets.find(({ name }) => name === LOADERS[node.comfyClass][0])
         noteCard(node) // of the file that a new node names without being asked
         const chosen = widget.callback
         widget.callback = function (...values) {
