@@ -3,6 +3,8 @@
 // said comes from the file's card, noted in the workflow (node.properties.domain_file) wherever the file is there.
 
 import { app } from "../../scripts/app.js"
+import { api } from "../../scripts/api.js"
+import { allNodes, holders } from "./promoted.js"
 import { read } from "./server.js"
 
 // node -> its widget with the file's name, and the model folder that holds the file
@@ -11,6 +13,7 @@ const LOADERS = {
     DomainGuidanceLoadAdapter: ["lora_name", "loras"],
     DomainGuidanceLoadSideNetwork: ["side_network", "side_networks"],
 }
+const asked = new WeakMap() // loader -> the name whose card was read for it last
 
 // None for a file without one, and for one whose card is no JSON, which the server says where the file is loaded.
 async function readCard(folder, name) {
@@ -25,6 +28,8 @@ async function readCard(folder, name) {
 
 async function noteCard(node) {
     const [folder, name] = fileOf(node)
+    asked.set(node, name)
+    if (name === undefined) return
     const card = await readCard(folder, name).catch(() => undefined)
     // The server did not answer, which the frontend says itself, or another file was chosen meanwhile.
     if (card === undefined || fileOf(node)[1] !== name) return
@@ -37,10 +42,11 @@ async function noteCard(node) {
     } else if (node.properties.domain_file?.name !== name) delete node.properties.domain_file
 }
 
-// The folder, and the name that is chosen.
+// The folder, and the name that is chosen. A node has one note: of a loader in a subgraph that a workflow has several
+// times, it is of the first one's file.
 function fileOf(node) {
     const [widget, folder] = LOADERS[node.comfyClass]
-    return [folder, node.widgets.find(({ name }) => name === widget).value]
+    return [folder, holders(node, widget)[0]?.value]
 }
 
 // The list may be a function, or come from elsewhere later: then nobody can tell yet.
@@ -53,7 +59,7 @@ function isListed(node, name) {
 
 function isMissing(node) {
     const [, name] = fileOf(node)
-    return node.properties.domain_file?.name === name && !isListed(node, name)
+    return name !== undefined && node.properties.domain_file?.name === name && !isListed(node, name)
 }
 
 function tell(node) {
@@ -84,6 +90,13 @@ function tellOfAnother(name, noted, { fingerprint, base_name, base_fingerprint }
 
 app.registerExtension({
     name: "DomainGuidance.MissingDomain",
+    setup() {
+        // A file that is chosen at a subgraph is no event at the loader within.
+        api.addEventListener("graphChanged", () => {
+            for (const node of allNodes())
+                if (node.comfyClass in LOADERS && fileOf(node)[1] !== asked.get(node)) noteCard(node)
+        })
+    },
     nodeCreated(node) {
         if (!(node.comfyClass in LOADERS)) return
         const widget = node.widgets.find(({ name }) => name === LOADERS[node.comfyClass][0])
