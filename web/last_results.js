@@ -6,6 +6,7 @@
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 import { tellAnew } from "./node_messages.js"
+import { isFromAnother } from "./prompts.js"
 import { MESSAGES, read } from "./server.js"
 import { inTurn } from "./turns.js"
 
@@ -13,14 +14,14 @@ const OWN = "DomainGuidance"
 const RUNS = 16 // of the history, the newest
 const SUBGRAPH_INPUT = -10 // the frontend's id for where a subgraph's inputs come in
 
-// The newest first: {id, workflow, running, outputs by node, ran: whether a node was computed in it}
+// The newest first: {id, extra, workflow, running, outputs by node, ran: whether a node was computed in it}
 async function readRuns() {
     const [queue, history] = await Promise.all([read("/queue"), read(`/history?max_items=${RUNS}`)])
     const running = (queue.queue_running ?? []).map(([, id, , extra]) => ({
-        id, workflow: extra?.extra_pnginfo?.workflow, running: true, outputs: {}, ran: () => false,
+        id, extra, workflow: extra?.extra_pnginfo?.workflow, running: true, outputs: {}, ran: () => false,
     }))
     const done = Object.entries(history).map(([id, { prompt: [, , prompt, extra], outputs, status }]) => ({
-        id, workflow: extra?.extra_pnginfo?.workflow, outputs,
+        id, extra, workflow: extra?.extra_pnginfo?.workflow, outputs,
         ran: computed(prompt, Object.fromEntries(status?.messages ?? [])),
     }))
     return [...running, ...done.reverse()].filter(({ workflow }) => workflow)
@@ -124,7 +125,8 @@ async function restoreFrom(workflow, load, again) {
     if (![...nodes.values()].some(({ type }) => type.startsWith(OWN))) return
     const [runs, said] = await Promise.all([readRuns(), read(MESSAGES)])
     if (load !== loads) return
-    const matching = runs.filter(({ workflow }) => workflow.id === here.id)
+    const matching = runs
+        .filter(({ id, extra, workflow: { id: its } }) => its === here.id && !isFromAnother(id, extra, workflow))
         .map((run) => ({ ...run, agrees: agreement(nodes, wiring(run.workflow)) }))
     const missed = again && !runs.some(({ running }) => running)
     restoreOutputs(nodes.keys(), matching, workflow.changeTracker, missed)

@@ -156,6 +156,31 @@ def test_a_template_that_is_opened_again_is_empty_and_one_in_the_background_is_r
     assert frontend.page.evaluate(SAID) == said
 
 
+def test_a_workflow_that_was_opened_twice_shows_what_nodes_say_where_it_was_run(first_look, server):
+    frontend, workflow, ids = first_look
+    frontend.drop("opened twice", workflow)
+    assert frontend.page.evaluate("app.graph.id") == workflow["id"]
+    (apply,) = ids["DomainGuidanceApply"]
+    frontend.set_widget(apply, "weight", 9)
+    for sampler in ids["KSampler"]:
+        frontend.set_widget(sampler, "seed", next(SEEDS))
+    before, tabs = len(server.get("/history")), frontend.page.locator(".workflow-tabs")
+    frontend.page.evaluate("app.api.addEventListener('promptQueued', () => { window.queued = true })")
+    frontend.page.evaluate("() => { app.queuePrompt(0) }")  # the cover of the drop may still lie over the button
+    frontend.page.wait_for_function("window.queued")
+    tabs.get_by_text("01-first-look", exact=True).first.click()
+    while len(server.get("/history")) == before:
+        server.check_alive("making a prompt")
+        frontend.page.wait_for_timeout(200)
+    frontend.page.wait_for_timeout(1000)
+    path = frontend.page.evaluate("app.extensionManager.workflow.activeWorkflow.path")
+    assert "01-first-look" in path and frontend.page.evaluate(SAID) == {}
+    tabs.get_by_text("opened twice", exact=True).click()
+    frontend.page.wait_for_function(f"() => JSON.stringify(({SAID})()).includes('tend to burn')")
+    wait_until_asked(frontend, lambda: tabs.get_by_text("01-first-look", exact=True).first.click())
+    assert frontend.page.evaluate(SAID) == {}
+
+
 def test_results_come_back_where_a_subgraph_feeds_a_node_that_feeds_the_same_subgraph(first_look):
     frontend, _, ids = first_look
     within = [ids[kind][-1] for kind in ("DomainGuidanceApply", "VAEDecode", "ImageScale", "PreviewImage")]
