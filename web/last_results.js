@@ -27,6 +27,17 @@ async function readRuns() {
     return [...running, ...done.reverse()].filter(({ workflow }) => workflow)
 }
 
+let runs = null // a promise of them, as they were read last: every undo loads the graph anew, and a history is large
+api.addEventListener("status", () => { runs = null }) // the server's queue has changed, or the connection is lost
+
+function knownRuns() {
+    runs ??= readRuns().catch((error) => {
+        runs = null
+        throw error
+    })
+    return runs
+}
+
 function computed(prompt, told) {
     const ended = told.execution_error ?? told.execution_interrupted
     const reached = new Set(ended ? [...ended.executed, ended.node_id] : Object.keys(prompt))
@@ -123,7 +134,7 @@ async function restoreFrom(workflow, load, again) {
     const here = (app.rootGraph ?? app.graph).serialize()
     const nodes = wiring(here)
     if (![...nodes.values()].some(({ type }) => type.startsWith(OWN))) return
-    const [runs, said] = await Promise.all([readRuns(), read(MESSAGES)])
+    const [runs, said] = await Promise.all([knownRuns(), read(MESSAGES)])
     if (load !== loads) return
     const matching = runs
         .filter(({ id, extra, workflow: { id: its } }) => its === here.id && !isFromAnother(id, extra, workflow))

@@ -18,6 +18,10 @@ INTO_SUBGRAPH = """ids => {
 # Whether a node within a subgraph has put pictures out: they are kept by the subgraph's own name.
 PICTURED_WITHIN = """id => Object.entries(app.nodeOutputs).some(([node, output]) =>
     node.startsWith(`${app.graph.getNodeById(id).subgraph.id}:`) && output.images?.length)"""
+MOVE = """id => {
+    app.graph.getNodeById(id).pos[0] += 10
+    app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState()
+}"""
 SEEDS = itertools.count(1000)  # the host runs no node again whose inputs are as they were
 
 
@@ -179,6 +183,23 @@ def test_a_workflow_that_was_opened_twice_shows_what_nodes_say_where_it_was_run(
     frontend.page.wait_for_function(f"() => JSON.stringify(({SAID})()).includes('tend to burn')")
     wait_until_asked(frontend, lambda: tabs.get_by_text("01-first-look", exact=True).first.click())
     assert frontend.page.evaluate(SAID) == {}
+
+
+def test_sentences_stand_after_undo_and_the_history_is_read_once(first_look):
+    frontend, _, ids = first_look
+    said = run_burnt(frontend, ids)
+    for _ in range(2):
+        frontend.page.evaluate(MOVE, ids["DomainGuidanceApply"][0])
+    frontend.page.wait_for_timeout(1000)  # until the server has told that its queue is empty
+    asked = []
+    frontend.page.on("request", lambda request: "/history?" in request.url and asked.append(request.url))
+    for _ in range(2):
+        wait_until_asked(
+            frontend,
+            lambda: frontend.page.evaluate("app.extensionManager.workflow.activeWorkflow.changeTracker.undo()"),
+        )
+        assert frontend.page.evaluate(SAID) == said
+    assert len(asked) <= 1, asked
 
 
 def test_results_come_back_where_a_subgraph_feeds_a_node_that_feeds_the_same_subgraph(first_look):
