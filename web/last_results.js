@@ -1,27 +1,41 @@
 // What the last runs showed at a workflow's nodes, pictures and sentences, stands there again when the page is loaded
-// anew. The server's history has the outputs, and what nodes said is kept beside it (nodes/comfy_host/said.py). A node
-// gets back only what a run of the same workflow gave it: one with the same id, in which the node and all that leads to
-// it are wired as here.
+// anew, and when it is connected again. The server's history has the outputs, and what nodes said is kept beside it
+// (nodes/comfy_host/said.py). A node gets back only what a run of the same workflow gave it: one with the same id, in
+// which the node and all that leads to it are wired as here.
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
-import { NODE_MESSAGE, read } from "./server.js"
+import { tellAnew } from "./node_messages.js"
+import { isFromAnother } from "./prompts.js"
+import { MESSAGES, read } from "./server.js"
+import { inTurn } from "./turns.js"
 
 const OWN = "DomainGuidance"
 const RUNS = 16 // of the history, the newest
 const SUBGRAPH_INPUT = -10 // the frontend's id for where a subgraph's inputs come in
 
-// The newest first: {id, workflow, outputs by node, ran: whether a node was computed in it}
+// The newest first: {id, extra, workflow, running, outputs by node, ran: whether a node was computed in it}
 async function readRuns() {
     const [queue, history] = await Promise.all([read("/queue"), read(`/history?max_items=${RUNS}`)])
     const running = (queue.queue_running ?? []).map(([, id, , extra]) => ({
-        id, workflow: extra?.extra_pnginfo?.workflow, outputs: {}, ran: () => false,
+        id, extra, workflow: extra?.extra_pnginfo?.workflow, running: true, outputs: {}, ran: () => false,
     }))
     const done = Object.entries(history).map(([id, { prompt: [, , prompt, extra], outputs, status }]) => ({
-        id, workflow: extra?.extra_pnginfo?.workflow, outputs,
+        id, extra, workflow: extra?.extra_pnginfo?.workflow, outputs,
         ran: computed(prompt, Object.fromEntries(status?.messages ?? [])),
     }))
     return [...running, ...done.reverse()].filter(({ workflow }) => workflow)
+}
+
+let runs = null // a promise of them, as they were read last: every undo loads the graph anew, and a history is large
+api.addEventListener("status", () => { runs = null }) // the server's queue has changed, or the connection is lost
+
+function knownRuns() {
+    runs ??= readRuns().catch((error) => {
+        runs = null
+        throw error
+    })
+    return runs
 }
 
 function computed(prompt, told) {
@@ -54,40 +68,48 @@ function wiring(workflow) {
     return found
 }
 
+// A node and all that leads to it. The wires between subgraphs may go round in a circle, which the host allows: what is
+// within them does not.
+function upstream(nodes, id) {
+    const found = new Set([id])
+    for (const each of found) for (const [, origin] of nodes.get(each)?.inputs ?? []) found.add(origin)
+    return [...found]
+}
+
 // Whether a node, and all that leads to it, is in both.
 function agreement(here, there) {
     const known = new Map()
-    function agrees(id) {
-        if (!known.has(id)) {
-            const [one, other] = [here.get(id), there.get(id)]
-            known.set(id, Boolean(one && other) && one.type === other.type
-                && JSON.stringify(one.inputs) === JSON.stringify(other.inputs)
-                && one.inputs.every(([, origin]) => agrees(origin)))
-        }
+    const same = (id) => {
+        const [one, other] = [here.get(id), there.get(id)]
+        return Boolean(one && other) && one.type === other.type
+            && JSON.stringify(one.inputs) === JSON.stringify(other.inputs)
+    }
+    return (id) => {
+        if (!known.has(id)) known.set(id, upstream(here, id).every(same))
         return known.get(id)
     }
-    return agrees
 }
 
 function restoreMessages(nodes, runs, said) {
-    for (const node of nodes)
-        for (const { id, agrees, ran } of runs.filter(({ agrees }) => agrees(node))) {
-            const sentences = said[id]?.[node] ?? []
-            for (const [slot, text] of sentences)
-                api.dispatchEvent(new CustomEvent(NODE_MESSAGE, { detail: { node, slot, text } })) // node_messages.js
-            if (sentences.length || ran(node)) break // what was said before is out of date
-        }
+    for (const node of nodes) {
+        const saidIn = (id) => said[id]?.[node] ?? []
+        // What was said before is out of date.
+        const run = runs.find(({ id, agrees, ran }) => agrees(node) && (saidIn(id).length || ran(node)))
+        if (run) tellAnew(node, saidIn(run.id))
+    }
 }
 
-// As the frontend does it for a workflow that comes back to the front.
-function restoreOutputs(nodes, runs, tracker) {
+// As the frontend does it for a workflow that comes back to the front. The page's own outputs may be newer than those
+// of the runs that have ended, unless it has missed an end.
+function restoreOutputs(nodes, runs, tracker, missed) {
     tracker.store()
     const found = {}
     for (const node of nodes) {
         const run = runs.find(({ agrees, outputs }) => outputs[node] && agrees(node))
         if (run) found[node] = run.outputs[node]
     }
-    tracker.nodeOutputs = { ...found, ...tracker.nodeOutputs }
+    const shown = tracker.nodeOutputs
+    tracker.nodeOutputs = missed ? { ...shown, ...found } : { ...found, ...shown }
     if (!Object.keys(found).length) return
     tracker.restore()
     app.canvas.setDirty(true, true)
@@ -107,27 +129,38 @@ async function loadedWorkflow() {
     }
 }
 
-async function restore() {
+async function restoreFrom(workflow, load, again) {
+    if (load !== loads) return // another workflow was loaded meanwhile
+    const here = (app.rootGraph ?? app.graph).serialize()
+    const nodes = wiring(here)
+    if (![...nodes.values()].some(({ type }) => type.startsWith(OWN))) return
+    const [runs, said] = await Promise.all([knownRuns(), read(MESSAGES)])
+    if (load !== loads) return
+    const matching = runs
+        .filter(({ id, extra, workflow: { id: its } }) => its === here.id && !isFromAnother(id, extra, workflow))
+        .map((run) => ({ ...run, agrees: agreement(nodes, wiring(run.workflow)) }))
+    const missed = again && !runs.some(({ running }) => running)
+    restoreOutputs(nodes.keys(), matching, workflow.changeTracker, missed)
+    restoreMessages(nodes.keys(), matching, said)
+}
+
+// again: after the connection was lost, when what has been shown may be out of date
+async function restore(again) {
     const workflow = await loadedWorkflow()
     if (!workflow) return
     const load = loads
     const fresh = open !== null && !open.has(workflow.path) // opened by its user, not found again
     open = new Set(app.extensionManager.workflow.openWorkflows.map(({ path }) => path))
-    if (fresh) return
-    const here = (app.rootGraph ?? app.graph).serialize()
-    const nodes = wiring(here)
-    if (![...nodes.values()].some(({ type }) => type.startsWith(OWN))) return
-    const [runs, said] = await Promise.all([readRuns(), read("/domain_guidance/messages")])
-    if (load !== loads) return // another workflow was loaded meanwhile
-    const matching = runs.filter(({ workflow }) => workflow.id === here.id)
-        .map((run) => ({ ...run, agrees: agreement(nodes, wiring(run.workflow)) }))
-    restoreOutputs(nodes.keys(), matching, workflow.changeTracker)
-    restoreMessages(nodes.keys(), matching, said)
+    // In a turn: what is said meanwhile is newer than what the server answers.
+    if (again || !fresh) await inTurn(() => restoreFrom(workflow, load, again))
 }
 
 app.registerExtension({
     name: "DomainGuidance.LastResults",
+    setup() {
+        api.addEventListener("reconnected", () => restore(true))
+    },
     afterConfigureGraph() {
-        restore() // not awaited: the graph is shown meanwhile
+        restore(false) // not awaited: the graph is shown meanwhile
     },
 })

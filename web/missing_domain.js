@@ -3,6 +3,8 @@
 // said comes from the file's card, noted in the workflow (node.properties.domain_file) wherever the file is there.
 
 import { app } from "../../scripts/app.js"
+import { api } from "../../scripts/api.js"
+import { allNodes, holders } from "./promoted.js"
 import { read } from "./server.js"
 
 // node -> its widget with the file's name, and the model folder that holds the file
@@ -11,17 +13,26 @@ const LOADERS = {
     DomainGuidanceLoadAdapter: ["lora_name", "loras"],
     DomainGuidanceLoadSideNetwork: ["side_network", "side_networks"],
 }
+const asked = new WeakMap() // loader -> the name whose card was read for it last
 
+// None for a file without one, and for one whose card is no JSON, which the server says where the file is loaded.
 async function readCard(folder, name) {
     const metadata = await read(`/view_metadata/${folder}?filename=${encodeURIComponent(name)}`)
-    return metadata.domain_guidance ? JSON.parse(metadata.domain_guidance) : null
+    try {
+        const card = JSON.parse(metadata.domain_guidance ?? "null")
+        return typeof card === "object" ? card : null
+    } catch {
+        return null
+    }
 }
 
 async function noteCard(node) {
-    const [widget, folder] = fileOf(node)
-    const name = widget.value
-    const card = await readCard(folder, name)
-    if (widget.value !== name) return // another file was chosen meanwhile
+    const [folder, name] = fileOf(node)
+    asked.set(node, name)
+    if (name === undefined) return
+    const card = await readCard(folder, name).catch(() => undefined)
+    // The server did not answer, which the frontend says itself, or another file was chosen meanwhile.
+    if (card === undefined || fileOf(node)[1] !== name) return
     if (card) {
         const { fingerprint, base_name: base, base_fingerprint } = card
         const noted = node.properties.domain_file
@@ -31,18 +42,28 @@ async function noteCard(node) {
     } else if (node.properties.domain_file?.name !== name) delete node.properties.domain_file
 }
 
+// The folder, and the name that is chosen. A node has one note: of a loader in a subgraph that a workflow has several
+// times, it is of the first one's file.
 function fileOf(node) {
-    const [name, folder] = LOADERS[node.comfyClass]
-    return [node.widgets.find((widget) => widget.name === name), folder]
+    const [widget, folder] = LOADERS[node.comfyClass]
+    return [folder, holders(node, widget)[0]?.value]
+}
+
+// The list may be a function, or come from elsewhere later: then nobody can tell yet.
+function isListed(node, name) {
+    const widget = node.widgets.find(({ name }) => name === LOADERS[node.comfyClass][0])
+    const { values: given } = widget.options
+    const values = typeof given === "function" ? given(widget, node) : given
+    return !Array.isArray(values) || values.includes(name)
 }
 
 function isMissing(node) {
-    const [widget] = fileOf(node)
-    return node.properties.domain_file?.name === widget.value && !widget.options.values.includes(widget.value)
+    const [, name] = fileOf(node)
+    return name !== undefined && node.properties.domain_file?.name === name && !isListed(node, name)
 }
 
 function tell(node) {
-    const [, folder] = fileOf(node)
+    const [folder] = fileOf(node)
     const { name, fingerprint, base, base_fingerprint } = node.properties.domain_file
     app.extensionManager.toast.add({
         severity: "warn",
@@ -69,9 +90,16 @@ function tellOfAnother(name, noted, { fingerprint, base_name, base_fingerprint }
 
 app.registerExtension({
     name: "DomainGuidance.MissingDomain",
+    setup() {
+        // A file that is chosen at a subgraph is no event at the loader within.
+        api.addEventListener("graphChanged", () => {
+            for (const node of allNodes())
+                if (node.comfyClass in LOADERS && fileOf(node)[1] !== asked.get(node)) noteCard(node)
+        })
+    },
     nodeCreated(node) {
         if (!(node.comfyClass in LOADERS)) return
-        const [widget] = fileOf(node)
+        const widget = node.widgets.find(({ name }) => name === LOADERS[node.comfyClass][0])
         noteCard(node) // of the file that a new node names without being asked
         const chosen = widget.callback
         widget.callback = function (...values) {

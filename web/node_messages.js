@@ -5,7 +5,9 @@
 
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
-import { NODE_MESSAGE, read } from "./server.js"
+import { isHere } from "./prompts.js"
+import { MESSAGES, NODE_MESSAGE, read } from "./server.js"
+import { inTurn } from "./turns.js"
 
 const WIDGET = "domain_guidance_message"
 const LEAST = 56 // pixels, before the text is laid out
@@ -26,24 +28,6 @@ function nodesOf(id) {
         graph = node.subgraph
     }
     return found
-}
-
-const workflows = new Map() // prompt -> a promise of the id of its workflow, if it has one
-let running // the prompt that the server works on, as far as this page has heard
-
-async function readWorkflow(prompt) {
-    const { queue_running: now = [] } = await read("/queue")
-    const found = now.find(([, id]) => id === prompt) ?? (await read(`/history/${prompt}`))[prompt]?.prompt
-    return found?.[3]?.extra_pnginfo?.workflow?.id
-}
-
-// Whether the workflow on the canvas is the prompt's; also where nobody can tell.
-async function isHere(prompt) {
-    if (!prompt) return true
-    // A server that did not answer is asked again with the next message.
-    if (!workflows.has(prompt)) workflows.set(prompt, readWorkflow(prompt).catch(() => void workflows.delete(prompt)))
-    const id = await workflows.get(prompt)
-    return !id || id === (app.rootGraph ?? app.graph).id
 }
 
 function newBox() {
@@ -109,37 +93,65 @@ function remove(node) {
     node.setDirtyCanvas?.(true, true)
 }
 
-function say(id, slot, text) {
+function change(id, act) {
     for (const node of nodesOf(id)) {
         const sentences = shown.get(node) ?? new Map()
-        sentences.delete(`${id} ${slot}`) // the newest last
-        if (text) sentences.set(`${id} ${slot}`, text)
+        act(sentences)
         shown.set(node, sentences)
         draw(node)
     }
 }
 
-function forget(id) {
-    for (const node of nodesOf(id)) {
-        const sentences = shown.get(node) ?? new Map()
-        for (const key of [...sentences.keys()]) if (key.startsWith(`${id} `)) sentences.delete(key)
-        draw(node)
-    }
+function put(sentences, id, slot, text) {
+    sentences.delete(`${id} ${slot}`) // the newest last
+    if (text) sentences.set(`${id} ${slot}`, text)
+}
+
+function clear(sentences, id) {
+    for (const key of [...sentences.keys()]) if (key.startsWith(`${id} `)) sentences.delete(key)
+}
+
+// What a node said, [slot, text] each, in the place of all that stands there of it; in a turn (turns.js).
+export function tellAnew(id, said) {
+    change(id, (sentences) => {
+        clear(sentences, id)
+        for (const [slot, text] of said) put(sentences, id, slot, text)
+    })
+}
+
+let now = {} // {prompt, node} that the server works on, as far as this page has heard
+
+async function runningPrompt() {
+    const { queue_running: [entry] = [] } = await read("/queue")
+    return entry?.[1]
+}
+
+// A page that is loaded or connected while a prompt runs is told of its node once more, without the prompt: what that
+// prompt's node has said stands.
+async function begin(node) {
+    const unheard = now.prompt === undefined
+    const prompt = now.prompt ?? (await runningPrompt())
+    const again = prompt === now.prompt && node === now.node
+    now = { prompt, node }
+    if (prompt === undefined || again || !(await isHere(prompt))) return
+    if (unheard && (await read(MESSAGES))[prompt]?.[node]) return
+    tellAnew(node, [])
+}
+
+async function hear({ prompt, node, slot, text }) {
+    if (prompt && prompt !== now.prompt) now = { prompt }
+    if (await isHere(prompt)) change(node, (sentences) => put(sentences, node, slot, text))
 }
 
 app.registerExtension({
     name: "DomainGuidance.NodeMessages",
     setup() {
-        api.addEventListener("execution_start", ({ detail }) => {
-            running = detail.prompt_id
+        api.addEventListener("execution_start", ({ detail }) => inTurn(() => { now = { prompt: detail.prompt_id } }))
+        api.addEventListener("executing", ({ detail }) => {
+            const node = detail?.node ?? detail
+            if (node != null) inTurn(() => begin(node))
         })
-        api.addEventListener("executing", async ({ detail }) => {
-            const id = detail?.node ?? detail
-            if (id != null && (await isHere(running))) forget(id)
-        })
-        api.addEventListener(NODE_MESSAGE, async ({ detail: { prompt, node, slot, text } }) => {
-            running = prompt ?? running
-            if (await isHere(prompt)) say(node, slot, text)
-        })
+        api.addEventListener("reconnected", () => inTurn(() => { now = {} }))
+        api.addEventListener(NODE_MESSAGE, ({ detail }) => inTurn(() => hear(detail)))
     },
 })

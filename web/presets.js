@@ -1,6 +1,6 @@
 // A preset of Train Domain or Adapt Generator fills the fields that it sets; a number entered there makes it 'own'
 // again. The numbers come with the node's definition. The server sets them as well, so a prompt from elsewhere means
-// the same.
+// the same; so does a subgraph that shows these widgets, whose values no callback tells of (promoted.js).
 
 import { app } from "../../scripts/app.js"
 

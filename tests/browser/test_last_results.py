@@ -10,6 +10,18 @@ from frontend import READY, SAID
 PICTURED = """() => app.graph.nodes.map(node => String(node.id)).filter(id =>
     [...(app.graph.getNodeById(id).imgs ?? []), ...document.querySelectorAll(`[data-node-id="${id}"] img`)]
         .some(image => image.naturalWidth)).sort()"""
+INTO_SUBGRAPH = """ids => {
+    const {node} = app.graph.convertToSubgraph(new Set(ids.map(id => app.graph.getNodeById(id))))
+    app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState()
+    return String(node.id)
+}"""
+# Whether a node within a subgraph has put pictures out: they are kept by the subgraph's own name.
+PICTURED_WITHIN = """id => Object.entries(app.nodeOutputs).some(([node, output]) =>
+    node.startsWith(`${app.graph.getNodeById(id).subgraph.id}:`) && output.images?.length)"""
+MOVE = """id => {
+    app.graph.getNodeById(id).pos[0] += 10
+    app.extensionManager.workflow.activeWorkflow.changeTracker.captureCanvasState()
+}"""
 SEEDS = itertools.count(1000)  # the host runs no node again whose inputs are as they were
 
 
@@ -146,3 +158,63 @@ def test_a_template_that_is_opened_again_is_empty_and_one_in_the_background_is_r
     wait_until_asked(frontend, lambda: frontend.page.locator(".workflow-tabs").get_by_text(name, exact=True).click())
     wait_for_pictures(frontend, ids)
     assert frontend.page.evaluate(SAID) == said
+
+
+def test_a_workflow_that_was_opened_twice_shows_what_nodes_say_where_it_was_run(first_look, server):
+    frontend, workflow, ids = first_look
+    frontend.drop("opened twice", workflow)
+    assert frontend.page.evaluate("app.graph.id") == workflow["id"]
+    (apply,) = ids["DomainGuidanceApply"]
+    frontend.set_widget(apply, "weight", 9)
+    for sampler in ids["KSampler"]:
+        frontend.set_widget(sampler, "seed", next(SEEDS))
+    before, tabs = len(server.get("/history")), frontend.page.locator(".workflow-tabs")
+    frontend.page.evaluate("app.api.addEventListener('promptQueued', () => { window.queued = true })")
+    frontend.page.evaluate("() => { app.queuePrompt(0) }")  # the cover of the drop may still lie over the button
+    frontend.page.wait_for_function("window.queued")
+    tabs.get_by_text("01-first-look", exact=True).first.click()
+    while len(server.get("/history")) == before:
+        server.check_alive("making a prompt")
+        frontend.page.wait_for_timeout(200)
+    frontend.page.wait_for_timeout(1000)
+    path = frontend.page.evaluate("app.extensionManager.workflow.activeWorkflow.path")
+    assert "01-first-look" in path and frontend.page.evaluate(SAID) == {}
+    tabs.get_by_text("opened twice", exact=True).click()
+    frontend.page.wait_for_function(f"() => JSON.stringify(({SAID})()).includes('tend to burn')")
+    wait_until_asked(frontend, lambda: tabs.get_by_text("01-first-look", exact=True).first.click())
+    assert frontend.page.evaluate(SAID) == {}
+
+
+def test_sentences_stand_after_undo_and_the_history_is_read_once(first_look):
+    frontend, _, ids = first_look
+    said = run_burnt(frontend, ids)
+    for _ in range(2):
+        frontend.page.evaluate(MOVE, ids["DomainGuidanceApply"][0])
+    frontend.page.wait_for_timeout(1000)  # until the server has told that its queue is empty
+    asked = []
+    frontend.page.on("request", lambda request: "/history?" in request.url and asked.append(request.url))
+    for _ in range(2):
+        wait_until_asked(
+            frontend,
+            lambda: frontend.page.evaluate("app.extensionManager.workflow.activeWorkflow.changeTracker.undo()"),
+        )
+        assert frontend.page.evaluate(SAID) == said
+    assert len(asked) <= 1, asked
+
+
+def test_results_come_back_where_a_subgraph_feeds_a_node_that_feeds_the_same_subgraph(first_look):
+    frontend, _, ids = first_look
+    within = [ids[kind][-1] for kind in ("DomainGuidanceApply", "VAEDecode", "ImageScale", "PreviewImage")]
+    sampler = ids["KSampler"][-1]
+    frontend.set_widget(within[0], "weight", 9)
+    frontend.set_widget(sampler, "seed", next(SEEDS))
+    subgraph = frontend.page.evaluate(INTO_SUBGRAPH, within)
+    frontend.run()
+    frontend.page.wait_for_function(PICTURED_WITHIN, arg=subgraph, timeout=180_000, polling=500)
+    said = frontend.page.evaluate(SAID)
+    assert "tend to burn" in " ".join(said[sampler])
+    frontend.page.wait_for_timeout(1000)  # until the frontend has kept the draft
+    wait_until_asked(frontend, lambda: load_anew(frontend))
+    assert frontend.errors == []
+    assert frontend.page.evaluate(SAID) == said
+    assert frontend.page.evaluate(PICTURED_WITHIN, subgraph)
