@@ -429,20 +429,37 @@ def test_the_quick_run_agrees_in_the_order(quick, full):
 
 # --- side network and whole domain in pairs --------------------------------------------------------------------------
 
+PAIRED = (1200, 25)  # pictures that were trained on
+
 
 @pytest.fixture(scope="module")
 def pairs(page):
     return page.read_pairs(json.loads((RESULTS / "side_network.json").read_text(encoding="utf-8"))["ratios"])
 
 
-def test_a_side_network_keeps_the_digits_and_is_as_near_in_all_rows_but_one(pairs):
-    assert len(pairs) == 6 and all(found.count >= 2000 for found in pairs.values())
+@pytest.fixture(scope="module")
+def pairs_of(pairs):
+    """The rows of so many pictures."""
+    return lambda size: {row: found for row, found in pairs.items() if row.startswith(f"{size} pictures")}
+
+
+def test_every_row_has_its_pairs_and_a_side_network_keeps_the_digits_in_all(pairs, pairs_of):
+    assert {size: len(pairs_of(size)) for size in PAIRED} == dict.fromkeys(PAIRED, 6)
+    assert len(pairs) == 6 * len(PAIRED) and all(found.count >= 2000 for found in pairs.values())
     most = max(found.digits.upper for found in pairs.values())
     assert most == pytest.approx(0.019, abs=5e-4) and most < DIGITS
-    assert sum(found.digits.found < 0 for found in pairs.values()) == 3
-    assert sum(found.distance.found < 0 for found in pairs.values()) == 4
-    farther = {row: found.distance.upper for row, found in pairs.items() if found.distance.upper > DISTANCE}
+
+
+def test_with_1200_pictures_a_side_network_is_as_near_in_all_rows_but_one(pairs_of):
+    found = pairs_of(1200)
+    assert sum(one.distance.found < 0 for one in found.values()) == 4
+    farther = {row: one.distance.upper for row, one in found.items() if one.distance.upper > DISTANCE}
     assert farther == {"1200 pictures, ancestral Euler, 20 steps": pytest.approx(0.0077, abs=5e-5)}
+
+
+def test_with_25_pictures_a_side_network_is_farther_in_all_rows(pairs_of):
+    gained = [round(found.distance.found, 3) for found in pairs_of(25).values()]
+    assert (min(gained), max(gained)) == (0.012, 0.049)
 
 
 def test_its_pictures_are_a_little_more_alike_so_that_the_whole_rule_holds_in_two_rows(pairs):
