@@ -559,8 +559,9 @@ def test_what_a_python_says_is_passed_on_whatever_its_code_page(capsys, monkeypa
 @pytest.mark.skipif(sys.platform == "win32", reason="a signal that Windows cannot send to one process")
 def test_ctrl_c_ends_a_long_command_with_a_sentence_and_no_traceback(tmp_path):
     (tmp_path / "interrupted.py").write_text(
-        "import sys, run\n"
+        "import signal, sys, run\n"
         "from launcher import aloud\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
         "work = [sys.executable, '-c', 'import time; print(1, flush=True); time.sleep(60)']\n"
         "run.demo = lambda options: aloud.run_aloud(work, 'drawing')\n"
         "sys.exit(run.main())\n"
