@@ -264,6 +264,13 @@ def test_a_side_network_draws_the_most_digits_and_is_a_little_farther_from_the_d
     assert full.chosen(SIDE, 1200) == full.chosen("decoupled", 1200)
 
 
+def test_with_100_pictures_a_side_network_is_a_little_farther_and_the_bounds_allow_it_in_one_row(pairs_of):
+    found = pairs_of(100)
+    assert round(max(one.distance.found for one in found.values()), 3) == 0.008
+    near = [row for row, one in found.items() if one.distance.upper <= DISTANCE]
+    assert near == ["100 pictures, Euler, 20 steps"]
+
+
 def test_with_25_pictures_a_side_network_keeps_more_digits_and_early_stopping_brings_it_no_nearer(full):
     assert rounded(full, [SIDE, *early([SIDE])], "digit", 25) == [0.79, 0.92]
     assert rounded(full, [SIDE, *early([SIDE])], "distance", 25, 3) == [0.152, 0.156]
@@ -429,7 +436,7 @@ def test_the_quick_run_agrees_in_the_order(quick, full):
 
 # --- side network and whole domain in pairs --------------------------------------------------------------------------
 
-PAIRED = (1200, 25)  # pictures that were trained on
+PAIRED = (1200, 100, 25)  # pictures that were trained on
 
 
 @pytest.fixture(scope="module")
