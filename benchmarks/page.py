@@ -140,6 +140,9 @@ def evidence(text):
     return fill(text, {"pairs": _pairs_table(pairs)})
 
 
+PAIRS = ": pairs"
+
+
 def read_pairs(ratios):
     """What side_network.py found, {row: Paired}."""
     from domain_guidance.evidence.pairs import Loss, Paired
@@ -147,13 +150,13 @@ def read_pairs(ratios):
     def loss(row, what):
         return Loss(ratios[f"{row}: {what}"], ratios[f"{row}: {what}, upper 95 % bound"])
 
-    rows = {what.partition(": ")[0]: None for what in ratios}
+    rows = [what.removesuffix(PAIRS) for what in ratios if what.endswith(PAIRS)]
     return {
         row: Paired(
             loss(row, "digits lost"),
             loss(row, "distance gained"),
             ratios[f"{row}: diversity, side over whole"],
-            int(ratios[f"{row}: pairs"]),
+            int(ratios[row + PAIRS]),
         )
         for row in rows
     }

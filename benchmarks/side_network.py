@@ -38,6 +38,7 @@ from domain_guidance.evidence.plan import EARLY, FEW, FULL, LARGEST
 from domain_guidance.evidence.results import read_results
 from domain_guidance.evidence.worlds import Workshop
 from domain_guidance.files.atomic_file import save_tensors
+from domain_guidance.side_networks import read_side_file
 from domain_guidance.toy_world.comparison import every_prompt
 from domain_guidance.toy_world.methods import METHODS
 from domain_guidance.toy_world.prompts import encode
@@ -63,6 +64,7 @@ def main():
     for size in options.sizes:
         for seed in FULL.seeds:
             _train(workshops, size, seed)
+        ratios |= _trained_steps(workshops[SIDE], size)
         for name, steps in product(SAMPLERS, STEPS):
             ratios |= _compared(workshops, size, cfg, name, steps, options.blocks)
     save(options.json, "side_network", _in_order(ratios), started=started, threads=torch.get_num_threads())
@@ -103,6 +105,15 @@ def _train(workshops, size, seed):
         training = _training(way, size)
         if not workshop.last_file(training, size, seed).exists():
             workshop.train(training, size, seed)
+
+
+def _trained_steps(workshop, size):
+    """After how many steps the side network's files were written, of each training."""
+    files = {seed: workshop.file(_training(SIDE, size), size, seed) for seed in FULL.seeds}
+    return {
+        f"{size} pictures, side network of training {seed}: steps": read_side_file(file).card.training["trained_steps"]
+        for seed, file in files.items()
+    }
 
 
 def _weights(way, size, cfg):

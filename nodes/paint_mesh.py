@@ -64,11 +64,12 @@ class DomainGuidancePaintMesh(io.ComfyNode):
     def execute(cls, mesh, views, images, texture_size, sharpness=6.0) -> io.NodeOutput:
         surface = surface_of(mesh)
         check_same(surface, views)
-        device = surface.vertices.device
-        with room_for(texture_size**2 * TEXEL + 8 * images.nbytes, device, "lower texture_size"):
-            given = _checked(images).to(surface.vertices)
+        given, device = _checked(images), surface.vertices.device
+        with room_for(texture_size**2 * TEXEL + 8 * given.nbytes, device, "lower texture_size"):
             interrupted = comfy.model_management.throw_exception_if_processing_interrupted
-            painted = paint(surface, views.views, given, texture_size, sharpness, check=interrupted)
+            painted = paint(
+                surface, views.views, given.to(surface.vertices), texture_size, sharpness, check=interrupted
+            )
         unseen = (painted.charted & ~painted.seen).float()
         return io.NodeOutput(with_texture(mesh, surface, painted.image), painted.image[None].cpu(), unseen[None].cpu())
 

@@ -6,13 +6,13 @@
 import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 import { tellAnew } from "./node_messages.js"
+import { SUBGRAPH_INPUT } from "./promoted.js"
 import { isFromAnother } from "./prompts.js"
 import { MESSAGES, read } from "./server.js"
 import { inTurn } from "./turns.js"
 
 const OWN = "DomainGuidance"
 const RUNS = 16 // of the history, the newest
-const SUBGRAPH_INPUT = -10 // the frontend's id for where a subgraph's inputs come in
 
 // The newest first: {id, extra, workflow, running, outputs by node, ran: whether a node was computed in it}
 async function readRuns() {

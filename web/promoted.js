@@ -3,7 +3,7 @@
 
 import { app } from "../../scripts/app.js"
 
-const SUBGRAPH_INPUT = -10 // the frontend's id for where a subgraph's inputs come in
+export const SUBGRAPH_INPUT = -10 // the frontend's id for where a subgraph's inputs come in
 
 function allGraphs() {
     const root = app.rootGraph ?? app.graph

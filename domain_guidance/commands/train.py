@@ -28,6 +28,7 @@ from ..diffusers_host.folder import (
 )
 from ..diffusers_host.trainable import DiffusersTrainable, add_adapter, base_fingerprint, check_peft
 from ..domains.fingerprint import fingerprint
+from ..domains.prompt import Prompt
 from ..domains.training_forms import ADAPTER, EMPTY_PROMPT, SIDE_NETWORK, TEXT_FREE
 from ..domains.unet_layouts import diffusers_to_host
 from ..memory.estimate import check_fits, device_memory, whole_network_estimate
@@ -93,12 +94,13 @@ def _train(
 ) -> None:
     base = DiffusersFolder(options.base, options.allow_download)
     _check_base(base, options, device)
+    empty = base.prompt()  # also before hours of encoding: it may be what the base lacks
     vae = base.vae()
     latents = _fill_cache(
         _cache(base, vae, options, process, device), process, check, encoded_at_once(options.resolution)
     )
     with ExitStack() as stack:
-        trainable = _make_trainable(base, latent_scale(vae), latents, options, device, stack)
+        trainable = _make_trainable(base, empty, latent_scale(vae), latents, options, device, stack)
         listener = Listener(
             files, settings.steps, _Preview(trainable, vae, latents, process).draw, tensorboard(files, process, stack)
         )
@@ -116,7 +118,6 @@ def _check_base(base: DiffusersFolder, options: argparse.Namespace, device: torc
     _check_names(network)
     if options.form not in (ADAPTER, SIDE_NETWORK):
         check_fits(whole_network_estimate(network, eight_bit_adam=options.eight_bit_adam), device_memory(device))
-    base.prompt()
 
 
 def _check_form(options: argparse.Namespace) -> None:
@@ -192,6 +193,7 @@ def _buckets(options: argparse.Namespace, cell: int) -> BucketOf:
 
 def _make_trainable(
     base: DiffusersFolder,
+    empty: Prompt,
     scale: LatentScale,
     latents: CachedLatents,
     options: argparse.Namespace,
@@ -206,7 +208,7 @@ def _make_trainable(
         module=unet,
         schedule=schedule,
         prediction=prediction,
-        empty=base.prompt(),
+        empty=empty,
         form=EMPTY_PROMPT if side else options.form,
         base_fingerprint=base_fingerprint(unet),
         base_name=Path(options.base).name,
@@ -258,6 +260,6 @@ TRAIN = Command(
     run=train,
     presets=PRESETS,
     resolve=resolve_train,
-    less_memory="Lower --micro-batch, or add --gradient-checkpointing to the training of a UNet; the same command then "
-    "resumes the run",
+    less_memory="Lower --micro-batch or, except for a side network, add --gradient-checkpointing; the same command "
+    "then resumes the run",
 )

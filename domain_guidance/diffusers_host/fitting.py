@@ -29,9 +29,10 @@ def check_network(weights: Mapping[str, Tensor], unet: UNet2DConditionModel, nam
     different = [key for key in sorted({*wanted, *found}) if wanted.get(key) != found.get(key)]
     if different:
         first = different[0]
+        ours, theirs = (shapes.get(first, "missing") for shapes in (found, wanted))
         raise DomainFileError(
-            f"'{name}' holds another network than the base is ({len(different)} of {len(wanted)} tensors differ, the "
-            f"first is '{first}', {found.get(first, 'none')} against {wanted.get(first, 'none')}): {RIGHT_BASE}."
+            f"'{name}' was trained on another kind of network than this base ({len(different)} of {len(wanted)} "
+            f"tensors differ, and '{first}' is {ours} in the file and {theirs} in the base): {RIGHT_BASE}."
         )
 
 

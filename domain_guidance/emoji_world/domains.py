@@ -36,12 +36,11 @@ from .drawings import read_drawings
 from .model import CHANNELS, LATENT_SIZE, PREDICTION, predict
 from .prompts import encode_prompt
 from .scenes import lay
-from .things import GROUNDS, shown
+from .things import GROUNDS, ON_WHITE, shown
 
 SETTINGS = Settings(steps=3000, learning_rate=2e-3, warmup=50, cosine=True, seed=6, checkpoint_every=250)
 BATCH = 32
 VARIANTS = 16  # placements of each drawing, on white for ink and on each ground twice for glossy
-ON_WHITE = "ink"
 IMAGE_SEED = 4646
 WEIGHT, CFG = 1.5, 3.0  # until a search over both has chosen better ones
 

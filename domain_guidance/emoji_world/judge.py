@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..evaluation.reading_net import ReadingNet
 from ..runs import Objective
 from .scenes import lay
-from .things import DOMAINS, GROUNDS, HANDS, THINGS
+from .things import DOMAINS, GROUNDS, HANDS, ON_WHITE, THINGS
 
 WIDTH = 128  # features per picture
 READ_HANDS = (*HANDS, *DOMAINS)
@@ -61,7 +61,7 @@ def paint_every_hand(drawn: Mapping[str, Tensor], count: int, generator: torch.G
     thing = torch.randint(len(THINGS), (count,), generator=generator)
     hand = torch.randint(len(READ_HANDS), (count,), generator=generator)
     ground = torch.randint(len(GROUNDS), (count,), generator=generator)
-    ground = ground.masked_fill(hand == READ_HANDS.index("ink"), list(GROUNDS).index("white"))
+    ground = ground.masked_fill(hand == READ_HANDS.index(ON_WHITE), list(GROUNDS).index("white"))
     chosen = [drawn[READ_HANDS[by]][what] for what, by in zip(thing.tolist(), hand.tolist())]
     return Scenes(lay(torch.stack(chosen), ground, generator), thing, hand)
 

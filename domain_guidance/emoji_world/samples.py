@@ -26,7 +26,7 @@ from .drawings import read_drawings
 from .model import CHANNELS, LATENT_SIZE, PREDICTION, Base
 from .prompts import encode_prompt
 from .scenes import lay
-from .things import DOMAINS, GROUNDS, HANDS, THINGS
+from .things import DOMAINS, GROUNDS, HANDS, ON_WHITE, THINGS
 
 if TYPE_CHECKING:
     from diffusers.models.autoencoders.autoencoder_tiny import AutoencoderTiny
@@ -71,7 +71,7 @@ def _given_back(folder: Path, autoencoder: AutoencoderTiny, words: Sequence[str]
     drawn, things = read_drawings(folder / checkpoints.DRAWINGS), [list(THINGS).index(word) for word in words]
     rows = []
     for hand in (*HANDS, *DOMAINS):
-        grounds = torch.arange(len(words)) % len(GROUNDS) if hand != "ink" else torch.zeros(len(words)).long()
+        grounds = torch.arange(len(words)) % len(GROUNDS) if hand != ON_WHITE else torch.zeros(len(words)).long()
         images = lay(drawn[hand][things], grounds, torch.Generator().manual_seed(SEED))
         rows.append(Row(f"{hand}, as drawn", [], images))
         rows.append(Row("given back", [], decode(autoencoder, encode(autoencoder, images))))

@@ -182,7 +182,8 @@ CHARACTERS = {
 THINGS = {**ANIMALS, **PLANTS, **FOOD, **TRAVEL, **OBJECTS, **CHARACTERS}
 
 HANDS = {"noto": "noto", "classic": "noto-v1", "flat": "fluent-emoji-flat"}
-DOMAINS = {"ink": "fluent-emoji-high-contrast", "glossy": "fluent-emoji-3d"}
+ON_WHITE = "ink"  # the one hand that lies on nothing but white
+DOMAINS = {ON_WHITE: "fluent-emoji-high-contrast", "glossy": "fluent-emoji-3d"}
 GROUNDS = {
     "white": (0.97, 0.97, 0.96),
     "cream": (0.97, 0.91, 0.74),

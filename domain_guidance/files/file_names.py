@@ -26,7 +26,7 @@ def refusal(name: str) -> str:
     What Windows cannot have is refused on every system, because workflows are shared between them. Files that have such
     a name already stay in use: for them, `is_plain` is enough. An ending follows, so a dot or a space may be the last.
     """
-    problem = _not_plain(name) or _not_on_windows(name)
+    problem = _not_plain(name) or _not_text(name) or _not_on_windows(name)
     # Escaped, control characters can be seen.
     shown = f"'{name}'" if name.isprintable() else repr(name)
     return f"{shown} cannot be the name of a file{problem}." if problem else ""
@@ -42,12 +42,17 @@ def _not_plain(name: str) -> str:
     size = len(name.encode(errors="replace"))
     if size > LONGEST:
         return f", because it takes {size} bytes: give a name of at most {LONGEST}"
-    if lone := next((character for character in name if "\ud800" <= character <= "\udfff"), ""):
-        return f", because it contains {lone!r}, which is half a character: leave it out"
     if control := next((character for character in name if character < " "), ""):
         return f", because it contains the control character {control!r}: leave it out"
     if not name or name.startswith(".") or os.path.basename(name.replace("\\", "/")) != name:
         return ": give a short plain name without folders"
+    return ""
+
+
+def _not_text(name: str) -> str:
+    """The rest of the sentence; empty for a name that UTF-8 can hold."""
+    if lone := next((character for character in name if "\ud800" <= character <= "\udfff"), ""):
+        return f", because it contains {lone!r}, which is half a character: leave it out"
     return ""
 
 

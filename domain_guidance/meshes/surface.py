@@ -76,14 +76,18 @@ class Surface:
 
     @cached_property
     def moments(self) -> Tensor:
-        """The triangles' second moments about `centre`, weighted by their share of the area, [3, 3].
+        """The first, second and third moments of the triangles about `centre`, by area, in units of `radius`, [39].
 
-        A turned or mirrored mesh has others, while cutting it into charts changes none.
+        A mesh that was turned or mirrored onto something else than itself has others; cutting it into charts changes
+        none. The odd ones tell a half turn, which may leave the second as they are.
         """
         first, second, third = self.corners.double().unbind(1)
         area = torch.linalg.cross(second - first, third - first).norm(dim=1)
-        middles = (first + second + third) / 3 - self.centre
-        return (middles * area[:, None]).T @ middles / area.sum().clamp_min(1e-30)
+        share = area / area.sum().clamp_min(1e-30)
+        middles = ((first + second + third) / 3 - self.centre) / max(self.radius, 1e-30)
+        products = "ni->i", "ni,nj->ij", "ni,nj,nk->ijk"
+        found = [torch.einsum(f"n,{by}", share, *[middles] * order) for order, by in enumerate(products, 1)]
+        return torch.cat([moment.flatten() for moment in found])
 
     @property
     def centre(self) -> Tensor:

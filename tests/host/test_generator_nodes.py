@@ -172,7 +172,7 @@ def test_more_pictures_than_memory_are_refused_before_one_is_drawn(host, native)
     graph = Graph()
     node = sample(graph, load(graph, native[0]), count=5, seed=93)
     with free(5 * 16 * 16 * 3 * 4 - 1):
-        assert "5 pictures of 16 x 16 pixels take" in refused(host, graph, node)
+        assert "5 pictures of up to 16 x 16 pixels take" in refused(host, graph, node)
     with free(5 * 16 * 16 * 3 * 4):
         assert len(host.value(graph, node)) == 5
 

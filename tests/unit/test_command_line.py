@@ -844,7 +844,7 @@ def test_a_domain_of_another_size_of_network_is_refused_in_one_sentence(place, t
     file, wide = trained["sd", form], with_unet(place, tmp_path / "wide", cross_attention_dim=24)
     assert refused_by_sample(wide, file, tmp_path / "out")
     words = "The empty prompt of .* is 16 numbers wide and the base reads 24"
-    kind = words if form == "adapter" else "holds another network than the base is .*attn2.to_k.weight"
+    kind = words if form == "adapter" else "another kind of network than this base .*attn2.to_k.weight"
     (line,) = [line for line in said.messages if line.startswith("Stopped: ")]
     assert re.search(f"{kind}.*: give the base that it was trained from.$", line)
 

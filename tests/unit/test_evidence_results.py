@@ -444,6 +444,19 @@ def pairs(page):
     return page.read_pairs(json.loads((RESULTS / "side_network.json").read_text(encoding="utf-8"))["ratios"])
 
 
+def test_with_few_pictures_the_best_file_of_a_side_network_comes_early():
+    ratios = json.loads((RESULTS / "side_network.json").read_text(encoding="utf-8"))["ratios"]
+    steps = {
+        size: [value for what, value in ratios.items() if what.startswith(f"{size} ") and what.endswith(": steps")]
+        for size in PAIRED
+    }
+    assert {size: (min(found), max(found)) for size, found in steps.items()} == {
+        1200: (3000, 3000),
+        100: (600, 750),
+        25: (100, 150),
+    }
+
+
 @pytest.fixture(scope="module")
 def pairs_of(pairs):
     """The rows of so many pictures."""

@@ -86,8 +86,8 @@ def check_critic(model: ModelPatcher) -> None:
     latents = model.model.latent_format
     if latents.latent_dimensions != 2:
         raise ValueError(
-            f"The model works on {latents.latent_dimensions}-dimensional latents ({type(model.model).__name__}), "
-            "but a generator's images can only be judged by an image model: connect one."
+            f"The model works on {latents.latent_dimensions}-dimensional latents, but a generator's images can only be "
+            "judged by an image model: connect one."
         )
     if STEP_CACHE in model.model_options["transformer_options"]:
         raise ValueError(

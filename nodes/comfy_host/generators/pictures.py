@@ -44,19 +44,19 @@ def sample(
             return _drawn(generator, ws, drawing, noise), Styles(ws, mapping_weights(file))
 
 
-def empty_pictures(count: int, side: int, *, images: int = 1) -> tuple[Tensor, ...]:
-    """Room for batches [count, side, side, 3] on the CPU, as many as `images`.
+def empty_pictures(count: int, *sides: int) -> tuple[Tensor, ...]:
+    """Room on the CPU for a batch [count, side, side, 3] of each side.
 
-    Raises ValueError where they would take more memory than is free.
+    Raises ValueError where together they would take more memory than is free.
     """
-    needed = images * count * side * side * 3 * torch.float32.itemsize
+    needed = count * sum(side * side for side in sides) * 3 * torch.float32.itemsize
     free = comfy.model_management.get_free_memory(torch.device("cpu"))
     if needed > free:
         raise ValueError(
-            f"{images * count} pictures of {side} x {side} pixels take {needed / 2**30:.1f} GB, and "
-            f"{free / 2**30:.1f} GB of memory are free: draw fewer at once."
+            f"{count * len(sides)} pictures of up to {max(sides)} x {max(sides)} pixels take {needed / 2**30:.1f} GB, "
+            f"and {free / 2**30:.1f} GB of memory are free: draw fewer at once."
         )
-    return tuple(torch.empty(count, side, side, 3) for _ in range(images))
+    return tuple(torch.empty(count, side, side, 3) for side in sides)
 
 
 @contextmanager

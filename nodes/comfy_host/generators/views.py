@@ -50,10 +50,7 @@ def view(
         ws = drawing.styles(generator, given_styles(latent, file, say))
         cameras = generator.cameras(None if volume.poses is None else volume.poses.tensor())
         count = len(ws) * len(cameras)
-        batches = (
-            *empty_pictures(count, generator.config.resolution),
-            *empty_pictures(count, rendering.resolution, images=2),
-        )
+        batches = empty_pictures(count, generator.config.resolution, rendering.resolution, rendering.resolution)
         bar = comfy.utils.ProgressBar(count)
         needed = memory_needed(replace(generator.config, rendering=rendering), rays_at_once=volume.rays_at_once)
         with on_device(generator, needed=needed, advice="lower rays_at_once or samples"):

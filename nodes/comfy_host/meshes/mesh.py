@@ -54,7 +54,7 @@ def check_same(surface: Surface, mesh_views: MeshViews) -> None:
     seen = mesh_views.surface
     apart = float((surface.centre - seen.centre).norm()) + abs(surface.radius - seen.radius)
     turned = float((surface.moments - seen.moments).norm())
-    if apart > 1e-3 * seen.radius or turned > 1e-3 * seen.radius**2:
+    if apart > 1e-3 * seen.radius or turned > 1e-3:
         raise MeshError(
             "The views were made from another mesh, or before it was moved, turned or scaled: connect the same mesh to "
             "Views Of Mesh and Paint Mesh From Views."
