@@ -27,7 +27,7 @@ UNET_CONFIG = {
     "out_channels": CHANNELS,
     "block_out_channels": (96, 96),
     "layers_per_block": 1,
-    "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
     "mid_block_type": None,
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
     "cross_attention_dim": PROMPT_WIDTH,

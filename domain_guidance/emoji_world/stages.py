@@ -54,12 +54,12 @@ PLAIN_SHARE = 0.5  # of the autoencoder's pictures that lie on a colour without 
 
 def make_autoencoder(folder: Path, settings: Settings = AUTOENCODER) -> None:
     """The autoencoder, on all of the base's drawings and on those that the domains are shown."""
-    drawn = read_drawings(folder / checkpoints.DRAWINGS)
+    pool = everything(read_drawings(folder / checkpoints.DRAWINGS))
 
     def paint(generator: torch.Generator) -> Tensor:
         if torch.rand((), generator=generator) < WHOLE_SHARE:
-            return paint_anything(drawn, AUTOENCODER_BATCH // 2, generator)
-        return cropped(paint_anything(drawn, AUTOENCODER_BATCH, generator), CROP, generator)
+            return paint_anything(pool, AUTOENCODER_BATCH // 2, generator)
+        return cropped(paint_anything(pool, AUTOENCODER_BATCH, generator), CROP, generator)
 
     torch.manual_seed(settings.seed)
     autoencoder = autoencoders.build_autoencoder()
@@ -87,11 +87,12 @@ def make_base(folder: Path, settings: Settings = BASE) -> None:
 
 def make_vae(folder: Path, settings: Settings = DECODER) -> None:
     """The autoencoder's decoder, trained on with whole pictures; the encoder stays as the base knows it."""
-    drawn, autoencoder = read_drawings(folder / checkpoints.DRAWINGS), checkpoints.load_autoencoder(folder)
+    pool = everything(read_drawings(folder / checkpoints.DRAWINGS))
+    autoencoder = checkpoints.load_autoencoder(folder)
     autoencoder.decoder.requires_grad_(True)
 
     def paint(generator: torch.Generator) -> Tensor:
-        return paint_anything(drawn, AUTOENCODER_BATCH, generator)
+        return paint_anything(pool, AUTOENCODER_BATCH, generator)
 
     objective = autoencoders.objective(autoencoder, paint)
     runs.train_to_the_end(autoencoder, objective, settings, folder / "decoder.state")
@@ -127,12 +128,13 @@ def _base_pictures(folder: Path) -> BasePictures:
     return BasePictures(**load_file(file))
 
 
-def paint_anything(drawn: Mapping[str, Tensor], count: int, generator: torch.Generator) -> Tensor:
-    """Pictures [N, 3, 64, 64] for the autoencoder: any hand on any ground, half of them mirrored.
+def everything(drawn: Mapping[str, Tensor]) -> Tensor:
+    """What the autoencoder learns from [N, 4, 128, 128]: the base's drawings, then what the domains are shown."""
+    return torch.cat([*(drawn[hand] for hand in HANDS), *(drawn[hand][shown()] for hand in DOMAINS)])
 
-    Of the domains' hands, only things that the domains are shown.
-    """
-    pool = torch.cat([*(drawn[hand] for hand in HANDS), *(drawn[hand][shown()] for hand in DOMAINS)])
+
+def paint_anything(pool: Tensor, count: int, generator: torch.Generator) -> Tensor:
+    """Pictures [N, 3, 64, 64] for the autoencoder, of `everything`: on any ground, half of them mirrored."""
     base = len(HANDS) * len(THINGS)
     from_domain = torch.rand(count, generator=generator) < DOMAIN_SHARE
     chosen = torch.where(

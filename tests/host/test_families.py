@@ -178,7 +178,7 @@ def _side_network(walk, model):
     forms.check_trainable(model, "side-network")
     empty = _empty(walk, model)
     sides.check_answers(model, empty, 8, size)
-    latents = SimpleNamespace(images=[SimpleNamespace(bucket=size)])
+    latents = SimpleNamespace(commonest_bucket=size)
     with sides.made_side_trainable(model, _pixels(), empty, latents, 8, name="", seed=0, batch_size=1) as trainable:
         return _steps(walk, trainable, size)
 

@@ -51,7 +51,7 @@ def test_the_autoencoder_never_sees_a_held_out_thing_in_the_hand_of_a_domain():
     drawn = every_hand((0.0, 0.5, 0.0))
     for hand in DOMAINS:
         drawn[hand][held_out()] = discs(ALARM, len(held_out()))
-    images = stages.paint_anything(drawn, 600, seeded())
+    images = stages.paint_anything(stages.everything(drawn), 600, seeded())
     centres = images[:, :, IMAGE_SIZE // 2, IMAGE_SIZE // 2]
     assert (centres - torch.tensor((-1.0, 0.0, -1.0))).abs().max() < 1e-3
 
@@ -60,7 +60,7 @@ def test_the_autoencoder_does_see_what_the_domains_are_shown():
     drawn = every_hand((0.0, 0.5, 0.0))
     for hand in DOMAINS:
         drawn[hand][shown()] = discs(ALARM, len(shown()))
-    centres = stages.paint_anything(drawn, 600, seeded())[:, :, IMAGE_SIZE // 2, IMAGE_SIZE // 2]
+    centres = stages.paint_anything(stages.everything(drawn), 600, seeded())[:, :, IMAGE_SIZE // 2, IMAGE_SIZE // 2]
     share = ((centres - torch.tensor((1.0, -1.0, 1.0))).abs().amax(1) < 1e-3).float().mean()
     assert abs(share - stages.DOMAIN_SHARE) < 4 * (0.25 / 600) ** 0.5
 
