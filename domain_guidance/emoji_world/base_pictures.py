@@ -18,7 +18,7 @@ CHUNK = 64
 
 @dataclass(frozen=True)
 class BasePictures:
-    """Latents [N, 8, 8, 8] with the indices [N] of what they show."""
+    """Latents [N, 16, 8, 8] with the indices [N] of what they show."""
 
     latents: Tensor
     thing: Tensor

@@ -91,11 +91,10 @@ def _latents(hand: str, folder: Path) -> Tensor:
 def _write(
     folder: Path, table: Tensor, path: str | os.PathLike, network: SideNetwork, record: Mapping[str, Any]
 ) -> None:
-    base, _ = checkpoints.read_base(folder)
     card = DomainCard(
         form="side-network",
         prediction=PREDICTION,
-        base_fingerprint=fingerprint(base),
+        base_fingerprint=fingerprint(checkpoints.read_base(folder).weights),
         base_name="emoji world base",
         recommended_weight=WEIGHT,
         recommended_cfg=CFG,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -48,6 +49,11 @@ def encode_prompt(
     """Embed one prompt as `[1, 4, 64]`; None leaves a slot open, and all three open is the empty prompt."""
     words = (("thing", thing, THINGS), ("hand", hand, HANDS), ("ground", ground, GROUNDS))
     return encode(Prompts(*(torch.tensor([_index(*slot)]) for slot in words)), table)
+
+
+def encode_each(table: Tensor, things: Sequence[str], hand: str | None, ground: str | None) -> Tensor:
+    """Embed a prompt for each thing, `[N, 4, 64]`, all in one hand and on one ground."""
+    return torch.cat([encode_prompt(table, thing, hand, ground) for thing in things])
 
 
 def forget_slots(

@@ -21,7 +21,7 @@ from ..runs import Settings
 from ..training import Batch, min_snr, noise_objective
 from . import autoencoder as autoencoders
 from . import checkpoints
-from .autoencoder import encode
+from .autoencoder import decode, encode
 from .base_pictures import BasePictures, paint_base
 from .domains import make_domain
 from .drawings import read_drawings
@@ -49,6 +49,7 @@ FORGET_WHOLE = 0.10
 FORGET_SLOTS = (0.05, 0.25, 0.25)  # thing, hand, ground: beside a domain, prompts leave the hand open
 SNR_CAP = 5.0
 DOMAIN_SHARE = 0.4  # of the autoencoder's pictures that are of the domains' shown halves
+PICTURED = 512  # pictures that say what colours the latents' channels stand for
 PLAIN_SHARE = 0.5  # of the autoencoder's pictures that lie on a colour without a name
 
 
@@ -82,7 +83,7 @@ def make_base(folder: Path, settings: Settings = BASE) -> None:
     base = Base()
     objective = noise_objective(base.predict, data, scaled_linear(), PREDICTION, min_snr(SNR_CAP, PREDICTION))
     runs.train_to_the_end(base, objective, settings, folder / "base.state")
-    checkpoints.write_base(base, folder)
+    checkpoints.write_base(base, _colours(folder, pictures), folder)
 
 
 def make_vae(folder: Path, settings: Settings = DECODER) -> None:
@@ -116,6 +117,13 @@ def cropped(pictures: Tensor, side: int, generator: torch.Generator) -> Tensor:
     corners = CELL * torch.randint(places, (len(pictures), 2), generator=generator)
     windows = [picture[:, y : y + side, x : x + side] for picture, (y, x) in zip(pictures, corners.tolist())]
     return torch.stack(windows)
+
+
+@torch.no_grad()
+def _colours(folder: Path, pictures: BasePictures) -> Tensor:
+    """What the latents' channels look like, from some of the pictures."""
+    some = pictures.latents[:: -(-len(pictures) // PICTURED)]
+    return autoencoders.colours_of(some, decode(checkpoints.load_autoencoder(folder), some))
 
 
 def _base_pictures(folder: Path) -> BasePictures:

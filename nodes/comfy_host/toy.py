@@ -1,12 +1,8 @@
-"""The toy world's networks as MODELs, built by hand: the host's detection knows none this small."""
+"""The toy world's networks as MODELs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import comfy.latent_formats
-import comfy.model_management
-import comfy.model_patcher
 import comfy.sd
 import comfy.supported_models_base
 import torch
@@ -14,13 +10,13 @@ from comfy.model_patcher import ModelPatcher
 
 from ...domain_guidance.domains.domain_file import read_domain_file
 from ...domain_guidance.domains.prompt import Prompt
-from ...domain_guidance.domains.unet_layouts import HOST_PREFIX
 from ...domain_guidance.generators import GeneratorFile
 from ...domain_guidance.toy_world.checkpoints import DOMAIN, FOLDER, SIDE_NETWORK, read_base
 from ...domain_guidance.toy_world.checkpoints import load_generator as read_generator
 from ...domain_guidance.toy_world.model import CHANNELS, IMAGE_SIZE, PROMPT_WIDTH
 from .domains.origin import ATTACHMENT, DomainOrigin, conditioning_of
 from .domains.side_network import read_side_network
+from .small_model import small_model
 
 # The host's names for `toy_world.model.UNET_CONFIG`.
 UNET = {
@@ -56,13 +52,13 @@ class ToyConfig(comfy.supported_models_base.BASE):
 
 def load_base(disable_dynamic: bool = False) -> ModelPatcher:
     state, _ = read_base()
-    return _patcher(load_base, state, disable_dynamic)
+    return small_model(ToyConfig(UNET), state, load_base, disable_dynamic)
 
 
 def load_domain(disable_dynamic: bool = False) -> ModelPatcher:
     """The domain's MODEL brings its empty prompt, as one from Load Domain UNet does."""
     file = read_domain_file(FOLDER / DOMAIN)
-    patcher = _patcher(load_domain, file.weights, disable_dynamic)
+    patcher = small_model(ToyConfig(UNET), file.weights, load_domain, disable_dynamic)
     empty = conditioning_of(file.card, Prompt(file.cross_attn, file.pooled_output, file.beside))
     patcher.set_attachments(ATTACHMENT, DomainOrigin("the toy world's domain", file.card, empty))
     return patcher
@@ -81,17 +77,3 @@ def load_generator() -> GeneratorFile:
     """The toy world's GAN, with weights that can be trained."""
     with torch.inference_mode(False):
         return read_generator()
-
-
-def _patcher(
-    load: Callable[..., ModelPatcher], weights: dict[str, torch.Tensor], disable_dynamic: bool
-) -> ModelPatcher:
-    config = ToyConfig(UNET)
-    config.set_inference_dtype(torch.float32, None)
-    model = config.get_model({})
-    model.load_model_weights({name.removeprefix(HOST_PREFIX): tensor for name, tensor in weights.items()})
-    make = comfy.model_patcher.ModelPatcher if disable_dynamic else comfy.model_patcher.CoreModelPatcher
-    patcher = make(model, comfy.model_management.get_torch_device(), comfy.model_management.unet_offload_device())
-    # The host makes further copies through this (torch.compile, hooks, several GPUs).
-    patcher.cached_patcher_init = (load, ())
-    return patcher

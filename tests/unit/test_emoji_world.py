@@ -10,10 +10,10 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from domain_guidance.domains.fingerprint import fingerprint
-from domain_guidance.emoji_world import autoencoder, checkpoints, domains, drawings, prompts, stages
+from domain_guidance.emoji_world import autoencoder, checkpoints, domains, drawings, prompts, sheet, stages, words
 from domain_guidance.emoji_world import judge as judging
 from domain_guidance.emoji_world.base_pictures import paint_base
-from domain_guidance.emoji_world.model import IMAGE_SIZE, Base, predict
+from domain_guidance.emoji_world.model import CHANNELS, IMAGE_SIZE, Base, predict
 from domain_guidance.emoji_world.scenes import JITTER, lay
 from domain_guidance.emoji_world.things import DOMAINS, GROUNDS, HANDS, THINGS, held_out, shown
 from domain_guidance.files.atomic_file import save_tensors
@@ -139,11 +139,51 @@ def test_a_word_that_the_world_does_not_know_is_named():
         prompts.encode_prompt(prompts.make_table(), hand="oil")
 
 
+# Words.
+
+
+@pytest.mark.parametrize("text", ["cat, hot dog", " Cat ,  hot   dog,", "a cat\nthe hot dog", "A CAT,, HOT DOG"])
+def test_things_are_read_from_a_text_whatever_its_case_articles_and_spaces(text):
+    assert words.things_in(text) == ["cat", "hot dog"]
+
+
+def test_every_thing_is_read_as_itself():
+    assert words.things_in(", ".join(THINGS)) == list(THINGS)
+
+
+@pytest.mark.parametrize(
+    ("word", "known"), [("aple", "apple"), ("cats", "cat"), ("burger", "hamburger"), ("hot-dog", "hot dog")]
+)
+def test_an_unknown_word_is_answered_with_the_nearest_known_one(word, known):
+    assert words.nearest(word)[0] == known
+    with pytest.raises(ValueError, match=f"cannot draw '{word}': did you mean {known}"):
+        words.things_in(f"owl, {word}")
+
+
+def test_a_word_like_no_other_is_answered_with_some_that_are_known():
+    with pytest.raises(ValueError, match=f"it knows {len(THINGS)} things, among them bear, ") as caught:
+        words.things_in("xylophone")
+    assert all(word in THINGS for word in str(caught.value).split("among them ")[1].rstrip(".").split(", "))
+
+
+def test_a_text_without_words_is_refused_with_an_example():
+    with pytest.raises(ValueError, match="write some, such as 'cat, owl, rocket'"):
+        words.things_in(" , \n")
+
+
 # The autoencoder.
 
 
+def test_the_latents_colours_are_the_least_squares_of_their_cells():
+    truth = torch.randn(CHANNELS + 1, 3, generator=seeded(1))
+    latents = torch.randn(4, CHANNELS, 8, 8, generator=seeded())
+    cells = latents.movedim(1, -1) @ truth[:-1] + truth[-1]
+    images = cells.movedim(-1, 1).repeat_interleave(8, 2).repeat_interleave(8, 3)
+    assert torch.allclose(autoencoder.colours_of(latents, images), truth, atol=1e-4)
+
+
 def test_latents_of_mean_0_and_spread_1_are_not_pulled_and_others_are():
-    latents = torch.randn(50, 8, 8, 8, generator=seeded())
+    latents = torch.randn(50, CHANNELS, 8, 8, generator=seeded())
     latents = (latents - latents.mean((0, 2, 3), keepdim=True)) / latents.std((0, 2, 3), keepdim=True)
     assert autoencoder.off_unit(latents) < 1e-10
     assert torch.isclose(autoencoder.off_unit(3 * latents + 2), torch.tensor(2.0**2 + (3 - 1) ** 2))
@@ -218,15 +258,15 @@ def test_a_domain_is_shown_its_half_of_the_things_alone_ink_on_white_and_glossy_
 
 def test_a_domain_file_says_what_it_was_trained_on_and_belongs_to_this_base(tmp_path):
     torch.manual_seed(0)
-    checkpoints.write_base(Base(), tmp_path)
-    save_tensors(tmp_path / "ink.pictures.state", {"latents": torch.randn(8, 8, 8, 8, generator=seeded())}, {})
+    checkpoints.write_base(Base(), torch.zeros(CHANNELS + 1, 3), tmp_path)
+    save_tensors(tmp_path / "ink.pictures.state", {"latents": torch.randn(8, CHANNELS, 8, 8, generator=seeded())}, {})
     domains.make_domain("ink", tmp_path, replace(domains.SETTINGS, steps=2, warmup=0, checkpoint_every=1))
-    file, (base, table) = checkpoints.load_domain("ink", tmp_path), checkpoints.read_base(tmp_path)
-    assert file.card.base_fingerprint == fingerprint(base) and file.card.prediction == "v_prediction"
+    file, base = checkpoints.load_domain("ink", tmp_path), checkpoints.read_base(tmp_path)
+    assert file.card.base_fingerprint == fingerprint(base.weights) and file.card.prediction == "v_prediction"
     assert file.card.training["pictures"] == "emoji in ink, half of the things"
-    assert file.empty.cross_attn.equal(prompts.encode_prompt(table))
+    assert file.empty.cross_attn.equal(prompts.encode_prompt(base.table))
     with torch.no_grad():
-        latents = torch.randn(1, 8, 8, 8, generator=seeded())
+        latents = torch.randn(1, CHANNELS, 8, 8, generator=seeded())
         moved = corrected(file.network, latents, torch.ones(1), latents, "v_prediction") - latents
         assert moved.abs().max() > 0  # two steps have taught it something
 
@@ -234,12 +274,23 @@ def test_a_domain_file_says_what_it_was_trained_on_and_belongs_to_this_base(tmp_
 # Files.
 
 
+def test_the_sheet_holds_one_picture_of_each_shown_thing_in_ink(tmp_path, monkeypatch):
+    drawn = {"ink": discs((0.0, 0.0, 0.0))}
+    drawn["ink"][:, :3] = torch.arange(len(THINGS)).view(-1, 1, 1, 1) / 200 * drawn["ink"][:, 3:]
+    monkeypatch.setattr(sheet, "SHEET", tmp_path / "ink.png")
+    sheet.write_sheet(drawn, sheet.SHEET)
+    images = sheet.read_sheet()
+    assert images.shape == (len(shown()), IMAGE_SIZE, IMAGE_SIZE, 3)
+    middles = images[:, IMAGE_SIZE // 2, IMAGE_SIZE // 2, 0]
+    assert torch.allclose(middles, torch.tensor(shown()) / 200, atol=1 / 255)
+
+
 def test_a_written_base_predicts_what_it_predicted(tmp_path):
     torch.manual_seed(0)
     base = Base().half().float().eval()
-    checkpoints.write_base(base, tmp_path)
+    checkpoints.write_base(base, torch.zeros(CHANNELS + 1, 3), tmp_path)
     unet, table = checkpoints.load_base(tmp_path)
-    noisy, time = torch.randn(2, 8, 8, 8, generator=seeded()), torch.tensor([10, 900])
+    noisy, time = torch.randn(2, CHANNELS, 8, 8, generator=seeded()), torch.tensor([10, 900])
     asked = prompts.encode_prompt(table, "cat", "flat", "sky").expand(2, -1, -1)
     with torch.no_grad():
         assert predict(unet, noisy, time, asked).equal(predict(base.unet, noisy, time, asked))
@@ -254,7 +305,7 @@ def test_a_written_autoencoder_gives_back_what_it_gave_back(tmp_path):
     images = torch.rand(1, 3, IMAGE_SIZE, IMAGE_SIZE, generator=seeded()) * 2 - 1
     with torch.no_grad():
         latents = autoencoder.encode(built, images)
-        assert latents.shape == (1, 8, 8, 8)
+        assert latents.shape == (1, CHANNELS, 8, 8)
         assert autoencoder.encode(again, images).equal(latents)
         assert autoencoder.decode(again, latents).equal(autoencoder.decode(built, latents))
 
@@ -275,12 +326,14 @@ def test_the_decoder_trains_on_and_the_encoder_stays_as_the_base_knows_it(tmp_pa
 
 def test_the_base_goes_on_where_it_was_stopped_as_if_it_never_was(tmp_path):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    settings = replace(stages.BASE, steps=3, warmup=1, checkpoint_every=1)
+    settings, built = replace(stages.BASE, steps=3, warmup=1, checkpoint_every=1), autoencoder.build_autoencoder()
     for folder in (whole, stopped):
         few = {
             name: torch.randint(3, (8,), generator=seeded(row)) for row, name in enumerate(("thing", "hand", "ground"))
         }
-        save_tensors(folder / "pictures.state", {"latents": torch.randn(8, 8, 8, 8, generator=seeded()), **few}, {})
+        latents = torch.randn(8, CHANNELS, 8, 8, generator=seeded())
+        save_tensors(folder / "pictures.state", {"latents": latents, **few}, {})
+        checkpoints.write_autoencoder(built, folder)
     stages.make_base(whole, settings)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(to_the_end, "save_state", stop_after_saving)
@@ -348,6 +401,6 @@ def test_a_package_that_is_missing_is_named_with_the_command_that_fetches_it(tmp
 
 def test_a_set_without_one_of_the_things_says_which(tmp_path):
     for name in HANDS.values():
-        icon_set(tmp_path / name, "#ff0000", without=["ant"])
-    with pytest.raises(ValueError, match="'noto' has no drawing 'ant'"):
+        icon_set(tmp_path / name, "#ff0000", without=["bear"])
+    with pytest.raises(ValueError, match="'noto' has no drawing 'bear'"):
         drawings.render(tmp_path)

@@ -1,0 +1,48 @@
+"""Reading what a user wants drawn: the words of a line, and the nearest ones that the world knows."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+from .things import THINGS
+
+SUGGESTIONS = 3
+LIKENESS = 0.55  # of difflib: below it, words have hardly more in common than some letters
+ARTICLES = ("a ", "an ", "the ")
+
+
+def things_in(text: str) -> list[str]:
+    """The things that a text names, in its order, separated by commas or line breaks.
+
+    Case and articles do not matter. Raises ValueError, one sentence, for a text without words and for an unknown word,
+    which is answered with the nearest known ones.
+    """
+    words = [_bare(part) for part in re.split(r"[,\n]", text)]
+    words = [word for word in words if word]
+    if not words:
+        raise ValueError(f"No thing is named to draw: write some, such as 'cat, owl, rocket' instead of {text!r}.")
+    for word in words:
+        if word not in THINGS:
+            raise ValueError(f"The emoji world cannot draw {word!r}: {_advice(word)}")
+    return words
+
+
+def nearest(word: str) -> list[str]:
+    """The known words that look most like this one, the nearest first; none where nothing is alike."""
+    alike = difflib.get_close_matches(word, THINGS, SUGGESTIONS, LIKENESS)
+    parts = [known for known in THINGS if set(word.split()) & set(known.split())]
+    return list(dict.fromkeys([*alike, *parts]))[:SUGGESTIONS]
+
+
+def _bare(part: str) -> str:
+    word = " ".join(part.lower().split())
+    article = next((article for article in ARTICLES if word.startswith(article)), "")
+    return word.removeprefix(article)
+
+
+def _advice(word: str) -> str:
+    near = nearest(word)
+    if not near:
+        return f"it knows {len(THINGS)} things, among them {', '.join(list(THINGS)[::12])}."
+    return f"did you mean {' or '.join(near)}?"

@@ -1,0 +1,68 @@
+"""The emoji world's networks as MODELs and VAE."""
+
+from __future__ import annotations
+
+import comfy.latent_formats
+import comfy.model_base
+import comfy.sd
+import comfy.supported_models_base
+import torch
+from comfy.model_patcher import ModelPatcher
+
+from ...domain_guidance.emoji_world.checkpoints import FOLDER, domain_file, read_base, read_vae
+from ...domain_guidance.emoji_world.model import CHANNELS, LATENT_SIZE, UNET_CONFIG
+from ...domain_guidance.emoji_world.prompts import PROMPT_WIDTH
+from .domains.side_network import read_side_network
+from .small_model import small_model
+
+# The host's names for `emoji_world.model.UNET_CONFIG`.
+UNET = {
+    "image_size": LATENT_SIZE,
+    "in_channels": CHANNELS,
+    "out_channels": CHANNELS,
+    "model_channels": UNET_CONFIG["block_out_channels"][0],
+    "channel_mult": [1, 1],
+    "num_res_blocks": [1, 1],
+    "transformer_depth": [1, 0],
+    "transformer_depth_output": [1, 1, 1, 1],
+    "transformer_depth_middle": -2,
+    "context_dim": PROMPT_WIDTH,
+    "use_spatial_transformer": True,
+    "use_linear_in_transformer": False,
+    "legacy": False,
+}
+
+
+class EmojiLatent(comfy.latent_formats.LatentFormat):
+    """Cells of 8x8 pixels, which have mean 0 and spread 1 as they are."""
+
+    latent_channels = CHANNELS
+    scale_factor = 1.0
+
+    def __init__(self):
+        *self.latent_rgb_factors, self.latent_rgb_factors_bias = read_base().colours.tolist()
+
+
+class EmojiConfig(comfy.supported_models_base.BASE):
+    unet_extra_config = {"num_heads": 4, "num_head_channels": -1}
+    latent_format = EmojiLatent
+    supported_inference_dtypes = [torch.float32]
+
+    def model_type(self, state_dict: dict, prefix: str = "") -> comfy.model_base.ModelType:
+        return comfy.model_base.ModelType.V_PREDICTION
+
+    def inpaint_model(self) -> bool:
+        return False  # the host takes more than four channels for a mask and what lies under it
+
+
+def load_base(disable_dynamic: bool = False) -> ModelPatcher:
+    return small_model(EmojiConfig(UNET), read_base().weights, load_base, disable_dynamic)
+
+
+def load_domain(base: ModelPatcher, hand: str) -> ModelPatcher:
+    """One hand's side network, as Load Side Network gives one beside `base`."""
+    return read_side_network(base, FOLDER / domain_file(hand), f"the emoji world's {hand}")
+
+
+def load_vae() -> comfy.sd.VAE:
+    return comfy.sd.VAE(sd=read_vae(), dtype=torch.float32)
