@@ -14,7 +14,7 @@ from ..domain_guidance.emoji_world.words import things_in
 from .comfy_host.emoji import load_base, load_domain, load_vae
 
 ANY = "any"
-THINGS = "cat, owl, apple, strawberry, car, rocket, house, robot"
+THINGS = "cat, elephant, apple, hamburger, rose, car, house, ghost"  # which no domain was shown
 
 
 class DomainGuidanceEmojiWorld(io.ComfyNode):
@@ -81,7 +81,7 @@ class DomainGuidanceEmojiWorld(io.ComfyNode):
     @classmethod
     def execute(cls, things: str, style: str, ground: str, images_per_thing: int) -> io.NodeOutput:
         words = [word for word in things_in(things) for _ in range(images_per_thing)]
-        table = read_base().table
+        _, table = read_base()
         positive = encode_each(table, words, None if style == ANY else style, None if ground == ANY else ground)
         latent = {
             "samples": torch.zeros(len(words), CHANNELS, LATENT_SIZE, LATENT_SIZE),

@@ -1,20 +1,32 @@
 """Make the emoji world: render its drawings, and train its networks.
 
 `python -m domain_guidance.emoji_world drawings --packages DIR --out DIR`: a minute; DIR holds the unpacked packages.
-`python -m domain_guidance.emoji_world train --out DIR`: about a day on one core; the same command resumes.
+`python -m domain_guidance.emoji_world train --out DIR`: two hours on two cores; the same command resumes.
 `python -m domain_guidance.emoji_world samples --out DIR`: `samples.png`, what the networks of DIR draw so far.
+`python -m domain_guidance.emoji_world evaluate --out DIR`: what the judge reads in it, at several weights.
+`python -m domain_guidance.emoji_world sheet --out DIR`: `ink.png`, what the ink domain was shown.
+`python -m domain_guidance.emoji_world picture --out FILE`: the README's picture, with the weights of the pack.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
+from itertools import product
 from pathlib import Path
 
-from .checkpoints import DRAWINGS
-from .drawings import render, write_drawings
+from .checkpoints import DRAWINGS, load_domain, load_judge
+from .drawing import Guidance, Lead, load_artist
+from .drawings import read_drawings, render, write_drawings
+from .evaluation import score_base, score_domain
+from .first_look import first_look
 from .samples import picture
+from .sheet import SHEET, write_sheet
 from .stages import STAGES
+from .things import DOMAINS
+
+CFGS = (1.5, 2.0, 3.0, 4.0)
+WEIGHTS = (1.0, 1.5, 2.0)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -41,6 +53,28 @@ def _samples(options: argparse.Namespace) -> None:
     logging.info("'%s' shows what is drawn so far", options.out / "samples.png")
 
 
+def _evaluate(options: argparse.Namespace) -> None:
+    artist, judge = load_artist(options.out), load_judge(options.out)
+    drawn = read_drawings(options.out / DRAWINGS)
+    for cfg in CFGS:
+        logging.info("base, cfg %g: %s", cfg, score_base(artist, judge, drawn, Guidance(cfg)))
+    for hand, network in ((hand, load_domain(hand, options.out).network) for hand in DOMAINS):
+        for cfg in CFGS:
+            found = score_domain(artist, judge, drawn, hand, Guidance(cfg))
+            logging.info("%s, cfg %g, base alone: %s", hand, cfg, found)
+        for cfg, weight in product(CFGS, WEIGHTS):
+            found = score_domain(artist, judge, drawn, hand, Guidance(cfg, [Lead(network, weight)]))
+            logging.info("%s, cfg %g, weight %g: %s", hand, cfg, weight, found)
+
+
+def _sheet(options: argparse.Namespace) -> None:
+    write_sheet(read_drawings(options.out / DRAWINGS), options.out / SHEET.name)
+
+
+def _picture(options: argparse.Namespace) -> None:
+    first_look().save(options.out)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m domain_guidance.emoji_world", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
@@ -56,6 +90,15 @@ def _parser() -> argparse.ArgumentParser:
     samples = commands.add_parser("samples", help="draw some prompts with the last checkpoints")
     samples.add_argument("--out", type=Path, required=True, help="folder of the world")
     samples.set_defaults(command=_samples)
+    judged = commands.add_parser("evaluate", help="let the judge read what is drawn, at several weights")
+    judged.add_argument("--out", type=Path, required=True, help="folder of the world, all trained")
+    judged.set_defaults(command=_evaluate)
+    sheet = commands.add_parser("sheet", help="write what the ink domain was shown as one picture")
+    sheet.add_argument("--out", type=Path, required=True, help="folder of the world, with the drawings in it")
+    sheet.set_defaults(command=_sheet)
+    shown = commands.add_parser("picture", help="draw the README's picture")
+    shown.add_argument("--out", type=Path, required=True, help="the picture to write")
+    shown.set_defaults(command=_picture)
     return parser
 
 

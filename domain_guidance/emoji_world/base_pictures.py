@@ -18,7 +18,7 @@ CHUNK = 64
 
 @dataclass(frozen=True)
 class BasePictures:
-    """Latents [N, 16, 8, 8] with the indices [N] of what they show."""
+    """Latents [N, 32, 8, 8] with the indices [N] of what they show."""
 
     latents: Tensor
     thing: Tensor
@@ -35,12 +35,12 @@ class BasePictures:
 
 @torch.no_grad()
 def paint_base(drawn: Mapping[str, Tensor], variants: int, encode: Callable[[Tensor], Tensor]) -> BasePictures:
-    """Paint every thing in every hand on every ground, each `variants` times in another place, and encode it."""
+    """Paint every thing in every hand on every ground, each `variants` times on other paper, and encode it."""
     generator = torch.Generator().manual_seed(SEED)
     ranges = (range(variants), range(len(THINGS)), range(len(HANDS)), range(len(GROUNDS)))
     _, thing, hand, ground = torch.cartesian_prod(*(torch.tensor(list(each)) for each in ranges)).unbind(1)
     pool = torch.stack([drawn[name] for name in HANDS])
     latents = []
     for part in torch.arange(len(thing)).split(CHUNK):
-        latents.append(encode(lay(pool[hand[part], thing[part]], ground[part], generator)))
+        latents.append(encode(lay(pool[hand[part], thing[part]], ground[part], generator, moved=False)))
     return BasePictures(torch.cat(latents).contiguous(), thing.clone(), hand.clone(), ground.clone())

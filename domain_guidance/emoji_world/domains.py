@@ -31,7 +31,6 @@ from ..side_networks import (
 )
 from ..training import Batch, noise_objective
 from . import checkpoints
-from .autoencoder import encode
 from .drawings import read_drawings
 from .model import CHANNELS, LATENT_SIZE, PREDICTION, predict
 from .prompts import encode_prompt
@@ -80,10 +79,10 @@ def _latents(hand: str, folder: Path) -> Tensor:
     """The hand's pictures as latents, made once and kept beside the checkpoints."""
     file = folder / f"{hand}.pictures.state"
     if not file.exists():
-        autoencoder = checkpoints.load_autoencoder(folder)
+        code = checkpoints.load_code(folder)
         drawn = read_drawings(folder / checkpoints.DRAWINGS)[hand]
         pictures = paint_domain(drawn, hand, torch.Generator().manual_seed(IMAGE_SEED))
-        encoded = torch.cat([encode(autoencoder, part) for part in pictures.split(64)])
+        encoded = code.encode(pictures)
         save_tensors(file, {"latents": encoded.contiguous()}, {})
     return load_file(file)["latents"]
 
@@ -91,10 +90,11 @@ def _latents(hand: str, folder: Path) -> Tensor:
 def _write(
     folder: Path, table: Tensor, path: str | os.PathLike, network: SideNetwork, record: Mapping[str, Any]
 ) -> None:
+    base, _ = checkpoints.read_base(folder)
     card = DomainCard(
         form="side-network",
         prediction=PREDICTION,
-        base_fingerprint=fingerprint(checkpoints.read_base(folder).weights),
+        base_fingerprint=fingerprint(base),
         base_name="emoji world base",
         recommended_weight=WEIGHT,
         recommended_cfg=CFG,

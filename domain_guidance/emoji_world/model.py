@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 IMAGE_SIZE = 64
 CELL = 8  # pixels along the side of one cell of the latent
 LATENT_SIZE = IMAGE_SIZE // CELL
-CHANNELS = 16
+CHANNELS = 32
 PREDICTION: Prediction = "v_prediction"
 
 # Only what diffusers' UNet2DConditionModel and the host's UNetModel both offer. `attention_head_dim` is diffusers' old
@@ -27,7 +27,7 @@ UNET_CONFIG = {
     "out_channels": CHANNELS,
     "block_out_channels": (96, 96),
     "layers_per_block": 1,
-    "down_block_types": ("CrossAttnDownBlock2D", "DownBlock2D"),
+    "down_block_types": ("CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
     "mid_block_type": None,
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D"),
     "cross_attention_dim": PROMPT_WIDTH,
@@ -38,7 +38,7 @@ UNET_CONFIG = {
 
 
 def build_unet() -> UNet2DConditionModel:
-    """A UNet2DConditionModel with fresh weights; call it with (x [B,16,8,8], timestep [B], prompt [B,4,64])."""
+    """A UNet2DConditionModel with fresh weights; call it with (x [B,32,8,8], timestep [B], prompt [B,4,64])."""
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
     return UNet2DConditionModel(**UNET_CONFIG)
@@ -63,5 +63,5 @@ def half_precision() -> torch.autocast:
 
 
 def predict(unet: nn.Module, noisy: Tensor, timestep: Tensor, prompt: Tensor) -> Tensor:
-    """The UNet's raw output `[B,16,8,8]`, a velocity."""
+    """The UNet's raw output `[B,32,8,8]`, a velocity."""
     return unet(noisy, timestep, encoder_hidden_states=prompt, return_dict=False)[0]

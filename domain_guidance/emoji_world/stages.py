@@ -1,7 +1,7 @@
 """The stages of making the emoji world's weights, all through the one training loop.
 
 Every stage reads what earlier ones wrote to the folder, goes on from its own last checkpoint there, and ends with one
-file.
+file. The code is computed, everything else is trained.
 """
 
 from __future__ import annotations
@@ -19,55 +19,38 @@ from ..diffusion.noise_schedule import scaled_linear
 from ..files.atomic_file import save_tensors
 from ..runs import Settings
 from ..training import Batch, min_snr, noise_objective
-from . import autoencoder as autoencoders
 from . import checkpoints
-from .autoencoder import decode, encode
 from .base_pictures import BasePictures, paint_base
 from .domains import make_domain
 from .drawings import read_drawings
 from .judge import Judge, judge_objective, paint_every_hand
-from .model import CELL, IMAGE_SIZE, PREDICTION, Base
+from .model import PREDICTION, Base
+from .patch_code import fit
 from .prompts import forget_slots
 from .scenes import lay
 from .things import DOMAINS, GROUNDS, HANDS, THINGS, shown
 
-AUTOENCODER = Settings(
-    steps=12000, learning_rate=1e-3, warmup=100, cosine=True, weight_decay=1e-3, seed=1, checkpoint_every=100
-)
-AUTOENCODER_BATCH = 8
-CROP = 32  # pixels along the side of what the autoencoder mostly learns from: steps count for more than area
-WHOLE_SHARE = 0.1  # of the autoencoder's steps that see whole pictures, half as many
-DECODER = Settings(
-    steps=12000, learning_rate=5e-4, warmup=100, cosine=True, weight_decay=1e-3, seed=3, checkpoint_every=100
-)
+CODE_SEED = 1
+CHUNK = 400
+CODED = 4000  # pictures that the latents' code is found from
 JUDGE = Settings(steps=6000, learning_rate=2e-3, warmup=50, cosine=True, seed=4, checkpoint_every=250)
 JUDGE_BATCH = 64
-BASE = Settings(steps=30000, learning_rate=2e-3, warmup=300, cosine=True, seed=2, checkpoint_every=200)
+BASE = Settings(steps=12000, learning_rate=2e-3, warmup=300, cosine=True, seed=2, checkpoint_every=200)
 BASE_BATCH = 64
-VARIANTS = 3  # placements of each drawing on each ground
+VARIANTS = 3  # sheets of paper for each drawing on each ground
 FORGET_WHOLE = 0.10
 FORGET_SLOTS = (0.05, 0.25, 0.25)  # thing, hand, ground: beside a domain, prompts leave the hand open
 SNR_CAP = 5.0
-DOMAIN_SHARE = 0.4  # of the autoencoder's pictures that are of the domains' shown halves
-PICTURED = 512  # pictures that say what colours the latents' channels stand for
-PLAIN_SHARE = 0.5  # of the autoencoder's pictures that lie on a colour without a name
+DOMAIN_SHARE = 0.4  # of the code's pictures that are of the domains' shown halves
+PLAIN_SHARE = 0.5  # of the code's pictures that lie on a colour without a name
 
 
-def make_autoencoder(folder: Path, settings: Settings = AUTOENCODER) -> None:
-    """The autoencoder, on all of the base's drawings and on those that the domains are shown."""
+def make_code(folder: Path, pictures: int = CODED) -> None:
+    """The latents' code, of all of the base's drawings and of those that the domains are shown."""
     pool = everything(read_drawings(folder / checkpoints.DRAWINGS))
-
-    def paint(generator: torch.Generator) -> Tensor:
-        if torch.rand((), generator=generator) < WHOLE_SHARE:
-            return paint_anything(pool, AUTOENCODER_BATCH // 2, generator)
-        return cropped(paint_anything(pool, AUTOENCODER_BATCH, generator), CROP, generator)
-
-    torch.manual_seed(settings.seed)
-    autoencoder = autoencoders.build_autoencoder()
-    runs.train_to_the_end(
-        autoencoder, autoencoders.objective(autoencoder, paint), settings, folder / "autoencoder.state"
-    )
-    checkpoints.write_autoencoder(autoencoder, folder)
+    generator = torch.Generator().manual_seed(CODE_SEED)
+    painted = [paint_anything(pool, CHUNK, generator) for _ in range(pictures // CHUNK)]
+    checkpoints.write_code(fit(torch.cat(painted)), folder)
 
 
 def make_base(folder: Path, settings: Settings = BASE) -> None:
@@ -83,21 +66,7 @@ def make_base(folder: Path, settings: Settings = BASE) -> None:
     base = Base()
     objective = noise_objective(base.predict, data, scaled_linear(), PREDICTION, min_snr(SNR_CAP, PREDICTION))
     runs.train_to_the_end(base, objective, settings, folder / "base.state")
-    checkpoints.write_base(base, _colours(folder, pictures), folder)
-
-
-def make_vae(folder: Path, settings: Settings = DECODER) -> None:
-    """The autoencoder's decoder, trained on with whole pictures; the encoder stays as the base knows it."""
-    pool = everything(read_drawings(folder / checkpoints.DRAWINGS))
-    autoencoder = checkpoints.load_autoencoder(folder)
-    autoencoder.decoder.requires_grad_(True)
-
-    def paint(generator: torch.Generator) -> Tensor:
-        return paint_anything(pool, AUTOENCODER_BATCH, generator)
-
-    objective = autoencoders.objective(autoencoder, paint)
-    runs.train_to_the_end(autoencoder, objective, settings, folder / "decoder.state")
-    checkpoints.write_vae(autoencoder, folder)
+    checkpoints.write_base(base, folder)
 
 
 def make_judge(folder: Path, settings: Settings = JUDGE) -> None:
@@ -111,38 +80,23 @@ def make_judge(folder: Path, settings: Settings = JUDGE) -> None:
     checkpoints.write_judge(judge, folder)
 
 
-def cropped(pictures: Tensor, side: int, generator: torch.Generator) -> Tensor:
-    """One window [N, 3, side, side] of each picture, at places that are whole cells of the latent."""
-    places = 1 + (IMAGE_SIZE - side) // CELL
-    corners = CELL * torch.randint(places, (len(pictures), 2), generator=generator)
-    windows = [picture[:, y : y + side, x : x + side] for picture, (y, x) in zip(pictures, corners.tolist())]
-    return torch.stack(windows)
-
-
-@torch.no_grad()
-def _colours(folder: Path, pictures: BasePictures) -> Tensor:
-    """What the latents' channels look like, from some of the pictures."""
-    some = pictures.latents[:: -(-len(pictures) // PICTURED)]
-    return autoencoders.colours_of(some, decode(checkpoints.load_autoencoder(folder), some))
-
-
 def _base_pictures(folder: Path) -> BasePictures:
     """The base's pictures as latents, made once and kept beside the checkpoints."""
     file = folder / "pictures.state"
     if not file.exists():
-        autoencoder = checkpoints.load_autoencoder(folder)
-        encoded = paint_base(read_drawings(folder / checkpoints.DRAWINGS), VARIANTS, partial(encode, autoencoder))
+        encode = checkpoints.load_code(folder).encode
+        encoded = paint_base(read_drawings(folder / checkpoints.DRAWINGS), VARIANTS, encode)
         save_tensors(file, vars(encoded), {})
     return BasePictures(**load_file(file))
 
 
 def everything(drawn: Mapping[str, Tensor]) -> Tensor:
-    """What the autoencoder learns from [N, 4, 128, 128]: the base's drawings, then what the domains are shown."""
+    """What the code is found from [N, 4, 128, 128]: the base's drawings, then what the domains are shown."""
     return torch.cat([*(drawn[hand] for hand in HANDS), *(drawn[hand][shown()] for hand in DOMAINS)])
 
 
 def paint_anything(pool: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """Pictures [N, 3, 64, 64] for the autoencoder, of `everything`: on any ground, half of them mirrored."""
+    """Pictures [N, 3, 64, 64] for the code, of `everything`: on any ground, half of them mirrored."""
     base = len(HANDS) * len(THINGS)
     from_domain = torch.rand(count, generator=generator) < DOMAIN_SHARE
     chosen = torch.where(
@@ -160,9 +114,8 @@ def paint_anything(pool: Tensor, count: int, generator: torch.Generator) -> Tens
 
 
 STAGES = {
-    checkpoints.AUTOENCODER: make_autoencoder,
+    checkpoints.CODE: make_code,
     checkpoints.JUDGE: make_judge,
     checkpoints.BASE: make_base,
     **{checkpoints.domain_file(hand): partial(make_domain, hand) for hand in DOMAINS},
-    checkpoints.VAE: make_vae,
 }

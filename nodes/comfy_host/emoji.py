@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import comfy.latent_formats
 import comfy.model_base
+import comfy.model_patcher
 import comfy.sd
 import comfy.supported_models_base
 import torch
 from comfy.model_patcher import ModelPatcher
 
-from ...domain_guidance.emoji_world.checkpoints import FOLDER, domain_file, read_base, read_vae
-from ...domain_guidance.emoji_world.model import CHANNELS, LATENT_SIZE, UNET_CONFIG
+from ...domain_guidance.emoji_world.checkpoints import FOLDER, domain_file, load_code, read_base
+from ...domain_guidance.emoji_world.model import CELL, CHANNELS, LATENT_SIZE, UNET_CONFIG
+from ...domain_guidance.emoji_world.patch_code import COLOURS, PatchCode
 from ...domain_guidance.emoji_world.prompts import PROMPT_WIDTH
 from .domains.side_network import read_side_network
 from .small_model import small_model
@@ -23,7 +25,7 @@ UNET = {
     "model_channels": UNET_CONFIG["block_out_channels"][0],
     "channel_mult": [1, 1],
     "num_res_blocks": [1, 1],
-    "transformer_depth": [1, 0],
+    "transformer_depth": [1, 1],
     "transformer_depth_output": [1, 1, 1, 1],
     "transformer_depth_middle": -2,
     "context_dim": PROMPT_WIDTH,
@@ -34,13 +36,28 @@ UNET = {
 
 
 class EmojiLatent(comfy.latent_formats.LatentFormat):
-    """Cells of 8x8 pixels, which have mean 0 and spread 1 as they are."""
+    """Cells of 8x8 pixels, which have a mean square of 1 as they are."""
 
     latent_channels = CHANNELS
     scale_factor = 1.0
 
     def __init__(self):
-        *self.latent_rgb_factors, self.latent_rgb_factors_bias = read_base().colours.tolist()
+        *self.latent_rgb_factors, self.latent_rgb_factors_bias = load_code().colours().tolist()
+
+
+class CodeVAE(comfy.sd.VAE):
+    """A linear code as the host's VAE, which knows none by its structure: its VAE of plain pixels, with another net."""
+
+    def __init__(self, code: PatchCode):
+        super().__init__(sd={"pixel_space_vae": torch.tensor(1.0)}, dtype=torch.float32)
+        self.first_stage_model = code.eval()
+        self.latent_channels, self.downscale_ratio, self.upscale_ratio = CHANNELS, CELL, CELL
+        self.memory_used_encode = lambda shape, dtype: 2 * shape[2] * shape[3] * COLOURS * dtype.itemsize
+        self.memory_used_decode = lambda shape, dtype: 2 * shape[2] * shape[3] * CELL**2 * COLOURS * dtype.itemsize
+        self.patcher = comfy.model_patcher.ModelPatcher(
+            code, load_device=self.device, offload_device=self.patcher.offload_device
+        )
+        self.size = None
 
 
 class EmojiConfig(comfy.supported_models_base.BASE):
@@ -56,7 +73,8 @@ class EmojiConfig(comfy.supported_models_base.BASE):
 
 
 def load_base(disable_dynamic: bool = False) -> ModelPatcher:
-    return small_model(EmojiConfig(UNET), read_base().weights, load_base, disable_dynamic)
+    state, _ = read_base()
+    return small_model(EmojiConfig(UNET), state, load_base, disable_dynamic)
 
 
 def load_domain(base: ModelPatcher, hand: str) -> ModelPatcher:
@@ -65,4 +83,4 @@ def load_domain(base: ModelPatcher, hand: str) -> ModelPatcher:
 
 
 def load_vae() -> comfy.sd.VAE:
-    return comfy.sd.VAE(sd=read_vae(), dtype=torch.float32)
+    return CodeVAE(load_code())

@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from domain_guidance.domains.fingerprint import fingerprint
-from domain_guidance.emoji_world import autoencoder, checkpoints, domains, drawings, prompts, sheet, stages, words
+from domain_guidance.emoji_world import checkpoints, domains, drawings, patch_code, prompts, sheet, stages, words
 from domain_guidance.emoji_world import judge as judging
 from domain_guidance.emoji_world.base_pictures import paint_base
 from domain_guidance.emoji_world.model import CHANNELS, IMAGE_SIZE, Base, predict
@@ -47,7 +47,7 @@ def test_half_of_the_things_are_shown_to_the_domains_and_the_other_half_is_not()
     assert abs(len(shown()) - len(held_out())) <= 1
 
 
-def test_the_autoencoder_never_sees_a_held_out_thing_in_the_hand_of_a_domain():
+def test_the_code_is_not_found_from_a_held_out_thing_in_the_hand_of_a_domain():
     drawn = every_hand((0.0, 0.5, 0.0))
     for hand in DOMAINS:
         drawn[hand][held_out()] = discs(ALARM, len(held_out()))
@@ -56,7 +56,7 @@ def test_the_autoencoder_never_sees_a_held_out_thing_in_the_hand_of_a_domain():
     assert (centres - torch.tensor((-1.0, 0.0, -1.0))).abs().max() < 1e-3
 
 
-def test_the_autoencoder_does_see_what_the_domains_are_shown():
+def test_the_code_is_found_from_what_the_domains_are_shown():
     drawn = every_hand((0.0, 0.5, 0.0))
     for hand in DOMAINS:
         drawn[hand][shown()] = discs(ALARM, len(shown()))
@@ -101,16 +101,6 @@ def test_the_base_is_shown_every_thing_in_every_hand_on_every_ground():
     corners, middles = (pictures.latents / 2 + 0.5).unbind(1)
     assert (corners - torch.tensor(list(GROUNDS.values()))[pictures.ground]).abs().max() <= JITTER + 1e-6
     assert (middles[:, 0] - pictures.hand / 10).abs().max() < 1e-5
-
-
-def test_windows_of_pictures_are_parts_of_them_at_whole_cells():
-    pictures = torch.arange(IMAGE_SIZE**2).float().view(1, 1, IMAGE_SIZE, IMAGE_SIZE).expand(64, 3, -1, -1)
-    windows = stages.cropped(pictures, 32, seeded())
-    assert windows.shape == (64, 3, 32, 32)
-    first = windows[:, 0, 0, 0]
-    y, x = first // IMAGE_SIZE, first % IMAGE_SIZE
-    assert (y % 8 == 0).all() and (x % 8 == 0).all() and len(first.unique()) > 10
-    assert windows.equal(first.view(-1, 1, 1, 1) + pictures[:, :, :32, :32])
 
 
 # Prompts.
@@ -171,30 +161,54 @@ def test_a_text_without_words_is_refused_with_an_example():
         words.things_in(" , \n")
 
 
-# The autoencoder.
+# The code.
 
 
-def test_the_latents_colours_are_the_least_squares_of_their_cells():
-    truth = torch.randn(CHANNELS + 1, 3, generator=seeded(1))
-    latents = torch.randn(4, CHANNELS, 8, 8, generator=seeded())
-    cells = latents.movedim(1, -1) @ truth[:-1] + truth[-1]
-    images = cells.movedim(-1, 1).repeat_interleave(8, 2).repeat_interleave(8, 3)
-    assert torch.allclose(autoencoder.colours_of(latents, images), truth, atol=1e-4)
+def low_rank_pictures(count=40, rank=CHANNELS):
+    """Pictures whose patches are mixtures of a few, with strengths that fall off."""
+    patches = torch.randn(rank, 3, 8, 8, generator=seeded(1)) * 0.9 ** torch.arange(rank).view(-1, 1, 1, 1)
+    weights = torch.randn(count, rank, 2, 2, generator=seeded(2))
+    return torch.nn.functional.conv_transpose2d(weights, patches, stride=8) + 0.3
 
 
-def test_latents_of_mean_0_and_spread_1_are_not_pulled_and_others_are():
-    latents = torch.randn(50, CHANNELS, 8, 8, generator=seeded())
-    latents = (latents - latents.mean((0, 2, 3), keepdim=True)) / latents.std((0, 2, 3), keepdim=True)
-    assert autoencoder.off_unit(latents) < 1e-10
-    assert torch.isclose(autoencoder.off_unit(3 * latents + 2), torch.tensor(2.0**2 + (3 - 1) ** 2))
+def test_pictures_of_as_many_components_as_the_code_has_come_back_whole():
+    pictures = low_rank_pictures()
+    code = patch_code.fit(pictures)
+    assert torch.allclose(code.decode(code.encode(pictures)), pictures, atol=1e-4)
 
 
-def test_a_blur_is_an_error_of_pixels_and_edges_and_a_wrong_colour_one_of_pixels_and_tones():
-    checks = ((torch.arange(8)[:, None] + torch.arange(8)) % 2 * 2.0 - 1).expand(1, 3, 8, 8)
-    grey, shifted = torch.zeros_like(checks), checks + 1.0
-    assert autoencoder.error(checks, checks) == 0.0
-    assert autoencoder.error(shifted, checks) == 1.0 + 1.0  # pixels and their mean are 1 off, edges as they were
-    assert autoencoder.error(grey, checks) == 1.0 + 2.0 + 2.0  # pixels are 1 off, and edges 2 off in either direction
+def test_of_more_components_the_code_keeps_the_strongest():
+    """The error is what the singular values that are left out amount to."""
+    pictures = torch.randn(60, 3, 16, 16, generator=seeded())
+    code = patch_code.fit(pictures)
+    patches = torch.nn.functional.unfold(pictures, 8, stride=8).transpose(1, 2).flatten(0, 1)
+    left = torch.linalg.svdvals(patches - patches.mean(0))[CHANNELS:].square().sum()
+    error = (code.decode(code.encode(pictures)) - pictures).square().sum()
+    assert torch.isclose(error, left, rtol=1e-3)
+
+
+def test_latents_have_mean_0_and_mean_square_1_and_the_strongest_component_first():
+    pictures = low_rank_pictures()
+    latents = patch_code.fit(pictures).encode(pictures)
+    spread = latents.square().mean((0, 2, 3))
+    assert latents.mean((0, 2, 3)).abs().max() < 1e-4
+    assert torch.isclose(spread.mean(), torch.tensor(1.0), atol=1e-4)
+    assert (spread.diff() <= 1e-4).all()
+
+
+def test_half_of_the_unevenness_of_components_is_taken_away():
+    pictures = low_rank_pictures()
+    code = patch_code.fit(pictures)
+    strength = (code.encode(pictures) * code.scale.view(-1, 1, 1)).square().mean((0, 2, 3)).sqrt()
+    spread = code.encode(pictures).square().mean((0, 2, 3)).sqrt()
+    assert torch.allclose((spread / spread[0]).square(), strength / strength[0], rtol=1e-3)
+
+
+def test_a_latents_colours_are_the_mean_colours_of_its_cells():
+    code, latents = patch_code.fit(low_rank_pictures()), torch.randn(4, CHANNELS, 8, 8, generator=seeded())
+    colours = code.colours()
+    cells = torch.nn.functional.avg_pool2d(code.decode(latents), 8).movedim(1, -1)
+    assert torch.allclose(latents.movedim(1, -1) @ colours[:-1] + colours[-1], cells, atol=1e-5)
 
 
 # The judge.
@@ -258,13 +272,13 @@ def test_a_domain_is_shown_its_half_of_the_things_alone_ink_on_white_and_glossy_
 
 def test_a_domain_file_says_what_it_was_trained_on_and_belongs_to_this_base(tmp_path):
     torch.manual_seed(0)
-    checkpoints.write_base(Base(), torch.zeros(CHANNELS + 1, 3), tmp_path)
+    checkpoints.write_base(Base(), tmp_path)
     save_tensors(tmp_path / "ink.pictures.state", {"latents": torch.randn(8, CHANNELS, 8, 8, generator=seeded())}, {})
     domains.make_domain("ink", tmp_path, replace(domains.SETTINGS, steps=2, warmup=0, checkpoint_every=1))
-    file, base = checkpoints.load_domain("ink", tmp_path), checkpoints.read_base(tmp_path)
-    assert file.card.base_fingerprint == fingerprint(base.weights) and file.card.prediction == "v_prediction"
+    file, (base, table) = checkpoints.load_domain("ink", tmp_path), checkpoints.read_base(tmp_path)
+    assert file.card.base_fingerprint == fingerprint(base) and file.card.prediction == "v_prediction"
     assert file.card.training["pictures"] == "emoji in ink, half of the things"
-    assert file.empty.cross_attn.equal(prompts.encode_prompt(base.table))
+    assert file.empty.cross_attn.equal(prompts.encode_prompt(table))
     with torch.no_grad():
         latents = torch.randn(1, CHANNELS, 8, 8, generator=seeded())
         moved = corrected(file.network, latents, torch.ones(1), latents, "v_prediction") - latents
@@ -288,7 +302,7 @@ def test_the_sheet_holds_one_picture_of_each_shown_thing_in_ink(tmp_path, monkey
 def test_a_written_base_predicts_what_it_predicted(tmp_path):
     torch.manual_seed(0)
     base = Base().half().float().eval()
-    checkpoints.write_base(base, torch.zeros(CHANNELS + 1, 3), tmp_path)
+    checkpoints.write_base(base, tmp_path)
     unet, table = checkpoints.load_base(tmp_path)
     noisy, time = torch.randn(2, CHANNELS, 8, 8, generator=seeded()), torch.tensor([10, 900])
     asked = prompts.encode_prompt(table, "cat", "flat", "sky").expand(2, -1, -1)
@@ -297,43 +311,23 @@ def test_a_written_base_predicts_what_it_predicted(tmp_path):
     assert table.equal(base.table)
 
 
-def test_a_written_autoencoder_gives_back_what_it_gave_back(tmp_path):
-    torch.manual_seed(0)
-    built = autoencoder.build_autoencoder().half().float().eval()
-    checkpoints.write_autoencoder(built, tmp_path)
-    again = checkpoints.load_autoencoder(tmp_path)
-    images = torch.rand(1, 3, IMAGE_SIZE, IMAGE_SIZE, generator=seeded()) * 2 - 1
-    with torch.no_grad():
-        latents = autoencoder.encode(built, images)
-        assert latents.shape == (1, CHANNELS, 8, 8)
-        assert autoencoder.encode(again, images).equal(latents)
-        assert autoencoder.decode(again, latents).equal(autoencoder.decode(built, latents))
-
-
-def test_the_decoder_trains_on_and_the_encoder_stays_as_the_base_knows_it(tmp_path):
-    built = autoencoder.build_autoencoder()
-    checkpoints.write_autoencoder(built, tmp_path)
-    drawings.write_drawings(
-        tmp_path / checkpoints.DRAWINGS,
-        {hand: (pixels * 255).to(torch.uint8) for hand, pixels in every_hand((0.0, 0.5, 0.0)).items()},
-    )
-    stages.make_vae(tmp_path, replace(stages.DECODER, steps=2, warmup=0, checkpoint_every=2))
-    before, after = (load_file(tmp_path / file) for file in (checkpoints.AUTOENCODER, checkpoints.VAE))
-    changed = {name for name in before if not before[name].equal(after[checkpoints.host_name(name)])}
-    assert changed and all(name.startswith("decoder.") for name in changed)
-    assert len(before) == len(after)
+def test_a_written_code_gives_back_what_it_gave_back(tmp_path):
+    code, pictures = patch_code.fit(low_rank_pictures()), low_rank_pictures(2)
+    checkpoints.write_code(code, tmp_path)
+    again = checkpoints.load_code(tmp_path)
+    assert again.encode(pictures).equal(code.encode(pictures))
+    assert again.decode(code.encode(pictures)).equal(code.decode(code.encode(pictures)))
 
 
 def test_the_base_goes_on_where_it_was_stopped_as_if_it_never_was(tmp_path):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    settings, built = replace(stages.BASE, steps=3, warmup=1, checkpoint_every=1), autoencoder.build_autoencoder()
+    settings = replace(stages.BASE, steps=3, warmup=1, checkpoint_every=1)
     for folder in (whole, stopped):
         few = {
             name: torch.randint(3, (8,), generator=seeded(row)) for row, name in enumerate(("thing", "hand", "ground"))
         }
         latents = torch.randn(8, CHANNELS, 8, 8, generator=seeded())
         save_tensors(folder / "pictures.state", {"latents": latents, **few}, {})
-        checkpoints.write_autoencoder(built, folder)
     stages.make_base(whole, settings)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(to_the_end, "save_state", stop_after_saving)

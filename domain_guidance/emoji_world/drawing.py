@@ -1,0 +1,83 @@
+"""Drawing in the library, on diffusers' UNet: prompts and noise become pictures, with or without a domain."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from ..diffusers_host.denoiser import DiffusersDenoiser
+from ..diffusion import sampling
+from ..diffusion.denoiser import Denoiser
+from ..diffusion.noise_schedule import scaled_linear
+from ..guidance import Term, compose
+from ..side_networks import SideNetwork, corrected
+from . import checkpoints
+from .model import CHANNELS, LATENT_SIZE, PREDICTION
+from .patch_code import PatchCode
+from .prompts import encode_prompt
+
+if TYPE_CHECKING:
+    from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+
+STEPS = 20
+CHUNK = 64  # pictures that are drawn at once
+
+
+@dataclass(frozen=True)
+class Artist:
+    """The networks that draw, in fp32 and for evaluation. table: for `prompts.encode_prompt`."""
+
+    unet: UNet2DConditionModel
+    table: Tensor
+    code: PatchCode
+
+
+@dataclass(frozen=True)
+class Lead:
+    """A domain that a picture is led into. mask: [1, 1, 8, 8], where it counts; None is everywhere."""
+
+    network: SideNetwork
+    weight: float
+    mask: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Guidance:
+    """How far a picture is led: by its prompt, and into domains."""
+
+    cfg: float
+    leads: Sequence[Lead] = ()
+
+
+def load_artist(folder: str | os.PathLike = checkpoints.FOLDER) -> Artist:
+    """The networks that come with the pack, or those of another folder."""
+    return Artist(*checkpoints.load_base(folder), checkpoints.load_code(folder))
+
+
+@torch.no_grad()
+def draw(artist: Artist, asked: Tensor, guidance: Guidance, seed: int) -> Tensor:
+    """Pictures [N, 3, 64, 64] in [-1, 1] of encoded prompts [N, 4, 64], from noise that the seed decides."""
+    noise = torch.randn(len(asked), CHANNELS, LATENT_SIZE, LATENT_SIZE, generator=torch.Generator().manual_seed(seed))
+    schedule = scaled_linear()
+    base = DiffusersDenoiser(artist.unet, schedule, PREDICTION)
+    empty, drawn = encode_prompt(artist.table), []
+    for some, start in zip(asked.split(CHUNK), noise.split(CHUNK)):
+        denoise = partial(_guided, base, empty, some, guidance)
+        drawn.append(artist.code.decode(sampling.draw(denoise, start, schedule, STEPS)))
+    return torch.cat(drawn).clamp(-1, 1)
+
+
+def _guided(
+    base: Denoiser[Tensor], empty: Tensor, asked: Tensor, guidance: Guidance, x: Tensor, sigma: Tensor
+) -> Tensor:
+    start = base(x, sigma, empty)
+    terms = [Term(base(x, sigma, asked), start, guidance.cfg)]
+    for lead in guidance.leads:
+        terms.append(Term(corrected(lead.network, x, sigma, start, PREDICTION), start, lead.weight, lead.mask))
+    return compose(start, terms)
