@@ -166,7 +166,7 @@ Encode*. For a mask of your own, open the picture in the mask editor and connect
 
 It takes a minute or two on a CPU, because the model is small. A preview and the loss curves appear while it works.
 **Cancel** keeps the work, and **Run** continues it. With more `steps` it trains further; without a change it just
-loads its file, which is in `output/loras`. When the loss of the *held-out images* rises while the other falls, the
+loads its file, which is in `output/loras`. When the *held-out* loss rises while the *training* loss falls, the
 model memorises: stop, or add pictures. With `form` side-network and `learning_rate` 0 it trains faster, and drawing
 takes hardly longer than without a domain (template 20).
 
@@ -299,7 +299,7 @@ Network* or *Load Domain UNet*, whichever has your file.
             """
 # A domain at few steps and cfg 1
 
-## Eight steps at cfg 1, as models for few steps run, without and with the domain.
+## Eight steps at cfg 1, as few-step models are run, without and with the domain.
 
 `reference` is **prompt**: the model with the trained adapter and the model without it both read your prompt, and their
 difference is the domain. It takes two evaluations per step. At weight 1 the result is that of the plain LoRA, and from
@@ -393,7 +393,7 @@ World.
             """
 # Your picture, drawn by an adapted generator
 
-## The generator looks for your picture, and what was adapted from it draws that in its own style.
+## The generator finds your picture, and its adapted version redraws that in its own style.
 
 **Project Image Into Generator** searches for the latent from which the *source* draws your picture. An adapted
 generator reads the same latents. **Blend Generators** takes coarse blocks (pose, shape) from one generator and fine

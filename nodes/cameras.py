@@ -48,15 +48,14 @@ class DomainGuidanceCamera(io.ComfyNode):
                     "yaw_range",
                     20.0,
                     180.0,
-                    "orbit and grid: how far the cameras move to either side, in degrees. Generators of faces know "
+                    "orbit and grid: how far the cameras move to either side, in degrees. Face generators cover "
                     "about 20; far beyond that, heads become flat or fall apart.",
                 ),
                 degrees(
                     "pitch_range",
                     14.0,
                     85.0,
-                    "orbit and grid: how far the cameras move up and down, in degrees. Generators of faces know about "
-                    "14.",
+                    "orbit and grid: how far the cameras move up and down, in degrees. Face generators cover about 14.",
                 ),
                 io.Int.Input("count", default=24, min=1, max=4096, tooltip="orbit: number of frames once around."),
                 io.Int.Input("columns", default=5, min=1, max=64, tooltip="grid: cameras from left to right."),

@@ -83,6 +83,6 @@ def shaping_inputs(term: str) -> list[io.Input]:
             optional=True,
             advanced=True,
             tooltip=f"The {term} is evaluated on every n-th step and held on the steps between. 2 saves half of its "
-            "time; Domain Guidance Report shows how far it moves in between. Side networks cost too little for it.",
+            "time; Domain Guidance Report shows how far it moves in between. Side networks gain little from it.",
         ),
     ]

@@ -116,7 +116,7 @@ def _add_distillation(group: argparse._ArgumentGroup) -> None:
         help="likelihood does not subtract the noise and wants a --cfg near 7.5 (default: %(default)s)",
     )
     group.add_argument(
-        "--unit-score", action="store_true", help="scale the critic's noise and the added one to one length first"
+        "--unit-score", action="store_true", help="scale the critic's and the added noise to equal length first"
     )
     group.add_argument(
         "--scale",

@@ -76,7 +76,7 @@ def _check_finite(options: argparse.Namespace, parser: argparse.ArgumentParser) 
     for name, value in vars(options).items():
         for one in value if isinstance(value, (list, tuple)) else [value]:
             if isinstance(one, float) and not math.isfinite(one):
-                parser.error(f"argument --{name.replace('_', '-')}: {one} came, expected a finite number.")
+                parser.error(f"argument --{name.replace('_', '-')}: got {one}, expected a finite number.")
 
 
 def _check_seed(options: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
@@ -86,7 +86,7 @@ def _check_seed(options: argparse.Namespace, parser: argparse.ArgumentParser) ->
     """
     seed = getattr(options, "seed", 0)
     if not -(2**63) <= seed < SEEDS:
-        parser.error(f"argument --seed: {seed} came, expected a whole number from 0 to {SEEDS - 1}.")
+        parser.error(f"argument --seed: got {seed}, expected a whole number from 0 to {SEEDS - 1}.")
 
 
 def _sentence(summary: str) -> str:

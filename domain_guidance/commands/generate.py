@@ -104,7 +104,7 @@ def check_out(out: Path) -> None:
     """Raises ValueError for a picture of another format, of whose name there would else be a folder."""
     if out.suffix.lower() not in ("", ".png") and not out.is_dir():
         raise ValueError(
-            f"--out is '{out.name}': name a .png for one picture of all, or a folder that exists or has no dot "
+            f"--out is '{out.name}': name a .png for all in one picture, or a folder that exists or has no dot "
             "in its name."
         )
 

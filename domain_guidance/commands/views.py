@@ -28,7 +28,7 @@ def add_view_options(parser: argparse.ArgumentParser) -> None:
         type=poses,
         metavar="POSES",
         help="orbit:24 along an ellipse, grid:3x5 in rows and columns, or yaw and pitch in degrees as in 20,-5; "
-        "before a minus write = as in --camera=-20,5",
+        "put = before a minus, as in --camera=-20,5",
     )
     group.add_argument(
         "--rays", type=int, help="rays along each side; more are slower and finer (default: as the file says)"

@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _drawings(options: argparse.Namespace) -> None:
-    write_drawings(options.out / DRAWINGS, render(options.packages))
+    write_drawings(options.out / DRAWINGS, *render(options.packages))
     logging.info("'%s' holds the drawings", options.out / DRAWINGS)
 
 

@@ -1,4 +1,8 @@
-"""The pictures that the base learns from, as latents: every thing in every hand on every ground, several times."""
+"""The pictures that the base learns from, as latents: named things, and others that no word asks for.
+
+The others are there for the empty prompt: what the base makes of a noisy picture without being told what it shows
+should hold for any drawing, not only for those that it knows by heart.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +15,16 @@ from torch import Tensor
 from .prompts import Prompts
 from .scenes import lay
 from .things import GROUNDS, HANDS, THINGS
+from .variations import variations
 
-SEED = 6464
+SEED, VARIED_SEED = 6464, 77
+ON_WHITE_SHARE = 0.6  # of the pictures in looks without a word
 CHUNK = 64
 
 
 @dataclass(frozen=True)
 class BasePictures:
-    """Latents [N, 32, 8, 8] with the indices [N] of what they show."""
+    """Latents [N, 32, 8, 8] with the indices [N] of what they show; -1 for a thing without a word."""
 
     latents: Tensor
     thing: Tensor
@@ -44,3 +50,51 @@ def paint_base(drawn: Mapping[str, Tensor], variants: int, encode: Callable[[Ten
     for part in torch.arange(len(thing)).split(CHUNK):
         latents.append(encode(lay(pool[hand[part], thing[part]], ground[part], generator, moved=False)))
     return BasePictures(torch.cat(latents).contiguous(), thing.clone(), hand.clone(), ground.clone())
+
+
+@torch.no_grad()
+def paint_others(drawn: Mapping[str, Tensor], encode: Callable[[Tensor], Tensor]) -> BasePictures:
+    """Paint every other drawing in every hand, each twice, on a ground and at a place by chance, and once mirrored."""
+    generator = torch.Generator().manual_seed(SEED)
+    count = len(next(iter(drawn.values())))
+    _, which, hand = torch.cartesian_prod(torch.arange(2), torch.arange(count), torch.arange(len(HANDS))).unbind(1)
+    ground = torch.randint(len(GROUNDS), (len(which),), generator=generator)
+    pool = torch.stack([drawn[name] for name in HANDS])
+    latents = []
+    for part in torch.arange(len(which)).split(CHUNK):
+        laid = lay(pool[hand[part], which[part]], ground[part], generator)
+        mirrored = (part >= len(which) // 2).view(-1, 1, 1, 1)
+        latents.append(encode(torch.where(mirrored, laid.flip(3), laid)))
+    return BasePictures(torch.cat(latents).contiguous(), torch.full_like(which, -1), hand.clone(), ground)
+
+
+@torch.no_grad()
+def paint_varied(
+    things: Mapping[str, Tensor], others: Mapping[str, Tensor], encode: Callable[[Tensor], Tensor]
+) -> BasePictures:
+    """Paint things and other drawings in looks without a word: things in all `variations`, others in two of each hand.
+
+    Most lie on white, as sketches do.
+    """
+    generator, parts = torch.Generator().manual_seed(VARIED_SEED), []
+    for drawn, named in ((things, True), (others, False)):
+        for number, hand in enumerate(HANDS):
+            looks = variations(drawn[hand], generator)
+            for look in looks if named else (looks[number], looks[(number + 2) % 4]):
+                parts.append(_painted_look(look, named, encode, generator))
+    latents, thing, ground = (torch.cat(each) for each in zip(*parts))
+    return BasePictures(latents.contiguous(), thing, torch.full_like(thing, -1), ground)
+
+
+def _painted_look(
+    look: Tensor, named: bool, encode: Callable[[Tensor], Tensor], generator: torch.Generator
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Latents, things and grounds of drawings in one look; what has a word stays in its place."""
+    count = len(look)
+    ground = torch.randint(len(GROUNDS), (count,), generator=generator)
+    on_white = torch.rand(count, generator=generator) < ON_WHITE_SHARE
+    ground = ground.masked_fill(on_white, list(GROUNDS).index("white"))
+    latents = [
+        encode(lay(some, on, generator, moved=not named)) for some, on in zip(look.split(CHUNK), ground.split(CHUNK))
+    ]
+    return torch.cat(latents), torch.arange(count) if named else torch.full((count,), -1), ground

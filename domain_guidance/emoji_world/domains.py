@@ -1,4 +1,8 @@
-"""The domains, ink and glossy: each a side network beside the base, from pictures of half of the things and no word."""
+"""The domains, ink and glossy: each a side network beside the base, from pictures of one hand and no word.
+
+The pictures show half of the things that the base draws by name, and other drawings of the hand; nothing of the other
+half.
+"""
 
 from __future__ import annotations
 
@@ -31,21 +35,21 @@ from ..side_networks import (
 )
 from ..training import Batch, noise_objective
 from . import checkpoints
-from .drawings import read_drawings
+from .drawings import read_drawings, read_others
 from .model import CHANNELS, LATENT_SIZE, PREDICTION, predict
 from .prompts import encode_prompt
 from .scenes import lay
-from .things import GROUNDS, ON_WHITE, shown
+from .things import GROUNDS, ON_WHITE, shown, told_apart
 
-SETTINGS = Settings(steps=3000, learning_rate=2e-3, warmup=50, cosine=True, seed=6, checkpoint_every=250)
+SETTINGS = Settings(steps=1500, learning_rate=2e-3, warmup=50, cosine=True, seed=6, checkpoint_every=100)
 BATCH = 32
-VARIANTS = 16  # placements of each drawing, on white for ink and on each ground twice for glossy
+VARIANTS = 4  # placements of each drawing
 IMAGE_SEED = 4646
 WEIGHT, CFG = 1.5, 3.0  # until a search over both has chosen better ones
 
 
 def make_domain(hand: str, folder: Path, settings: Settings = SETTINGS) -> None:
-    """One hand's domain; it sees the shown things alone, and no gradient passes the base."""
+    """One hand's domain; no gradient passes the base."""
     unet, table = checkpoints.load_base(folder)
     base = BareBase(unet, partial(predict, unet), scaled_linear(), PREDICTION)
     network = make_network(shape_for(CHANNELS, LATENT_SIZE, LATENT_SIZE), settings.seed)
@@ -58,20 +62,28 @@ def make_domain(hand: str, folder: Path, settings: Settings = SETTINGS) -> None:
 
     objective = noise_objective(trained.predict, data, trained.schedule, PREDICTION, trained.loss_weight)
     runs.train_to_the_end(network, objective, settings, folder / f"{hand}.state")
-    record = {**asdict(settings), "batch": BATCH, "pictures": f"emoji in {hand}, half of the things"}
+    record = {**asdict(settings), "batch": BATCH, "pictures": f"emoji in {hand}, without the held-out things"}
     trained.write(folder / checkpoints.domain_file(hand), record)
 
 
-def paint_domain(drawings: Tensor, hand: str, generator: torch.Generator) -> Tensor:
-    """Pictures [N, 3, 64, 64] of every shown thing, on white for ink and on every ground for other hands.
+def domain_drawings(file: Path, hand: str) -> Tensor:
+    """What a domain is shown of a hand [N, 4, 128, 128]: half of the things, and others unlike the other half."""
+    names, others = read_others(file)
+    apart = [place for place, name in enumerate(names) if told_apart(name)]
+    return torch.cat([read_drawings(file)[hand][shown()], others[hand][apart]])
 
-    drawings: of every thing in this hand, [T, 4, 128, 128].
+
+def paint_domain(drawings: Tensor, hand: str, generator: torch.Generator) -> Tensor:
+    """Pictures [N, 3, 64, 64] of drawings [D, 4, 128, 128], on white for ink and on every ground for other hands.
+
+    Each comes VARIANTS times, and as often as a mirror shows it.
     """
-    things = torch.tensor(shown()).repeat(VARIANTS)
-    grounds = torch.arange(VARIANTS).repeat_interleave(len(shown())) % len(GROUNDS)
+    which = torch.arange(len(drawings)).repeat(VARIANTS)
+    grounds = torch.randint(len(GROUNDS), (len(which),), generator=generator)
     if hand == ON_WHITE:
         grounds = torch.full_like(grounds, list(GROUNDS).index("white"))
-    return torch.cat([lay(drawings[what], on, generator) for what, on in zip(things.split(64), grounds.split(64))])
+    laid = torch.cat([lay(drawings[some], on, generator) for some, on in zip(which.split(64), grounds.split(64))])
+    return torch.cat([laid, laid.flip(3)])
 
 
 @torch.no_grad()
@@ -80,7 +92,7 @@ def _latents(hand: str, folder: Path) -> Tensor:
     file = folder / f"{hand}.pictures.state"
     if not file.exists():
         code = checkpoints.load_code(folder)
-        drawn = read_drawings(folder / checkpoints.DRAWINGS)[hand]
+        drawn = domain_drawings(folder / checkpoints.DRAWINGS, hand)
         pictures = paint_domain(drawn, hand, torch.Generator().manual_seed(IMAGE_SEED))
         encoded = code.encode(pictures)
         save_tensors(file, {"latents": encoded.contiguous()}, {})

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -25,31 +26,74 @@ GLOSSY = "fluent-emoji-3d"  # the one set that is pictures, named by code point
 CODE_POINTS = "fluent-emoji-flat"  # the set whose `chars.json` says which code point has which name
 
 
-def render(packages: Path) -> dict[str, Tensor]:
-    """Render every thing in every hand, uint8 RGBA [N, 4, 128, 128] each, in the order of THINGS.
+# Categories of the sets whose drawings are of things; flags, signs and symbols are not.
+CATEGORIES = (
+    "Activities",
+    "Animals & Nature",
+    "Food & Drink",
+    "Objects",
+    "People & Body",
+    "Smileys & Emotion",
+    "Travel & Places",
+)
+
+
+def render(packages: Path) -> tuple[list[str], dict[str, Tensor]]:
+    """The names of drawings, and each in every hand, uint8 RGBA [N, 4, 128, 128]: THINGS, then others in every set.
 
     packages: a folder that holds the unpacked packages, in folders of any name. Raises FileNotFoundError for a package
     that is not there and ValueError for a set without one of the things. Needs resvg-py.
     """
     folders = dict(_packages(packages))
+    names = [*THINGS.values(), *_others(folders, packages)]
     drawn = {}
     for hand, icon_set in {**HANDS, **DOMAINS}.items():
-        images = _renders(folders, packages) if icon_set == GLOSSY else _vectors(_folder(folders, icon_set, packages))
+        folder = _folder(folders, icon_set, packages)
+        images = _renders(names, folders, packages) if icon_set == GLOSSY else _vectors(names, folder)
         drawn[hand] = torch.stack([_as_tensor(image) for image in images])
-    return drawn
+    return names, drawn
 
 
-def write_drawings(path: Path, drawn: Mapping[str, Tensor]) -> None:
-    save_tensors(path, drawn, {"things": json.dumps(list(THINGS))})
+def write_drawings(path: Path, names: Sequence[str], drawn: Mapping[str, Tensor]) -> None:
+    save_tensors(path, drawn, {"names": json.dumps(list(names))})
 
 
 def read_drawings(path: Path) -> dict[str, Tensor]:
-    """The drawings of each hand as premultiplied colour and opacity in [0, 1], [N, 4, 128, 128]."""
-    drawn = {}
-    for hand, pixels in load_file(path).items():
-        straight = pixels.float() / 255
-        drawn[hand] = torch.cat([straight[:, :3] * straight[:, 3:], straight[:, 3:]], dim=1)
-    return drawn
+    """The drawings of THINGS in each hand as premultiplied colour and opacity in [0, 1], [N, 4, 128, 128]."""
+    return {hand: _premultiplied(pixels[: len(THINGS)]) for hand, pixels in load_file(path).items()}
+
+
+def read_others(path: Path) -> tuple[list[str], dict[str, Tensor]]:
+    """The names of drawings that no word asks for, and each hand's, as `read_drawings` gives those of THINGS."""
+    with safe_open(path, "pt") as file:
+        names = json.loads(file.metadata()["names"])
+    return names[len(THINGS) :], {
+        hand: _premultiplied(pixels[len(THINGS) :]) for hand, pixels in load_file(path).items()
+    }
+
+
+def _premultiplied(pixels: Tensor) -> Tensor:
+    straight = pixels.float() / 255
+    return torch.cat([straight[:, :3] * straight[:, 3:], straight[:, 3:]], dim=1)
+
+
+def _others(folders: Mapping[str, Path], where: Path) -> list[str]:
+    """What every set has a drawing of, in the sets' own order, and no thing is."""
+    packages = [_folder(folders, name, where) for name in {**HANDS, **DOMAINS}.values()]
+    everywhere = [_names(package) for package in packages if (package / "icons.json").exists()]
+    glossy = {name for name, file in _glossy_files(folders, where) if file.is_file()}
+    categories = _read(packages[0] / "metadata.json").get("categories", {})
+    named = [name for category in CATEGORIES for name in categories.get(category, [])]
+    drawn = glossy.intersection(*everywhere) - set(THINGS.values())
+    return [name for name in dict.fromkeys(named) if name in drawn]
+
+
+def _names(package: Path) -> set[str]:
+    return set(_read(package / "icons.json")["icons"])
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
 
 
 def _packages(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -68,9 +112,9 @@ def _folder(folders: Mapping[str, Path], name: str, where: Path) -> Path:
     return folders[name]
 
 
-def _vectors(package: Path) -> Iterator[Image.Image]:
-    icons = json.loads((package / "icons.json").read_text(encoding="utf-8"))
-    for name in THINGS.values():
+def _vectors(names: Sequence[str], package: Path) -> Iterator[Image.Image]:
+    icons = _read(package / "icons.json")
+    for name in names:
         if name not in icons["icons"]:
             raise ValueError(f"'{package.name}' has no drawing '{name}': take it out of the things, or rename it.")
         yield _rasterised(_svg(icons["icons"][name], icons))
@@ -97,16 +141,20 @@ def _rasterised(svg: str) -> Image.Image:
     return Image.open(io.BytesIO(bytes(svg_to_bytes(svg_string=svg, width=SIDE, height=SIDE))))
 
 
-def _renders(folders: Mapping[str, Path], where: Path) -> Iterator[Image.Image]:
-    assets = _folder(folders, GLOSSY, where) / "assets"
-    characters = json.loads((_folder(folders, CODE_POINTS, where) / "chars.json").read_text(encoding="utf-8"))
-    for name in THINGS.values():
-        files = [assets / f"{code}.webp" for code, named in characters.items() if named == name]
-        found = next((file for file in files if file.is_file()), None)
-        if found is None:
-            raise ValueError(f"'{assets.parent.name}' has no picture of '{name}': take it out of the things.")
-        with Image.open(found) as image:
+def _renders(names: Sequence[str], folders: Mapping[str, Path], where: Path) -> Iterator[Image.Image]:
+    files = {name: file for name, file in _glossy_files(folders, where) if file.is_file()}
+    for name in names:
+        if name not in files:
+            raise ValueError(f"'{GLOSSY}' has no picture of '{name}': take it out of the things.")
+        with Image.open(files[name]) as image:
             yield image.convert("RGBA")
+
+
+def _glossy_files(folders: Mapping[str, Path], where: Path) -> Iterator[tuple[str, Path]]:
+    """Each name with the file that its code point would have; a name may have several code points."""
+    assets = _folder(folders, GLOSSY, where) / "assets"
+    for code, name in _read(_folder(folders, CODE_POINTS, where) / "chars.json").items():
+        yield name, assets / f"{code}.webp"
 
 
 def _as_tensor(image: Image.Image) -> Tensor:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..toy_world.scores import kernel_distance, share
+from ..evaluation import polynomial, squared_mmd
 from .drawing import Artist, Guidance, draw
 from .judge import READ_HANDS, Judge, Reading
 from .prompts import Prompts, encode
@@ -61,7 +61,9 @@ def score_base(
     pool = torch.stack([drawn[name] for name in HANDS])
     real = judge.read(lay(pool[hand, thing], ground, generator))
     ours = judge.read(draw(artist, encode(Prompts(thing, hand, ground), artist.table), guidance, seed))
-    return BaseScore(share(ours.thing, thing), share(ours.hand, hand), share(real.thing, thing), share(real.hand, hand))
+    return BaseScore(
+        _share(ours.thing, thing), _share(ours.hand, hand), _share(real.thing, thing), _share(real.hand, hand)
+    )
 
 
 def score_domain(
@@ -81,10 +83,10 @@ def score_domain(
     generator = torch.Generator().manual_seed(seed)
     truth = judge.read(lay(drawn[hand][things], grounds, generator))
     return DomainScore(
-        share(ours.thing, things),
-        share(ours.hand, torch.full_like(things, READ_HANDS.index(hand))),
-        kernel_distance(ours.features, truth.features),
-        share(_nearest(ours, judge, drawn[hand], grounds, generator), things),
+        _share(ours.thing, things),
+        _share(ours.hand, torch.full_like(things, READ_HANDS.index(hand))),
+        squared_mmd(polynomial, ours.features, truth.features, unbiased=True),
+        _share(_nearest(ours, judge, drawn[hand], grounds, generator), things),
     )
 
 
@@ -103,3 +105,7 @@ def _nearest(ours: Reading, judge: Judge, drawings: Tensor, grounds: Tensor, gen
         here = grounds == ground
         found[here] = torch.cdist(ours.features[here], real.features).argmin(1)
     return found
+
+
+def _share(answers: Tensor, asked: Tensor) -> float:
+    return (answers == asked).double().mean().item()

@@ -7,12 +7,13 @@ from collections.abc import Sequence
 
 import torch
 from PIL import Image
+from torch import Tensor
 
 from ..pictures.labelled_grid import Row, labelled_grid
 from .checkpoints import FOLDER, load_domain
 from .domains import CFG, WEIGHT
-from .drawing import Artist, Guidance, Lead, draw, load_artist
-from .model import LATENT_SIZE
+from .drawing import Guidance, Lead, draw, load_artist
+from .model import IMAGE_SIZE, LATENT_SIZE
 from .prompts import encode_each
 
 WORDS = ("cat", "elephant", "turtle", "apple", "hamburger", "rose", "car", "house", "camera", "ghost")  # all held out
@@ -21,20 +22,28 @@ SEED = 3
 
 def first_look(folder: str | os.PathLike = FOLDER, words: Sequence[str] = WORDS) -> Image.Image:
     """A row each of the base, of both domains, and of both on one picture; a column for each word."""
+    titles = {
+        "base": ("The base model",),
+        "ink": ("With the domain “ink”",),
+        "glossy": ("With the domain “glossy”",),
+        "both": ("Half ink, half glossy", "two domains with masks"),
+    }
+    drawn = drawn_rows(folder, words)
+    rows = [Row(title, lines, drawn[name]) for name, (title, *lines) in titles.items()]
+    return labelled_grid(rows, words, cell=2 * IMAGE_SIZE)
+
+
+def drawn_rows(folder: str | os.PathLike = FOLDER, words: Sequence[str] = WORDS) -> dict[str, Tensor]:
+    """Pictures [N, 3, 64, 64] in [-1, 1] of the words by the `base`, in `ink`, `glossy`, and half in `both`."""
     artist = load_artist(folder)
     ink, glossy = (load_domain(hand, folder).network for hand in ("ink", "glossy"))
     left = torch.zeros(1, 1, LATENT_SIZE, LATENT_SIZE)
     left[..., : LATENT_SIZE // 2] = 1.0
-    rows = {
-        ("The base model",): [],
-        ("With the domain “ink”",): [Lead(ink, WEIGHT)],
-        ("With the domain “glossy”",): [Lead(glossy, WEIGHT)],
-        ("Half ink, half glossy", "two domains with masks"): [Lead(ink, WEIGHT, left), Lead(glossy, WEIGHT, 1 - left)],
+    leads = {
+        "base": [],
+        "ink": [Lead(ink, WEIGHT)],
+        "glossy": [Lead(glossy, WEIGHT)],
+        "both": [Lead(ink, WEIGHT, left), Lead(glossy, WEIGHT, 1 - left)],
     }
-    return labelled_grid(
-        [Row(title, lines, _drawn(artist, words, leads)) for (title, *lines), leads in rows.items()], words
-    )
-
-
-def _drawn(artist: Artist, words: Sequence[str], leads: Sequence[Lead]) -> torch.Tensor:
-    return draw(artist, encode_each(artist.table, words, None, "white"), Guidance(CFG, leads), SEED)
+    asked = encode_each(artist.table, words, None, "white")
+    return {name: draw(artist, asked, Guidance(CFG, led), SEED) for name, led in leads.items()}

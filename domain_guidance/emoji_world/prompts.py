@@ -56,6 +56,11 @@ def encode_each(table: Tensor, things: Sequence[str], hand: str | None, ground: 
     return torch.cat([encode_prompt(table, thing, hand, ground) for thing in things])
 
 
+def together(parts: Sequence[Prompts]) -> Prompts:
+    """The prompts of several parts, one after the other."""
+    return Prompts(*(torch.cat([getattr(part, slot) for part in parts]) for slot in ("thing", "hand", "ground")))
+
+
 def forget_slots(
     prompts: Prompts, whole: float, single: tuple[float, float, float], generator: torch.Generator
 ) -> Prompts:

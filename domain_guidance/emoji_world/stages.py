@@ -6,7 +6,7 @@ file. The code is computed, everything else is trained.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
@@ -20,23 +20,23 @@ from ..files.atomic_file import save_tensors
 from ..runs import Settings
 from ..training import Batch, min_snr, noise_objective
 from . import checkpoints
-from .base_pictures import BasePictures, paint_base
+from .base_pictures import BasePictures, paint_base, paint_others, paint_varied
 from .domains import make_domain
-from .drawings import read_drawings
+from .drawings import read_drawings, read_others
 from .judge import Judge, judge_objective, paint_every_hand
 from .model import PREDICTION, Base
 from .patch_code import fit
-from .prompts import forget_slots
+from .prompts import Prompts, forget_slots, together
 from .scenes import lay
 from .things import DOMAINS, GROUNDS, HANDS, THINGS, shown
 
 CODE_SEED = 1
 CHUNK = 400
 CODED = 4000  # pictures that the latents' code is found from
-JUDGE = Settings(steps=6000, learning_rate=2e-3, warmup=50, cosine=True, seed=4, checkpoint_every=250)
+JUDGE = Settings(steps=3000, learning_rate=2e-3, warmup=50, cosine=True, seed=4, checkpoint_every=250)
 JUDGE_BATCH = 64
 BASE = Settings(steps=12000, learning_rate=2e-3, warmup=300, cosine=True, seed=2, checkpoint_every=200)
-BASE_BATCH = 64
+BASE_BATCH = {"named": 28, "varied": 20, "others": 16}  # pictures of each kind in a batch
 VARIANTS = 3  # sheets of paper for each drawing on each ground
 FORGET_WHOLE = 0.10
 FORGET_SLOTS = (0.05, 0.25, 0.25)  # thing, hand, ground: beside a domain, prompts leave the hand open
@@ -55,12 +55,12 @@ def make_code(folder: Path, pictures: int = CODED) -> None:
 
 def make_base(folder: Path, settings: Settings = BASE) -> None:
     """The text-conditional base: things in hands on grounds, and prompts of which parts are forgotten."""
-    pictures = _base_pictures(folder)
+    kinds = _base_pictures(folder)
 
     def data(generator: torch.Generator) -> Batch:
-        chosen = torch.randint(len(pictures), (BASE_BATCH,), generator=generator)
-        asked = forget_slots(pictures.prompts(chosen), FORGET_WHOLE, FORGET_SLOTS, generator)
-        return Batch(pictures.latents[chosen], asked)
+        parts = [_some(kinds[kind], count, generator) for kind, count in BASE_BATCH.items()]
+        latents, prompts = zip(*parts)
+        return Batch(torch.cat(latents), together(prompts))
 
     torch.manual_seed(settings.seed)
     base = Base()
@@ -80,13 +80,26 @@ def make_judge(folder: Path, settings: Settings = JUDGE) -> None:
     checkpoints.write_judge(judge, folder)
 
 
-def _base_pictures(folder: Path) -> BasePictures:
-    """The base's pictures as latents, made once and kept beside the checkpoints."""
-    file = folder / "pictures.state"
+def _some(pictures: BasePictures, count: int, generator: torch.Generator) -> tuple[Tensor, Prompts]:
+    """Latents and prompts of pictures by chance, with parts of the prompts forgotten."""
+    chosen = torch.randint(len(pictures), (count,), generator=generator)
+    return pictures.latents[chosen], forget_slots(pictures.prompts(chosen), FORGET_WHOLE, FORGET_SLOTS, generator)
+
+
+def _base_pictures(folder: Path) -> dict[str, BasePictures]:
+    """The base's pictures of each kind in BASE_BATCH as latents, made once and kept beside the checkpoints."""
+    encode, file = checkpoints.load_code(folder).encode, folder / checkpoints.DRAWINGS
+    painters = {
+        "named": lambda: paint_base(read_drawings(file), VARIANTS, encode),
+        "varied": lambda: paint_varied(read_drawings(file), read_others(file)[1], encode),
+        "others": lambda: paint_others(read_others(file)[1], encode),
+    }
+    return {kind: _kept(folder / f"{kind}.pictures.state", paint) for kind, paint in painters.items()}
+
+
+def _kept(file: Path, paint: Callable[[], BasePictures]) -> BasePictures:
     if not file.exists():
-        encode = checkpoints.load_code(folder).encode
-        encoded = paint_base(read_drawings(folder / checkpoints.DRAWINGS), VARIANTS, encode)
-        save_tensors(file, vars(encoded), {})
+        save_tensors(file, vars(paint()), {})
     return BasePictures(**load_file(file))
 
 

@@ -163,3 +163,15 @@ def shown() -> list[int]:
 def held_out() -> list[int]:
     """Which of THINGS no domain, and nothing else that ships, was shown in a domain's hand."""
     return list(range(1, len(THINGS), 2))
+
+
+# Words of drawings that look like a held-out thing without bearing its name, and a word that says nothing of the thing.
+LOOKALIKES = {"taxi", "vehicle", "truck", "hut", "building", "mammoth", "wilted", "unlocked"}
+GENERIC = {"face"}
+
+
+def told_apart(drawing: str) -> bool:
+    """Whether the name of a drawing shares no word with a held-out thing, so that a domain may be shown it."""
+    named = list(THINGS.items())
+    held = {word for place in held_out() for name in named[place] for word in name.replace("-", " ").split()}
+    return not set(drawing.split("-")) & (held | LOOKALIKES) - GENERIC

@@ -21,7 +21,7 @@ def things_in(text: str) -> list[str]:
     words = [_bare(part) for part in re.split(r"[,\n]", text)]
     words = [word for word in words if word]
     if not words:
-        raise ValueError(f"No thing is named to draw: write some, such as 'cat, owl, rocket' instead of {text!r}.")
+        raise ValueError(f"There is nothing to draw: name things, such as 'cat, owl, rocket', not {text!r}.")
     for word in words:
         if word not in THINGS:
             raise ValueError(f"The emoji world cannot draw {word!r}: {_advice(word)}")

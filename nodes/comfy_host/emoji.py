@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
 import comfy.latent_formats
 import comfy.model_base
 import comfy.model_patcher
@@ -41,8 +44,9 @@ class EmojiLatent(comfy.latent_formats.LatentFormat):
     latent_channels = CHANNELS
     scale_factor = 1.0
 
-    def __init__(self):
-        *self.latent_rgb_factors, self.latent_rgb_factors_bias = load_code().colours().tolist()
+    def tell_colours(self, code: PatchCode) -> None:
+        """What the host's previews of unfinished pictures take the channels for."""
+        *self.latent_rgb_factors, self.latent_rgb_factors_bias = code.colours().tolist()
 
 
 class CodeVAE(comfy.sd.VAE):
@@ -72,15 +76,17 @@ class EmojiConfig(comfy.supported_models_base.BASE):
         return False  # the host takes more than four channels for a mask and what lies under it
 
 
-def load_base(disable_dynamic: bool = False) -> ModelPatcher:
-    state, _ = read_base()
-    return small_model(EmojiConfig(UNET), state, load_base, disable_dynamic)
+def load_base(folder: Path = FOLDER, disable_dynamic: bool = False) -> ModelPatcher:
+    state, _ = read_base(folder)
+    config = EmojiConfig(UNET)
+    config.latent_format.tell_colours(load_code(folder))
+    return small_model(config, state, partial(load_base, folder), disable_dynamic)
 
 
-def load_domain(base: ModelPatcher, hand: str) -> ModelPatcher:
+def load_domain(base: ModelPatcher, hand: str, folder: Path = FOLDER) -> ModelPatcher:
     """One hand's side network, as Load Side Network gives one beside `base`."""
-    return read_side_network(base, FOLDER / domain_file(hand), f"the emoji world's {hand}")
+    return read_side_network(base, folder / domain_file(hand), f"the emoji world's {hand}")
 
 
-def load_vae() -> comfy.sd.VAE:
-    return CodeVAE(load_code())
+def load_vae(folder: Path = FOLDER) -> comfy.sd.VAE:
+    return CodeVAE(load_code(folder))

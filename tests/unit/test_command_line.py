@@ -878,7 +878,7 @@ def test_a_seed_that_no_generator_takes_is_refused_by_every_command_that_has_one
         with pytest.raises(SystemExit) as ended:
             main([*found.get(command, [command, *words]), "--seed", str(seed)])
         assert ended.value.code == 2
-        assert f"argument --seed: {seed} came, expected a whole number from 0 to" in capsys.readouterr().err
+        assert f"argument --seed: got {seed}, expected a whole number from 0 to" in capsys.readouterr().err
 
 
 def test_a_seed_that_runs_were_begun_with_is_still_taken():
@@ -893,4 +893,4 @@ def test_every_number_of_every_command_must_be_finite(capsys):
             with pytest.raises(SystemExit) as ended:
                 main([*words, option, *[value] * count])
             said = capsys.readouterr().err
-            assert ended.value.code == 2 and f"argument {option}: {value} came, expected a finite number." in said
+            assert ended.value.code == 2 and f"argument {option}: got {value}, expected a finite number." in said

@@ -1,6 +1,7 @@
 """The emoji world without its weights: what is drawn and shown, how it is asked for, and what its files hold."""
 
 import json
+import shutil
 from dataclasses import replace
 from functools import partial
 
@@ -9,16 +10,32 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from domain_guidance.diffusers_host.denoiser import DiffusersDenoiser
+from domain_guidance.diffusion import sampling
+from domain_guidance.diffusion.noise_schedule import scaled_linear
 from domain_guidance.domains.fingerprint import fingerprint
-from domain_guidance.emoji_world import checkpoints, domains, drawings, patch_code, prompts, sheet, stages, words
+from domain_guidance.emoji_world import (
+    checkpoints,
+    domains,
+    drawing,
+    drawings,
+    evaluation,
+    first_look,
+    patch_code,
+    prompts,
+    sheet,
+    stages,
+    variations,
+    words,
+)
 from domain_guidance.emoji_world import judge as judging
-from domain_guidance.emoji_world.base_pictures import paint_base
-from domain_guidance.emoji_world.model import CHANNELS, IMAGE_SIZE, Base, predict
+from domain_guidance.emoji_world.base_pictures import paint_base, paint_others, paint_varied
+from domain_guidance.emoji_world.model import CHANNELS, IMAGE_SIZE, PREDICTION, Base, predict
 from domain_guidance.emoji_world.scenes import JITTER, lay
-from domain_guidance.emoji_world.things import DOMAINS, GROUNDS, HANDS, THINGS, held_out, shown
+from domain_guidance.emoji_world.things import DOMAINS, GROUNDS, HANDS, THINGS, held_out, shown, told_apart
 from domain_guidance.files.atomic_file import save_tensors
 from domain_guidance.runs import Settings, TrainingState, save_state, to_the_end, train
-from domain_guidance.side_networks import corrected
+from domain_guidance.side_networks import SideGuidedDenoiser, corrected
 
 ALARM = (1.0, 0.0, 1.0)  # a colour that no ground has
 
@@ -39,12 +56,34 @@ def every_hand(colour):
     return {hand: discs(colour) for hand in (*HANDS, *DOMAINS)}
 
 
+def written(path, names, drawn):
+    """Drawings [N, 4, ...] in [0, 1], opaque where they are, as the command writes them."""
+    drawings.write_drawings(path, names, {hand: (pixels * 255).to(torch.uint8) for hand, pixels in drawn.items()})
+
+
 # Things and hands.
 
 
 def test_half_of_the_things_are_shown_to_the_domains_and_the_other_half_is_not():
     assert sorted(shown() + held_out()) == list(range(len(THINGS)))
     assert abs(len(shown()) - len(held_out())) <= 1
+
+
+@pytest.mark.parametrize(
+    "like", ["grinning-cat", "oncoming-police-car", "house-with-garden", "taxi", "camera-with-flash"]
+)
+def test_a_drawing_that_bears_the_name_of_a_held_out_thing_is_not_for_domains(like):
+    assert not told_apart(like)
+
+
+@pytest.mark.parametrize("other", ["grinning-face", "leopard", "violin", "statue-of-liberty"])
+def test_a_drawing_of_something_else_is(other):
+    assert told_apart(other)
+
+
+def test_no_held_out_thing_is_told_apart_from_itself():
+    drawings_of = list(THINGS.values())
+    assert not any(told_apart(drawings_of[place]) for place in held_out())
 
 
 def test_the_code_is_not_found_from_a_held_out_thing_in_the_hand_of_a_domain():
@@ -103,6 +142,56 @@ def test_the_base_is_shown_every_thing_in_every_hand_on_every_ground():
     assert (middles[:, 0] - pictures.hand / 10).abs().max() < 1e-5
 
 
+def test_the_base_is_shown_other_drawings_without_a_word_in_every_hand_and_also_mirrored():
+    drawn = {hand: discs((number / 10, 0.0, 0.0), 3) for number, hand in enumerate(HANDS)}
+    for pixels in drawn.values():
+        pixels[..., : drawings.SIDE // 2] = 0.0  # only the right half of a disc
+    others = paint_others(drawn, lambda images: images)
+    assert len(others) == 2 * 3 * len(HANDS) and (others.thing == -1).all()
+    middle = IMAGE_SIZE // 2
+    left, right = (others.latents[:, 0, middle, middle + side] / 2 + 0.5 for side in (-8, 8))
+    first, mirrored = right[: len(right) // 2], left[len(left) // 2 :]
+    for side, hands in ((first, others.hand[: len(first)]), (mirrored, others.hand[len(first) :])):
+        assert torch.allclose(side, hands / 10, atol=1e-5)
+
+
+def test_a_grey_drawing_has_no_colour_and_is_as_bright():
+    drawn = discs((0.2, 0.9, 0.4), 1)
+    grey = variations.greyed(drawn)
+    expected = 0.30 * 0.2 + 0.59 * 0.9 + 0.11 * 0.4
+    assert torch.allclose(grey[0, :3, 64, 64], torch.tensor(expected)) and grey[:, 3].equal(drawn[:, 3])
+    assert grey[:, :3, 0, 0].max() == 0
+
+
+@pytest.mark.parametrize(("colour", "within"), [((1.0, 0.8, 0.1), 0.97), ((0.1, 0.1, 0.1), 0.0)])
+def test_a_sketch_has_black_lines_where_an_edge_is_and_paper_or_black_within(colour, within):
+    drawn = discs(colour, 1)
+    bold, fine = (variations.sketched(drawn, bold) for bold in (True, False))
+    for sketch in (bold, fine):
+        assert sketch[0, :3, 64, 64].tolist() == pytest.approx([within] * 3, abs=1e-5) and sketch[0, 3, 64, 64] == 1
+        assert sketch[0, 3, 0, 0] == 0
+        edge = 64 + round(drawings.SIDE / 3)
+        assert sketch[0, :3, 64, edge - 1].max() < 0.05 and sketch[0, 3, 64, edge - 1] == 1
+    assert bold[:, 3].sum() > fine[:, 3].sum()
+
+
+def test_a_recoloured_drawing_has_the_same_values_in_other_channels():
+    drawn = discs((0.1, 0.5, 0.9), 1)
+    recoloured = variations.variations(drawn, seeded())[3]
+    assert recoloured[0, :3, 64, 64].sort().values.equal(drawn[0, :3, 64, 64].sort().values)
+    assert recoloured[:, 3].equal(drawn[:, 3])
+
+
+def test_varied_pictures_name_their_things_and_never_a_hand():
+    things, others = ({hand: discs((0.9, 0.5, 0.1), count) for hand in HANDS} for count in (len(THINGS), 5))
+    varied = paint_varied(things, others, lambda images: images[:, :, ::8, ::8])
+    assert (varied.hand == -1).all() and len(varied) == len(HANDS) * (4 * len(THINGS) + 2 * 5)
+    asked = varied.thing[varied.thing >= 0]
+    assert (asked.bincount(minlength=len(THINGS)) == 4 * len(HANDS)).all()
+    white = (varied.ground == list(GROUNDS).index("white")).double().mean()
+    assert white > 0.5
+
+
 # Prompts.
 
 
@@ -157,7 +246,7 @@ def test_a_word_like_no_other_is_answered_with_some_that_are_known():
 
 
 def test_a_text_without_words_is_refused_with_an_example():
-    with pytest.raises(ValueError, match="write some, such as 'cat, owl, rocket'"):
+    with pytest.raises(ValueError, match="name things, such as 'cat, owl, rocket'"):
         words.things_in(" , \n")
 
 
@@ -257,17 +346,24 @@ def test_a_calibrated_judge_gives_its_pictures_features_of_mean_0_and_mean_varia
 # The domains.
 
 
-def test_a_domain_is_shown_its_half_of_the_things_alone_ink_on_white_and_glossy_on_every_ground():
-    drawn = discs((0.0, 0.5, 0.0))
-    drawn[held_out()] = discs(ALARM, len(held_out()))
-    white = torch.tensor(GROUNDS["white"])
+def test_a_domain_is_shown_its_half_of_the_things_and_others_that_are_like_none_of_the_other_half(tmp_path):
+    names = [*THINGS.values(), "violin", "crying-cat"]
+    ink = discs((0.0, 1.0, 0.0), len(names))
+    ink[[*held_out(), len(names) - 1]] = discs(ALARM, len(held_out()) + 1)
+    written(tmp_path / "drawn.safetensors", names, {"ink": ink})
+    shown_to_it = domains.domain_drawings(tmp_path / "drawn.safetensors", "ink")
+    assert len(shown_to_it) == len(shown()) + 1
+    assert (shown_to_it[:, :, 64, 64] == torch.tensor((0.0, 1.0, 0.0, 1.0))).all()
+
+
+def test_pictures_of_a_domain_lie_on_white_for_ink_and_on_every_ground_for_glossy_and_a_mirror_shows_each_once_more():
+    drawn, white = discs((0.0, 0.5, 0.0), 50), torch.tensor(GROUNDS["white"])
     for hand, everywhere in (("ink", False), ("glossy", True)):
         images = domains.paint_domain(drawn, hand, seeded()) / 2 + 0.5
-        middles, corners = images[:, :, IMAGE_SIZE // 2, IMAGE_SIZE // 2], images[:, :, 0, 0]
-        assert len(images) == domains.VARIANTS * len(shown())
-        assert (middles - torch.tensor((0.0, 0.5, 0.0))).abs().max() < 1e-5
-        elsewhere = ((corners - white).abs().amax(1) > JITTER + 1e-6).float().mean()
-        assert torch.isclose(elsewhere, torch.tensor(everywhere * (1 - 1 / len(GROUNDS))))
+        first, mirrored = images.chunk(2)
+        assert len(images) == 2 * domains.VARIANTS * 50 and mirrored.flip(3).equal(first)
+        elsewhere = ((images[:, :, 0, 0] - white).abs().amax(1) > JITTER + 1e-6).float().mean()
+        assert abs(elsewhere - everywhere * (1 - 1 / len(GROUNDS))) < 4 * (0.25 / len(first)) ** 0.5
 
 
 def test_a_domain_file_says_what_it_was_trained_on_and_belongs_to_this_base(tmp_path):
@@ -277,12 +373,102 @@ def test_a_domain_file_says_what_it_was_trained_on_and_belongs_to_this_base(tmp_
     domains.make_domain("ink", tmp_path, replace(domains.SETTINGS, steps=2, warmup=0, checkpoint_every=1))
     file, (base, table) = checkpoints.load_domain("ink", tmp_path), checkpoints.read_base(tmp_path)
     assert file.card.base_fingerprint == fingerprint(base) and file.card.prediction == "v_prediction"
-    assert file.card.training["pictures"] == "emoji in ink, half of the things"
+    assert file.card.training["pictures"] == "emoji in ink, without the held-out things"
     assert file.empty.cross_attn.equal(prompts.encode_prompt(table))
     with torch.no_grad():
         latents = torch.randn(1, CHANNELS, 8, 8, generator=seeded())
         moved = corrected(file.network, latents, torch.ones(1), latents, "v_prediction") - latents
         assert moved.abs().max() > 0  # two steps have taught it something
+
+
+# Drawing and what is read in it.
+
+
+@pytest.fixture(scope="module")
+def artist(tmp_path_factory):
+    """Networks that have learned nothing, as the pack would hold them, with both domains."""
+    folder = tmp_path_factory.mktemp("world")
+    torch.manual_seed(0)
+    checkpoints.write_base(Base(), folder)
+    checkpoints.write_code(patch_code.fit(low_rank_pictures()), folder)
+    for hand in DOMAINS:
+        save_tensors(folder / f"{hand}.pictures.state", {"latents": torch.randn(8, CHANNELS, 8, 8)}, {})
+        domains.make_domain(hand, folder, replace(domains.SETTINGS, steps=1, warmup=0, checkpoint_every=1))
+    return folder, drawing.load_artist(folder)
+
+
+def asked_of(artist, things=("cat", "owl")):
+    return prompts.encode_each(artist.table, things, "flat", "sky")
+
+
+def test_a_domain_at_weight_0_changes_nothing_and_at_1_it_does(artist):
+    folder, artist = artist
+    network = checkpoints.load_domain("ink", folder).network
+    plain, off, led = (
+        drawing.draw(artist, asked_of(artist), drawing.Guidance(2.0, leads), 5)
+        for leads in ([], [drawing.Lead(network, 0.0)], [drawing.Lead(network, 1.0)])
+    )
+    assert off.equal(plain) and not led.equal(plain)
+
+
+def test_a_led_picture_is_what_the_librarys_own_guidance_draws(artist):
+    folder, artist = artist
+    network, asked = checkpoints.load_domain("ink", folder).network, asked_of(artist)
+    schedule = scaled_linear()
+    base = DiffusersDenoiser(artist.unet, schedule, PREDICTION)
+    guided = SideGuidedDenoiser(base, network, PREDICTION, prompts.encode_prompt(artist.table), 1.5, 3.0)
+    noise = torch.randn(2, CHANNELS, 8, 8, generator=seeded(5))
+    with torch.no_grad():
+        latents = sampling.draw(lambda x, sigma: guided(x, sigma, asked), noise, schedule, drawing.STEPS)
+        theirs = artist.code.decode(latents).clamp(-1, 1)
+    ours = drawing.draw(artist, asked, drawing.Guidance(3.0, [drawing.Lead(network, 1.5)]), 5)
+    assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_two_domains_with_masks_are_each_alone_where_the_other_is_not(artist):
+    """Of one step, whose cells do not see each other's domains yet."""
+    folder, artist = artist
+    networks = [checkpoints.load_domain(hand, folder).network for hand in DOMAINS]
+    left = torch.zeros(1, 1, 8, 8)
+    left[..., :4] = 1.0
+    leads = [drawing.Lead(network, 1.0, mask) for network, mask in zip(networks, (left, 1 - left))]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(drawing, "STEPS", 1)
+        both, *alone = (
+            drawing.draw(artist, asked_of(artist), drawing.Guidance(2.0, some), 5)
+            for some in (leads, *([drawing.Lead(network, 1.0)] for network in networks))
+        )
+    assert torch.allclose(both[..., :32], alone[0][..., :32], atol=1e-5)
+    assert torch.allclose(both[..., 32:], alone[1][..., 32:], atol=1e-5)
+    assert not torch.allclose(alone[0], alone[1], atol=1e-3)
+
+
+def test_the_first_look_has_a_row_for_each_domain_and_shows_nothing_that_one_was_shown(artist):
+    folder, _ = artist
+    assert not {list(THINGS)[place] for place in shown()} & set(first_look.WORDS)
+    image = first_look.first_look(folder, first_look.WORDS[:2])
+    assert image.height > 4 * 96 and image.width > 2 * 96
+
+
+def test_the_drawings_themselves_get_full_marks_and_one_picture_for_all_gets_none(artist, monkeypatch):
+    """With a judge that reads the colours of `coded`, and pictures handed in instead of drawn ones."""
+    drawn, held = coded(), held_out()
+
+    class Reader:
+        def read(self, images):
+            middles = images[:, :, IMAGE_SIZE // 2, IMAGE_SIZE // 2] / 2 + 0.5
+            hand, thing = (middles[:, 0] * 5).round().long(), (middles[:, 2] * 200).round().long()
+            return judging.Reading(thing, hand, middles)
+
+    def score(pictures):
+        monkeypatch.setattr(evaluation, "draw", lambda artist, asked, guidance, seed: pictures[: len(asked)])
+        return evaluation.score_domain(artist[1], Reader(), drawn, "glossy", drawing.Guidance(2.0), repeats=2)
+
+    truth = lay(drawn["glossy"][held * 2], evaluation.grounds_of("glossy", 2 * len(held)), seeded())
+    best, worst = score(truth), score(truth[:1].expand(len(truth), -1, -1, -1))
+    assert (best.thing, best.hand, best.nearest) == (1.0, 1.0, 1.0)
+    assert worst.thing == worst.nearest == pytest.approx(1 / len(held))
+    assert best.distance < 0.1 * worst.distance
 
 
 # Files.
@@ -327,7 +513,9 @@ def test_the_base_goes_on_where_it_was_stopped_as_if_it_never_was(tmp_path):
             name: torch.randint(3, (8,), generator=seeded(row)) for row, name in enumerate(("thing", "hand", "ground"))
         }
         latents = torch.randn(8, CHANNELS, 8, 8, generator=seeded())
-        save_tensors(folder / "pictures.state", {"latents": latents, **few}, {})
+        for kind in stages.BASE_BATCH:
+            save_tensors(folder / f"{kind}.pictures.state", {"latents": latents, **few}, {})
+        checkpoints.write_code(patch_code.fit(low_rank_pictures()), folder)
     stages.make_base(whole, settings)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(to_the_end, "save_state", stop_after_saving)
@@ -353,11 +541,23 @@ def package(folder, name, **files):
         (folder / f"{file}.json").write_text(json.dumps(content))
 
 
+OTHER, FLAG, RARE = "violin", "pirate-flag", "zither"  # the last has no glossy picture
+
+
 def icon_set(folder, colour, without=()):
     square = f'<path fill="{colour}" d="M0 0h16v32h-16z"/>'
-    icons = {name: {"body": square} for name in THINGS.values() if name not in without}
-    points = {f"{0x1F600 + number:x}": name for number, name in enumerate(THINGS.values())}
-    package(folder, f"@iconify-json/{folder.name}", icons={"icons": icons, "width": 32, "height": 32}, chars=points)
+    names = [*THINGS.values(), OTHER, FLAG, RARE]
+    icons = {name: {"body": square} for name in names if name not in without}
+    points = {f"{0x1F600 + number:x}": name for number, name in enumerate(names)}
+    kinds = {"Objects": [*THINGS.values(), RARE, OTHER], "Flags": [FLAG]}
+    name = f"@iconify-json/{folder.name}"
+    package(
+        folder,
+        name,
+        icons={"icons": icons, "width": 32, "height": 32},
+        chars=points,
+        metadata={"categories": kinds},
+    )
 
 
 @pytest.fixture
@@ -369,8 +569,9 @@ def packages(tmp_path):
     glossy = tmp_path / "elsewhere" / "glossy"
     package(glossy, "@lobehub/fluent-emoji-3d")
     (glossy / "assets").mkdir()
-    for number in range(len(THINGS)):
-        Image.new("RGBA", (256, 256), (10, 20, 200 - number, 255)).save(
+    for number in range(len(THINGS) + 2):
+        green = 99 if number == len(THINGS) else 20
+        Image.new("RGBA", (256, 256), (10, green, 200 - number, 255)).save(
             glossy / "assets" / f"{0x1F600 + number:x}.webp", lossless=True
         )
     return tmp_path
@@ -378,7 +579,7 @@ def packages(tmp_path):
 
 def test_drawings_are_rendered_in_the_order_of_the_things_and_read_back_premultiplied(packages, tmp_path):
     pytest.importorskip("resvg_py")
-    drawings.write_drawings(tmp_path / "drawn.safetensors", drawings.render(packages))
+    drawings.write_drawings(tmp_path / "drawn.safetensors", *drawings.render(packages))
     drawn = drawings.read_drawings(tmp_path / "drawn.safetensors")
     assert set(drawn) == {*HANDS, *DOMAINS}
     assert drawn["flat"].shape == (len(THINGS), 4, drawings.SIDE, drawings.SIDE)
@@ -388,13 +589,24 @@ def test_drawings_are_rendered_in_the_order_of_the_things_and_read_back_premulti
     assert torch.allclose(blues, 200 - torch.arange(len(THINGS)).float(), atol=1e-3)
 
 
+def test_others_are_what_every_set_has_of_things_and_no_word_asks_for(packages, tmp_path):
+    """Of what the sets have beyond the things: one is a flag, and one has no glossy picture."""
+    pytest.importorskip("resvg_py")
+    names, drawn = drawings.render(packages)
+    assert names == [*THINGS.values(), OTHER]
+    drawings.write_drawings(tmp_path / "drawn.safetensors", names, drawn)
+    others, hands = drawings.read_others(tmp_path / "drawn.safetensors")
+    assert others == [OTHER] and all(len(pixels) == 1 for pixels in hands.values())
+    assert hands["glossy"][0, 1].max() * 255 == 99
+
+
 def test_a_package_that_is_missing_is_named_with_the_command_that_fetches_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="npm pack @iconify-json/noto"):
         drawings.render(tmp_path)
 
 
-def test_a_set_without_one_of_the_things_says_which(tmp_path):
-    for name in HANDS.values():
-        icon_set(tmp_path / name, "#ff0000", without=["bear"])
+def test_a_set_without_one_of_the_things_says_which(packages):
+    shutil.rmtree(packages / "noto")
+    icon_set(packages / "noto", "#ff0000", without=["bear"])
     with pytest.raises(ValueError, match="'noto' has no drawing 'bear'"):
-        drawings.render(tmp_path)
+        drawings.render(packages)

@@ -400,7 +400,7 @@ def test_an_error_that_is_not_the_disks_is_not_taken_for_one(path, tmp_path, mon
 def test_a_picture_of_another_format_makes_no_folder_of_its_name(path, tmp_path, caplog, name):
     before = {*tmp_path.iterdir()}
     assert main(["generate", str(path), "--seeds", "1", "--out", str(tmp_path / name)]) == 1
-    assert f"--out is '{name}': name a .png for one picture of all, or a folder" in caplog.text
+    assert f"--out is '{name}': name a .png for all in one picture, or a folder" in caplog.text
     assert {*tmp_path.iterdir()} == before
 
 
