@@ -44,8 +44,7 @@ class EmojiLatent(comfy.latent_formats.LatentFormat):
     latent_channels = CHANNELS
     scale_factor = 1.0
 
-    def tell_colours(self, code: PatchCode) -> None:
-        """What the host's previews of unfinished pictures take the channels for."""
+    def __init__(self, code: PatchCode):
         *self.latent_rgb_factors, self.latent_rgb_factors_bias = code.colours().tolist()
 
 
@@ -66,8 +65,11 @@ class CodeVAE(comfy.sd.VAE):
 
 class EmojiConfig(comfy.supported_models_base.BASE):
     unet_extra_config = {"num_heads": 4, "num_head_channels": -1}
-    latent_format = EmojiLatent
     supported_inference_dtypes = [torch.float32]
+
+    def __init__(self, code: PatchCode):
+        super().__init__(UNET)
+        self.latent_format = EmojiLatent(code)
 
     def model_type(self, state_dict: dict, prefix: str = "") -> comfy.model_base.ModelType:
         return comfy.model_base.ModelType.V_PREDICTION
@@ -78,9 +80,7 @@ class EmojiConfig(comfy.supported_models_base.BASE):
 
 def load_base(folder: Path = FOLDER, disable_dynamic: bool = False) -> ModelPatcher:
     state, _ = read_base(folder)
-    config = EmojiConfig(UNET)
-    config.latent_format.tell_colours(load_code(folder))
-    return small_model(config, state, partial(load_base, folder), disable_dynamic)
+    return small_model(EmojiConfig(load_code(folder)), state, partial(load_base, folder), disable_dynamic)
 
 
 def load_domain(base: ModelPatcher, hand: str, folder: Path = FOLDER) -> ModelPatcher:
