@@ -5,7 +5,7 @@
 `python -m domain_guidance.emoji_world samples --out DIR`: `samples.png`, what the networks of DIR draw so far.
 `python -m domain_guidance.emoji_world evaluate --out DIR`: what the judge reads in it, at several weights.
 `python -m domain_guidance.emoji_world sheet --out DIR`: `ink.png`, what the ink domain was shown.
-`python -m domain_guidance.emoji_world picture --out FILE`: the README's picture, with the weights of the pack.
+`python -m domain_guidance.emoji_world picture --out DIR`: `first-look.png`, held-out things without and in each domain.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from .first_look import first_look
 from .samples import picture
 from .sheet import SHEET, write_sheet
 from .stages import STAGES
-from .things import DOMAINS
+from .things import DOMAINS, THINGS
 
 CFGS = (1.5, 2.0, 3.0, 4.0)
-WEIGHTS = (1.0, 1.5, 2.0)
+WEIGHTS = (1.0, 1.5, 2.0, 3.0, 4.0)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -36,8 +36,10 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _drawings(options: argparse.Namespace) -> None:
-    write_drawings(options.out / DRAWINGS, *render(options.packages))
-    logging.info("'%s' holds the drawings", options.out / DRAWINGS)
+    names, drawn = render(options.packages)
+    write_drawings(options.out / DRAWINGS, names, drawn)
+    beside = len(names) - len(THINGS)
+    logging.info("'%s' holds %d things and %d other drawings", options.out / DRAWINGS, len(THINGS), beside)
 
 
 def _train(options: argparse.Namespace) -> None:
@@ -72,7 +74,8 @@ def _sheet(options: argparse.Namespace) -> None:
 
 
 def _picture(options: argparse.Namespace) -> None:
-    first_look().save(options.out)
+    first_look(options.out).save(options.out / "first-look.png")
+    logging.info("'%s' shows the base and both domains", options.out / "first-look.png")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -96,8 +99,8 @@ def _parser() -> argparse.ArgumentParser:
     sheet = commands.add_parser("sheet", help="write what the ink domain was shown as one picture")
     sheet.add_argument("--out", type=Path, required=True, help="folder of the world, with the drawings in it")
     sheet.set_defaults(command=_sheet)
-    shown = commands.add_parser("picture", help="draw the README's picture")
-    shown.add_argument("--out", type=Path, required=True, help="the picture to write")
+    shown = commands.add_parser("picture", help="draw held-out things by the base and in both domains")
+    shown.add_argument("--out", type=Path, required=True, help="folder of the world, all trained")
     shown.set_defaults(command=_picture)
     return parser
 

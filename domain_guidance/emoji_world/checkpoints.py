@@ -1,6 +1,6 @@
 """The files of the emoji world, read and written for either host.
 
-What is stored in fp16 and comes with the pack lies in `weights`: `base.safetensors`, a plain checkpoint in ComfyUI's
+FOLDER is where they are to lie once they come with the pack: `base.safetensors`, a plain checkpoint in ComfyUI's
 layout with the prompt table in it, `code.safetensors`, and a side network for each domain.
 """
 

@@ -56,7 +56,7 @@ class Guidance:
 
 
 def load_artist(folder: str | os.PathLike = checkpoints.FOLDER) -> Artist:
-    """The networks that come with the pack, or those of another folder."""
+    """The networks of a folder that `train` has filled."""
     return Artist(*checkpoints.load_base(folder), checkpoints.load_code(folder))
 
 

@@ -79,21 +79,17 @@ def _premultiplied(pixels: Tensor) -> Tensor:
 
 def _others(folders: Mapping[str, Path], where: Path) -> list[str]:
     """What every set has a drawing of, in the sets' own order, and no thing is."""
-    packages = [_folder(folders, name, where) for name in {**HANDS, **DOMAINS}.values()]
-    everywhere = [_names(package) for package in packages if (package / "icons.json").exists()]
+    vectors = [_folder(folders, name, where) for name in {**HANDS, **DOMAINS}.values() if name != GLOSSY]
+    everywhere = [set(_read(package / "icons.json")["icons"]) for package in vectors]
     glossy = {name for name, file in _glossy_files(folders, where) if file.is_file()}
-    categories = _read(packages[0] / "metadata.json").get("categories", {})
+    categories = _read(vectors[0] / "metadata.json")["categories"]
     named = [name for category in CATEGORIES for name in categories.get(category, [])]
     drawn = glossy.intersection(*everywhere) - set(THINGS.values())
     return [name for name in dict.fromkeys(named) if name in drawn]
 
 
-def _names(package: Path) -> set[str]:
-    return set(_read(package / "icons.json")["icons"])
-
-
 def _read(file: Path) -> dict[str, Any]:
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def _packages(folder: Path) -> Iterator[tuple[str, Path]]:

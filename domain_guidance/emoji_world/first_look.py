@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..pictures.labelled_grid import Row, labelled_grid
-from .checkpoints import FOLDER, load_domain
+from .checkpoints import load_domain
 from .domains import CFG, WEIGHT
 from .drawing import Guidance, Lead, draw, load_artist
 from .model import IMAGE_SIZE, LATENT_SIZE
@@ -20,7 +20,7 @@ WORDS = ("cat", "elephant", "turtle", "apple", "hamburger", "rose", "car", "hous
 SEED = 3
 
 
-def first_look(folder: str | os.PathLike = FOLDER, words: Sequence[str] = WORDS) -> Image.Image:
+def first_look(folder: str | os.PathLike, words: Sequence[str] = WORDS) -> Image.Image:
     """A row each of the base, of both domains, and of both on one picture; a column for each word."""
     titles = {
         "base": ("The base model",),
@@ -33,7 +33,7 @@ def first_look(folder: str | os.PathLike = FOLDER, words: Sequence[str] = WORDS)
     return labelled_grid(rows, words, cell=2 * IMAGE_SIZE)
 
 
-def drawn_rows(folder: str | os.PathLike = FOLDER, words: Sequence[str] = WORDS) -> dict[str, Tensor]:
+def drawn_rows(folder: str | os.PathLike, words: Sequence[str] = WORDS) -> dict[str, Tensor]:
     """Pictures [N, 3, 64, 64] in [-1, 1] of the words by the `base`, in `ink`, `glossy`, and half in `both`."""
     artist = load_artist(folder)
     ink, glossy = (load_domain(hand, folder).network for hand in ("ink", "glossy"))
