@@ -15,12 +15,12 @@ from PIL.Image import Image
 from torch import Tensor
 
 from .diffusion.denoiser import Denoiser
+from .evaluation.scores import as_read
 from .pictures.labelled_grid import Row, labelled_grid
 from .toy_world import comparison
 from .toy_world.methods import METHODS
 from .toy_world.prompts import Prompts
 from .toy_world.scenes import STROKES
-from .toy_world.scores import as_read
 
 logger = logging.getLogger(__name__)
 

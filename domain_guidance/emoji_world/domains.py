@@ -48,22 +48,23 @@ IMAGE_SEED = 4646
 WEIGHT, CFG = 1.5, 3.0  # until a search over both has chosen better ones
 
 
-def make_domain(hand: str, folder: Path, settings: Settings = SETTINGS) -> None:
-    """One hand's domain; no gradient passes the base."""
+def make_domain(hand: str, folder: Path, settings: Settings = SETTINGS, out: Path | None = None) -> None:
+    """One hand's domain, written to `out` or beside the base; no gradient passes the base."""
+    out = out or folder / checkpoints.domain_file(hand)
     unet, table = checkpoints.load_base(folder)
     base = BareBase(unet, partial(predict, unet), scaled_linear(), PREDICTION)
     network = make_network(shape_for(CHANNELS, LATENT_SIZE, LATENT_SIZE), settings.seed)
     trained = SideTrainable(base, network, {}, partial(_write, folder, table))
-    latents, empty = _latents(hand, folder), encode_prompt(table)
+    latents, empty = domain_latents(hand, folder), encode_prompt(table)
 
     def data(generator: torch.Generator) -> Batch:
         chosen = torch.randint(len(latents), (BATCH,), generator=generator)
         return Batch(latents[chosen], empty.expand(BATCH, -1, -1))
 
     objective = noise_objective(trained.predict, data, trained.schedule, PREDICTION, trained.loss_weight)
-    runs.train_to_the_end(network, objective, settings, folder / f"{hand}.state")
+    runs.train_to_the_end(network, objective, settings, out.with_suffix(".state"))
     record = {**asdict(settings), "batch": BATCH, "pictures": f"emoji in {hand}, without the held-out things"}
-    trained.write(folder / checkpoints.domain_file(hand), record)
+    trained.write(out, record)
 
 
 def domain_drawings(file: Path, hand: str) -> Tensor:
@@ -87,7 +88,7 @@ def paint_domain(drawings: Tensor, hand: str, generator: torch.Generator) -> Ten
 
 
 @torch.no_grad()
-def _latents(hand: str, folder: Path) -> Tensor:
+def domain_latents(hand: str, folder: Path) -> Tensor:
     """The hand's pictures as latents, made once and kept beside the checkpoints."""
     file = folder / f"{hand}.pictures.state"
     if not file.exists():

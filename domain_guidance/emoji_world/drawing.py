@@ -60,21 +60,29 @@ def load_artist(folder: str | os.PathLike = checkpoints.FOLDER) -> Artist:
     return Artist(*checkpoints.load_base(folder), checkpoints.load_code(folder))
 
 
-@torch.no_grad()
 def draw(artist: Artist, asked: Tensor, guidance: Guidance, seed: int) -> Tensor:
     """Pictures [N, 3, 64, 64] in [-1, 1] of encoded prompts [N, 4, 64], from noise that the seed decides."""
+    base = DiffusersDenoiser(artist.unet, scaled_linear(), PREDICTION)
+    return draw_by(partial(_guided, base, encode_prompt(artist.table), guidance), artist.code, asked, seed)
+
+
+@torch.no_grad()
+def draw_by(denoiser: Denoiser[Tensor], code: PatchCode, asked: Tensor, seed: int) -> Tensor:
+    """As `draw`, by any denoiser that reads encoded prompts."""
     noise = torch.randn(len(asked), CHANNELS, LATENT_SIZE, LATENT_SIZE, generator=torch.Generator().manual_seed(seed))
-    schedule = scaled_linear()
-    base = DiffusersDenoiser(artist.unet, schedule, PREDICTION)
-    empty, drawn = encode_prompt(artist.table), []
+    drawn = []
     for some, start in zip(asked.split(CHUNK), noise.split(CHUNK)):
-        denoise = partial(_guided, base, empty, some, guidance)
-        drawn.append(artist.code.decode(sampling.draw(denoise, start, schedule, STEPS)))
+        latents = sampling.draw(partial(_asked, denoiser, some), start, scaled_linear(), STEPS)
+        drawn.append(code.decode(latents))
     return torch.cat(drawn).clamp(-1, 1)
 
 
+def _asked(denoiser: Denoiser[Tensor], asked: Tensor, x: Tensor, sigma: Tensor) -> Tensor:
+    return denoiser(x, sigma, asked)
+
+
 def _guided(
-    base: Denoiser[Tensor], empty: Tensor, asked: Tensor, guidance: Guidance, x: Tensor, sigma: Tensor
+    base: Denoiser[Tensor], empty: Tensor, guidance: Guidance, x: Tensor, sigma: Tensor, asked: Tensor
 ) -> Tensor:
     start = base(x, sigma, empty)
     terms = [Term(base(x, sigma, asked), start, guidance.cfg)]

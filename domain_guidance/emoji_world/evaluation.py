@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..evaluation import polynomial, squared_mmd
+from ..evaluation.scores import kernel_distance, share
 from .drawing import Artist, Guidance, draw
 from .judge import READ_HANDS, Judge, Reading
 from .prompts import Prompts, encode
@@ -37,18 +37,36 @@ class BaseScore:
 
 
 @dataclass(frozen=True)
+class Task:
+    """What is drawn to see how far a domain carries: things that it was never shown, with the hand left open.
+
+    hand: of the domain. thing, ground: indices [N].
+    """
+
+    hand: str
+    thing: Tensor
+    ground: Tensor
+
+    def encoded(self, table: Tensor) -> Tensor:
+        """The prompts, [N, 4, 64]."""
+        return encode(Prompts(self.thing, torch.full_like(self.thing, -1), self.ground), table)
+
+
+@dataclass(frozen=True)
 class DomainScore:
     """What the judge reads in pictures of things that the domain was never shown.
 
     thing: the share that show what was asked. hand: that are in the domain's hand. distance: the kernel distance to
     the domain's own drawings of these things. nearest: the share whose nearest drawing of the domain, among those of
-    all things, is the right one.
+    all things, is the right one. error: the mean distance to that one, over the mean distance of two drawings of the
+    domain that show different things.
     """
 
     thing: float
     hand: float
     distance: float
     nearest: float
+    error: float
 
 
 def score_base(
@@ -61,9 +79,7 @@ def score_base(
     pool = torch.stack([drawn[name] for name in HANDS])
     real = judge.read(lay(pool[hand, thing], ground, generator))
     ours = judge.read(draw(artist, encode(Prompts(thing, hand, ground), artist.table), guidance, seed))
-    return BaseScore(
-        _share(ours.thing, thing), _share(ours.hand, hand), _share(real.thing, thing), _share(real.hand, hand)
-    )
+    return BaseScore(share(ours.thing, thing), share(ours.hand, hand), share(real.thing, thing), share(real.hand, hand))
 
 
 def score_domain(
@@ -75,19 +91,35 @@ def score_domain(
     seed: int = SEED,
     repeats: int = REPEATS,
 ) -> DomainScore:
-    """Draw each held-out thing `repeats` times on `grounds_of` the domain, with the hand left open."""
+    """Draw the domain's `task` and judge it. drawn: of `read_drawings`."""
+    given = task(hand, repeats)
+    return judged(judge, drawn, given, draw(artist, given.encoded(artist.table), guidance, seed), seed)
+
+
+def task(hand: str, repeats: int = REPEATS) -> Task:
+    """Each held-out thing `repeats` times on `grounds_of` the domain."""
     things = torch.tensor(held_out()).repeat(repeats)
-    grounds = grounds_of(hand, len(things))
-    asked = encode(Prompts(things, torch.full_like(things, -1), grounds), artist.table)
-    ours = judge.read(draw(artist, asked, guidance, seed))
+    return Task(hand, things, grounds_of(hand, len(things)))
+
+
+def judged(judge: Judge, drawn: Mapping[str, Tensor], given: Task, images: Tensor, seed: int = SEED) -> DomainScore:
+    """What the judge reads in pictures [N, 3, 64, 64] of a task. drawn: of `read_drawings`."""
     generator = torch.Generator().manual_seed(seed)
-    truth = judge.read(lay(drawn[hand][things], grounds, generator))
+    ours = judge.read(images)
+    truth = judge.read(lay(drawn[given.hand][given.thing], given.ground, generator))
     return DomainScore(
-        _share(ours.thing, things),
-        _share(ours.hand, torch.full_like(things, READ_HANDS.index(hand))),
-        squared_mmd(polynomial, ours.features, truth.features, unbiased=True),
-        _share(_nearest(ours, judge, drawn[hand], grounds, generator), things),
+        share(ours.thing, given.thing),
+        share(ours.hand, torch.full_like(given.thing, READ_HANDS.index(given.hand))),
+        kernel_distance(ours.features, truth.features),
+        share(_nearest(ours, judge, drawn[given.hand], given.ground, generator), given.thing),
+        _error(ours.features, truth.features, given.thing),
     )
+
+
+def _error(ours: Tensor, truth: Tensor, things: Tensor) -> float:
+    """The mean distance of features [N, D] to the true ones, over that of true ones of different things."""
+    apart = torch.cdist(truth, truth)[things[:, None] != things]
+    return ((ours - truth).norm(dim=1).mean() / apart.mean()).item()
 
 
 def grounds_of(hand: str, count: int) -> Tensor:
@@ -105,7 +137,3 @@ def _nearest(ours: Reading, judge: Judge, drawings: Tensor, grounds: Tensor, gen
         here = grounds == ground
         found[here] = torch.cdist(ours.features[here], real.features).argmin(1)
     return found
-
-
-def _share(answers: Tensor, asked: Tensor) -> float:
-    return (answers == asked).double().mean().item()

@@ -10,10 +10,10 @@ from torch import Tensor
 from ..diffusion import sampling
 from ..diffusion.denoiser import Denoiser
 from ..evaluation import grouped_diversity, nearest
+from ..evaluation.scores import kernel_distance, share
 from ..toy_world.comparison import held_out_as_asked, held_out_domain
 from ..toy_world.features import FeatureNet, Reading
 from ..toy_world.prompts import Prompts, encode
-from ..toy_world.scores import kernel_distance, share
 from .world import World
 
 REFERENCE = 1000  # held-out plates that distances are measured to

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import mean, stdev
 
+from ..evaluation.scores import as_read
 from ..toy_world.comparison import BEST
 from ..toy_world.methods import METHODS, Weights
-from ..toy_world.scores import as_read
 from .plan import CONTROLLED, EARLY, EDITED, FEW, LARGEST, STOPPED, STRENGTHS
 from .results import Entry, NotDone, Results
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..diffusers_host.denoiser import DiffusersDenoiser
 from ..diffusion.noise_schedule import NoiseSchedule
+from ..diffusion.parameterization import Prediction
 from ..side_networks import SideNetwork
 from ..toy_world.features import FeatureNet
 from ..toy_world.prompts import encode_prompt
@@ -28,6 +29,10 @@ class World:
     judge: FeatureNet
     schedule: NoiseSchedule
     steps: int
+
+    @property
+    def prediction(self) -> Prediction:
+        return "epsilon"
 
     @property
     def empty(self) -> Tensor:

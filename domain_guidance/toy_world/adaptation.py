@@ -16,13 +16,13 @@ from torch.nn import functional as F
 from .. import runs
 from ..adaptation import AdaptationSettings, AdaptedPair, adapt_generator
 from ..evaluation import diversity
+from ..evaluation.scores import kernel_distance, share
 from ..generators import GeneratorFile, latents, read_generator_file
 from .comparison import ToyModels
 from .critics import ToyCritic, domain_critic, prompt_critic
 from .digits import load_digits
 from .nada import follow_direction
 from .scenes import GROUNDS, PLATE, paint_domain, paint_open_world
-from .scores import kernel_distance, share
 
 PICTURES = 500  # that each generator draws for its measures
 REFERENCE = 1000  # held-out pictures of the target

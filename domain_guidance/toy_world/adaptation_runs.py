@@ -17,12 +17,12 @@ from torch import Tensor
 
 from ..adaptation import AdaptationSettings, AdaptedPair
 from ..distillation import Distillation, NoiseRange
+from ..evaluation.scores import as_read
 from ..generators import GeneratorFile
 from ..pictures.labelled_grid import Row, labelled_grid
 from .adaptation import GOALS, PICTURES, REFERENCE, Found, Way, adapt, measure, pictures
 from .comparison import ToyModels
 from .model import IMAGE_SIZE
-from .scores import as_read
 
 logger = logging.getLogger(__name__)
 

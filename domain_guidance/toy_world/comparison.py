@@ -13,6 +13,8 @@ from ..diffusers_host.denoiser import DiffusersDenoiser
 from ..diffusion import sampling
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.noise_schedule import NoiseSchedule, scaled_linear
+from ..diffusion.parameterization import Prediction
+from ..evaluation.scores import kernel_distance, share
 from ..side_networks import SideNetwork
 from . import checkpoints
 from .digits import load_digits
@@ -21,7 +23,6 @@ from .methods import Weights
 from .model import CHANNELS, IMAGE_SIZE
 from .prompts import Prompts, encode, encode_prompt
 from .scenes import DOMAIN_STROKES, STROKES, Scenes, paint_domain
-from .scores import kernel_distance, share
 
 STEPS = 20
 HELD_OUT_SEED = 4711
@@ -38,6 +39,10 @@ class ToyModels:
     table: Tensor
     judge: FeatureNet
     schedule: NoiseSchedule
+
+    @property
+    def prediction(self) -> Prediction:
+        return "epsilon"
 
     @property
     def models(self) -> Mapping[str, Denoiser[Tensor]]:

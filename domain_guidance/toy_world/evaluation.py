@@ -13,13 +13,13 @@ from torch import Tensor
 
 from ..diffusers_host.denoiser import DiffusersDenoiser
 from ..diffusers_host.trained_file import load_trained
+from ..evaluation.scores import as_read
 from ..pictures.labelled_grid import Row, labelled_grid
 from . import checkpoints
 from .comparison import BEST, Score, ToyModels, held_out_as_asked, held_out_domain, sample, score
 from .methods import METHODS
 from .prompts import Prompts
 from .scenes import STROKES
-from .scores import as_read
 
 logger = logging.getLogger(__name__)
 

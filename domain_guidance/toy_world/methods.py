@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from ..diffusion.denoiser import Denoiser
+from ..diffusion.parameterization import Prediction
 from ..guidance import GuidedDenoiser, Projection, SigmaInterval, Term, compose
 from ..side_networks import SideGuidedDenoiser, SideNetwork
 
@@ -26,9 +27,9 @@ BOTH: Sequence[Weights] = [
 
 
 class Models(Protocol):
-    """Denoisers by name, `base` and forms of training, that read the toy world's prompts.
+    """Denoisers by name, `base` and forms of training, that read a small world's prompts.
 
-    side: the side network, where one is compared.
+    side: the side network, where one is compared. prediction: what the base's network puts out.
     """
 
     @property
@@ -38,8 +39,11 @@ class Models(Protocol):
     def side(self) -> SideNetwork | None: ...
 
     @property
+    def prediction(self) -> Prediction: ...
+
+    @property
     def empty(self) -> Tensor:
-        """The empty prompt, [1, T, 32]."""
+        """The empty prompt, [1, T, D]."""
         ...
 
 
@@ -102,7 +106,7 @@ def beside(world: Models, cfg: float, weight: float) -> Denoiser[Tensor]:
     """
     if world.side is None:
         raise ValueError("This world has no side network: train one, or compare other methods.")
-    return SideGuidedDenoiser(world.models["base"], world.side, "epsilon", world.empty, weight, cfg)
+    return SideGuidedDenoiser(world.models["base"], world.side, world.prediction, world.empty, weight, cfg)
 
 
 def _own(title: str, model: str, **options: Any) -> Method:

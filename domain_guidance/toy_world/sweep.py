@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
+from operator import attrgetter
+from typing import Any, Protocol
 
+from ..evaluation.scores import as_read
 from .comparison import Score, ToyModels, every_prompt, held_out_domain, sample, score
 from .methods import METHODS, Weights
-from .scores import as_read
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +24,13 @@ GRID: Mapping[str, Sequence[Weights]] = {
     "decoupled": [{"cfg": cfg, "weight": weight} for cfg, weight in product((2.0, 3.0, 4.0, 6.0), (1.0, 1.5, 2.0))],
 }
 IN_DOMAIN = 0.1  # of the base's distance
+
+
+class Distant(Protocol):
+    """A score with the distance to the domain."""
+
+    @property
+    def distance(self) -> float: ...
 
 
 def sweep(models: ToyModels) -> dict[str, Weights]:
@@ -41,15 +50,18 @@ def sweep(models: ToyModels) -> dict[str, Weights]:
     return chosen
 
 
-def choose(scored: Sequence[tuple[Weights, Score]], limit: float) -> Weights:
+def choose(
+    scored: Sequence[tuple[Weights, Distant]], limit: float, right: Callable[[Any], float] = attrgetter("digit")
+) -> Weights:
     """The weights with most digits as asked among those within `limit` of the domain; else those nearest to it.
 
     Of equals, the nearer to the domain. One rule for all methods; for the base, which is never in the domain, no limit.
+    right: the share that is as asked, of a score.
     """
     inside = [entry for entry in scored if entry[1].distance <= limit]
     if not inside:
         return min(scored, key=lambda entry: entry[1].distance)[0]
-    return max(inside, key=lambda entry: (entry[1].digit, -entry[1].distance))[0]
+    return max(inside, key=lambda entry: (right(entry[1]), -entry[1].distance))[0]
 
 
 def describe(name: str, weights: Weights, found: Score) -> str:

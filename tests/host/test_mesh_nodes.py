@@ -115,7 +115,7 @@ def test_unseen_views_of_the_painted_vase_are_as_near_to_the_domain_as_pictures_
     """Seen from halfway between the views; a vase painted without the domain is farther from it."""
     painting = Painting(digit="8")
     comparison = host.library("domain_guidance.toy_world.comparison")
-    distance = host.library("domain_guidance.toy_world.scores").kernel_distance
+    distance = host.library("domain_guidance.evaluation.scores").kernel_distance
     judge = comparison.load_models().judge
     domain = judge.read(comparison.held_out_domain(1000).images).features
     graph, ordinary, between = painting.graph, {}, {}

@@ -21,6 +21,7 @@ from domain_guidance.emoji_world import (
     drawings,
     evaluation,
     first_look,
+    forms,
     patch_code,
     prompts,
     sheet,
@@ -33,6 +34,7 @@ from domain_guidance.emoji_world.base_pictures import paint_base, paint_others, 
 from domain_guidance.emoji_world.model import CHANNELS, IMAGE_SIZE, PREDICTION, Base, predict
 from domain_guidance.emoji_world.scenes import JITTER, lay
 from domain_guidance.emoji_world.things import DOMAINS, GROUNDS, HANDS, THINGS, held_out, shown, told_apart
+from domain_guidance.evidence import emoji
 from domain_guidance.files.atomic_file import save_tensors
 from domain_guidance.runs import Settings, TrainingState, save_state, to_the_end, train
 from domain_guidance.side_networks import SideGuidedDenoiser, corrected
@@ -469,6 +471,79 @@ def test_the_drawings_themselves_get_full_marks_and_one_picture_for_all_gets_non
     assert (best.thing, best.hand, best.nearest) == (1.0, 1.0, 1.0)
     assert worst.thing == worst.nearest == pytest.approx(1 / len(held))
     assert best.distance < 0.1 * worst.distance
+    assert best.error < 0.1 < 0.8 < worst.error
+
+
+# Methods side by side.
+
+
+@pytest.fixture(scope="module")
+def trained(artist, tmp_path_factory):
+    """A domain in every form, after two steps of training."""
+    folder, out = artist[0], tmp_path_factory.mktemp("trained")
+    files = {form: out / f"{form}.safetensors" for form in forms.FORMS}
+    for form, settings in forms.FORMS.items():
+        short = replace(settings, steps=2, warmup=0, checkpoint_every=2)
+        forms.train_form(form, "glossy", folder, files[form], short)
+    return emoji.read_world(folder, files)
+
+
+def answers(world, method, **weights):
+    """What a method says of noisy latents."""
+    x, asked = torch.randn(2, CHANNELS, 8, 8, generator=seeded(1)) * 2, asked_of(world.artist)
+    with torch.no_grad():
+        return emoji.COMPARED[method].build(world, **weights)(x, torch.full((2,), 2.0), asked)
+
+
+@pytest.mark.parametrize("method", ["decoupled", "side network"])
+def test_a_domain_in_any_form_at_weight_0_is_the_base_and_at_1_is_not(trained, method):
+    plain = answers(trained, "base", cfg=3.0)
+    assert torch.allclose(answers(trained, method, cfg=3.0, weight=0.0), plain, atol=1e-5)
+    assert not torch.allclose(answers(trained, method, cfg=3.0, weight=1.0), plain, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("method", "form", "of_base"),
+    [("fine-tune", "empty-prompt", False), ("LoRA", "adapter", False), ("DoG", "empty-prompt", True)]
+    + [("asymmetric LoRA", "adapter", True)],
+)
+def test_a_rival_guides_what_it_trained_away_from_itself_or_from_the_base(trained, method, form, of_base):
+    x, asked = torch.randn(2, CHANNELS, 8, 8, generator=seeded(1)) * 2, asked_of(trained.artist)
+    sigma, own = torch.full((2,), 2.0), trained.models[form]
+    with torch.no_grad():
+        start = (trained.models["base"] if of_base else own)(x, sigma, trained.empty)
+        wanted = start + 2.0 * (own(x, sigma, asked) - start)
+    assert torch.allclose(answers(trained, method, cfg=2.0), wanted, atol=1e-5)
+
+
+def test_every_form_is_trained_on_the_pictures_of_its_domain_alone(artist, tmp_path, monkeypatch):
+    """With latents that are all alike, and an optimum that is known: networks come nearer to them."""
+    folder = artist[0]
+    monkeypatch.setattr(forms, "domain_latents", lambda hand, folder: torch.full((40, CHANNELS, 8, 8), 0.7))
+    before = emoji.read_world(folder, {}).models["base"]
+    for form in ("empty-prompt", "text-free", "adapter"):
+        file = tmp_path / f"{form}.safetensors"
+        short = replace(forms.FORMS[form], steps=30, warmup=0, checkpoint_every=30)
+        forms.train_form(form, "glossy", folder, file, short)
+        after = emoji.read_world(folder, {form: file})
+        noise = torch.randn(8, CHANNELS, 8, 8, generator=seeded(3))
+        errors = []
+        with torch.no_grad():
+            for network in (before, after.models[form]):
+                shown = network(0.7 + 2 * noise, torch.full((8,), 2.0), after.empty.expand(8, -1, -1))
+                errors.append((shown - 0.7).square().mean().item())
+        assert errors[1] < 0.7 * errors[0]
+
+
+def test_a_score_of_a_method_is_that_of_the_pictures_that_it_draws(artist, trained):
+    folder, (drawn, judge) = artist[0], (coded(), judging.Judge().eval())
+    network = checkpoints.load_domain("ink", folder).network
+    world = replace(trained, side=network)
+    denoiser = emoji.COMPARED["side network"].build(world, cfg=3.0, weight=1.5)
+    ours = emoji.score(world, judge, drawn, "ink", denoiser, 5, 1)
+    led = drawing.Guidance(3.0, [drawing.Lead(network, 1.5)])
+    theirs = evaluation.score_domain(artist[1], judge, drawn, "ink", led, 5, 1)
+    assert vars(ours) == pytest.approx(vars(theirs), rel=1e-3)
 
 
 # Files.

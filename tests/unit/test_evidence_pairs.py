@@ -3,10 +3,10 @@
 import pytest
 import torch
 
+from domain_guidance.evaluation.scores import kernel_distance, share
 from domain_guidance.evidence.pairs import Loss, Paired, compare_pairs
 from domain_guidance.toy_world import checkpoints
 from domain_guidance.toy_world.comparison import every_prompt, held_out_as_asked, held_out_domain
-from domain_guidance.toy_world.scores import kernel_distance, share
 
 ASKED = every_prompt(3)
 

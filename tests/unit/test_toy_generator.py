@@ -5,11 +5,11 @@ import math
 import pytest
 import torch
 
+from domain_guidance.evaluation.scores import kernel_distance
 from domain_guidance.generators import Generator, build_generator, latents
 from domain_guidance.runs import Settings, TrainingState, load_state, save_state, train
 from domain_guidance.toy_world import checkpoints, gan, scenes, stages
 from domain_guidance.toy_world.digits import load_digits
-from domain_guidance.toy_world.scores import kernel_distance
 
 SURE = 0.9  # of a digit, above which the judge counts as having read it
 COUNT = 500

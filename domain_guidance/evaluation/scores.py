@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from ..evaluation import polynomial, squared_mmd
+from .kernel_distance import polynomial, squared_mmd
 
 
 def kernel_distance(ours: Tensor, theirs: Tensor) -> float:
