@@ -92,8 +92,8 @@ def evaluate_generator(options: argparse.Namespace, check: Check) -> None:
     """
     if options.count < 2 or not 1 <= options.groups <= options.count // 2:
         raise ValueError(
-            f"--count is {options.count} and --groups {options.groups}, expected at least 2 pictures and as many "
-            "for each group."
+            f"--count is {options.count} and --groups {options.groups}, expected at least 1 group and at least 2 "
+            "pictures for each."
         )
     check_measure_options(options)
     inception = opened_inception(options)

@@ -84,7 +84,7 @@ def methods(results: Results) -> str:
     for name in METHODS:
         found = measured(results, name, LARGEST)
         rows.append([METHODS[name].title, words(found[0]["weights"]), *_cells(found)])
-    return _table(header, rows)
+    return markdown(header, rows)
 
 
 def sizes(results: Results) -> str:
@@ -96,7 +96,7 @@ def sizes(results: Results) -> str:
             rows.append(
                 [METHODS[name].title, *(_brief(measured(results, name, size)) for size in results.plan["sizes"])]
             )
-    return _table(header, rows)
+    return markdown(header, rows)
 
 
 def early(results: Results) -> str:
@@ -110,7 +110,7 @@ def early(results: Results) -> str:
         ]
         for name in STOPPED
     ]
-    return _table(header, rows)
+    return markdown(header, rows)
 
 
 def shipped(results: Results) -> str:
@@ -119,7 +119,7 @@ def shipped(results: Results) -> str:
     for name in BEST:
         found = [results.found("measure", "shipped", name)]
         rows.append([METHODS[name].title, words(found[0]["weights"]), *_cells(found, ("digit", "colour", "distance"))])
-    return _table(["method", "weights", *(MEASURES[name][0] for name in ("digit", "colour", "distance"))], rows)
+    return markdown(["method", "weights", *(MEASURES[name][0] for name in ("digit", "colour", "distance"))], rows)
 
 
 def control(results: Results) -> str:
@@ -130,7 +130,7 @@ def control(results: Results) -> str:
         seen, unseen = (_of_seeds(results, "control", "{seed}", name, sight) for sight in ("seen", "unseen"))
         kept = (spread([entry["kept"] for entry in entries], number) for entries in (seen, unseen))
         rows.append([METHODS[name].title, *kept, *_cells(seen, ("digit", "distance"))])
-    return _table(header, rows)
+    return markdown(header, rows)
 
 
 def editing(results: Results) -> str:
@@ -144,7 +144,7 @@ def editing(results: Results) -> str:
                 *(_edited(_of_seeds(results, "editing", "{seed}", name, strength)) for strength in STRENGTHS),
             ]
         )
-    return _table(header, rows)
+    return markdown(header, rows)
 
 
 def two_domains(results: Results) -> str:
@@ -162,7 +162,7 @@ def two_domains(results: Results) -> str:
             for name in ("left plates", "right plates", "digit", "colour")
         ]
         rows.append([title, *shares])
-    return _table(
+    return markdown(
         [
             "domains",
             "left half nearest to a plate",
@@ -208,6 +208,14 @@ def fill(text: str, blocks: dict[str, str]) -> str:
     return text
 
 
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, padded so that it reads as well in a terminal."""
+    lines = [header, *rows]
+    widths = [max(3, *(len(line[place]) for line in lines)) for place in range(len(header))]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |" for line in lines)
+
+
 def _of_seeds(results: Results, *key: object) -> list[Entry]:
     return [results.found(*(seed if part == "{seed}" else part for part in key)) for seed in results.plan["seeds"]]
 
@@ -224,11 +232,3 @@ def _brief(found: Sequence[Entry]) -> str:
 
 def _edited(found: Sequence[Entry]) -> str:
     return ", ".join([spread([entry["kept"] for entry in found], times), *_cells(found, ("digit", "distance"))])
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Padded, so that it reads as well in a terminal."""
-    lines = [header, *rows]
-    widths = [max(3, *(len(line[place]) for line in lines)) for place in range(len(header))]
-    lines.insert(1, ["-" * width for width in widths])
-    return "\n".join("| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |" for line in lines)
