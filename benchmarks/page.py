@@ -9,6 +9,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 PACK = FOLDER.parent
 RESULTS, PAGE, EVIDENCE = FOLDER / "results", FOLDER / "README.md", PACK / "docs" / "evidence.md"
+EMOJI = RESULTS / "emoji_world_full.json"
 sys.path.append(str(PACK))
 
 # In the order of the page: the benchmark, its title, and what its ratios are.
@@ -129,6 +130,8 @@ def _made(run):
 
 def evidence(text):
     """docs/evidence.md with the tables of the committed results."""
+    from domain_guidance.emoji_world.things import DOMAINS
+    from domain_guidance.evidence.emoji_table import table as emoji_table
     from domain_guidance.evidence.results import read_results
     from domain_guidance.evidence.tables import all_tables, fill
 
@@ -136,6 +139,9 @@ def evidence(text):
         plan = file.stem.removeprefix("toy_world_")
         marked = {f"{plan} {name}": table for name, table in all_tables(read_results(file)).items()}
         text = fill(text, {name: table for name, table in marked.items() if f"<!-- begin {name} -->" in text})
+    if EMOJI.exists():
+        found = json.loads(EMOJI.read_text(encoding="utf-8"))
+        text = fill(text, {f"emoji {hand}": emoji_table(found, hand) for hand in DOMAINS})
     pairs = read_pairs(json.loads((RESULTS / "side_network.json").read_text(encoding="utf-8"))["ratios"])
     return fill(text, {"pairs": _pairs_table(pairs)})
 

@@ -6,7 +6,7 @@ should hold for any drawing, not only for those that it knows by heart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,17 +14,18 @@ from torch import Tensor
 
 from .prompts import Prompts
 from .scenes import lay
-from .things import GROUNDS, HANDS, THINGS
-from .variations import variations
+from .things import GROUNDS, HANDS, SKETCH, STYLES, THINGS
+from .variations import sketched, variations
 
-SEED, VARIED_SEED = 6464, 77
+SEED, VARIED_SEED, SKETCHED_SEED = 6464, 77, 78
+SHEETS = 4
 ON_WHITE_SHARE = 0.6  # of the pictures in looks without a word
 CHUNK = 64
 
 
 @dataclass(frozen=True)
 class BasePictures:
-    """Latents [N, 32, 8, 8] with the indices [N] of what they show; -1 for a thing without a word."""
+    """Latents [N, 32, 8, 8] with the indices [N] of what they show, -1 for what has no word."""
 
     latents: Tensor
     thing: Tensor
@@ -84,6 +85,23 @@ def paint_varied(
                 parts.append(_painted_look(look, named, encode, generator))
     latents, thing, ground = (torch.cat(each) for each in zip(*parts))
     return BasePictures(latents.contiguous(), thing, torch.full_like(thing, -1), ground)
+
+
+@torch.no_grad()
+def paint_sketched(
+    drawn: Mapping[str, Tensor], kinds: Sequence[bool], encode: Callable[[Tensor], Tensor]
+) -> BasePictures:
+    """Paint every thing of every hand sketched, SHEETS times, most of them on white.
+
+    kinds: whether lines are bold, for each sketch of a drawing.
+    """
+    generator, parts = torch.Generator().manual_seed(SKETCHED_SEED), []
+    for _ in range(SHEETS):
+        for hand in HANDS:
+            for bold in kinds:
+                parts.append(_painted_look(sketched(drawn[hand], bold), True, encode, generator))
+    latents, thing, ground = (torch.cat(each) for each in zip(*parts))
+    return BasePictures(latents.contiguous(), thing, torch.full_like(thing, STYLES.index(SKETCH)), ground)
 
 
 def _painted_look(

@@ -40,7 +40,8 @@ class BaseScore:
 class Task:
     """What is drawn to see how far a domain carries: things that it was never shown, with the hand left open.
 
-    hand: of the domain. thing, ground: indices [N].
+    hand: of the domain. thing, ground: indices [N] of what its true drawings show. Where all of them lie on white, that
+    is the domain's to bring, and the prompt leaves the ground open as well.
     """
 
     hand: str
@@ -49,7 +50,8 @@ class Task:
 
     def encoded(self, table: Tensor) -> Tensor:
         """The prompts, [N, 4, 64]."""
-        return encode(Prompts(self.thing, torch.full_like(self.thing, -1), self.ground), table)
+        left_open = torch.full_like(self.thing, -1)
+        return encode(Prompts(self.thing, left_open, left_open if self.hand == ON_WHITE else self.ground), table)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..pictures.labelled_grid import Row, labelled_grid
 from .checkpoints import load_domain
-from .domains import CFG, WEIGHT
+from .domains import CFG, WEIGHTS
 from .drawing import Guidance, Lead, draw, load_artist
 from .model import IMAGE_SIZE, LATENT_SIZE
 from .prompts import encode_each
@@ -41,9 +41,9 @@ def drawn_rows(folder: str | os.PathLike, words: Sequence[str] = WORDS) -> dict[
     left[..., : LATENT_SIZE // 2] = 1.0
     leads = {
         "base": [],
-        "ink": [Lead(ink, WEIGHT)],
-        "glossy": [Lead(glossy, WEIGHT)],
-        "both": [Lead(ink, WEIGHT, left), Lead(glossy, WEIGHT, 1 - left)],
+        "ink": [Lead(ink, WEIGHTS["ink"])],
+        "glossy": [Lead(glossy, WEIGHTS["glossy"])],
+        "both": [Lead(ink, WEIGHTS["ink"], left), Lead(glossy, WEIGHTS["glossy"], 1 - left)],
     }
-    asked = encode_each(artist.table, words, None, "white")
+    asked = encode_each(artist.table, words, None, None)
     return {name: draw(artist, asked, Guidance(CFG, led), SEED) for name, led in leads.items()}

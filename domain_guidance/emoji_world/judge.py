@@ -1,6 +1,8 @@
 """The judge, a small convolutional net that reads which thing a picture shows and whose hand drew it.
 
-It is trained on every drawing, also on those that the domains are never shown, because it says how far they come.
+It is trained on every drawing, also on those that the domains are never shown, because it says how far they come, and
+on these drawings in other looks: a judge that had seen five drawings of a thing, and those alone, read it in one line
+drawing of three.
 Distances are those of its features.
 """
 
@@ -17,6 +19,7 @@ from ..evaluation.reading_net import ReadingNet
 from ..runs import Objective
 from .scenes import lay
 from .things import DOMAINS, GROUNDS, HANDS, ON_WHITE, THINGS
+from .variations import variations
 
 WIDTH = 128  # features per picture
 READ_HANDS = (*HANDS, *DOMAINS)
@@ -27,7 +30,7 @@ BLUR = 0.5  # share of the pictures that are blurred a little: what a network dr
 
 @dataclass(frozen=True)
 class Scenes:
-    """Pictures [N, 3, 64, 64] in [-1, 1] with the indices [N] of the things they show and of READ_HANDS."""
+    """Pictures [N, 3, 64, 64] in [-1, 1] with indices [N]: the things they show, and of READ_HANDS or -1."""
 
     images: Tensor
     thing: Tensor
@@ -66,6 +69,23 @@ def paint_every_hand(drawn: Mapping[str, Tensor], count: int, generator: torch.G
     return Scenes(lay(torch.stack(chosen), ground, generator), thing, hand)
 
 
+def paint_in_looks(drawn: Mapping[str, Tensor], count: int, generator: torch.Generator) -> Scenes:
+    """As `paint_every_hand`, but half of the pictures are in the looks of `variations`, which are nobody's hand."""
+    plain = paint_every_hand(drawn, count - count // 2, generator)
+    thing = torch.randint(len(THINGS), (count // 2,), generator=generator)
+    hand = torch.randint(len(READ_HANDS), (count // 2,), generator=generator)
+    ground = torch.randint(len(GROUNDS), (count // 2,), generator=generator)
+    chosen = torch.stack([drawn[READ_HANDS[by]][what] for what, by in zip(thing.tolist(), hand.tolist())])
+    looks = torch.stack(variations(chosen, generator))
+    number = torch.arange(count // 2)
+    images = lay(looks[number % len(looks), number], ground, generator)
+    return Scenes(
+        torch.cat([plain.images, images]),
+        torch.cat([plain.thing, thing]),
+        torch.cat([plain.hand, torch.full_like(hand, -1)]),
+    )
+
+
 def judge_objective(judge: Judge, paint: Callable[[torch.Generator], Scenes]) -> Objective:
     """The judge's objective for the training loop: cross-entropy summed over its two questions.
 
@@ -75,7 +95,9 @@ def judge_objective(judge: Judge, paint: Callable[[torch.Generator], Scenes]) ->
     def objective(generator: torch.Generator) -> Tensor:
         scenes = paint(generator)
         logits = judge(_worn(scenes.images, generator))
-        return F.cross_entropy(logits["thing"], scenes.thing) + F.cross_entropy(logits["hand"], scenes.hand)
+        return F.cross_entropy(logits["thing"], scenes.thing) + F.cross_entropy(
+            logits["hand"], scenes.hand, ignore_index=-1
+        )
 
     return objective
 

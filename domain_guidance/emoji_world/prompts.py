@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from ..training.prompt_dropout import forgotten
-from .things import GROUNDS, HANDS, THINGS
+from .things import GROUNDS, STYLES, THINGS
 
 PROMPT_WIDTH = 64
-SLOTS = (tuple(THINGS), tuple(HANDS), tuple(GROUNDS))
+SLOTS = (tuple(THINGS), STYLES, tuple(GROUNDS))
 TOKENS = 1 + len(SLOTS)
 ROWS = 1 + sum(len(words) + 1 for words in SLOTS)  # the first row begins; each slot's first row leaves it open
 
@@ -47,7 +47,7 @@ def encode_prompt(
     table: Tensor, thing: str | None = None, hand: str | None = None, ground: str | None = None
 ) -> Tensor:
     """Embed one prompt as `[1, 4, 64]`; None leaves a slot open, and all three open is the empty prompt."""
-    words = (("thing", thing, THINGS), ("hand", hand, HANDS), ("ground", ground, GROUNDS))
+    words = (("thing", thing, THINGS), ("hand", hand, STYLES), ("ground", ground, GROUNDS))
     return encode(Prompts(*(torch.tensor([_index(*slot)]) for slot in words)), table)
 
 
@@ -68,7 +68,7 @@ def forget_slots(
     return Prompts(*forgotten((prompts.thing, prompts.hand, prompts.ground), whole, single, generator))
 
 
-def _index(slot: str, word: str | None, words: dict) -> int:
+def _index(slot: str, word: str | None, words: Iterable[str]) -> int:
     if word is None:
         return -1
     if word not in words:

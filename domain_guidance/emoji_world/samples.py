@@ -14,14 +14,15 @@ from ..pictures.labelled_grid import Row, labelled_grid
 from ..side_networks import make_network, shape_for
 from . import checkpoints
 from .domains import CFG as DOMAIN_CFG
-from .domains import WEIGHT
+from .domains import WEIGHTS
 from .drawing import Artist, Guidance, Lead, draw
 from .drawings import read_drawings
 from .model import CHANNELS, LATENT_SIZE, Base
 from .patch_code import PatchCode
 from .prompts import encode_each, encode_prompt
 from .scenes import lay
-from .things import DOMAINS, GROUNDS, HANDS, ON_WHITE, THINGS
+from .stages import BASE, base_state
+from .things import DOMAINS, GROUNDS, HANDS, ON_WHITE, STYLES, THINGS
 
 CFG = 2.0
 SEED = 7
@@ -45,9 +46,9 @@ def picture(folder: Path, words: Sequence[str] = WORDS) -> Image.Image:
     code = checkpoints.load_code(folder)
     rows = _given_back(folder, code, words)
     base = Base()
-    if averaged(base, folder, "base"):
+    if any(averaged(base, folder, base_state(number)) for number in reversed(range(len(BASE)))):
         artist = Artist(base.unet, base.table, code)
-        rows += [Row(f"base, {hand or 'any hand'}", [], _by_hand(artist, words, hand)) for hand in (*HANDS, None)]
+        rows += [Row(f"base, {hand or 'any hand'}", [], _by_hand(artist, words, hand)) for hand in (*STYLES, None)]
         rows += _in_domains(folder, artist, words)
     return labelled_grid(rows, list(words))
 
@@ -69,8 +70,8 @@ def _in_domains(folder: Path, artist: Artist, words: Sequence[str]) -> list[Row]
     for hand in DOMAINS:
         network = make_network(shape_for(CHANNELS, LATENT_SIZE, LATENT_SIZE), 0)
         if averaged(network, folder, hand):
-            asked = encode_each(artist.table, words, None, "white")
-            images = draw(artist, asked, Guidance(DOMAIN_CFG, [Lead(network, WEIGHT)]), SEED)
+            asked = encode_each(artist.table, words, None, None)
+            images = draw(artist, asked, Guidance(DOMAIN_CFG, [Lead(network, WEIGHTS[hand])]), SEED)
             rows.append(Row(f"base and {hand}", [], images))
     return rows
 

@@ -30,10 +30,10 @@ from domain_guidance.emoji_world import (
     words,
 )
 from domain_guidance.emoji_world import judge as judging
-from domain_guidance.emoji_world.base_pictures import paint_base, paint_others, paint_varied
+from domain_guidance.emoji_world.base_pictures import paint_base, paint_others, paint_sketched, paint_varied
 from domain_guidance.emoji_world.model import CHANNELS, IMAGE_SIZE, PREDICTION, Base, predict
 from domain_guidance.emoji_world.scenes import JITTER, lay
-from domain_guidance.emoji_world.things import DOMAINS, GROUNDS, HANDS, THINGS, held_out, shown, told_apart
+from domain_guidance.emoji_world.things import DOMAINS, GROUNDS, HANDS, STYLES, THINGS, held_out, shown, told_apart
 from domain_guidance.evidence import emoji
 from domain_guidance.files.atomic_file import save_tensors
 from domain_guidance.runs import Settings, TrainingState, save_state, to_the_end, train
@@ -194,6 +194,15 @@ def test_varied_pictures_name_their_things_and_never_a_hand():
     assert white > 0.5
 
 
+def test_sketches_of_things_are_asked_for_by_a_word_of_their_own():
+    things = {hand: discs((0.9, 0.5, 0.1)) for hand in HANDS}
+    pictures = paint_sketched(things, (True, False), lambda images: images)
+    assert (pictures.hand == STYLES.index("sketch")).all()
+    assert (pictures.thing.bincount(minlength=len(THINGS)) == len(pictures) // len(THINGS)).all()
+    middle = pictures.latents[:, :, 24:40, 24:40]
+    assert (middle - (2 * variations.PAPER - 1)).abs().max() < 1e-3, "paper within, whatever the ground"
+
+
 # Prompts.
 
 
@@ -201,7 +210,7 @@ def test_every_word_has_a_row_of_its_own_and_every_slot_one_for_leaving_it_open(
     table = torch.arange(prompts.ROWS).float()[:, None].expand(-1, prompts.PROMPT_WIDTH)
     rows = [prompts.encode_prompt(table)[0, :, 0]]
     rows += [prompts.encode_prompt(table, thing=word)[0, 1:2, 0] for word in THINGS]
-    rows += [prompts.encode_prompt(table, hand=word)[0, 2:3, 0] for word in HANDS]
+    rows += [prompts.encode_prompt(table, hand=word)[0, 2:3, 0] for word in STYLES]
     rows += [prompts.encode_prompt(table, ground=word)[0, 3:4, 0] for word in GROUNDS]
     assert sorted(torch.cat(rows).tolist()) == list(range(prompts.ROWS))
 
@@ -323,6 +332,25 @@ def test_the_judges_pictures_show_what_their_labels_say_and_ink_lies_on_white():
     white = torch.tensor(GROUNDS["white"])
     assert ink.any() and ((corners[ink] - white).abs() <= JITTER + 1e-6).all()
     assert ((corners[~ink] - white).abs().amax(1) > 0.1).any()
+
+
+def test_half_of_what_the_judge_learns_from_is_in_looks_that_are_nobodys_hand():
+    scenes = judging.paint_in_looks(coded(), 41, seeded())
+    assert (scenes.hand == -1).sum() == 20 and len(scenes.images) == len(scenes.thing) == 41
+    grey = scenes.images[scenes.hand == -1, :, IMAGE_SIZE // 2, IMAGE_SIZE // 2]
+    alike = (grey - grey.mean(1, keepdim=True)).abs().amax(1) < 1e-3
+    assert alike.sum() >= 15, "sketches and greys have no colour; recoloured ones keep theirs"
+
+
+def test_a_picture_that_is_nobodys_hand_is_not_asked_whose_it_is():
+    scenes = judging.paint_in_looks(coded(), 10, seeded())
+    logits = torch.randn(10, len(judging.READ_HANDS), generator=seeded())
+    losses = []
+    for shift in (0.0, 5.0):
+        logits[scenes.hand == -1, 0] += shift
+        answers = {"thing": torch.zeros(10, len(THINGS)), "hand": logits.clone()}
+        losses.append(judging.judge_objective(lambda images: answers, lambda generator: scenes)(seeded()))
+    assert losses[0].equal(losses[1]) and losses[0].isfinite()
 
 
 def test_the_judge_learns_whose_hand_a_picture_is_by():
@@ -582,21 +610,21 @@ def test_a_written_code_gives_back_what_it_gave_back(tmp_path):
 
 def test_the_base_goes_on_where_it_was_stopped_as_if_it_never_was(tmp_path):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
-    settings = replace(stages.BASE, steps=3, warmup=1, checkpoint_every=1)
+    trainings = [(replace(settings, steps=3, warmup=1, checkpoint_every=1), counts) for settings, counts in stages.BASE]
     for folder in (whole, stopped):
         few = {
             name: torch.randint(3, (8,), generator=seeded(row)) for row, name in enumerate(("thing", "hand", "ground"))
         }
         latents = torch.randn(8, CHANNELS, 8, 8, generator=seeded())
-        for kind in stages.BASE_BATCH:
+        for kind in {kind for _, counts in stages.BASE for kind in counts}:
             save_tensors(folder / f"{kind}.pictures.state", {"latents": latents, **few}, {})
         checkpoints.write_code(patch_code.fit(low_rank_pictures()), folder)
-    stages.make_base(whole, settings)
+    stages.make_base(whole, trainings)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(to_the_end, "save_state", stop_after_saving)
-        stages.make_base(stopped, settings)
+        stages.make_base(stopped, trainings)
     assert not (stopped / checkpoints.BASE).exists()
-    stages.make_base(stopped, settings)
+    stages.make_base(stopped, trainings)
     expected, found = (load_file(folder / checkpoints.BASE) for folder in (whole, stopped))
     assert all(expected[name].equal(found[name]) for name in expected)
 
