@@ -6,7 +6,7 @@ should hold for any drawing, not only for those that it knows by heart.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -88,17 +88,12 @@ def paint_varied(
 
 
 @torch.no_grad()
-def paint_sketched(
-    drawn: Mapping[str, Tensor], kinds: Sequence[bool], encode: Callable[[Tensor], Tensor]
-) -> BasePictures:
-    """Paint every thing of every hand sketched, SHEETS times, most of them on white.
-
-    kinds: whether lines are bold, for each sketch of a drawing.
-    """
+def paint_sketched(drawn: Mapping[str, Tensor], encode: Callable[[Tensor], Tensor]) -> BasePictures:
+    """Paint every thing of every hand sketched in bold and in fine lines, SHEETS times, most of them on white."""
     generator, parts = torch.Generator().manual_seed(SKETCHED_SEED), []
     for _ in range(SHEETS):
         for hand in HANDS:
-            for bold in kinds:
+            for bold in (True, False):
                 parts.append(_painted_look(sketched(drawn[hand], bold), True, encode, generator))
     latents, thing, ground = (torch.cat(each) for each in zip(*parts))
     return BasePictures(latents.contiguous(), thing, torch.full_like(thing, STYLES.index(SKETCH)), ground)

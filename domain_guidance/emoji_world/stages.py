@@ -35,8 +35,8 @@ CHUNK = 400
 CODED = 4000  # pictures that the latents' code is found from
 JUDGE = Settings(steps=3000, learning_rate=2e-3, warmup=50, cosine=True, seed=4, checkpoint_every=250)
 JUDGE_BATCH = 64
-# The base is trained three times, with so many pictures of each kind in a batch: at last mostly on sketches of what it
-# names. Of the first batches' 28 named and 20 varied pictures only 3 are sketches of a thing with a word.
+# The base is trained twice, with so many pictures of each kind in a batch, the second time mostly on sketches of what
+# it names: of the first batches' 28 named and 20 varied pictures only 3 are sketches of a thing with a word.
 BASE = (
     (
         Settings(steps=12000, learning_rate=2e-3, warmup=300, cosine=True, seed=2, checkpoint_every=200),
@@ -45,10 +45,6 @@ BASE = (
     (
         Settings(steps=5200, learning_rate=1.5e-3, warmup=100, cosine=True, seed=3, checkpoint_every=200),
         {"named": 26, "sketched": 26, "varied": 4, "others": 8},
-    ),
-    (
-        Settings(steps=3600, learning_rate=1.5e-3, warmup=100, cosine=True, seed=4, checkpoint_every=200),
-        {"named": 22, "bold": 34, "varied": 2, "others": 6},
     ),
 )
 VARIANTS = 3  # sheets of paper for each drawing on each ground
@@ -104,7 +100,7 @@ def make_judge(folder: Path, settings: Settings = JUDGE) -> None:
 
 
 def _forgotten_of(kind: str) -> tuple[float, float, float]:
-    return FORGET_SKETCH if kind in ("sketched", "bold") else FORGET_SLOTS
+    return FORGET_SKETCH if kind == "sketched" else FORGET_SLOTS
 
 
 def _some(
@@ -121,8 +117,7 @@ def _base_pictures(folder: Path) -> dict[str, BasePictures]:
     painters = {
         "named": lambda: paint_base(read_drawings(file), VARIANTS, encode),
         "varied": lambda: paint_varied(read_drawings(file), read_others(file)[1], encode),
-        "sketched": lambda: paint_sketched(read_drawings(file), (True, False), encode),
-        "bold": lambda: paint_sketched(read_drawings(file), (True,), encode),
+        "sketched": lambda: paint_sketched(read_drawings(file), encode),
         "others": lambda: paint_others(read_others(file)[1], encode),
     }
     return {kind: _kept(folder / f"{kind}.pictures.state", paint) for kind, paint in painters.items()}

@@ -13,9 +13,8 @@ def world(host):
     """The library's comparison, measures and prompts, its models, and its held-out pictures of the domain as the judge
     sees them.
     """
-    comparison, scores, prompts = (
-        host.library(f"domain_guidance.toy_world.{name}") for name in ("comparison", "scores", "prompts")
-    )
+    comparison, prompts = (host.library(f"domain_guidance.toy_world.{name}") for name in ("comparison", "prompts"))
+    scores = host.library("domain_guidance.evaluation.scores")
     models = comparison.load_models()
     return comparison, scores, prompts, models, models.judge.read(comparison.held_out_domain(200).images).features
 

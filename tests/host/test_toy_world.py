@@ -13,9 +13,9 @@ SETTINGS = {"steps": 20, "cfg": 4.0, "sampler_name": "dpmpp_2m", "scheduler": "k
 def world(host):
     """The library's judge, its held-out pictures of the domain, and the colours that the domain knows."""
     library = {
-        name: host.library(f"domain_guidance.toy_world.{name}")
-        for name in ("comparison", "scores", "scenes", "checkpoints")
+        name: host.library(f"domain_guidance.toy_world.{name}") for name in ("comparison", "scenes", "checkpoints")
     }
+    library["scores"] = host.library("domain_guidance.evaluation.scores")
     judge = library["checkpoints"].load_judge()
     held_out = judge.read(library["comparison"].held_out_domain(200).images).features
     return library, judge, held_out

@@ -196,7 +196,7 @@ def test_varied_pictures_name_their_things_and_never_a_hand():
 
 def test_sketches_of_things_are_asked_for_by_a_word_of_their_own():
     things = {hand: discs((0.9, 0.5, 0.1)) for hand in HANDS}
-    pictures = paint_sketched(things, (True, False), lambda images: images)
+    pictures = paint_sketched(things, lambda images: images)
     assert (pictures.hand == STYLES.index("sketch")).all()
     assert (pictures.thing.bincount(minlength=len(THINGS)) == len(pictures) // len(THINGS)).all()
     middle = pictures.latents[:, :, 24:40, 24:40]
