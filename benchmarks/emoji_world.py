@@ -13,7 +13,6 @@ things as asked. Every training and every number is kept at once, and the same c
 import argparse
 import json
 import logging
-import os
 import sys
 import time
 from dataclasses import asdict, replace
@@ -25,9 +24,10 @@ PACK = Path(__file__).resolve().parents[1]
 sys.path.append(str(PACK))
 
 import torch
-from result_file import add_work_option, commit, machine
+from result_file import add_work_option, commit, machine, write_whole
 
-from domain_guidance.emoji_world.checkpoints import DRAWINGS, load_judge
+from domain_guidance.domains.fingerprint import fingerprint
+from domain_guidance.emoji_world.checkpoints import DRAWINGS, load_judge, read_base
 from domain_guidance.emoji_world.drawings import read_drawings
 from domain_guidance.emoji_world.evaluation import DomainScore
 from domain_guidance.emoji_world.forms import FORMS, train_form
@@ -63,21 +63,22 @@ class Found:
 
     def write(self, **more):
         self.values |= more
-        part = self.file.with_name(f"{self.file.name}.part")
-        part.write_text(json.dumps(self.values, indent=1) + "\n", encoding="utf-8")
-        os.replace(part, self.file)
+        write_whole(self.file, self.values)
 
 
 def main():
     options = _options()
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     found = Found(options.results)
+    base = fingerprint(read_base(options.world)[0])
+    if found.values.setdefault("base", base) != base:
+        sys.exit(f"'{options.results}' holds results of another base: give --results and --work of their own.")
+    found.write(machine=machine(False, torch.get_num_threads()), commit=commit(), seeds=SEEDS)
     judge, drawn = load_judge(options.world), read_drawings(options.world / DRAWINGS)
     for hand in options.hands:
         trained = {seed: _trained(options, found, hand, seed) for seed in SEEDS}
         worlds = {seed: read_world(options.world, files) for seed, files in trained.items()}
         _compare(found, hand, worlds, partial(score, judge=judge, drawn=drawn, hand=hand))
-    found.write(machine=machine(False, torch.get_num_threads()), commit=commit(), seeds=SEEDS)
 
 
 def _options():

@@ -131,6 +131,7 @@ def _made(run):
 def evidence(text):
     """docs/evidence.md with the tables of the committed results."""
     from domain_guidance.emoji_world.things import DOMAINS
+    from domain_guidance.evidence.emoji import COMPARED
     from domain_guidance.evidence.emoji_table import table as emoji_table
     from domain_guidance.evidence.results import read_results
     from domain_guidance.evidence.tables import all_tables, fill
@@ -141,7 +142,8 @@ def evidence(text):
         text = fill(text, {name: table for name, table in marked.items() if f"<!-- begin {name} -->" in text})
     if EMOJI.exists():
         found = json.loads(EMOJI.read_text(encoding="utf-8"))
-        text = fill(text, {f"emoji {hand}": emoji_table(found, hand) for hand in DOMAINS})
+        measured = [hand for hand in DOMAINS if f"{hand}/{list(COMPARED)[-1]}" in found["chosen"]]
+        text = fill(text, {f"emoji {hand}": emoji_table(found, hand) for hand in measured})
     pairs = read_pairs(json.loads((RESULTS / "side_network.json").read_text(encoding="utf-8"))["ratios"])
     return fill(text, {"pairs": _pairs_table(pairs)})
 

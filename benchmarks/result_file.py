@@ -44,6 +44,11 @@ def save(file, benchmark, ratios, *, started, gpu=False, threads=1, command=None
         "minutes": max(0.1, round((time.monotonic() - started) / 60, 1)),
         "ratios": {what: float(f"{value:.4g}") for what, value in ratios.items()},
     }
+    write_whole(file, found)
+
+
+def write_whole(file, found):
+    """Write a JSON file so that it is never there in part."""
     part = file.with_name(f"{file.name}.part")
     part.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     os.replace(part, file)

@@ -18,7 +18,7 @@ from .things import GROUNDS, HANDS, SKETCH, STYLES, THINGS
 from .variations import sketched, variations
 
 SEED, VARIED_SEED, SKETCHED_SEED = 6464, 77, 78
-SHEETS = 4
+SHEETS = 4  # of paper for each sketch
 ON_WHITE_SHARE = 0.6  # of the pictures in looks without a word
 CHUNK = 64
 

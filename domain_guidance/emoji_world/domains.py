@@ -43,6 +43,7 @@ from .things import GROUNDS, ON_WHITE, shown, told_apart
 
 SETTINGS = Settings(steps=1500, learning_rate=2e-3, warmup=50, cosine=True, seed=6, checkpoint_every=100)
 BATCH = 32
+BASE_NAME = "emoji world base"  # on the cards of domains
 VARIANTS = 4  # placements of each drawing
 IMAGE_SEED = 4646
 CFG, WEIGHTS = 3.0, {"ink": 3.0, "glossy": 2.0}  # chosen by `evaluate`, on other noise than the first look's
@@ -108,7 +109,7 @@ def _write(
         form="side-network",
         prediction=PREDICTION,
         base_fingerprint=fingerprint(base),
-        base_name="emoji world base",
+        base_name=BASE_NAME,
         recommended_weight=WEIGHTS[hand],
         recommended_cfg=CFG,
         training=dict(record),

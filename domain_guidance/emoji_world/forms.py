@@ -24,12 +24,12 @@ from ..runs import Settings
 from ..training import Batch, min_snr, noise_objective
 from ..training.text_removal import take_text_out
 from . import checkpoints
-from .domains import BATCH, SETTINGS, domain_latents, make_domain
+from .domains import BASE_NAME, BATCH, SETTINGS, domain_latents, make_domain
 from .model import IMAGE_SIZE, PREDICTION, half_precision
 from .prompts import encode_prompt
+from .stages import SNR_CAP
 
 RANK = 16
-SNR_CAP = 5.0
 WHOLE = Settings(steps=600, learning_rate=1e-3, warmup=20, cosine=True, checkpoint_every=100)
 FORMS: Mapping[TrainingForm, Settings] = {
     EMPTY_PROMPT: WHOLE,
@@ -67,7 +67,7 @@ def _trainable(form: TrainingForm, folder: Path, seed: int) -> DiffusersTrainabl
         empty=Prompt(encode_prompt(table)),
         form=form,
         base_fingerprint=base_fingerprint(unet),
-        base_name="emoji world base",
+        base_name=BASE_NAME,
         rank=RANK if form == ADAPTER else 0,
     )
     if form == ADAPTER:
