@@ -6,7 +6,8 @@ import torch
 from domain_guidance.diffusers_host.denoiser import DiffusersDenoiser
 from domain_guidance.diffusion.noise_schedule import scaled_linear
 from domain_guidance.diffusion.sampling import karras_sigmas, sample_euler
-from domain_guidance.toy_world import checkpoints, comparison, scores, student
+from domain_guidance.evaluation import scores
+from domain_guidance.toy_world import checkpoints, comparison, student
 from domain_guidance.toy_world.prompts import encode, encode_prompt
 from domain_guidance.training import Batch
 

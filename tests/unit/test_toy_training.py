@@ -12,8 +12,8 @@ from PIL import Image
 from domain_guidance.__main__ import main as command_line
 from domain_guidance.diffusers_host.folder import EMPTY_PROMPT_FILE, DiffusersFolder, PixelSpace, encoder_of
 from domain_guidance.diffusion.noise_schedule import scaled_linear
-from domain_guidance.evaluation import split_half
-from domain_guidance.toy_world import checkpoints, comparison, evaluation, plates, scores
+from domain_guidance.evaluation import scores, split_half
+from domain_guidance.toy_world import checkpoints, comparison, evaluation, plates
 from domain_guidance.toy_world.__main__ import main as toy_world
 from domain_guidance.toy_world.digits import load_digits
 from domain_guidance.toy_world.prompts import Prompts, encode_prompt

@@ -10,10 +10,10 @@ import torch
 
 from domain_guidance.domains.domain_file import read_domain_file
 from domain_guidance.domains.fingerprint import fingerprint
-from domain_guidance.evaluation import split_half
+from domain_guidance.evaluation import scores, split_half
 from domain_guidance.generators import build_generator, latents
 from domain_guidance.runs import Settings
-from domain_guidance.toy_world import checkpoints, digits, prompts, scenes, scores, stages
+from domain_guidance.toy_world import checkpoints, digits, prompts, scenes, stages
 from domain_guidance.toy_world.__main__ import main
 from domain_guidance.toy_world.comparison import Score
 from domain_guidance.toy_world.model import build_unet, predict
