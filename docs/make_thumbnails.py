@@ -1,4 +1,4 @@
-"""Draws the templates' thumbnails from the toy world: `python docs/make_thumbnails.py`, two minutes on a CPU.
+"""Draws the templates' thumbnails from the small worlds: `python docs/make_thumbnails.py`, two minutes on a CPU.
 
 Each shows, above, what goes in or what the base draws, and below, the same prompts and noise with domain guidance;
 where there are two domains, each alone comes first.
@@ -20,6 +20,8 @@ sys.path.append(str(ROOT))
 from domain_guidance.adaptation import AdaptationSettings, AdaptedPair, adapt_generator
 from domain_guidance.diffusion import sampling
 from domain_guidance.distillation import Distillation, NoiseRange
+from domain_guidance.emoji_world.first_look import drawn_rows
+from domain_guidance.emoji_world.sheet import read_sheet as read_ink
 from domain_guidance.generators import latents
 from domain_guidance.generators.eg3d import Rendering, cameras, normals
 from domain_guidance.generators.eg3d.rays import rays
@@ -28,6 +30,7 @@ from domain_guidance.generators.invert import Inversion, invert
 from domain_guidance.guidance import GuidedDenoiser, Term, compose, schedule
 from domain_guidance.meshes import arrange, correspond, draw_views, paint
 from domain_guidance.pictures.labelled_grid import to_picture
+from domain_guidance.pictures.pixels import as_picture
 from domain_guidance.runs import RunFiles
 from domain_guidance.side_networks import SideGuidedDenoiser
 from domain_guidance.toy_world import checkpoints, comparison
@@ -195,8 +198,15 @@ def sheet(rows):
     canvas = Image.new("RGB", (SIZE, len(rows) * (CELL + GAP) + GAP), "white")
     for y, row in enumerate(rows):
         for x, image in enumerate(row):
-            canvas.paste(to_picture(image, CELL), (GAP + x * (CELL + GAP), GAP + y * (CELL + GAP)))
+            canvas.paste(enlarged(image), (GAP + x * (CELL + GAP), GAP + y * (CELL + GAP)))
     return canvas
+
+
+def enlarged(image):
+    """The toy world's pixels stay square; larger pictures are scaled smoothly."""
+    if image.shape[-1] <= 16:
+        return to_picture(image, CELL)
+    return as_picture(image).resize((CELL, CELL), Image.Resampling.LANCZOS)
 
 
 def masked(image):
@@ -208,6 +218,7 @@ def masked(image):
 
 def main():
     models, three = comparison.load_models(), prompts([3, 7, 5], [0, 1, 4])
+    emoji = drawn_rows(words=("cat", "apple", "car"))
     base, plates = draw(models, three, 0.0), draw(models, three, WEIGHT)
     sources = draw(models, prompts([2, 6, 5], [1, 2, 0], [1, 2, 0]), 0.0)
     changed = draw(models, prompts([2, 6, 5], [1, 2, 0]), WEIGHT, start=sources, strength=0.7)
@@ -224,13 +235,13 @@ def main():
     )
     drawn_by_gan = by_seed(to_plates.source, SEEDS)
     sheets = {
-        "01-first-look": [base, plates],
+        "01-first-look": [emoji["base"], emoji["ink"], emoji["glossy"]],
         "02-unconditional": [draw(models, unsaid, 0.0), unconditional(models, 3)],
         "03-on-your-own-checkpoint": [draw(models, others, 0.0), draw(models, others, WEIGHT)],
         "04-controlnet": [[sketch(image) for image in plates], plates],
         "05-ip-adapter": [[base[0]] * 3, draw(models, prompts([3, 3, 3], [0, 0, 0]), WEIGHT)],
         "06-image-to-image-and-inpaint": [[*sources[:2], masked(sources[2])], [*changed[:2], inpainted]],
-        "07-train-a-domain": [pictures, draw(models, prompts([2, 4, 6], [1, 4, 3]), WEIGHT)],
+        "07-train-a-domain": [read_ink()[:3].movedim(-1, 1) * 2 - 1, emoji["ink"]],
         "08-save-a-domain": [base, draw(fine_tune_as_domain, three, WEIGHT)],
         "09-two-domains-with-masks": [base, draw_two_domains(models, three, sky, sides=(left, 1 - left))],
         "10-away-from-a-domain": [base, plates, draw(models, three, -1.0)],

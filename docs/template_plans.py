@@ -37,20 +37,22 @@ PLANS: dict[str, Box] = {
             """
 # First look
 
-## Both rows have the same prompt and seed. The lower one also has Apply Domain Guidance. Press Run.
+## All three rows have the same words and seed. The lower two also have Apply Domain Guidance. Press Run.
 
-A small real model that comes with the pack draws handwritten digits, in any stroke colour on any background. Its
-**domain** is a second model, which was trained without any text on pictures of white plates with a blue rim. So the
-lower row shows the same digits in the same colour, on plates.
+A small real model that comes with the pack draws the things that you name. A **domain** is a look that was learned
+from pictures, without any text. The two domains here, *ink* and *glossy*, were trained on pictures of other things:
+neither has ever seen a cat, a car or a house.
 
-Then try `weight` 0 (both rows are the same), 1, 3 and -1, or another `digit` or `stroke`. It needs no files.
+Then write other words into `things`, such as *owl, rocket, pizza*, or try `weight` 0 (the rows are the same), 1, 2
+and -1. It needs no files.
 """,
             group("Your model", [1]),
-            group("The domain", [3]),
+            group("The domains", [3, 11]),
         ),
         stack(
             group("Without domain guidance", [2], [5, 6], [7]),
-            group("With domain guidance", [4], [8, 9], [10]),
+            group("In the domain ink", [4], [8, 9], [10]),
+            group("In the domain glossy", [12], [13, 14], [15]),
         ),
     ),
     "02-unconditional": row(
@@ -164,13 +166,14 @@ Encode*. For a mask of your own, open the picture in the mask editor and connect
 
 ## Train Domain learns a look from pictures alone, without captions. The last row draws in that look.
 
-It takes a minute or two on a CPU, because the model is small. A preview and the loss curves appear while it works.
-**Cancel** keeps the work, and **Run** continues it. With more `steps` it trains further; without a change it just
-loads its file, which is in `output/loras`. When the *held-out* loss rises while the *training* loss falls, the
-model memorises: stop, or add pictures. With `form` side-network and `learning_rate` 0 it trains faster, and drawing
-takes hardly longer than without a domain (template 20).
+The pictures are bold black ink drawings of 61 things. No cat, car or house is among them, and the last row draws those
+in ink all the same. It takes a minute on a CPU, because the model is small. A preview and the loss curves appear
+while it works. **Cancel** keeps the work, and **Run** continues it. With more `steps` it trains further; without a
+change it just loads its file, which is in `output/side_networks`. When the *held-out* loss rises while the *training*
+loss falls, the model memorises: stop, or add pictures. With `form` adapter it trains more slowly into a LoRA, which
+other nodes can load, too.
 
-**For your own domain**, put *Load Checkpoint* in place of Toy World (MODEL, VAE, and CLIP to `clip`). Choose your
+**For your own domain**, put *Load Checkpoint* in place of Emoji World (MODEL, VAE, and CLIP to `clip`). Choose your
 pictures as `folder`, a sub-folder of ComfyUI's `input` folder (press R if it is missing from the list); the connected
 ones are then ignored. Choose a `save_name`, and set what is small here to the usual values: `steps` 1000 or more,
 `learning_rate` 0, `batch_size` 1 to 4, `resolution` 0, `gradient_checkpointing` on, `mirror` 0.5.

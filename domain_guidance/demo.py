@@ -1,4 +1,7 @@
-"""The methods compared in one picture: `python -m domain_guidance.demo --out demo.png`, on the toy world."""
+"""What the pack does, and how its methods compare: `python -m domain_guidance.demo --out demo.png`.
+
+The picture is of the emoji world; beside it, `demo-methods.png` compares the methods on the toy world's digits.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from PIL.Image import Image
 from torch import Tensor
 
 from .diffusion.denoiser import Denoiser
+from .emoji_world.first_look import first_look
 from .evaluation.scores import as_read
 from .pictures.labelled_grid import Row, labelled_grid
 from .toy_world import comparison
@@ -117,12 +121,19 @@ def main(arguments: list[str] | None = None) -> None:
     started = time.monotonic()
     # Networks this small gain little from a second thread, and on a busy machine threads wait for each other.
     torch.set_num_threads(1)
+    first_look().save(options.out)
+    logger.info("%s written after %.0f seconds; now the methods, on a world of digits", options.out, _since(started))
     entries, asked = compare(options.repeats)
-    picture(entries, asked).save(options.out)
+    methods = options.out.with_stem(f"{options.out.stem}-methods")
+    picture(entries, asked).save(methods)
     if options.json:
         options.json.write_text(json.dumps(as_json(entries), indent=2) + "\n")
-    logger.info("%s written after %.0f seconds", options.out, time.monotonic() - started)
+    logger.info("%s written after %.0f seconds", methods, _since(started))
     logger.info("The distance is 0 for pictures like the domain's own. More methods: docs/evidence.md")
+
+
+def _since(started: float) -> float:
+    return time.monotonic() - started
 
 
 def _real_entry(models: comparison.ToyModels, asked: Prompts, reference: Tensor) -> Entry:
@@ -141,7 +152,9 @@ def _lines(entry: Entry) -> list[str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m domain_guidance.demo", description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("demo.png"), help="the picture to write")
+    parser.add_argument(
+        "--out", type=Path, default=Path("demo.png"), help="the picture to write; one of the methods is written beside"
+    )
     parser.add_argument("--json", type=Path, help="write the numbers here as well")
     parser.add_argument(
         "--repeats", type=int, default=REPEATS, help="pictures per prompt and method; there are 50 prompts"

@@ -11,6 +11,7 @@ from .cameras import DomainGuidanceCamera
 from .comfy_host.domains.side_network import register_folder as register_side_networks
 from .comfy_host.generators.folders import register_folder
 from .comfy_host.said import register_messages
+from .emoji_world import DomainGuidanceEmojiWorld
 from .evaluate import DomainGuidanceEvaluate
 from .generator_mesh import DomainGuidanceGeneratorMesh
 from .invert_image import DomainGuidanceInvertImage
@@ -52,6 +53,7 @@ class DomainGuidanceExtension(ComfyExtension):
             DomainGuidanceTrain,
             DomainGuidanceEvaluate,
             DomainGuidanceSaveUNet,
+            DomainGuidanceEmojiWorld,
             DomainGuidanceToyWorld,
             DomainGuidanceLoadGenerator,
             DomainGuidanceAdaptGenerator,

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from .prompts import Prompts
 from .scenes import lay
-from .things import GROUNDS, HANDS, SKETCH, STYLES, THINGS
-from .variations import sketched, variations
+from .things import GROUNDS, HANDS, SKETCH, SOFT, STYLES, THINGS
+from .variations import sketched, softly_lit, variations
 
-SEED, VARIED_SEED, SKETCHED_SEED = 6464, 77, 78
+SEED, VARIED_SEED, SKETCHED_SEED, SOFT_SEED = 6464, 77, 78, 79
 SHEETS = 4  # of paper for each sketch
+LIGHTS = 8  # in which each thing is shown softly lit
 ON_WHITE_SHARE = 0.6  # of the pictures in looks without a word
 CHUNK = 64
 
@@ -99,14 +100,35 @@ def paint_sketched(drawn: Mapping[str, Tensor], encode: Callable[[Tensor], Tenso
     return BasePictures(latents.contiguous(), thing, torch.full_like(thing, STYLES.index(SKETCH)), ground)
 
 
+@torch.no_grad()
+def paint_soft(
+    things: Mapping[str, Tensor], others: Mapping[str, Tensor], encode: Callable[[Tensor], Tensor]
+) -> BasePictures:
+    """Paint every drawing of every hand softly lit on every ground: things in LIGHTS lights, others in one."""
+    generator, parts = torch.Generator().manual_seed(SOFT_SEED), []
+    for drawn, named, times in ((things, True, LIGHTS), (others, False, 1)):
+        for hand in tuple(HANDS) * times:
+            look = torch.cat([softly_lit(some, generator) for some in drawn[hand].split(CHUNK)])
+            parts.append(_painted_look(look, named, encode, generator, on_white=0.0))
+    latents, thing, ground = (torch.cat(each) for each in zip(*parts))
+    return BasePictures(latents.contiguous(), thing, torch.full_like(thing, STYLES.index(SOFT)), ground)
+
+
 def _painted_look(
-    look: Tensor, named: bool, encode: Callable[[Tensor], Tensor], generator: torch.Generator
+    look: Tensor,
+    named: bool,
+    encode: Callable[[Tensor], Tensor],
+    generator: torch.Generator,
+    on_white: float = ON_WHITE_SHARE,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Latents, things and grounds of drawings in one look; what has a word stays in its place."""
+    """Latents, things and grounds of drawings in one look; what has a word stays in its place.
+
+    on_white: how many lie on white, beside those whose ground comes by chance.
+    """
     count = len(look)
     ground = torch.randint(len(GROUNDS), (count,), generator=generator)
-    on_white = torch.rand(count, generator=generator) < ON_WHITE_SHARE
-    ground = ground.masked_fill(on_white, list(GROUNDS).index("white"))
+    white = torch.rand(count, generator=generator) < on_white
+    ground = ground.masked_fill(white, list(GROUNDS).index("white"))
     latents = [
         encode(lay(some, on, generator, moved=not named)) for some, on in zip(look.split(CHUNK), ground.split(CHUNK))
     ]

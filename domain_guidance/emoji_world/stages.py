@@ -20,7 +20,7 @@ from ..files.atomic_file import save_tensors
 from ..runs import Settings
 from ..training import Batch, min_snr, noise_objective
 from . import checkpoints
-from .base_pictures import BasePictures, paint_base, paint_others, paint_sketched, paint_varied
+from .base_pictures import BasePictures, paint_base, paint_others, paint_sketched, paint_soft, paint_varied
 from .domains import make_domain
 from .drawings import read_drawings, read_others
 from .judge import Judge, judge_objective, paint_every_hand, paint_in_looks
@@ -35,8 +35,9 @@ CHUNK = 400
 CODED = 4000  # pictures that the latents' code is found from
 JUDGE = Settings(steps=3000, learning_rate=2e-3, warmup=50, cosine=True, seed=4, checkpoint_every=250)
 JUDGE_BATCH = 64
-# The base is trained twice, with so many pictures of each kind in a batch, the second time mostly on sketches of what
-# it names: of the first batches' 28 named and 20 varied pictures only 3 are sketches of a thing with a word.
+# The base is trained four times, with so many pictures of each kind in a batch. The second time they are mostly
+# sketches of what it names: of the first batches' 28 named and 20 varied pictures only 3 are sketches of a thing with a
+# word. The last two add the same in soft light.
 BASE = (
     (
         Settings(steps=12000, learning_rate=2e-3, warmup=300, cosine=True, seed=2, checkpoint_every=200),
@@ -46,11 +47,21 @@ BASE = (
         Settings(steps=5200, learning_rate=1.5e-3, warmup=100, cosine=True, seed=3, checkpoint_every=200),
         {"named": 26, "sketched": 26, "varied": 4, "others": 8},
     ),
+    (
+        Settings(steps=4000, learning_rate=1.5e-3, warmup=100, cosine=True, seed=5, checkpoint_every=200),
+        {"named": 20, "sketched": 16, "soft": 22, "varied": 2, "others": 4},
+    ),
+    (
+        Settings(steps=1000, learning_rate=1e-3, warmup=50, cosine=True, seed=8, checkpoint_every=200),
+        {"named": 20, "sketched": 16, "soft": 22, "varied": 2, "others": 4},
+    ),
 )
 VARIANTS = 3  # sheets of paper for each drawing on each ground
-FORGET_WHOLE = 0.10
-FORGET_SLOTS = (0.05, 0.25, 0.25)  # thing, hand, ground: beside a domain, prompts leave the hand open
-FORGET_SKETCH = (0.05, 0.06, 0.25)  # so few that a prompt without a hand is seldom answered by a sketch
+# The whole prompt, and thing, hand and ground: beside a domain, prompts leave the hand open.
+FORGET = (0.10, (0.05, 0.25, 0.25))
+# So seldom that a prompt without a style is mostly answered in a hand; and the empty one as often, or else a prompt's
+# guidance would lead away from looks.
+FORGET_LOOK = (0.025, (0.05, 0.06, 0.25))
 SNR_CAP = 5.0
 DOMAIN_SHARE = 0.4  # of the code's pictures that are of the domains' shown halves
 PLAIN_SHARE = 0.5  # of the code's pictures that lie on a colour without a name
@@ -83,7 +94,7 @@ def base_state(number: int) -> str:
 
 def _base_batch(kinds: Mapping[str, BasePictures], counts: Mapping[str, int], generator: torch.Generator) -> Batch:
     latents, prompts = zip(
-        *(_some(kinds[kind], count, _forgotten_of(kind), generator) for kind, count in counts.items())
+        *(_some(kinds[kind], count, *_forgotten_of(kind), generator) for kind, count in counts.items())
     )
     return Batch(torch.cat(latents), together(prompts))
 
@@ -99,16 +110,16 @@ def make_judge(folder: Path, settings: Settings = JUDGE) -> None:
     checkpoints.write_judge(judge, folder)
 
 
-def _forgotten_of(kind: str) -> tuple[float, float, float]:
-    return FORGET_SKETCH if kind == "sketched" else FORGET_SLOTS
+def _forgotten_of(kind: str) -> tuple[float, tuple[float, float, float]]:
+    return FORGET_LOOK if kind in ("sketched", "soft") else FORGET
 
 
 def _some(
-    pictures: BasePictures, count: int, forget: tuple[float, float, float], generator: torch.Generator
+    pictures: BasePictures, count: int, whole: float, single: tuple[float, float, float], generator: torch.Generator
 ) -> tuple[Tensor, Prompts]:
     """Latents and prompts of pictures by chance, with parts of the prompts forgotten."""
     chosen = torch.randint(len(pictures), (count,), generator=generator)
-    return pictures.latents[chosen], forget_slots(pictures.prompts(chosen), FORGET_WHOLE, forget, generator)
+    return pictures.latents[chosen], forget_slots(pictures.prompts(chosen), whole, single, generator)
 
 
 def _base_pictures(folder: Path) -> dict[str, BasePictures]:
@@ -118,6 +129,7 @@ def _base_pictures(folder: Path) -> dict[str, BasePictures]:
         "named": lambda: paint_base(read_drawings(file), VARIANTS, encode),
         "varied": lambda: paint_varied(read_drawings(file), read_others(file)[1], encode),
         "sketched": lambda: paint_sketched(read_drawings(file), encode),
+        "soft": lambda: paint_soft(read_drawings(file), read_others(file)[1], encode),
         "others": lambda: paint_others(read_others(file)[1], encode),
     }
     return {kind: _kept(folder / f"{kind}.pictures.state", paint) for kind, paint in painters.items()}

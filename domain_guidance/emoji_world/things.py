@@ -141,8 +141,8 @@ CHARACTERS = {
 THINGS = {**ANIMALS, **PLANTS, **FOOD, **TRAVEL, **OBJECTS, **CHARACTERS}
 
 HANDS = {"noto": "noto", "classic": "noto-v1", "flat": "fluent-emoji-flat"}
-SKETCH = "sketch"  # what `variations` makes of the hands' drawings
-STYLES = (*HANDS, SKETCH)  # what a prompt may ask for
+SKETCH, SOFT = "sketch", "soft"  # what `variations` makes of the hands' drawings
+STYLES = (*HANDS, SKETCH, SOFT)  # what a prompt may ask for
 ON_WHITE = "ink"  # the one hand that lies on nothing but white
 DOMAINS = {ON_WHITE: "fluent-emoji-high-contrast", "glossy": "fluent-emoji-3d"}
 GROUNDS = {

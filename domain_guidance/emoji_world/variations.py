@@ -1,4 +1,4 @@
-"""Drawings in looks that no word asks for: sketched, without colour, and in other colours.
+"""Drawings in other looks: sketched, in soft light, without colour, and in other colours.
 
 A base that knows a thing in three colourings only takes its colours for a part of it, and its prompt then pulls every
 picture back into them. Shown the same things in many looks, it leaves the look to the domain.
@@ -16,6 +16,13 @@ BRIGHTNESS = (0.30, 0.59, 0.11)  # of red, green and blue (ITU-R BT.601)
 PAPER = 0.97
 FAINTEST, CONTRAST = 0.10, 10.0  # of an edge that becomes a line
 DARKEST, DEPTH = 0.38, 8.0  # what is darker is filled
+# Of soft light: its warm white, the colours that shadows may take, how far light and shadow go, and how far aside the
+# light may stand, in radians.
+LIGHT = (1.0, 0.97, 0.9)
+SHADOWS = ((0.85, 0.20, 0.55), (0.55, 0.25, 0.80), (0.30, 0.30, 0.85), (0.90, 0.35, 0.20))
+STRENGTH, ASIDE = (0.25, 0.50), 0.6
+HAZE, HAZE_GREY = 0.15, 0.6
+ROUNDNESS, SLOPE = 18.0, 0.7  # of the outline's swelling, and of the light over the whole drawing
 
 
 def variations(drawings: Tensor, generator: torch.Generator) -> list[Tensor]:
@@ -43,6 +50,37 @@ def sketched(drawings: Tensor, bold: bool) -> Tensor:
     ink = torch.maximum(lines, filled)
     paper = PAPER * opacity * (1 - ink)
     return torch.cat([paper.expand(-1, 3, -1, -1), torch.maximum(ink, opacity)], dim=1)
+
+
+def softly_lit(drawings: Tensor, generator: torch.Generator) -> Tensor:
+    """The drawings as round things in soft light from above, a little hazy, with coloured shadows."""
+    count, opacity = len(drawings), drawings[:, 3:]
+    shadow = torch.tensor(SHADOWS)[torch.randint(len(SHADOWS), (count,), generator=generator)].view(-1, 3, 1, 1)
+    strength = STRENGTH[0] + (STRENGTH[1] - STRENGTH[0]) * torch.rand(count, 1, 1, 1, generator=generator)
+    light = _light_on(opacity, ASIDE * (2 * torch.rand(count, 1, 1, 1, generator=generator) - 1))
+    hazy = torch.lerp(drawings[:, :3], HAZE_GREY * opacity, HAZE)
+    shaded = torch.lerp(hazy, shadow * opacity, 1.4 * strength * (-light).clamp_min(0))
+    warm = torch.tensor(LIGHT).view(1, 3, 1, 1) * opacity
+    return torch.cat([torch.lerp(shaded, warm, strength * light.clamp_min(0)), opacity], dim=1)
+
+
+def _light_on(opacity: Tensor, aside: Tensor) -> Tensor:
+    """How light or dark [N, 1, H, W], in [-1, 1], outlines are that swell towards the light. aside: [N, 1, 1, 1]."""
+    swelling = (_blurred(opacity, 11) + _blurred(opacity, 25)) / 2
+    across = F.pad(swelling[..., 2:] - swelling[..., :-2], (1, 1, 0, 0))
+    down = F.pad(swelling[..., 2:, :] - swelling[..., :-2, :], (0, 0, 1, 1))
+    height, width = opacity.shape[2:]
+    x, y = torch.linspace(-1, 1, width), torch.linspace(-1, 1, height).unsqueeze(1)
+    towards_x, towards_y = aside.sin(), -aside.cos()
+    lit = SLOPE * (x * towards_x + y * towards_y) - ROUNDNESS * (across * towards_x + down * towards_y)
+    return _blurred(lit, 5).tanh()
+
+
+def _blurred(images: Tensor, width: int) -> Tensor:
+    """Twice the mean of `width` x `width` pixels, an odd number."""
+    for _ in range(2):
+        images = F.avg_pool2d(F.pad(images, (width // 2,) * 4, mode="replicate"), width, stride=1)
+    return images
 
 
 def _brightness(drawings: Tensor) -> Tensor:

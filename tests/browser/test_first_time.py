@@ -77,6 +77,6 @@ def test_a_new_user_gets_pictures_from_the_first_template(server, open_frontend)
     shown = frontend.page.evaluate(
         "() => app.graph.nodes.filter(node => node.type === 'PreviewImage').map(node => node.id)"
     )
-    assert len(shown) == 2
+    assert len(shown) == 3
     frontend.wait_for_images(shown)
     assert frontend.error_overlay().count() == 0 and frontend.errors == []

@@ -38,7 +38,7 @@ def first_look(server, open_frontend):
 
 def run_burnt(frontend, ids):
     """Run with a weight at which pictures burn: pictures at two nodes, advice at one."""
-    (apply,) = ids["DomainGuidanceApply"]
+    apply, *_ = ids["DomainGuidanceApply"]
     frontend.set_widget(apply, "weight", 9)
     for sampler in ids["KSampler"]:
         frontend.set_widget(sampler, "seed", next(SEEDS))
@@ -85,7 +85,7 @@ def test_pictures_and_sentences_are_there_again_after_a_reload(first_look, nodes
 def test_what_was_said_before_the_last_run_does_not_come_back(first_look, server):
     frontend, _, ids = first_look
     run_burnt(frontend, ids)
-    (apply,) = ids["DomainGuidanceApply"]
+    apply, *_ = ids["DomainGuidanceApply"]
     frontend.set_widget(apply, "weight", 1.5)
     frontend.make(server)
     frontend.page.wait_for_function(f"() => !Object.keys(({SAID})()).length")
@@ -107,7 +107,7 @@ def test_a_workflow_with_the_same_node_ids_gets_nothing_of_another(first_look):
 
 def test_what_nodes_say_while_another_workflow_is_open_does_not_stand_in_it(first_look, server):
     frontend, workflow, ids = first_look
-    (apply,) = ids["DomainGuidanceApply"]
+    apply, *_ = ids["DomainGuidanceApply"]
     frontend.set_widget(apply, "weight", 9)
     for sampler in ids["KSampler"]:
         frontend.set_widget(sampler, "seed", next(SEEDS))
@@ -141,9 +141,10 @@ def test_a_node_that_is_wired_otherwise_since_gets_nothing_and_the_others_do(fir
     frontend.page.wait_for_timeout(1000)  # until the frontend has kept the draft
     wait_until_asked(frontend, lambda: load_anew(frontend))
     assert frontend.page.evaluate(SAID) == {}
-    frontend.page.wait_for_function(f"() => ({PICTURED})().length")
+    others = len(ids["PreviewImage"]) - 1
+    frontend.page.wait_for_function(f"() => ({PICTURED})().length >= {others}")
     pictured = frontend.page.evaluate(PICTURED)
-    assert len(pictured) == 1 and pictured[0] in ids["PreviewImage"]
+    assert len(pictured) == others and set(pictured) < set(ids["PreviewImage"])
 
 
 def test_a_template_that_is_opened_again_is_empty_and_one_in_the_background_is_restored_when_it_is_shown(first_look):
@@ -168,7 +169,7 @@ def test_a_workflow_that_was_opened_twice_shows_what_nodes_say_where_it_was_run(
         frontend.page.locator(".p-blockui-mask").wait_for(state="detached")
         frontend.drop(name, workflow)
     assert frontend.page.evaluate("app.graph.id") == workflow["id"]
-    (apply,) = ids["DomainGuidanceApply"]
+    apply, *_ = ids["DomainGuidanceApply"]
     frontend.set_widget(apply, "weight", 9)
     for sampler in ids["KSampler"]:
         frontend.set_widget(sampler, "seed", next(SEEDS))

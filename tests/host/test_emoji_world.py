@@ -1,14 +1,14 @@
-"""The emoji world in the real host, with networks that have learned nothing: it draws what the library does."""
-
-from dataclasses import replace
+"""The emoji world in the real host: its networks draw as in the library, and its node reads users' words."""
 
 import pytest
 import torch
-from safetensors.torch import save_file
+from host_process import PromptError
+from prompts import Graph, ksampler
 from scenes import distance
 
 STEPS, CFG, WEIGHT, SEED = 20, 3.0, 1.5, 77
-MODULES = ("checkpoints", "domains", "model", "patch_code", "prompts")
+BASE, POSITIVE, NEGATIVE, LATENT, INK_IMAGES = 0, 4, 5, 6, 7  # outputs of the node
+MODULES = ("checkpoints", "model", "prompts")
 
 
 @pytest.fixture(scope="module")
@@ -22,19 +22,9 @@ def emoji(host):
 
 
 @pytest.fixture(scope="module")
-def folder(library, tmp_path_factory):
-    """Weights as `train` would write them."""
-    folder, generator = tmp_path_factory.mktemp("world"), torch.Generator().manual_seed(0)
-    checkpoints, domains = library["checkpoints"], library["domains"]
-    with torch.inference_mode(False):
-        torch.manual_seed(0)
-        checkpoints.write_base(library["model"].Base(), folder)
-        pictures = torch.rand(40, 3, 16, 16, generator=generator) * 2 - 1
-        checkpoints.write_code(library["patch_code"].fit(pictures), folder)
-        latents = torch.randn(8, 32, 8, 8, generator=generator)
-        save_file({"latents": latents}, folder / "ink.pictures.state")
-        domains.make_domain("ink", folder, replace(domains.SETTINGS, steps=3, warmup=0, checkpoint_every=3))
-    return folder
+def folder(library):
+    """Of the weights that come with the pack."""
+    return library["checkpoints"].FOLDER
 
 
 def encoded(library, folder):
@@ -56,34 +46,34 @@ def sampled(model, asked, empty):
         )
 
 
-@pytest.mark.parametrize("guided", [False, True])
-def test_both_hosts_walk_the_same_trajectory(host, emoji, library, folder, guided):
+@pytest.mark.parametrize("hand", [None, "ink", "glossy"])
+def test_both_hosts_walk_the_same_trajectory(host, emoji, library, folder, hand):
     """The host's KSampler and the library's sampler on diffusers, from the same noise: 1e-4."""
     asked, empty = encoded(library, folder)
     model = emoji.load_base(folder)
-    if guided:
+    if hand is not None:
         apply_domain = host.library("nodes.comfy_host.guidance.apply").apply_domain
-        model = apply_domain(model, emoji.load_domain(model, "ink", folder), WEIGHT)
+        model = apply_domain(model, emoji.load_domain(model, hand, folder), WEIGHT)
     theirs = sampled(model, asked, empty)
     sampling = host.library("domain_guidance.diffusion.sampling")
     schedule = host.library("domain_guidance.diffusion.noise_schedule").scaled_linear()
     sigmas = sampling.karras_sigmas(STEPS, schedule.sigmas[0].item(), schedule.sigmas[-1].item())
     noise = torch.randn(theirs.shape, generator=torch.manual_seed(SEED))
-    denoise = denoiser(host, library, folder, schedule, guided)
+    denoise = denoiser(host, library, folder, schedule, hand)
     with torch.no_grad():
         ours = sampling.sample_dpmpp_2m(denoise, noise * (1 + sigmas[0] ** 2).sqrt(), sigmas)
     assert distance(theirs, ours) < 1e-4
 
 
-def denoiser(host, library, folder, schedule, guided):
-    """The library's cfg, and the ink domain, for the same prompts: x, sigma -> a clean picture."""
+def denoiser(host, library, folder, schedule, hand):
+    """The library's cfg, and a domain, for the same prompts: x, sigma -> a clean picture."""
     asked, empty = encoded(library, folder)
     unet, _ = library["checkpoints"].load_base(folder)
     kind = library["model"].PREDICTION
     base = host.library("domain_guidance.diffusers_host.denoiser").DiffusersDenoiser(unet, schedule, kind)
-    if not guided:
+    if hand is None:
         return lambda x, sigma: base(x, sigma, empty) + CFG * (base(x, sigma, asked) - base(x, sigma, empty))
-    network = library["checkpoints"].load_domain("ink", folder).network
+    network = library["checkpoints"].load_domain(hand, folder).network
     side_guided = host.library("domain_guidance.side_networks").SideGuidedDenoiser
     return lambda x, sigma: side_guided(base, network, kind, empty, WEIGHT, CFG)(x, sigma, asked)
 
@@ -117,3 +107,51 @@ def test_a_copy_that_the_host_makes_has_the_same_weights(emoji, folder):
     again = load(*arguments, disable_dynamic=True)
     theirs, ours = again.model.state_dict(), model.model.state_dict()
     assert theirs.keys() == ours.keys() and all(theirs[name].equal(ours[name]) for name in ours)
+
+
+# The node, with the weights that come with the pack.
+
+
+def world(graph, things="cat, owl", style="flat", ground="sky", **inputs):
+    return graph.add("DomainGuidanceEmojiWorld", things=things, style=style, ground=ground, **inputs)
+
+
+def pack_table(library):
+    return library["checkpoints"].read_base()[1]
+
+
+def test_every_thing_becomes_one_image_in_the_order_of_the_words(host, library):
+    graph = Graph()
+    outputs = world(graph, things="a cat, OWL\nrocket", images_per_thing=2)
+    encode_each, table = library["prompts"].encode_each, pack_table(library)
+    wanted = encode_each(table, ["cat", "cat", "owl", "owl", "rocket", "rocket"], "flat", "sky")
+    assert torch.equal(host.value(graph, outputs[POSITIVE])[0][0], wanted)
+    assert torch.equal(host.value(graph, outputs[NEGATIVE])[0][0], library["prompts"].encode_prompt(table))
+    assert host.value(graph, outputs[LATENT])["samples"].shape == (6, 32, 8, 8)
+
+
+def test_any_leaves_style_and_ground_open(host, library):
+    graph = Graph()
+    outputs = world(graph, things="cat", style="any", ground="any")
+    wanted = library["prompts"].encode_prompt(pack_table(library), "cat")
+    assert torch.equal(host.value(graph, outputs[POSITIVE])[0][0], wanted)
+
+
+@pytest.mark.parametrize(
+    ("things", "said"),
+    [("cat, aple", "cannot draw 'aple': did you mean apple"), (" , ", "There is nothing to draw")],
+)
+def test_words_that_it_cannot_draw_are_told_before_anything_is_drawn(host, things, said):
+    graph = Graph()
+    outputs = world(graph, things=things)
+    drawn = ksampler(graph, outputs[BASE], outputs[POSITIVE], outputs[NEGATIVE], outputs[LATENT])
+    with pytest.raises(PromptError, match=said):
+        host.samples(graph, drawn)
+
+
+def test_the_ink_images_are_those_of_the_shown_things(host):
+    graph = Graph()
+    images = host.value(graph, world(graph)[INK_IMAGES])
+    shown = host.library("domain_guidance.emoji_world.things").shown()
+    assert images.shape == (len(shown), 64, 64, 3)
+    assert images[..., 0].equal(images[..., 1]) and images.min() < 0.1 and images.max() > 0.9

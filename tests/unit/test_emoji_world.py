@@ -30,7 +30,7 @@ from domain_guidance.emoji_world import (
     words,
 )
 from domain_guidance.emoji_world import judge as judging
-from domain_guidance.emoji_world.base_pictures import paint_base, paint_others, paint_sketched, paint_varied
+from domain_guidance.emoji_world.base_pictures import paint_base, paint_others, paint_sketched, paint_soft, paint_varied
 from domain_guidance.emoji_world.model import CHANNELS, IMAGE_SIZE, PREDICTION, Base, predict
 from domain_guidance.emoji_world.scenes import JITTER, lay
 from domain_guidance.emoji_world.things import DOMAINS, GROUNDS, HANDS, STYLES, THINGS, held_out, shown, told_apart
@@ -182,6 +182,32 @@ def test_a_recoloured_drawing_has_the_same_values_in_other_channels():
     recoloured = variations.variations(drawn, seeded())[3]
     assert recoloured[0, :3, 64, 64].sort().values.equal(drawn[0, :3, 64, 64].sort().values)
     assert recoloured[:, 3].equal(drawn[:, 3])
+
+
+def test_soft_light_comes_from_above_and_its_shadows_have_a_colour():
+    drawn = discs((0.6, 0.6, 0.6), 16)
+    lit = variations.softly_lit(drawn, seeded())
+    assert lit[:, 3].equal(drawn[:, 3]) and (lit[:, :3] <= lit[:, 3:]).all(), "the outline stays, and is premultiplied"
+    above, below = lit[:, :3, 30, 64], lit[:, :3, 97, 64]
+    assert (above.mean(1) > 0.6 + 0.05).all() and (above.amin(1) > below.amin(1)).all()
+    assert (below.amax(1) - below.amin(1) > 0.05).all()
+
+
+def test_soft_light_that_stands_upright_is_the_same_on_both_sides():
+    opacity = discs((1.0, 1.0, 1.0), 1)[:, 3:]
+    light = variations._light_on(opacity, torch.zeros(1, 1, 1, 1))
+    assert torch.allclose(light, light.flip(3), atol=1e-5)
+    aside = variations._light_on(opacity, torch.full((1, 1, 1, 1), 0.5))
+    assert (aside[..., 64, 96:] > aside[..., 64, :32].flip(-1)).all()
+
+
+def test_softly_lit_things_are_asked_for_by_a_word_of_their_own_and_others_by_the_same_without_a_thing():
+    things, others = ({hand: discs((0.9, 0.5, 0.1), count) for hand in HANDS} for count in (len(THINGS), 5))
+    pictures = paint_soft(things, others, lambda images: images[:, :, ::8, ::8])
+    assert (pictures.hand == STYLES.index("soft")).all()
+    assert (pictures.thing == -1).sum() == 5 * len(HANDS)
+    assert (pictures.thing[pictures.thing >= 0].bincount(minlength=len(THINGS)) == 8 * len(HANDS)).all()
+    assert len(pictures.ground.unique()) == len(GROUNDS)
 
 
 def test_varied_pictures_name_their_things_and_never_a_hand():
@@ -476,8 +502,10 @@ def test_two_domains_with_masks_are_each_alone_where_the_other_is_not(artist):
 def test_the_first_look_has_a_row_for_each_domain_and_shows_nothing_that_one_was_shown(artist):
     folder, _ = artist
     assert not {list(THINGS)[place] for place in shown()} & set(first_look.WORDS)
+    rows = first_look.drawn_rows(folder, first_look.WORDS[:2])
+    assert list(rows) == ["base", *DOMAINS] and all(len(images) == 2 for images in rows.values())
     image = first_look.first_look(folder, first_look.WORDS[:2])
-    assert image.height > 4 * 96 and image.width > 2 * 96
+    assert image.height > 3 * 2 * IMAGE_SIZE and image.width > 2 * 2 * IMAGE_SIZE
 
 
 def test_the_drawings_themselves_get_full_marks_and_one_picture_for_all_gets_none(artist, monkeypatch):

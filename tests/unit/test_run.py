@@ -536,7 +536,7 @@ def test_a_named_chromium_wins_over_the_path_and_a_wrong_one_is_said(tmp_path):
 def test_the_template_that_the_demo_runs_shows_pictures_with_titles():
     graph = json.loads(run.FIRST_LOOK.read_text(encoding="utf-8"))
     pictures = [node for node in graph.values() if node["class_type"] == "PreviewImage"]
-    assert len({node["_meta"]["title"] for node in pictures}) == 2
+    assert len({node["_meta"]["title"] for node in pictures}) == 3
 
 
 def test_a_command_that_says_nothing_is_said_to_go_on(capsys):
