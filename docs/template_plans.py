@@ -39,12 +39,12 @@ PLANS: dict[str, Box] = {
 
 ## All three rows have the same words and seed. The lower two also have Apply Domain Guidance. Press Run.
 
-A small real model that comes with the pack draws the things that you name. A **domain** is a look that was learned
-from pictures, without any text. The two domains here, *ink* and *glossy*, were trained on pictures of other things:
-neither has ever seen a cat, a car or a house.
+A small model that comes with the pack draws the things that you name. A **domain** is a look that was learned from
+pictures, without any text. The two domains here, *ink* and *glossy*, were trained on pictures of other things: only
+the base has ever seen a cat, a car or a house.
 
-Then write other words into `things`, such as *owl, rocket, pizza*, or try `weight` 0 (the rows are the same), 1, 2
-and -1. It needs no files.
+Then write other words into `things`, such as *panda, tractor, pineapple*, or change a `weight` under *The domains*
+from 3 to 0 (no domain), 1 or -1. It needs no files.
 """,
             group("Your model", [1]),
             group("The domains", [3, 11]),
@@ -166,17 +166,14 @@ Encode*. For a mask of your own, open the picture in the mask editor and connect
 
 ## Train Domain learns a look from pictures alone, without captions. The last row draws in that look.
 
-The pictures are bold black ink drawings of 61 things. No cat, car or house is among them, and the last row draws those
-in ink all the same. It takes a minute on a CPU, because the model is small. A preview and the loss curves appear
+The pictures are bold black ink drawings of 61 things. No cat, car or house is among them, yet the last row draws those
+in ink, too. It takes a minute on a CPU, because the model is small. A preview and the loss curves appear
 while it works. **Cancel** keeps the work, and **Run** continues it. With more `steps` it trains further; without a
 change it just loads its file, which is in `output/side_networks`. When the *held-out* loss rises while the *training*
-loss falls, the model memorises: stop, or add pictures. With `form` adapter it trains more slowly into a LoRA, which
-other nodes can load, too.
+loss falls, the model memorises: stop, or add pictures. Set `form` to adapter for a LoRA, which trains more slowly but
+loads in other nodes.
 
-**For your own domain**, put *Load Checkpoint* in place of Emoji World (MODEL, VAE, and CLIP to `clip`). Choose your
-pictures as `folder`, a sub-folder of ComfyUI's `input` folder (press R if it is missing from the list); the connected
-ones are then ignored. Choose a `save_name`, and set what is small here to the usual values: `steps` 1000 or more,
-`learning_rate` 0, `batch_size` 1 to 4, `resolution` 0, `gradient_checkpointing` on, `mirror` 0.5.
+**For your own domain**, use template 03-on-your-own-checkpoint: its note says how to choose your pictures and settings.
 """,
             group("Your model", [1]),
             group("The pictures", [2, 3, 4]),

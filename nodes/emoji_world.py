@@ -26,8 +26,8 @@ class DomainGuidanceEmojiWorld(io.ComfyNode):
             category="domain guidance",
             description=(
                 "A small model that comes with the pack, so that you can try it without a download. The base draws "
-                "the things that you name, from cat to rocket. Its two domains, ink and glossy, were trained without "
-                "text and never saw half of those things: guidance draws that half in their looks, too."
+                "121 things by name, from cat to rocket. Its two domains, ink and glossy, were trained without text "
+                "and never saw half of those things. The base knows that half, and guidance gives it their look."
             ),
             search_aliases=["demo", "domain guidance demo", "first look", "example", "emoji"],
             inputs=[
@@ -35,14 +35,14 @@ class DomainGuidanceEmojiWorld(io.ComfyNode):
                     "things",
                     default=THINGS,
                     multiline=True,
-                    tooltip="What to draw, separated by commas: each thing becomes one image of the batch. The node's "
-                    "help page lists all that it knows.",
+                    tooltip="What to draw, separated by commas: each thing becomes one image of the batch. Only the "
+                    "words in the list on the node's help page work.",
                 ),
                 io.Combo.Input(
                     "style",
                     options=[*STYLES, ANY],
                     default=ANY,
-                    tooltip="The style that the prompt asks for: an artist's, sketch, or soft light. With a domain, "
+                    tooltip="The style that the prompt asks for; noto, classic and flat are emoji sets. With a domain, "
                     "leave it at any: the domain brings its own.",
                 ),
                 io.Combo.Input(
@@ -64,7 +64,7 @@ class DomainGuidanceEmojiWorld(io.ComfyNode):
                 ),
                 io.Model.Output(
                     display_name="glossy",
-                    tooltip="Glossy figures, as a side network: connect it to domain_model of Apply Domain Guidance, "
+                    tooltip="Glossy 3D emoji, as a side network: connect it to domain_model of Apply Domain Guidance, "
                     "with base as the model.",
                 ),
                 io.Vae.Output(tooltip="The models' VAE."),
@@ -73,7 +73,8 @@ class DomainGuidanceEmojiWorld(io.ComfyNode):
                 io.Latent.Output(tooltip="Empty latents for images of 64x64 pixels, one for each prompt."),
                 io.Image.Output(
                     display_name="ink_images",
-                    tooltip="61 of the images that the ink domain was trained on, 64x64 pixels each, for Train Domain.",
+                    tooltip="61 of the drawings that the ink domain was trained on, 64x64 pixels each, for "
+                    "Train Domain.",
                 ),
             ],
         )

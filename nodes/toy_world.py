@@ -26,7 +26,7 @@ class DomainGuidanceToyWorld(io.ComfyNode):
             display_name="Toy World",
             category="domain guidance",
             description=(
-                "A small real model that comes with the pack, so that everything can be tried without a download: a "
+                "A small trained model that comes with the pack, so that everything can be tried without a download: a "
                 "base that draws handwritten digits from a prompt, a domain model trained only on pictures of "
                 "blue-rimmed plates, those pictures, and a GAN."
             ),
