@@ -1,7 +1,7 @@
 """Make the emoji world: render its drawings, and train its networks.
 
 `python -m domain_guidance.emoji_world drawings --packages DIR --out DIR`: a minute; DIR holds the unpacked packages.
-`python -m domain_guidance.emoji_world train --out DIR`: two hours on two cores; the same command resumes.
+`python -m domain_guidance.emoji_world train --out DIR`: two and a half hours on two cores; the same command resumes.
 `python -m domain_guidance.emoji_world samples --out DIR`: `samples.png`, what the networks of DIR draw so far.
 `python -m domain_guidance.emoji_world evaluate --out DIR`: what the judge reads in it, at several weights.
 `python -m domain_guidance.emoji_world sheet --out DIR`: `ink.png`, what the ink domain was shown.
