@@ -42,7 +42,7 @@ def test_a_training_says_what_it_made_and_advice_goes_when_it_is_followed(graph,
         frontend.page.wait_for_function(f"id => ({SAID})()[id]?.sentences[0].includes('saved')", arg=train)
         said = frontend.page.evaluate(SAID)
         assert said[train]["sentences"][0].startswith(
-            f"The training has finished its 3 steps and saved 'output/loras/said {nodes_2}."
+            f"The training has finished its 3 steps and saved 'output/side_networks/said {nodes_2}."
         )
         (burnt,) = [node for node in said if node != train]
         assert burnt in ids["KSampler"] and BURNT in said[burnt]["sentences"][0]
