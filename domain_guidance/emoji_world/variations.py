@@ -21,6 +21,7 @@ DARKEST, DEPTH = 0.38, 8.0  # what is darker is filled
 LIGHT = (1.0, 0.97, 0.9)
 SHADOWS = ((0.85, 0.20, 0.55), (0.55, 0.25, 0.80), (0.30, 0.30, 0.85), (0.90, 0.35, 0.20))
 STRENGTH, ASIDE = (0.25, 0.50), 0.6
+DEEPER = 1.4  # how much further shadows go than light
 HAZE, HAZE_GREY = 0.15, 0.6
 ROUNDNESS, SLOPE = 18.0, 0.7  # of the outline's swelling, and of the light over the whole drawing
 
@@ -40,8 +41,7 @@ def sketched(drawings: Tensor, bold: bool) -> Tensor:
     """The drawings' edges as black lines, what is dark filled, and white paper within."""
     opacity = drawings[:, 3:]
     soft = F.avg_pool2d(F.pad(drawings[:, :3] + (1 - opacity), (2, 2, 2, 2), mode="replicate"), 5, stride=1)
-    across = F.pad(soft[..., 2:] - soft[..., :-2], (1, 1, 0, 0))
-    down = F.pad(soft[..., 2:, :] - soft[..., :-2, :], (0, 0, 1, 1))
+    across, down = _slopes(soft)
     steepness = (across.square() + down.square()).sum(1, keepdim=True).sqrt()
     lines = ((steepness - FAINTEST) * CONTRAST).clamp(0, 1)
     if bold:
@@ -59,7 +59,7 @@ def softly_lit(drawings: Tensor, generator: torch.Generator) -> Tensor:
     strength = STRENGTH[0] + (STRENGTH[1] - STRENGTH[0]) * torch.rand(count, 1, 1, 1, generator=generator)
     light = _light_on(opacity, ASIDE * (2 * torch.rand(count, 1, 1, 1, generator=generator) - 1))
     hazy = torch.lerp(drawings[:, :3], HAZE_GREY * opacity, HAZE)
-    shaded = torch.lerp(hazy, shadow * opacity, 1.4 * strength * (-light).clamp_min(0))
+    shaded = torch.lerp(hazy, shadow * opacity, DEEPER * strength * (-light).clamp_min(0))
     warm = torch.tensor(LIGHT).view(1, 3, 1, 1) * opacity
     return torch.cat([torch.lerp(shaded, warm, strength * light.clamp_min(0)), opacity], dim=1)
 
@@ -67,13 +67,18 @@ def softly_lit(drawings: Tensor, generator: torch.Generator) -> Tensor:
 def _light_on(opacity: Tensor, aside: Tensor) -> Tensor:
     """How light or dark [N, 1, H, W], in [-1, 1], outlines are that swell towards the light. aside: [N, 1, 1, 1]."""
     swelling = (_blurred(opacity, 11) + _blurred(opacity, 25)) / 2
-    across = F.pad(swelling[..., 2:] - swelling[..., :-2], (1, 1, 0, 0))
-    down = F.pad(swelling[..., 2:, :] - swelling[..., :-2, :], (0, 0, 1, 1))
+    across, down = _slopes(swelling)
     height, width = opacity.shape[2:]
     x, y = torch.linspace(-1, 1, width), torch.linspace(-1, 1, height).unsqueeze(1)
     towards_x, towards_y = aside.sin(), -aside.cos()
     lit = SLOPE * (x * towards_x + y * towards_y) - ROUNDNESS * (across * towards_x + down * towards_y)
     return _blurred(lit, 5).tanh()
+
+
+def _slopes(images: Tensor) -> tuple[Tensor, Tensor]:
+    """How steeply images [N, C, H, W] rise to the right and downwards, over two pixels; 0 at the border."""
+    across = F.pad(images[..., 2:] - images[..., :-2], (1, 1, 0, 0))
+    return across, F.pad(images[..., 2:, :] - images[..., :-2, :], (0, 0, 1, 1))
 
 
 def _blurred(images: Tensor, width: int) -> Tensor:
