@@ -7,24 +7,27 @@ import { app } from "../../scripts/app.js"
 import { api } from "../../scripts/api.js"
 import { tellAnew } from "./node_messages.js"
 import { SUBGRAPH_INPUT } from "./promoted.js"
-import { isFromAnother } from "./prompts.js"
+import { isFromAnother, isHere } from "./prompts.js"
 import { MESSAGES, read } from "./server.js"
 import { inTurn } from "./turns.js"
 
 const OWN = "DomainGuidance"
 const RUNS = 16 // of the history, the newest
 
-// The newest first: {id, extra, workflow, running, outputs by node, ran: whether a node was computed in it}
+// The newest first: {id, graph: what the API was sent, extra, workflow, running, outputs by node, ran: whether a node
+// was computed in it, reached: whether it was computed or cached; neither is known of a run that goes on}
 async function readRuns() {
-    const [queue, history] = await Promise.all([read("/queue"), read(`/history?max_items=${RUNS}`)])
-    const running = (queue.queue_running ?? []).map(([, id, , extra]) => ({
-        id, extra, workflow: extra?.extra_pnginfo?.workflow, running: true, outputs: {}, ran: () => false,
+    const queue = await read("/queue") // first: a run that ends meanwhile is in both, not in neither
+    const history = await read(`/history?max_items=${RUNS}`)
+    const running = (queue.queue_running ?? []).map(([, id, graph, extra]) => ({
+        id, graph, extra, workflow: extra?.extra_pnginfo?.workflow, running: true, outputs: {},
+        ran: () => false, reached: () => false,
     }))
-    const done = Object.entries(history).map(([id, { prompt: [, , prompt, extra], outputs, status }]) => ({
-        id, extra, workflow: extra?.extra_pnginfo?.workflow, outputs,
-        ran: computed(prompt, Object.fromEntries(status?.messages ?? [])),
+    const done = Object.entries(history).map(([id, { prompt: [, , graph, extra], outputs, status }]) => ({
+        id, graph, extra, workflow: extra?.extra_pnginfo?.workflow, outputs,
+        ...extent(graph, Object.fromEntries(status?.messages ?? [])),
     }))
-    return [...running, ...done.reverse()].filter(({ workflow }) => workflow)
+    return [...running, ...done.reverse()]
 }
 
 let runs = null // a promise of them, as they were read last: every undo loads the graph anew, and a history is large
@@ -38,11 +41,23 @@ function knownRuns() {
     return runs
 }
 
-function computed(prompt, told) {
+function extent(graph, told) {
     const ended = told.execution_error ?? told.execution_interrupted
-    const reached = new Set(ended ? [...ended.executed, ended.node_id] : Object.keys(prompt))
-    for (const node of told.execution_cached?.nodes ?? []) reached.delete(node)
-    return (node) => reached.has(node)
+    const passed = new Set(ended ? [...ended.executed, ended.node_id] : Object.keys(graph))
+    const cached = new Set(told.execution_cached?.nodes)
+    const ran = (node) => passed.has(node) && !cached.has(node)
+    return { ran, reached: (node) => passed.has(node) || cached.has(node) }
+}
+
+// The inputs of a node and of all that leads to it. Where they are the same, so is what the host has cached.
+function inputsOf(graph, id) {
+    const found = new Set([id])
+    for (const each of found) {
+        for (const input of Object.values(graph[each]?.inputs ?? {})) {
+            if (Array.isArray(input) && input[0] in graph) found.add(input[0])
+        }
+    }
+    return JSON.stringify([...found].map((each) => [each, graph[each]?.class_type, graph[each]?.inputs]))
 }
 
 // Every node by its id in a prompt, 12:5 for node 5 in the subgraph 12: its type, and [input, node, output] of what
@@ -90,12 +105,44 @@ function agreement(here, there) {
     }
 }
 
-function restoreMessages(nodes, runs, said) {
+// What stands at a node after a run: what it said in that run, or, where its output was cached, in the newest run
+// before it with the same inputs. all: every known run, the newest first. Undefined if what stands there still holds,
+// though the run that said it is no longer known.
+function standing(node, run, all, said) {
+    const saidIn = ({ id }) => said[id]?.[node] ?? []
+    if (run.ran(node) || saidIn(run).length) return saidIn(run)
+    const inputs = inputsOf(run.graph, node)
+    const same = ({ graph }) => inputsOf(graph, node) === inputs
+    const before = all.slice(all.findIndex(({ id }) => id === run.id) + 1)
+    const computed = before.find((other) => other.ran(node) && same(other))
+    if (computed) return saidIn(computed)
+    const last = before.find(({ reached }) => reached(node))
+    return last && same(last) ? undefined : []
+}
+
+// matching: of all runs those of this workflow.
+function restoreMessages(nodes, matching, all, said) {
     for (const node of nodes) {
-        const saidIn = (id) => said[id]?.[node] ?? []
         // What was said before is out of date.
-        const run = runs.find(({ id, agrees, ran }) => agrees(node) && (saidIn(id).length || ran(node)))
-        if (run) tellAnew(node, saidIn(run.id))
+        const run = matching.find(({ id, agrees, reached }) => {
+            return agrees(node) && (said[id]?.[node]?.length || reached(node))
+        })
+        const found = run && standing(node, run, all, said)
+        if (found) tellAnew(node, found)
+    }
+}
+
+// The host tells which nodes it will not compute: what stands at them is of the run before, maybe with other inputs.
+async function tellCached({ nodes, prompt_id: prompt }) {
+    const said = await read(MESSAGES)
+    const spoken = nodes.filter((node) => Object.values(said).some((of) => of[node]))
+    if (!spoken.length) return
+    const all = await knownRuns()
+    const run = all.find(({ id }) => id === prompt)
+    if (!run || !(await isHere(prompt))) return // asked last: another workflow may have come to the front meanwhile
+    for (const node of spoken) {
+        const found = standing(node, run, all, said)
+        if (found) tellAnew(node, found)
     }
 }
 
@@ -134,14 +181,14 @@ async function restoreFrom(workflow, load, again) {
     const here = (app.rootGraph ?? app.graph).serialize()
     const nodes = wiring(here)
     if (![...nodes.values()].some(({ type }) => type.startsWith(OWN))) return
-    const [runs, said] = await Promise.all([knownRuns(), read(MESSAGES)])
+    const [all, said] = await Promise.all([knownRuns(), read(MESSAGES)])
     if (load !== loads) return
-    const matching = runs
-        .filter(({ id, extra, workflow: { id: its } }) => its === here.id && !isFromAnother(id, extra, workflow))
+    const matching = all
+        .filter((run) => run.workflow && run.workflow.id === here.id && !isFromAnother(run.id, run.extra, workflow))
         .map((run) => ({ ...run, agrees: agreement(nodes, wiring(run.workflow)) }))
-    const missed = again && !runs.some(({ running }) => running)
+    const missed = again && !all.some(({ running }) => running)
     restoreOutputs(nodes.keys(), matching, workflow.changeTracker, missed)
-    restoreMessages(nodes.keys(), matching, said)
+    restoreMessages(nodes.keys(), matching, all, said)
 }
 
 // again: after the connection was lost, when what has been shown may be out of date
@@ -159,6 +206,7 @@ app.registerExtension({
     name: "DomainGuidance.LastResults",
     setup() {
         api.addEventListener("reconnected", () => restore(true))
+        api.addEventListener("execution_cached", ({ detail }) => inTurn(() => tellCached(detail)))
     },
     afterConfigureGraph() {
         restore(false) // not awaited: the graph is shown meanwhile

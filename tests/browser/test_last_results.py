@@ -5,6 +5,7 @@ import itertools
 
 import pytest
 from frontend import READY, SAID
+from real_server import real_server
 
 # The classic view draws a node's pictures on the canvas, Nodes 2.0 has elements for them.
 PICTURED = """() => app.graph.nodes.map(node => String(node.id)).filter(id =>
@@ -28,7 +29,10 @@ SEEDS = itertools.count(1000)  # the host runs no node again whose inputs are as
 @pytest.fixture
 def first_look(server, open_frontend):
     """A page with the first template, its workflow, and the ids of its nodes by their types."""
-    frontend = open_frontend(server.address)
+    return open_first_look(open_frontend(server.address))
+
+
+def open_first_look(frontend):
     workflow = frontend.drop_template("01-first-look")
     ids = {}
     for node in workflow["nodes"]:
@@ -92,6 +96,29 @@ def test_what_was_said_before_the_last_run_does_not_come_back(first_look, server
     wait_until_asked(frontend, lambda: load_anew(frontend))
     wait_for_pictures(frontend, ids)
     assert frontend.page.evaluate(SAID) == {}
+
+
+def test_a_node_that_the_host_has_cached_shows_what_it_said_with_the_same_settings(
+    host, base_directory, tmp_path, open_frontend
+):
+    with real_server(base_directory, tmp_path / "log.txt", options=["--cache-lru", "200"]) as server:
+        frontend, _, ids = open_first_look(open_frontend(server.address))
+        said = run_burnt(frontend, ids)
+        apply, *_ = ids["DomainGuidanceApply"]
+        for weight, stands in ((1.5, {}), (9, said), (1.5, {}), (9, said)):
+            frontend.set_widget(apply, "weight", weight)
+            frontend.make(server)
+            frontend.page.wait_for_timeout(500)
+            assert frontend.page.evaluate(SAID) == stands, weight
+        run = list(server.get("/history").values())[-1]
+        assert set(dict(run["status"]["messages"])["execution_cached"]["nodes"]) == set(run["prompt"][2])
+        frontend.set_widget(ids["KSampler"][-1], "steps", 4)
+        for _ in range(17):  # more than are looked through; each computes another row alone
+            frontend.set_widget(ids["KSampler"][-1], "seed", next(SEEDS))
+            frontend.make(server)
+        frontend.page.wait_for_timeout(500)
+        assert frontend.page.evaluate(SAID) == said
+        assert frontend.errors == []
 
 
 def test_a_workflow_with_the_same_node_ids_gets_nothing_of_another(first_look):
@@ -207,14 +234,14 @@ def test_sentences_stand_after_undo_and_the_history_is_read_once(first_look):
     assert len(asked) <= 1, asked
 
 
-def test_results_come_back_where_a_subgraph_feeds_a_node_that_feeds_the_same_subgraph(first_look):
+def test_results_come_back_where_a_subgraph_feeds_a_node_that_feeds_the_same_subgraph(first_look, server):
     frontend, _, ids = first_look
     within = [ids[kind][-1] for kind in ("DomainGuidanceApply", "VAEDecode", "ImageScale", "PreviewImage")]
     sampler = ids["KSampler"][-1]
     frontend.set_widget(within[0], "weight", 9)
     frontend.set_widget(sampler, "seed", next(SEEDS))
     subgraph = frontend.page.evaluate(INTO_SUBGRAPH, within)
-    frontend.run()
+    frontend.make(server)
     frontend.page.wait_for_function(PICTURED_WITHIN, arg=subgraph, timeout=180_000, polling=500)
     said = frontend.page.evaluate(SAID)
     assert "tend to burn" in " ".join(said[sampler])

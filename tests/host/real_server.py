@@ -62,10 +62,11 @@ class RealServer:
 
 
 @contextmanager
-def real_server(base_directory, log, *, textures=False):
+def real_server(base_directory, log, *, textures=False, options=()):
     """A server of the host in the working directory, with the pack of `base_directory` alone; ended by its process.
 
     textures: whether pages may show those of meshes, which the host forbids them where its API nodes are disabled.
+    options: more words of the command line.
     """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -84,6 +85,7 @@ def real_server(base_directory, log, *, textures=False):
         *([] if textures else ["--disable-api-nodes"]),
         "--database-url",
         "sqlite:///:memory:",
+        *options,
     ]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
