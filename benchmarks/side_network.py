@@ -135,20 +135,10 @@ def _chosen_cfg(workshops):
     return min(found, key=found.get, default=CFGS[0])
 
 
-def sample_ancestral(denoise, x, sigmas, generator):
-    """Euler with fresh noise after each step (Karras et al. 2022, with the noise level split as k-diffusion does)."""
-    for sigma, following in zip(sigmas[:-1], sigmas[1:]):
-        fresh = (following**2 * (sigma**2 - following**2) / sigma**2).sqrt()
-        down = (following**2 - fresh**2).sqrt()
-        x = x + (x - denoise(x, sigma.expand(len(x)))) / sigma * (down - sigma)
-        x = x + torch.randn(x.shape, generator=generator) * fresh
-    return x
-
-
 SAMPLERS = {
     "DPM++ 2M": lambda denoise, x, sigmas, generator: sampling.sample_dpmpp_2m(denoise, x, sigmas),
     "Euler": lambda denoise, x, sigmas, generator: sampling.sample_euler(denoise, x, sigmas),
-    "ancestral Euler": sample_ancestral,
+    "ancestral Euler": sampling.sample_euler_ancestral,
 }
 
 

@@ -1,4 +1,4 @@
-"""Deterministic samplers for library use; inside ComfyUI its own samplers run.
+"""Samplers for library use; inside ComfyUI its own samplers run.
 
 All take a callable `denoise(x, sigma)`; bind the conditioning with `functools.partial` or a lambda.
 """
@@ -15,24 +15,8 @@ from .noise_schedule import NoiseSchedule
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(noisy latent [B, C, h, w], noise level [B]) -> denoised prediction [B, C, h, w]."""
 
-
-def draw(
-    denoise: Denoise,
-    noise: Tensor,
-    schedule: NoiseSchedule,
-    steps: int,
-    start: Tensor | None = None,
-    strength: float = 1.0,
-) -> Tensor:
-    """Draw latents [B, C, H, W] with DPM-Solver++(2M) on Karras levels over the whole range of a schedule.
-
-    noise: [B, C, H, W] of unit variance, on the device to draw on. start: clean latents to begin with, as
-    image-to-image does, `strength` of the steps before the end.
-    """
-    sigmas = karras_sigmas(steps, float(schedule.sigmas[0]), float(schedule.sigmas[-1])).to(noise.device)
-    sigmas = sigmas[steps - round(strength * steps) :]
-    x = noise * sigmas[0]
-    return sample_dpmpp_2m(denoise, x if start is None else start + x, sigmas)
+Sampler = Callable[[Denoise, Tensor, Tensor], Tensor]
+"""(denoise, latent [B, C, h, w] at the first noise level, noise levels [N + 1]) -> latent at the last one."""
 
 
 def karras_sigmas(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Tensor:
@@ -69,3 +53,36 @@ def sample_dpmpp_2m(denoise: Denoise, x: Tensor, sigmas: Tensor) -> Tensor:
         x = (following / sigma) * x - torch.expm1(-step) * target
         previous = current, step
     return x
+
+
+def sample_euler_ancestral(denoise: Denoise, x: Tensor, sigmas: Tensor, generator: torch.Generator) -> Tensor:
+    """Euler's method with fresh noise after each step (the noise level is split as in k-diffusion).
+
+    x: [B, C, H, W] at sigmas[0]. generator: of the fresh noise, which is drawn on its device.
+    """
+    for sigma, following in zip(sigmas[:-1], sigmas[1:]):
+        fresh = (following**2 * (sigma**2 - following**2) / sigma**2).sqrt()
+        down = (following**2 - fresh**2).sqrt()
+        x = x + (x - denoise(x, sigma.expand(len(x)))) / sigma * (down - sigma)
+        x = x + torch.randn(x.shape, generator=generator, device=generator.device).to(x) * fresh
+    return x
+
+
+def draw(
+    denoise: Denoise,
+    noise: Tensor,
+    schedule: NoiseSchedule,
+    steps: int,
+    start: Tensor | None = None,
+    strength: float = 1.0,
+    sampler: Sampler = sample_dpmpp_2m,
+) -> Tensor:
+    """Draw latents [B, C, H, W] on Karras levels over the whole range of a schedule, with DPM-Solver++(2M) by default.
+
+    noise: [B, C, H, W] of unit variance, on the device to draw on. start: clean latents to begin with, as
+    image-to-image does, `strength` of the steps before the end.
+    """
+    sigmas = karras_sigmas(steps, float(schedule.sigmas[0]), float(schedule.sigmas[-1])).to(noise.device)
+    sigmas = sigmas[steps - round(strength * steps) :]
+    x = noise * sigmas[0]
+    return sampler(denoise, x if start is None else start + x, sigmas)

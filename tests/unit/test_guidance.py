@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from domain_guidance.diffusion.parameterization import add_noise, denoised, network_input, training_target
-from domain_guidance.diffusion.sampling import karras_sigmas, sample_dpmpp_2m, sample_euler
+from domain_guidance.diffusion.sampling import karras_sigmas, sample_dpmpp_2m, sample_euler, sample_euler_ancestral
 from domain_guidance.guidance import GuidedDenoiser, Projection, SigmaInterval, Term, compose, schedule
 
 EMPTY, PROMPT = torch.zeros(1, 1, 1), torch.ones(1, 1, 1)
@@ -228,6 +228,14 @@ def test_halving_the_step_size_divides_the_error_by_two_to_the_order(sampler, or
         exact = 2.0 + (x - 2.0) * math.sqrt(0.25 / (0.25 + sigmas[0] ** 2))
         errors.append(float((sampler(model, x, sigmas) - exact).norm()))
     assert math.log2(errors[0] / errors[1]) == pytest.approx(order, abs=0.25)
+
+
+def test_ancestral_steps_end_in_the_gaussian_that_the_denoiser_knows_and_forget_where_they_began():
+    model, sigmas = Gaussian(2.0, 0.25), karras_sigmas(400, 0.002, 80.0).double()
+    start = torch.full((20000, 1, 1, 1), 3.0, dtype=torch.float64) * sigmas[0]
+    drawn = sample_euler_ancestral(model, start, sigmas, torch.Generator().manual_seed(1))
+    assert float(drawn.mean()) == pytest.approx(2.0, abs=0.02)
+    assert float(drawn.std()) == pytest.approx(0.5, abs=0.02)
 
 
 def test_a_constant_schedule_of_one_is_exactly_one_everywhere():
