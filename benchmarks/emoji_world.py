@@ -1,8 +1,8 @@
 """The methods on things that the domain was never shown: emoji in ink and as glossy figures.
 
     python -m domain_guidance.emoji_world drawings --packages DIR --out WORLD      see its help; a minute
-    python -m domain_guidance.emoji_world train --out WORLD                        base and judge: two hours on a CPU
-    python benchmarks/emoji_world.py --world WORLD [--work FOLDER]                 an hour on a CPU
+    python -m domain_guidance.emoji_world train --out WORLD                        base and judge: 2.5 hours on a CPU
+    python benchmarks/emoji_world.py --world WORLD [--work FOLDER]                 four hours on a CPU
 
 Each domain is trained three times in every form, on the same pictures without captions. Weights are chosen with the
 first training, on other noise, by the rule of `toy_world.py`: of those within a tenth of the base's distance, the most

@@ -132,6 +132,7 @@ def evidence(text):
     """docs/evidence.md with the tables of the committed results."""
     from domain_guidance.emoji_world.things import DOMAINS
     from domain_guidance.evidence.emoji import COMPARED
+    from domain_guidance.evidence.emoji_table import about as emoji_about
     from domain_guidance.evidence.emoji_table import table as emoji_table
     from domain_guidance.evidence.results import read_results
     from domain_guidance.evidence.tables import all_tables, fill
@@ -143,7 +144,8 @@ def evidence(text):
     if EMOJI.exists():
         found = json.loads(EMOJI.read_text(encoding="utf-8"))
         measured = [hand for hand in DOMAINS if f"{hand}/{list(COMPARED)[-1]}" in found["chosen"]]
-        text = fill(text, {f"emoji {hand}": emoji_table(found, hand) for hand in measured})
+        tables = {f"emoji {hand}": emoji_table(found, hand) for hand in measured}
+        text = fill(text, {"emoji about": emoji_about(found), **tables})
     pairs = read_pairs(json.loads((RESULTS / "side_network.json").read_text(encoding="utf-8"))["ratios"])
     return fill(text, {"pairs": _pairs_table(pairs)})
 

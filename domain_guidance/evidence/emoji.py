@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 
 import torch
@@ -18,6 +19,7 @@ from ..diffusers_host.trained_file import load_trained
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.noise_schedule import scaled_linear
 from ..diffusion.parameterization import Prediction
+from ..diffusion.sampling import sample_dpmpp_2m
 from ..domains.training_forms import ADAPTER, SIDE_NETWORK
 from ..emoji_world import checkpoints
 from ..emoji_world.drawing import Artist, draw_by, load_artist
@@ -26,24 +28,26 @@ from ..emoji_world.judge import Judge
 from ..emoji_world.model import PREDICTION
 from ..emoji_world.prompts import encode_prompt
 from ..side_networks import SideNetwork, read_side_file
-from ..toy_world.methods import METHODS, Method, Weights, contrast
+from ..toy_world.methods import METHODS, Method, Weights, beside, contrast
 
-BOTH: Sequence[Weights] = [
-    {"cfg": cfg, "weight": weight} for cfg, weight in ((2.0, 1.5), (3.0, 1.5), (3.0, 2.0), (4.0, 2.0))
-]
+STEPS = 20
+# As many settings for every method.
+CFGS: Sequence[Weights] = [{"cfg": cfg} for cfg in (1.25, 1.5, 2.0, 3.0, 4.0, 6.0)]
+BOTH: Sequence[Weights] = [{"cfg": cfg, "weight": weight} for cfg, weight in product((1.25, 2.0, 3.0), (2.0, 3.0))]
+SIDE = replace(METHODS["side network"], grid=BOTH)
 COMPARED: Mapping[str, Method] = {
-    "base": METHODS["base"],
-    "fine-tune": METHODS["fine-tune"],
-    "LoRA": METHODS["LoRA"],
-    "DoG": METHODS["DoG"],
+    **{name: replace(METHODS[name], grid=CFGS) for name in ("base", "fine-tune", "LoRA", "DoG")},
     "asymmetric LoRA": Method(
         "LoRA for the prompt alone (asymmetric)",
         (ADAPTER,),
         partial(contrast, of=ADAPTER, against="base"),
-        METHODS["LoRA"].grid,
+        CFGS,
     ),
     "decoupled": replace(METHODS["decoupled"], grid=BOTH),
-    "side network": replace(METHODS["side network"], grid=BOTH),
+    "side network": SIDE,
+    "side network, prompted": replace(
+        SIDE, title="decoupled, side network on the prompt's answer", build=partial(beside, reads_prompt=True)
+    ),
 }
 
 
@@ -89,5 +93,5 @@ def score(
 ) -> DomainScore:
     """Draw a domain's task by a method and judge it. drawn: of `read_drawings`."""
     given = task(hand, repeats)
-    images = draw_by(denoiser, world.artist.code, given.encoded(world.artist.table), seed)
+    images = draw_by(denoiser, world.artist.code, given.encoded(world.artist.table), seed, STEPS, sample_dpmpp_2m)
     return judged(judge, drawn, given, images, seed)

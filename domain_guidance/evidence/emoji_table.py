@@ -32,6 +32,16 @@ def table(results: Mapping[str, Any], hand: str) -> str:
     return markdown(["method", "weights", *(title for title, _ in MEASURES.values())], rows)
 
 
+def about(results: Mapping[str, Any]) -> str:
+    """One sentence on what was run, where and how long, one thing after another."""
+    minutes = results["seconds"] / 60
+    commit = f", commit {results['commit']}" if results["commit"] else ""
+    return (
+        f"{len(results['seeds'])} trainings of each, mean ± standard deviation; {minutes:.0f} minutes "
+        f"({results['machine']}{commit})."
+    )
+
+
 def measured(results: Mapping[str, Any], hand: str, method: str) -> Sequence[Mapping[str, float]]:
     """A method's scores, one for each training; the base, which is trained once, has one."""
     key = f"{hand}/measured/{method}/{results['chosen'][f'{hand}/{method}']}"

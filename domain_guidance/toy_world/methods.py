@@ -99,14 +99,16 @@ def decoupled(
     return GuidedDenoiser(world.models["base"], world.models[domain], world.empty, world.empty, weight, cfg, **options)
 
 
-def beside(world: Models, cfg: float, weight: float) -> Denoiser[Tensor]:
-    """Guide by the side network, which corrects the base's answer to the empty prompt.
+def beside(world: Models, cfg: float, weight: float, *, reads_prompt: bool = False) -> Denoiser[Tensor]:
+    """Guide by the side network, which corrects the base's answer to the empty prompt, or to the prompt itself.
 
     Raises ValueError where the world has none.
     """
     if world.side is None:
         raise ValueError("This world has no side network: train one, or compare other methods.")
-    return SideGuidedDenoiser(world.models["base"], world.side, world.prediction, world.empty, weight, cfg)
+    return SideGuidedDenoiser(
+        world.models["base"], world.side, world.prediction, world.empty, weight, cfg, reads_prompt=reads_prompt
+    )
 
 
 def _own(title: str, model: str, **options: Any) -> Method:

@@ -13,7 +13,8 @@ from statistics import mean, stdev
 import pytest
 import torch
 
-from domain_guidance.evidence import jobs, worlds
+from domain_guidance.evidence import emoji_table, jobs, worlds
+from domain_guidance.evidence.emoji import COMPARED
 from domain_guidance.evidence.pairs import DIGITS, DISTANCE, DIVERSITY
 from domain_guidance.evidence.plan import EARLY, FEW, PLANS, QUICK, RATES, STOPPED
 from domain_guidance.evidence.results import open_results, read_results, scored
@@ -486,3 +487,83 @@ def test_its_pictures_are_a_little_more_alike_so_that_the_whole_rule_holds_in_tw
     varied = [found.diversity for row, found in pairs.items() if "ancestral" not in row]
     assert (round(min(varied), 2), round(max(varied), 2)) == (0.95, 0.98) and min(varied) < DIVERSITY
     assert sum(found.not_worse for found in pairs.values()) == 2
+
+
+# --- things that a domain was never shown ----------------------------------------------------------------------------
+
+OWN_CFG = ("fine-tune", "LoRA", "DoG", "asymmetric LoRA")
+PROMPTED = "side network, prompted"
+
+
+@pytest.fixture(scope="module")
+def things():
+    return json.loads((RESULTS / "emoji_world_full.json").read_text(encoding="utf-8"))
+
+
+def of_trainings(things, hand, method, measure):
+    return [entry[measure] for entry in emoji_table.measured(things, hand, method)]
+
+
+def in_table(things, hand, method):
+    """The share of things in percent, and the distance over the base's."""
+    base = mean(of_trainings(things, hand, "base", "distance"))
+    return (
+        round(100 * mean(of_trainings(things, hand, method, "thing"))),
+        round(mean(of_trainings(things, hand, method, "distance")) / base, 2),
+    )
+
+
+@pytest.mark.parametrize("hand", ["ink", "glossy"])
+def test_the_tables_of_things_are_made_of_the_committed_results(things, hand):
+    written = (ROOT / "docs" / "evidence.md").read_text(encoding="utf-8")
+    assert f"<!-- begin emoji {hand} -->\n{emoji_table.table(things, hand)}\n<!--" in written
+    assert f"<!-- begin emoji about -->\n{emoji_table.about(things)}\n<!--" in written
+
+
+@pytest.mark.parametrize("hand", ["ink", "glossy"])
+def test_on_the_prompts_answer_a_side_network_is_the_nearest_on_average_and_keeps_the_things(things, hand):
+    nearest = min(COMPARED, key=lambda name: mean(of_trainings(things, hand, name, "distance")))
+    assert nearest == PROMPTED
+    assert all(in_table(things, hand, PROMPTED)[0] > in_table(things, hand, method)[0] for method in OWN_CFG)
+
+
+@pytest.mark.parametrize(("hand", "nearer"), [("glossy", [set()] * 3), ("ink", [set(), set(), {"fine-tune", "DoG"}])])
+def test_in_glossy_it_is_the_nearest_in_each_training_and_in_ink_two_are_nearer_in_one(things, hand, nearer):
+    ours = of_trainings(things, hand, PROMPTED, "distance")
+    others = [name for name in COMPARED if name not in ("base", PROMPTED)]
+    theirs = {name: of_trainings(things, hand, name, "distance") for name in others}
+    found = [{name for name in others if theirs[name][place] < far} for place, far in enumerate(ours)]
+    assert found == nearer
+
+
+@pytest.mark.parametrize(
+    ("hand", "method", "shares"),
+    [
+        ("ink", PROMPTED, (98, 0.11)),
+        ("glossy", PROMPTED, (97, 0.11)),
+        ("ink", "side network", (98, 0.12)),
+        ("glossy", "side network", (96, 0.14)),
+        ("ink", "fine-tune", (95, 0.15)),
+        ("glossy", "fine-tune", (87, 0.36)),
+        ("ink", "LoRA", (21, 0.28)),
+        ("ink", "asymmetric LoRA", (23, 0.17)),
+        ("ink", "DoG", (65, 0.12)),
+        ("glossy", "DoG", (92, 0.27)),
+        ("ink", "decoupled", (95, 0.12)),
+        ("glossy", "decoupled", (93, 0.27)),
+    ],
+)
+def test_the_text_on_things_says_what_was_measured(things, hand, method, shares):
+    assert in_table(things, hand, method) == shares
+
+
+def test_in_glossy_no_method_comes_nearer_to_the_right_drawing(things):
+    ours = mean(of_trainings(things, "glossy", PROMPTED, "error"))
+    assert round(ours, 2) == 0.53
+    assert all(ours < mean(of_trainings(things, "glossy", name, "error")) for name in COMPARED if name != PROMPTED)
+
+
+@pytest.mark.parametrize("hand", ["ink", "glossy"])
+def test_the_base_lies_farther_from_a_domain_at_cfg_2_than_at_its_own(things, hand):
+    own = things["found"][f"{hand}/search/base/{things['chosen'][f'{hand}/base']}"]
+    assert things["found"][f"{hand}/search/base/cfg 2"]["distance"] > own["distance"]
