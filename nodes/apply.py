@@ -79,11 +79,13 @@ class DomainGuidanceApply(io.ComfyNode):
                     "nothing extra if your negative prompt is empty. negative: the one on your negative prompt; "
                     "faster if that is not empty, but it then leaks into the domain. prompt: domain and base both "
                     "read your positive prompt; for distilled models at cfg 1 with a domain adapter, where weight 1 "
-                    "equals the plain LoRA. For a side network: the prediction that it corrects; auto: the one on the "
-                    "empty prompt where the sampler makes it, else the one on your prompt, always at no extra cost. "
-                    "fast: nothing is subtracted, and nothing costs extra. Only for domain adapters and LoRAs, which "
-                    "then act on your prompt but not on the negative; weight is their strength; begin with 0.75. Your "
-                    "prompt is followed a little less, and mask, projection and norm_cap are not available.",
+                    "equals the plain LoRA. fast: nothing is subtracted, and nothing costs extra. Only for domain "
+                    "adapters and LoRAs, which then act on your prompt but not on the negative; weight is their "
+                    "strength; begin with 0.75. Your prompt is followed a little less, and mask, projection and "
+                    "norm_cap are not available. With a side network, reference chooses the prediction that it "
+                    "corrects. auto: the one on the empty prompt where the sampler makes it, else the one on your "
+                    "prompt. prompt: always the one on your prompt, which comes closer to the domain in our tests. "
+                    "Neither costs anything extra, unless reference_model is connected.",
                 ),
                 *shaping_inputs("domain"),
             ],

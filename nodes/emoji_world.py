@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..domain_guidance.emoji_world.checkpoints import read_base
+from ..domain_guidance.emoji_world.checkpoints import read_table
 from ..domain_guidance.emoji_world.model import CELL, CHANNELS, LATENT_SIZE
 from ..domain_guidance.emoji_world.prompts import encode_each, encode_prompt
 from ..domain_guidance.emoji_world.sheet import read_sheet
@@ -27,7 +27,8 @@ class DomainGuidanceEmojiWorld(io.ComfyNode):
             description=(
                 "A small model that comes with the pack, so that you can try it without a download. The base draws "
                 "121 things by name, from cat to rocket. Its two domains, ink and glossy, were trained without text "
-                "and never saw half of those things. The base knows that half, and guidance gives it their look."
+                "and never saw half of those things. The base knows that half, and domain guidance "
+                "draws it in the look of ink or glossy."
             ),
             search_aliases=["demo", "domain guidance demo", "first look", "example", "emoji"],
             inputs=[
@@ -35,15 +36,16 @@ class DomainGuidanceEmojiWorld(io.ComfyNode):
                     "things",
                     default=THINGS,
                     multiline=True,
-                    tooltip="What to draw, separated by commas: each thing becomes one image of the batch. Only the "
-                    "words in the list on the node's help page work.",
+                    tooltip="What to draw, separated by commas: each thing becomes one image of the batch. The "
+                    "node's help page lists the words that work.",
                 ),
                 io.Combo.Input(
                     "style",
                     options=[*STYLES, ANY],
                     default=ANY,
-                    tooltip="The style that the prompt asks for; noto, classic and flat are emoji sets. With a domain, "
-                    "leave it at any: the domain brings its own.",
+                    tooltip="The style that the prompt asks for; noto, classic and flat are emoji sets. For glossy, "
+                    "choose flat: glossy adds light and shading to flat shapes. For ink, choose any, or connect the "
+                    "output unstyled instead of positive.",
                 ),
                 io.Combo.Input(
                     "ground",
@@ -76,14 +78,20 @@ class DomainGuidanceEmojiWorld(io.ComfyNode):
                     tooltip="61 of the drawings that the ink domain was trained on, 64x64 pixels each, for "
                     "Train Domain.",
                 ),
+                io.Conditioning.Output(
+                    display_name="unstyled",
+                    tooltip="The same prompts without a style, whatever you chose as style. Use them for ink, which "
+                    "draws shapes of its own.",
+                ),
             ],
         )
 
     @classmethod
     def execute(cls, things: str, style: str, ground: str, images_per_thing: int) -> io.NodeOutput:
         words = [word for word in things_in(things) for _ in range(images_per_thing)]
-        _, table = read_base()
-        positive = encode_each(table, words, None if style == ANY else style, None if ground == ANY else ground)
+        table = read_table()
+        asked_ground = None if ground == ANY else ground
+        positive = encode_each(table, words, None if style == ANY else style, asked_ground)
         latent = {
             "samples": torch.zeros(len(words), CHANNELS, LATENT_SIZE, LATENT_SIZE),
             "downscale_ratio_spacial": CELL,
@@ -98,4 +106,5 @@ class DomainGuidanceEmojiWorld(io.ComfyNode):
             [[encode_prompt(table), {}]],
             latent,
             read_sheet(),
+            [[encode_each(table, words, None, asked_ground), {}]],
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from comfy_api.latest import io
 
-from ..domain_guidance.toy_world.checkpoints import read_base
+from ..domain_guidance.toy_world.checkpoints import read_table
 from ..domain_guidance.toy_world.model import CHANNELS, IMAGE_SIZE
 from ..domain_guidance.toy_world.plates import read_sheet
 from ..domain_guidance.toy_world.prompts import encode_prompt
@@ -82,7 +82,7 @@ class DomainGuidanceToyWorld(io.ComfyNode):
 
     @classmethod
     def execute(cls, digit: str, stroke: str, ground: str, batch_size: int) -> io.NodeOutput:
-        _, table = read_base()
+        table = read_table()
         positive = encode_prompt(
             table,
             digit=None if digit == ANY else int(digit),

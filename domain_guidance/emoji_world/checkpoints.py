@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -59,6 +60,12 @@ def read_base(folder: str | os.PathLike = FOLDER) -> tuple[dict[str, Tensor], Te
     tensors = load_file(Path(folder) / BASE)
     table = tensors.pop(TOKENS)
     return {name.removeprefix(HOST_PREFIX): tensor for name, tensor in tensors.items()}, table
+
+
+def read_table(folder: str | os.PathLike = FOLDER) -> Tensor:
+    """The prompt table alone."""
+    with safe_open(Path(folder) / BASE, "pt") as file:
+        return file.get_tensor(TOKENS)
 
 
 def load_base(folder: str | os.PathLike = FOLDER) -> tuple[UNet2DConditionModel, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 
 import torch
 from torch import Tensor, nn
@@ -54,6 +55,12 @@ def encode_prompt(
 def encode_each(table: Tensor, things: Sequence[str], hand: str | None, ground: str | None) -> Tensor:
     """Embed a prompt for each thing, `[N, 4, 64]`, all in one hand and on one ground."""
     return torch.cat([encode_prompt(table, thing, hand, ground) for thing in things])
+
+
+def encode_on_grounds(table: Tensor, things: Sequence[str], hand: str | None) -> Tensor:
+    """Embed a prompt for each thing, `[N, 4, 64]`, all in one hand, on one ground after the other."""
+    asked = [encode_prompt(table, thing, hand, ground) for thing, ground in zip(things, cycle(GROUNDS))]
+    return torch.cat(asked)
 
 
 def together(parts: Sequence[Prompts]) -> Prompts:

@@ -145,6 +145,9 @@ SKETCH, SOFT = "sketch", "soft"  # what `variations` makes of the hands' drawing
 STYLES = (*HANDS, SKETCH, SOFT)  # what a prompt may ask for
 ON_WHITE = "ink"  # the one hand that lies on nothing but white
 DOMAINS = {ON_WHITE: "fluent-emoji-high-contrast", "glossy": "fluent-emoji-3d"}
+# The style that a prompt asks for beside a domain: glossy's artists gave light to the shapes of flat; ink's lines are
+# nobody else's, so the style is left open.
+ASKED_STYLE = {ON_WHITE: None, "glossy": "flat"}
 GROUNDS = {
     "white": (0.97, 0.97, 0.96),
     "cream": (0.97, 0.91, 0.74),

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -40,6 +41,12 @@ def read_base(folder: str | os.PathLike = FOLDER, name: str = BASE) -> tuple[dic
     tensors = load_file(Path(folder) / name)
     table = tensors.pop(TOKENS)
     return {name.removeprefix(HOST_PREFIX): tensor for name, tensor in tensors.items()}, table
+
+
+def read_table(folder: str | os.PathLike = FOLDER) -> Tensor:
+    """The prompt table alone."""
+    with safe_open(Path(folder) / BASE, "pt") as file:
+        return file.get_tensor(TOKENS)
 
 
 def write_base(unet: nn.Module, table: Tensor, folder: str | os.PathLike, name: str = BASE) -> None:

@@ -1,5 +1,9 @@
 """The emoji world in the real host: its networks draw as in the library, and its node reads users' words."""
 
+import json
+from functools import partial
+from pathlib import Path
+
 import pytest
 import torch
 from host_process import PromptError
@@ -7,7 +11,7 @@ from prompts import Graph, ksampler
 from scenes import distance
 
 STEPS, CFG, WEIGHT, SEED = 20, 3.0, 1.5, 77
-BASE, POSITIVE, NEGATIVE, LATENT, INK_IMAGES = 0, 4, 5, 6, 7  # outputs of the node
+BASE, GLOSSY, POSITIVE, NEGATIVE, LATENT, INK_IMAGES, UNSTYLED = 0, 2, 4, 5, 6, 7, 8  # outputs of the node
 MODULES = ("checkpoints", "model", "prompts")
 
 
@@ -34,7 +38,7 @@ def encoded(library, folder):
     return prompts.encode_each(table, ["cat", "owl"], "flat", "sky"), prompts.encode_prompt(table)
 
 
-def sampled(model, asked, empty):
+def sampled(model, asked, empty, sampler):
     """The host's KSampler, from the noise of SEED."""
     import comfy.sample
 
@@ -42,30 +46,36 @@ def sampled(model, asked, empty):
     noise = comfy.sample.prepare_noise(latent, SEED)
     with torch.inference_mode():
         return comfy.sample.sample(
-            model, noise, STEPS, CFG, "dpmpp_2m", "karras", [[asked, {}]], [[empty, {}]], latent, seed=SEED
+            model, noise, STEPS, CFG, sampler, "karras", [[asked, {}]], [[empty, {}]], latent, seed=SEED
         )
 
 
-@pytest.mark.parametrize("hand", [None, "ink", "glossy"])
-def test_both_hosts_walk_the_same_trajectory(host, emoji, library, folder, hand):
+@pytest.mark.parametrize("sampler", ["dpmpp_2m", "euler_ancestral"])
+@pytest.mark.parametrize(
+    ("hand", "reference"), [(None, "auto"), ("ink", "auto"), ("ink", "prompt"), ("glossy", "prompt")]
+)
+def test_both_hosts_walk_the_same_trajectory(host, emoji, library, folder, hand, reference, sampler):
     """The host's KSampler and the library's sampler on diffusers, from the same noise: 1e-4."""
     asked, empty = encoded(library, folder)
     model = emoji.load_base(folder)
     if hand is not None:
         apply_domain = host.library("nodes.comfy_host.guidance.apply").apply_domain
-        model = apply_domain(model, emoji.load_domain(model, hand, folder), WEIGHT)
-    theirs = sampled(model, asked, empty)
+        model = apply_domain(model, emoji.load_domain(model, hand, folder), WEIGHT, reference=reference)
+    theirs = sampled(model, asked, empty, sampler)
     sampling = host.library("domain_guidance.diffusion.sampling")
     schedule = host.library("domain_guidance.diffusion.noise_schedule").scaled_linear()
     sigmas = sampling.karras_sigmas(STEPS, schedule.sigmas[0].item(), schedule.sigmas[-1].item())
     noise = torch.randn(theirs.shape, generator=torch.manual_seed(SEED))
-    denoise = denoiser(host, library, folder, schedule, hand)
+    denoise = denoiser(host, library, folder, schedule, hand, reads_prompt=reference == "prompt")
+    walk = getattr(sampling, f"sample_{sampler}")
+    if sampler == "euler_ancestral":
+        walk = partial(walk, generator=torch.Generator().manual_seed(SEED + 1))
     with torch.no_grad():
-        ours = sampling.sample_dpmpp_2m(denoise, noise * (1 + sigmas[0] ** 2).sqrt(), sigmas)
+        ours = walk(denoise, noise * (1 + sigmas[0] ** 2).sqrt(), sigmas)
     assert distance(theirs, ours) < 1e-4
 
 
-def denoiser(host, library, folder, schedule, hand):
+def denoiser(host, library, folder, schedule, hand, reads_prompt):
     """The library's cfg, and a domain, for the same prompts: x, sigma -> a clean picture."""
     asked, empty = encoded(library, folder)
     unet, _ = library["checkpoints"].load_base(folder)
@@ -75,7 +85,21 @@ def denoiser(host, library, folder, schedule, hand):
         return lambda x, sigma: base(x, sigma, empty) + CFG * (base(x, sigma, asked) - base(x, sigma, empty))
     network = library["checkpoints"].load_domain(hand, folder).network
     side_guided = host.library("domain_guidance.side_networks").SideGuidedDenoiser
-    return lambda x, sigma: side_guided(base, network, kind, empty, WEIGHT, CFG)(x, sigma, asked)
+    guided = side_guided(base, network, kind, empty, WEIGHT, CFG, reads_prompt=reads_prompt)
+    return lambda x, sigma: guided(x, sigma, asked)
+
+
+def test_glossy_begins_at_the_same_step_in_the_first_template_as_in_the_readmes_picture(host, emoji, folder):
+    twin = Path(__file__).parents[1] / "workflows" / "01-first-look.api.json"
+    graph = json.loads(twin.read_text(encoding="utf-8"))
+    glossy = next(node["inputs"] for node in graph.values() if node["inputs"].get("domain_model") == ["1", GLOSSY])
+    start = emoji.load_base(folder).get_model_object("model_sampling").percent_to_sigma(glossy["start_percent"])
+    ours = host.library("domain_guidance.emoji_world.domains").INTERVALS["glossy"].start
+    schedule = host.library("domain_guidance.diffusion.noise_schedule").scaled_linear()
+    steps = host.library("domain_guidance.emoji_world.drawing").STEPS
+    karras = host.library("domain_guidance.diffusion.sampling").karras_sigmas
+    sigmas = karras(steps, schedule.sigmas[0].item(), schedule.sigmas[-1].item())
+    assert 0 < int((sigmas <= start).sum()) == int((sigmas <= ours).sum()) < steps
 
 
 @pytest.mark.parametrize("side", [64, 72])
@@ -135,6 +159,13 @@ def test_any_leaves_style_and_ground_open(host, library):
     outputs = world(graph, things="cat", style="any", ground="any")
     wanted = library["prompts"].encode_prompt(pack_table(library), "cat")
     assert torch.equal(host.value(graph, outputs[POSITIVE])[0][0], wanted)
+
+
+def test_unstyled_prompts_are_the_same_without_the_style(host, library):
+    graph = Graph()
+    outputs = world(graph, things="cat, owl", style="flat", ground="sky")
+    wanted = library["prompts"].encode_each(pack_table(library), ["cat", "owl"], None, "sky")
+    assert torch.equal(host.value(graph, outputs[UNSTYLED])[0][0], wanted)
 
 
 @pytest.mark.parametrize(
