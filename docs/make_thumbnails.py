@@ -218,7 +218,7 @@ def masked(image):
 
 def main():
     models, three = comparison.load_models(), prompts([3, 7, 5], [0, 1, 4])
-    emoji = drawn_rows(words=("cat", "apple", "house"))
+    emoji = drawn_rows(words=("panda", "apple", "alien"))
     base, plates = draw(models, three, 0.0), draw(models, three, WEIGHT)
     sources = draw(models, prompts([2, 6, 5], [1, 2, 0], [1, 2, 0]), 0.0)
     changed = draw(models, prompts([2, 6, 5], [1, 2, 0]), WEIGHT, start=sources, strength=0.7)

@@ -44,7 +44,11 @@ pictures, without any text. The two domains here, *ink* and *glossy*, were train
 the base has ever seen a cat, a car or a house.
 
 Then write other words into `things`, such as *panda, tractor, pineapple*, or change a `weight` under *The domains*
-from 3 to 0 (no domain), 1 or -1. It needs no files.
+to 0 (no domain), 1 or -1. It needs no files.
+
+The `style` is *flat*, and glossy adds light and shading to flat shapes. Apply Domain Guidance for glossy has
+`start_percent` 0.6, so that shapes stay crisp. Ink draws shapes of its own, so its row uses *unstyled*: the same words
+without a style. At weight 0, that row shows the base in mixed styles.
 """,
             group("Your model", [1]),
             group("The domains", [3, 11]),

@@ -4,7 +4,7 @@
 `python -m domain_guidance.emoji_world train --out DIR`: two and a half hours on two cores; the same command resumes.
 `python -m domain_guidance.emoji_world samples --out DIR`: `samples.png`, what the networks of DIR draw so far.
 `python -m domain_guidance.emoji_world evaluate --out DIR`: what the judge reads in it, at several weights.
-`python -m domain_guidance.emoji_world sheet --out DIR`: `ink.png`, what the ink domain was shown.
+`python -m domain_guidance.emoji_world sheet --out DIR`: `ink.png` and `examples.png`, of what domains were trained on.
 `python -m domain_guidance.emoji_world picture --out DIR`: `first-look.png`, held-out things without and in each domain.
 """
 
@@ -18,15 +18,15 @@ from pathlib import Path
 from .checkpoints import DRAWINGS, load_domain, load_judge
 from .drawing import Guidance, Lead, load_artist
 from .drawings import read_drawings, render, write_drawings
-from .evaluation import score_base, score_domain
+from .evaluation import SEED, score_base, score_domain
 from .first_look import first_look
 from .samples import picture
-from .sheet import SHEET, write_sheet
+from .sheet import EXAMPLES, SHEET, write_examples, write_sheet
 from .stages import STAGES
 from .things import DOMAINS, THINGS
 
-CFGS = (1.5, 2.0, 3.0, 4.0)
-WEIGHTS = (1.0, 1.5, 2.0, 3.0, 4.0)
+CFGS = (1.25, 1.5, 2.0, 3.0)
+WEIGHTS = (1.0, 2.0, 2.5, 3.0, 4.0)
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -59,18 +59,20 @@ def _evaluate(options: argparse.Namespace) -> None:
     artist, judge = load_artist(options.out), load_judge(options.out)
     drawn = read_drawings(options.out / DRAWINGS)
     for cfg in CFGS:
-        logging.info("base, cfg %g: %s", cfg, score_base(artist, judge, drawn, Guidance(cfg)))
+        logging.info("base, cfg %g: %s", cfg, score_base(artist, judge, drawn, Guidance(cfg), options.seed))
     for hand, network in ((hand, load_domain(hand, options.out).network) for hand in DOMAINS):
         for cfg in CFGS:
-            found = score_domain(artist, judge, drawn, hand, Guidance(cfg))
+            found = score_domain(artist, judge, drawn, hand, Guidance(cfg), options.seed)
             logging.info("%s, cfg %g, base alone: %s", hand, cfg, found)
         for cfg, weight in product(CFGS, WEIGHTS):
-            found = score_domain(artist, judge, drawn, hand, Guidance(cfg, [Lead(network, weight)]))
+            found = score_domain(artist, judge, drawn, hand, Guidance(cfg, [Lead(network, weight)]), options.seed)
             logging.info("%s, cfg %g, weight %g: %s", hand, cfg, weight, found)
 
 
 def _sheet(options: argparse.Namespace) -> None:
-    write_sheet(read_drawings(options.out / DRAWINGS), options.out / SHEET.name)
+    drawn = read_drawings(options.out / DRAWINGS)
+    write_sheet(drawn, options.out / SHEET.name)
+    write_examples(drawn, options.out / EXAMPLES.name)
 
 
 def _picture(options: argparse.Namespace) -> None:
@@ -95,8 +97,11 @@ def _parser() -> argparse.ArgumentParser:
     samples.set_defaults(command=_samples)
     judged = commands.add_parser("evaluate", help="let the judge read what is drawn, at several weights")
     judged.add_argument("--out", type=Path, required=True, help="folder of the world, all trained")
+    judged.add_argument("--seed", type=int, default=SEED, help="of the noise (default: %(default)s)")
     judged.set_defaults(command=_evaluate)
-    sheet = commands.add_parser("sheet", help="write what the ink domain was shown as one picture")
+    sheet = commands.add_parser(
+        "sheet", help="write pictures that the domains were trained on: ink.png and examples.png"
+    )
     sheet.add_argument("--out", type=Path, required=True, help="folder of the world, with the drawings in it")
     sheet.set_defaults(command=_sheet)
     shown = commands.add_parser("picture", help="draw held-out things by the base and in both domains")

@@ -15,7 +15,7 @@ from ..diffusers_host.denoiser import DiffusersDenoiser
 from ..diffusion import sampling
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.noise_schedule import scaled_linear
-from ..guidance import Term, compose
+from ..guidance import SigmaInterval, Term, compose
 from ..side_networks import SideNetwork, corrected
 from . import checkpoints
 from .model import CHANNELS, LATENT_SIZE, PREDICTION
@@ -25,7 +25,7 @@ from .prompts import encode_prompt
 if TYPE_CHECKING:
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-STEPS = 20
+STEPS = 30
 CHUNK = 64  # pictures that are drawn at once
 
 
@@ -40,11 +40,15 @@ class Artist:
 
 @dataclass(frozen=True)
 class Lead:
-    """A domain that a picture is led into. mask: [1, 1, 8, 8], where it counts; None is everywhere."""
+    """A domain that a picture is led into: a correction of what the base answers to the prompt.
+
+    mask: [1, 1, 8, 8], where it counts; None is everywhere. interval: the noise levels at which it counts.
+    """
 
     network: SideNetwork
     weight: float
     mask: Tensor | None = None
+    interval: SigmaInterval = SigmaInterval()
 
 
 @dataclass(frozen=True)
@@ -61,18 +65,26 @@ def load_artist(folder: str | os.PathLike = checkpoints.FOLDER) -> Artist:
 
 
 def draw(artist: Artist, asked: Tensor, guidance: Guidance, seed: int) -> Tensor:
-    """Pictures [N, 3, 64, 64] in [-1, 1] of encoded prompts [N, 4, 64], from noise that the seed decides."""
+    """Pictures [N, 3, 64, 64] in [-1, 1] of encoded prompts [N, 4, 64], from noise that the seed decides.
+
+    By ancestral Euler steps: without their fresh noise, large weights leave stains.
+    """
     base = DiffusersDenoiser(artist.unet, scaled_linear(), PREDICTION)
-    return draw_by(partial(_guided, base, encode_prompt(artist.table), guidance), artist.code, asked, seed)
+    guided = partial(_guided, base, encode_prompt(artist.table), guidance)
+    fresh = torch.Generator().manual_seed(seed + 1)  # as in the host on a CPU
+    sampler = partial(sampling.sample_euler_ancestral, generator=fresh)
+    return draw_by(guided, artist.code, asked, seed, STEPS, sampler)
 
 
 @torch.no_grad()
-def draw_by(denoiser: Denoiser[Tensor], code: PatchCode, asked: Tensor, seed: int) -> Tensor:
-    """As `draw`, by any denoiser that reads encoded prompts."""
+def draw_by(
+    denoiser: Denoiser[Tensor], code: PatchCode, asked: Tensor, seed: int, steps: int, sampler: sampling.Sampler
+) -> Tensor:
+    """As `draw`, by any denoiser that reads encoded prompts, and any sampler."""
     noise = torch.randn(len(asked), CHANNELS, LATENT_SIZE, LATENT_SIZE, generator=torch.Generator().manual_seed(seed))
     drawn = []
     for some, start in zip(asked.split(CHUNK), noise.split(CHUNK)):
-        latents = sampling.draw(partial(_asked, denoiser, some), start, scaled_linear(), STEPS)
+        latents = sampling.draw(partial(_asked, denoiser, some), start, scaled_linear(), steps, sampler=sampler)
         drawn.append(code.decode(latents))
     return torch.cat(drawn).clamp(-1, 1)
 
@@ -84,8 +96,9 @@ def _asked(denoiser: Denoiser[Tensor], asked: Tensor, x: Tensor, sigma: Tensor) 
 def _guided(
     base: Denoiser[Tensor], empty: Tensor, guidance: Guidance, x: Tensor, sigma: Tensor, asked: Tensor
 ) -> Tensor:
-    start = base(x, sigma, empty)
-    terms = [Term(base(x, sigma, asked), start, guidance.cfg)]
-    for lead in guidance.leads:
-        terms.append(Term(corrected(lead.network, x, sigma, start, PREDICTION), start, lead.weight, lead.mask))
+    start, prompted = base(x, sigma, empty), base(x, sigma, asked)
+    terms = [Term(prompted, start, guidance.cfg)]
+    for lead in (lead for lead in guidance.leads if float(sigma.max()) in lead.interval):
+        domain = corrected(lead.network, x, sigma, prompted, PREDICTION)
+        terms.append(Term(domain, prompted, lead.weight, lead.mask))
     return compose(start, terms)

@@ -17,7 +17,7 @@ from .drawing import Artist, Guidance, draw
 from .judge import READ_HANDS, Judge, Reading
 from .prompts import Prompts, encode
 from .scenes import lay
-from .things import GROUNDS, HANDS, ON_WHITE, THINGS, held_out
+from .things import ASKED_STYLE, GROUNDS, HANDS, ON_WHITE, STYLES, THINGS, held_out
 
 SEED = 5150
 REPEATS = 4  # pictures of each held-out thing
@@ -38,10 +38,10 @@ class BaseScore:
 
 @dataclass(frozen=True)
 class Task:
-    """What is drawn to see how far a domain carries: things that it was never shown, with the hand left open.
+    """What is drawn to see how far a domain carries: things that it was never shown, in the style of ASKED_STYLE.
 
     hand: of the domain. thing, ground: indices [N] of what its true drawings show. Where all of them lie on white, that
-    is the domain's to bring, and the prompt leaves the ground open as well.
+    is the domain's to bring, and the prompt leaves the ground open.
     """
 
     hand: str
@@ -50,8 +50,10 @@ class Task:
 
     def encoded(self, table: Tensor) -> Tensor:
         """The prompts, [N, 4, 64]."""
+        style = ASKED_STYLE[self.hand]
         left_open = torch.full_like(self.thing, -1)
-        return encode(Prompts(self.thing, left_open, left_open if self.hand == ON_WHITE else self.ground), table)
+        asked = left_open if style is None else torch.full_like(self.thing, STYLES.index(style))
+        return encode(Prompts(self.thing, asked, left_open if self.hand == ON_WHITE else self.ground), table)
 
 
 @dataclass(frozen=True)

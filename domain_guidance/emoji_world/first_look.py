@@ -4,32 +4,44 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 
 from PIL import Image
 from torch import Tensor
 
 from ..pictures.labelled_grid import Row, labelled_grid
 from .checkpoints import FOLDER, load_domain
-from .domains import CFG, WEIGHTS
-from .drawing import Guidance, Lead, draw, load_artist
+from .domains import CFG, INTERVALS, WEIGHT
+from .drawing import Artist, Guidance, Lead, draw, load_artist
 from .model import IMAGE_SIZE
-from .prompts import encode_each
-from .things import DOMAINS
+from .prompts import encode_each, encode_on_grounds
+from .sheet import read_examples
+from .things import ASKED_STYLE, DOMAINS, ON_WHITE
 
-WORDS = ("cat", "elephant", "turtle", "apple", "hamburger", "rose", "car", "house", "camera", "ghost")  # all held out
-SEED = 7
-TITLES = {"base": "The base model", "ink": "With the domain “ink”", "glossy": "With the domain “glossy”"}
+WORDS = ("panda", "apple", "peach", "cheese", "tree", "fire", "lock", "alien")  # all held out
+SEED = 8
+STYLE = "flat"  # of the base
+TITLES = {"base": "Without a domain", "ink": "With the domain “ink”", "glossy": "With the domain “glossy”"}
+DRAWN, TRAINED = "Drawn by the base model.", "Trained on drawings like these:"
 
 
 def first_look(folder: str | os.PathLike = FOLDER, words: Sequence[str] = WORDS) -> Image.Image:
-    """A row of the base and one of each domain; a column for each word."""
-    rows = [Row(TITLES[name], [], images) for name, images in drawn_rows(folder, words).items()]
+    """A row of the base and one of each domain, with what that was trained on; a column for each word."""
+    drawn, examples = drawn_rows(folder, words), read_examples()
+    rows = [Row(TITLES["base"], [DRAWN], drawn["base"])]
+    rows += [Row(TITLES[hand], [TRAINED], drawn[hand], list(examples[hand])) for hand in DOMAINS]
     return labelled_grid(rows, words, cell=2 * IMAGE_SIZE)
 
 
 def drawn_rows(folder: str | os.PathLike = FOLDER, words: Sequence[str] = WORDS) -> dict[str, Tensor]:
     """Pictures [N, 3, 64, 64] in [-1, 1] of the words by the `base` and in each domain, from one noise."""
     artist = load_artist(folder)
-    leads = {hand: [Lead(load_domain(hand, folder).network, WEIGHTS[hand])] for hand in DOMAINS}
-    asked = encode_each(artist.table, words, None, None)
-    return {name: draw(artist, asked, Guidance(CFG, leads.get(name, [])), SEED) for name in ("base", *DOMAINS)}
+    rows = {"base": draw(artist, encode_on_grounds(artist.table, words, STYLE), Guidance(CFG), SEED)}
+    return rows | {hand: _in_domain(artist, hand, folder, words) for hand in DOMAINS}
+
+
+def _in_domain(artist: Artist, hand: str, folder: str | os.PathLike, words: Sequence[str]) -> Tensor:
+    encode = partial(encode_each, ground=None) if hand == ON_WHITE else encode_on_grounds
+    asked = encode(artist.table, words, ASKED_STYLE[hand])
+    lead = Lead(load_domain(hand, folder).network, WEIGHT, interval=INTERVALS[hand])
+    return draw(artist, asked, Guidance(CFG, [lead]), SEED)

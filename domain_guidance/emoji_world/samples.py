@@ -13,18 +13,16 @@ from torch import Tensor, nn
 from ..pictures.labelled_grid import Row, labelled_grid
 from ..side_networks import make_network, shape_for
 from . import checkpoints
-from .domains import CFG as DOMAIN_CFG
-from .domains import WEIGHTS
+from .domains import CFG, INTERVALS, WEIGHT
 from .drawing import Artist, Guidance, Lead, draw
 from .drawings import read_drawings
 from .model import CHANNELS, LATENT_SIZE, Base
 from .patch_code import PatchCode
-from .prompts import encode_each, encode_prompt
+from .prompts import encode_each, encode_on_grounds
 from .scenes import lay
 from .stages import BASE, base_state
-from .things import DOMAINS, GROUNDS, HANDS, ON_WHITE, STYLES, THINGS
+from .things import ASKED_STYLE, DOMAINS, GROUNDS, HANDS, ON_WHITE, STYLES, THINGS
 
-CFG = 2.0
 SEED = 7
 WORDS = ("cat", "owl", "fish", "apple", "hamburger", "strawberry", "car", "rocket", "house", "guitar", "crown", "robot")
 
@@ -65,18 +63,17 @@ def _given_back(folder: Path, code: PatchCode, words: Sequence[str]) -> list[Row
 
 
 def _in_domains(folder: Path, artist: Artist, words: Sequence[str]) -> list[Row]:
-    """What the domains that are trained make of the same words, with the hand left open."""
+    """What the domains that are trained make of the same words."""
     rows = []
     for hand in DOMAINS:
         network = make_network(shape_for(CHANNELS, LATENT_SIZE, LATENT_SIZE), 0)
         if averaged(network, folder, hand):
-            asked = encode_each(artist.table, words, None, None)
-            images = draw(artist, asked, Guidance(DOMAIN_CFG, [Lead(network, WEIGHTS[hand])]), SEED)
+            asked = encode_each(artist.table, words, ASKED_STYLE[hand], None)
+            lead = Lead(network, WEIGHT, interval=INTERVALS[hand])
+            images = draw(artist, asked, Guidance(CFG, [lead]), SEED)
             rows.append(Row(f"base and {hand}", [], images))
     return rows
 
 
 def _by_hand(artist: Artist, words: Sequence[str], hand: str | None) -> Tensor:
-    grounds = list(GROUNDS)
-    asked = [encode_prompt(artist.table, word, hand, grounds[place % len(grounds)]) for place, word in enumerate(words)]
-    return draw(artist, torch.cat(asked), Guidance(CFG), SEED)
+    return draw(artist, encode_on_grounds(artist.table, words, hand), Guidance(CFG), SEED)

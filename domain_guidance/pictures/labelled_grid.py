@@ -17,11 +17,15 @@ GAP, MARGIN, LABEL_WIDTH, HEADER, TEXT, SMALL = 6, 18, 250, 30, 17, 14
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a grid: a title, smaller lines under it, and pictures [N, 3, H, W] in [-1, 1]."""
+    """One row of a grid: a title, smaller lines under it, and pictures [N, 3, H, W] in [-1, 1].
+
+    examples: pictures of that kind under the lines, in their own size, which has to fit beside the row.
+    """
 
     title: str
     lines: Sequence[str]
     images: Tensor
+    examples: Sequence[Tensor] = ()
 
 
 def labelled_grid(rows: Sequence[Row], columns: Sequence[str], cell: int = 96, footer: str = "") -> Image.Image:
@@ -51,5 +55,14 @@ def _draw_row(canvas: Image.Image, draw: ImageDraw.ImageDraw, row: Row, top: int
     draw.text((MARGIN, top + 4), row.title, INK, font(TEXT))
     for number, line in enumerate(row.lines):
         draw.text((MARGIN, top + 30 + 20 * number), line, QUIET, font(SMALL))
+    below = 36 + 20 * len(row.lines)
+    for number, image in enumerate(row.examples):
+        side = image.shape[-1]
+        if below + side > cell:
+            raise ValueError(
+                f"The row '{row.title}' is {cell} pixels high, and its examples of {side} pixels begin {below} pixels "
+                "below its top: give higher cells, smaller examples or fewer lines."
+            )
+        canvas.paste(to_picture(image, side), (MARGIN + number * (side + GAP), top + below))
     for column, image in enumerate(row.images):
         canvas.paste(to_picture(image, cell), (MARGIN + LABEL_WIDTH + column * (cell + GAP), top))

@@ -109,6 +109,24 @@ def test_a_grid_shows_every_picture_unsmoothed_in_its_own_cell():
     assert sorted(second.getcolors()) == [(25, (0, 255, 255)), (75, (255, 255, 255))]
 
 
+def test_a_rows_examples_stand_under_its_lines_in_their_own_size():
+    red = torch.tensor([1.0, -1.0, -1.0]).view(3, 1, 1).expand(3, 5, 5)
+    row = labelled_grid.Row("row", ["line"], torch.zeros(1, 3, 2, 2), [red, -red])
+    grid = labelled_grid.labelled_grid([row], ["a"], cell=100)
+    left = labelled_grid.MARGIN
+    reds = [(x, y) for x in range(grid.width) for y in range(grid.height) if grid.getpixel((x, y)) == (255, 0, 0)]
+    assert len(reds) == 25 and min(x for x, _ in reds) == left and max(x for x, _ in reds) == left + 4
+    below = reds[0][1]
+    assert below > labelled_grid.MARGIN + labelled_grid.HEADER + 30 + labelled_grid.SMALL
+    assert grid.getpixel((left + 5 + labelled_grid.GAP, below)) == (0, 255, 255)
+
+
+def test_examples_that_reach_into_the_next_row_are_refused():
+    row = labelled_grid.Row("row", ["line"], torch.zeros(1, 3, 2, 2), [torch.zeros(3, 64, 64)])
+    with pytest.raises(ValueError, match="is 96 pixels high, and its examples of 64 pixels begin 56 pixels below"):
+        labelled_grid.labelled_grid([row], ["a"], cell=96)
+
+
 def test_values_outside_the_range_are_clamped_not_wrapped():
     assert labelled_grid.to_picture(torch.full((3, 1, 1), 1.2), 1).getpixel((0, 0)) == (255, 255, 255)
 

@@ -36,6 +36,7 @@ from domain_guidance.emoji_world.scenes import JITTER, lay
 from domain_guidance.emoji_world.things import DOMAINS, GROUNDS, HANDS, STYLES, THINGS, held_out, shown, told_apart
 from domain_guidance.evidence import emoji
 from domain_guidance.files.atomic_file import save_tensors
+from domain_guidance.guidance import SigmaInterval
 from domain_guidance.runs import Settings, TrainingState, save_state, to_the_end, train
 from domain_guidance.side_networks import SideGuidedDenoiser, corrected
 
@@ -267,8 +268,18 @@ def test_every_thing_is_read_as_itself():
     assert words.things_in(", ".join(THINGS)) == list(THINGS)
 
 
+@pytest.mark.parametrize("text", ["soccer ball, t-shirt, gem stone", "Soccer-Ball, T-Shirt, a gem-stone"])
+def test_a_things_name_in_the_emoji_sets_is_as_good(text):
+    assert words.things_in(text) == ["football", "shirt", "diamond"]
+
+
+def test_no_name_in_the_emoji_sets_hides_a_word_of_the_world():
+    assert all(words.NAMES[word] == word for word in THINGS)
+    assert len(words.NAMES) == len({*THINGS, *(drawing.replace("-", " ") for drawing in THINGS.values())})
+
+
 @pytest.mark.parametrize(
-    ("word", "known"), [("aple", "apple"), ("cats", "cat"), ("burger", "hamburger"), ("hot-dog", "hot dog")]
+    ("word", "known"), [("aple", "apple"), ("cats", "cat"), ("burger", "hamburger"), ("soccer", "football")]
 )
 def test_an_unknown_word_is_answered_with_the_nearest_known_one(word, known):
     assert words.nearest(word)[0] == known
@@ -467,18 +478,23 @@ def test_a_domain_at_weight_0_changes_nothing_and_at_1_it_does(artist):
     assert off.equal(plain) and not led.equal(plain)
 
 
-def test_a_led_picture_is_what_the_librarys_own_guidance_draws(artist):
+@pytest.mark.parametrize("interval", [SigmaInterval(), SigmaInterval(start=1.16)])
+def test_a_led_picture_is_what_the_librarys_own_guidance_draws(artist, interval):
     folder, artist = artist
     network, asked = checkpoints.load_domain("ink", folder).network, asked_of(artist)
     schedule = scaled_linear()
     base = DiffusersDenoiser(artist.unet, schedule, PREDICTION)
-    guided = SideGuidedDenoiser(base, network, PREDICTION, prompts.encode_prompt(artist.table), 1.5, 3.0)
+    empty = prompts.encode_prompt(artist.table)
+    guided = SideGuidedDenoiser(base, network, PREDICTION, empty, 1.5, 3.0, interval=interval, reads_prompt=True)
     noise = torch.randn(2, CHANNELS, 8, 8, generator=seeded(5))
+    sampler = partial(sampling.sample_euler_ancestral, generator=seeded(6))
     with torch.no_grad():
-        latents = sampling.draw(lambda x, sigma: guided(x, sigma, asked), noise, schedule, drawing.STEPS)
+        latents = sampling.draw(
+            lambda x, sigma: guided(x, sigma, asked), noise, schedule, drawing.STEPS, sampler=sampler
+        )
         theirs = artist.code.decode(latents).clamp(-1, 1)
-    ours = drawing.draw(artist, asked, drawing.Guidance(3.0, [drawing.Lead(network, 1.5)]), 5)
-    assert torch.allclose(ours, theirs, atol=1e-4)
+    led = drawing.Guidance(3.0, [drawing.Lead(network, 1.5, interval=interval)])
+    assert torch.allclose(drawing.draw(artist, asked, led, 5), theirs, atol=1e-4)
 
 
 def test_two_domains_with_masks_are_each_alone_where_the_other_is_not(artist):
@@ -506,6 +522,16 @@ def test_the_first_look_has_a_row_for_each_domain_and_shows_nothing_that_one_was
     assert list(rows) == ["base", *DOMAINS] and all(len(images) == 2 for images in rows.values())
     image = first_look.first_look(folder, first_look.WORDS[:2])
     assert image.height > 3 * 2 * IMAGE_SIZE and image.width > 2 * 2 * IMAGE_SIZE
+
+
+@pytest.mark.parametrize(("hand", "style", "ground"), [("ink", None, None), ("glossy", "flat", "mint")])
+def test_beside_a_domain_a_prompt_asks_for_what_its_drawings_have_in_common_with_the_base(hand, style, ground):
+    """Glossy shares its shapes with flat and its grounds with every hand, ink neither."""
+    given, table = evaluation.task(hand), prompts.make_table()
+    mint = list(GROUNDS).index("mint")
+    asked = given.encoded(table)[mint]
+    thing = list(THINGS)[held_out()[mint]]
+    assert asked.equal(prompts.encode_prompt(table, thing, style, ground)[0])
 
 
 def test_the_drawings_themselves_get_full_marks_and_one_picture_for_all_gets_none(artist, monkeypatch):
@@ -551,7 +577,7 @@ def answers(world, method, **weights):
         return emoji.COMPARED[method].build(world, **weights)(x, torch.full((2,), 2.0), asked)
 
 
-@pytest.mark.parametrize("method", ["decoupled", "side network"])
+@pytest.mark.parametrize("method", ["decoupled", "side network", "side network, prompted"])
 def test_a_domain_in_any_form_at_weight_0_is_the_base_and_at_1_is_not(trained, method):
     plain = answers(trained, "base", cfg=3.0)
     assert torch.allclose(answers(trained, method, cfg=3.0, weight=0.0), plain, atol=1e-5)
@@ -595,10 +621,13 @@ def test_a_score_of_a_method_is_that_of_the_pictures_that_it_draws(artist, train
     folder, (drawn, judge) = artist[0], (coded(), judging.Judge().eval())
     network = checkpoints.load_domain("ink", folder).network
     world = replace(trained, side=network)
-    denoiser = emoji.COMPARED["side network"].build(world, cfg=3.0, weight=1.5)
+    denoiser = emoji.COMPARED["side network, prompted"].build(world, cfg=3.0, weight=1.5)
     ours = emoji.score(world, judge, drawn, "ink", denoiser, 5, 1)
-    led = drawing.Guidance(3.0, [drawing.Lead(network, 1.5)])
-    theirs = evaluation.score_domain(artist[1], judge, drawn, "ink", led, 5, 1)
+    led = SideGuidedDenoiser(world.models["base"], network, PREDICTION, world.empty, 1.5, 3.0, reads_prompt=True)
+    given = evaluation.task("ink", 1)
+    asked = given.encoded(world.artist.table)
+    images = drawing.draw_by(led, world.artist.code, asked, 5, emoji.STEPS, sampling.sample_dpmpp_2m)
+    theirs = evaluation.judged(judge, drawn, given, images, 5)
     assert vars(ours) == pytest.approx(vars(theirs), rel=1e-3)
 
 
@@ -614,6 +643,20 @@ def test_the_sheet_holds_one_picture_of_each_shown_thing_in_ink(tmp_path, monkey
     assert images.shape == (len(shown()), IMAGE_SIZE, IMAGE_SIZE, 3)
     middles = images[:, IMAGE_SIZE // 2, IMAGE_SIZE // 2, 0]
     assert torch.allclose(middles, torch.tensor(shown()) / 200, atol=1 / 255)
+
+
+def test_the_examples_are_pictures_that_each_domain_was_shown(tmp_path, monkeypatch):
+    drawn = {"ink": discs((0.0, 0.0, 0.0)), "glossy": discs((0.0, 0.0, 0.0))}
+    for hand, shift in (("ink", 0.0), ("glossy", 0.3)):
+        shades = torch.arange(len(THINGS)).view(-1, 1, 1, 1) / 200 + shift
+        drawn[hand][:, :3] = shades * drawn[hand][:, 3:]
+    monkeypatch.setattr(sheet, "EXAMPLES", tmp_path / "examples.png")
+    sheet.write_examples(drawn, sheet.EXAMPLES)
+    places = [list(THINGS).index(name) for name in sheet.EXAMPLE_THINGS]
+    assert set(places) <= set(shown())
+    for hand, shift in (("ink", 0.0), ("glossy", 0.3)):
+        middles = sheet.read_examples()[hand][:, 0, IMAGE_SIZE // 2, IMAGE_SIZE // 2]
+        assert torch.allclose((middles + 1) / 2, torch.tensor(places) / 200 + shift, atol=1 / 255)
 
 
 def test_a_written_base_predicts_what_it_predicted(tmp_path):
