@@ -17,7 +17,7 @@ from pathlib import Path
 
 from .checkpoints import DRAWINGS, load_domain, load_judge
 from .drawing import Guidance, Lead, load_artist
-from .drawings import read_drawings, render, write_drawings
+from .drawings import PACKAGES, read_drawings, render, write_drawings
 from .evaluation import SEED, score_base, score_domain
 from .first_look import first_look
 from .samples import picture
@@ -85,8 +85,13 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m domain_guidance.emoji_world", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     commands = parser.add_subparsers(required=True)
-    drawn = commands.add_parser("drawings", help="render the drawings from the packages that you have unpacked")
-    drawn.add_argument("--packages", type=Path, required=True, help="folder with the unpacked npm packages")
+    drawn = commands.add_parser(
+        "drawings",
+        help="render the drawings from the packages that you have unpacked",
+        formatter_class=argparse.RawTextHelpFormatter,  # any other breaks names at their hyphens
+    )
+    needed = "\n".join(["folder with these npm packages, unpacked:", *PACKAGES.values()])
+    drawn.add_argument("--packages", type=Path, required=True, help=needed)
     drawn.add_argument("--out", type=Path, required=True, help="folder of the world")
     drawn.set_defaults(command=_drawings)
     train = commands.add_parser("train", help="train every network; the same command resumes")

@@ -24,7 +24,9 @@ from .things import DOMAINS, HANDS, THINGS
 SIDE = 128  # pixels of a stored drawing, twice those of a picture
 GLOSSY = "fluent-emoji-3d"  # the one set that is pictures, named by code point
 CODE_POINTS = "fluent-emoji-flat"  # the set whose `chars.json` says which code point has which name
-
+ICON_SETS = {**HANDS, **DOMAINS}
+# npm's name of each set: LobeHub has packages of the same last name as Iconify's.
+PACKAGES = {name: f"@lobehub/{name}" if name == GLOSSY else f"@iconify-json/{name}" for name in ICON_SETS.values()}
 
 # Categories of the sets whose drawings are of things; flags, signs and symbols are not.
 CATEGORIES = (
@@ -47,7 +49,7 @@ def render(packages: Path) -> tuple[list[str], dict[str, Tensor]]:
     folders = dict(_packages(packages))
     names = [*THINGS.values(), *_others(folders, packages)]
     drawn = {}
-    for hand, icon_set in {**HANDS, **DOMAINS}.items():
+    for hand, icon_set in ICON_SETS.items():
         folder = _folder(folders, icon_set, packages)
         images = _renders(names, folders, packages) if icon_set == GLOSSY else _vectors(names, folder)
         drawn[hand] = torch.stack([_as_tensor(image) for image in images])
@@ -79,7 +81,7 @@ def _premultiplied(pixels: Tensor) -> Tensor:
 
 def _others(folders: Mapping[str, Path], where: Path) -> list[str]:
     """What every set has a drawing of, in the sets' own order, and no thing is."""
-    vectors = [_folder(folders, name, where) for name in {**HANDS, **DOMAINS}.values() if name != GLOSSY]
+    vectors = [_folder(folders, name, where) for name in PACKAGES if name != GLOSSY]
     everywhere = [set(_read(package / "icons.json")["icons"]) for package in vectors]
     glossy = {name for name, file in _glossy_files(folders, where) if file.is_file()}
     categories = _read(vectors[0] / "metadata.json")["categories"]
@@ -93,19 +95,18 @@ def _read(file: Path) -> dict[str, Any]:
 
 
 def _packages(folder: Path) -> Iterator[tuple[str, Path]]:
-    """Every unpacked package below a folder, by the last part of its name."""
+    """Every unpacked package below a folder, by its name."""
     for manifest in sorted(folder.glob("**/package.json")):
-        name = json.loads(manifest.read_text(encoding="utf-8")).get("name", "")
-        yield name.rpartition("/")[2], manifest.parent
+        yield _read(manifest).get("name", ""), manifest.parent
 
 
 def _folder(folders: Mapping[str, Path], name: str, where: Path) -> Path:
-    if name not in folders:
-        scope = "@lobehub" if name == GLOSSY else "@iconify-json"
+    package = PACKAGES[name]
+    if package not in folders:
         raise FileNotFoundError(
-            f"'{where}' holds no package '{scope}/{name}': fetch it with `npm pack {scope}/{name}` and unpack it there."
+            f"'{where}' holds no package '{package}': fetch it with `npm pack {package}` and unpack it there."
         )
-    return folders[name]
+    return folders[package]
 
 
 def _vectors(names: Sequence[str], package: Path) -> Iterator[Image.Image]:

@@ -14,6 +14,7 @@ from domain_guidance.diffusers_host.denoiser import DiffusersDenoiser
 from domain_guidance.diffusion import sampling
 from domain_guidance.diffusion.noise_schedule import scaled_linear
 from domain_guidance.domains.fingerprint import fingerprint
+from domain_guidance.emoji_world import __main__ as commands
 from domain_guidance.emoji_world import (
     checkpoints,
     domains,
@@ -777,6 +778,21 @@ def test_others_are_what_every_set_has_of_things_and_no_word_asks_for(packages, 
 def test_a_package_that_is_missing_is_named_with_the_command_that_fetches_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="npm pack @iconify-json/noto"):
         drawings.render(tmp_path)
+
+
+def test_packages_of_the_same_name_in_another_scope_are_not_taken(packages):
+    pytest.importorskip("resvg_py")
+    package(packages / "of another", "@lobehub/fluent-emoji-flat")
+    package(packages / "without a scope", "fluent-emoji-3d")
+    names, _ = drawings.render(packages)
+    assert names == [*THINGS.values(), OTHER]
+
+
+def test_help_names_every_package(capsys):
+    with pytest.raises(SystemExit):
+        commands.main(["drawings", "--help"])
+    said = capsys.readouterr().out
+    assert all(name in said for name in drawings.PACKAGES.values())
 
 
 def test_a_set_without_one_of_the_things_says_which(packages):
