@@ -3,7 +3,7 @@
 `python -m domain_guidance.emoji_world drawings --packages DIR --out DIR`: a minute; DIR holds the unpacked packages.
 `python -m domain_guidance.emoji_world train --out DIR`: two and a half hours on two cores; the same command resumes.
 `python -m domain_guidance.emoji_world samples --out DIR`: `samples.png`, what the networks of DIR draw so far.
-`python -m domain_guidance.emoji_world evaluate --out DIR`: what the judge reads in it, at several weights.
+`python -m domain_guidance.emoji_world evaluate --out DIR`: what the judge reads, at many weights and the shipped one.
 `python -m domain_guidance.emoji_world sheet --out DIR`: `ink.png` and `examples.png`, of what domains were trained on.
 `python -m domain_guidance.emoji_world picture --out DIR`: `first-look.png`, held-out things without and in each domain.
 """
@@ -16,6 +16,7 @@ from itertools import product
 from pathlib import Path
 
 from .checkpoints import DRAWINGS, load_domain, load_judge
+from .domains import into
 from .drawing import Guidance, Lead, load_artist
 from .drawings import PACKAGES, read_drawings, render, write_drawings
 from .evaluation import SEED, score_base, score_domain
@@ -65,8 +66,10 @@ def _evaluate(options: argparse.Namespace) -> None:
             found = score_domain(artist, judge, drawn, hand, Guidance(cfg), options.seed)
             logging.info("%s, cfg %g, base alone: %s", hand, cfg, found)
         for cfg, weight in product(CFGS, WEIGHTS):
-            found = score_domain(artist, judge, drawn, hand, Guidance(cfg, [Lead(network, weight)]), options.seed)
+            found = score_domain(artist, judge, drawn, hand, Guidance(cfg, Lead(network, weight)), options.seed)
             logging.info("%s, cfg %g, weight %g: %s", hand, cfg, weight, found)
+        found = score_domain(artist, judge, drawn, hand, into(hand, network), options.seed)
+        logging.info("%s, as the pack draws it: %s", hand, found)
 
 
 def _sheet(options: argparse.Namespace) -> None:

@@ -36,6 +36,7 @@ from ..side_networks import (
 )
 from ..training import Batch, noise_objective
 from . import checkpoints
+from .drawing import Guidance, Lead
 from .drawings import read_drawings, read_others
 from .model import CHANNELS, LATENT_SIZE, PREDICTION, predict
 from .prompts import encode_prompt
@@ -51,6 +52,11 @@ CFG, WEIGHT = 2.0, 3.0  # of both; chosen by eye among those that draw the thing
 # The noise levels at which they guide. Glossy adds light and shading in the last steps; in the first ones it makes
 # shapes dull, though the judge then finds them nearer to the domain. 1.16 is the host's `start_percent` 0.6.
 INTERVALS: Mapping[str, SigmaInterval] = {"ink": SigmaInterval(), "glossy": SigmaInterval(start=1.16)}
+
+
+def into(hand: str, network: SideNetwork) -> Guidance:
+    """The guidance with which the pack's pictures are drawn in a domain."""
+    return Guidance(CFG, Lead(network, WEIGHT, INTERVALS[hand]))
 
 
 def make_domain(hand: str, folder: Path, settings: Settings = SETTINGS, out: Path | None = None) -> None:

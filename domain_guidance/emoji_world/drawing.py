@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -15,8 +14,8 @@ from ..diffusers_host.denoiser import DiffusersDenoiser
 from ..diffusion import sampling
 from ..diffusion.denoiser import Denoiser
 from ..diffusion.noise_schedule import scaled_linear
-from ..guidance import SigmaInterval, Term, compose
-from ..side_networks import SideNetwork, corrected
+from ..guidance import GuidedDenoiser, SigmaInterval
+from ..side_networks import SideGuidedDenoiser, SideNetwork
 from . import checkpoints
 from .model import CHANNELS, LATENT_SIZE, PREDICTION
 from .patch_code import PatchCode
@@ -42,21 +41,20 @@ class Artist:
 class Lead:
     """A domain that a picture is led into: a correction of what the base answers to the prompt.
 
-    mask: [1, 1, 8, 8], where it counts; None is everywhere. interval: the noise levels at which it counts.
+    interval: the noise levels at which it counts.
     """
 
     network: SideNetwork
     weight: float
-    mask: Tensor | None = None
     interval: SigmaInterval = SigmaInterval()
 
 
 @dataclass(frozen=True)
 class Guidance:
-    """How far a picture is led: by its prompt, and into domains."""
+    """How far a picture is led: by its prompt, and into a domain."""
 
     cfg: float
-    leads: Sequence[Lead] = ()
+    lead: Lead | None = None
 
 
 def load_artist(folder: str | os.PathLike = checkpoints.FOLDER) -> Artist:
@@ -70,7 +68,7 @@ def draw(artist: Artist, asked: Tensor, guidance: Guidance, seed: int) -> Tensor
     By ancestral Euler steps: without their fresh noise, large weights leave stains.
     """
     base = DiffusersDenoiser(artist.unet, scaled_linear(), PREDICTION)
-    guided = partial(_guided, base, encode_prompt(artist.table), guidance)
+    guided = _guided(base, encode_prompt(artist.table), guidance)
     fresh = torch.Generator().manual_seed(seed + 1)  # as in the host on a CPU
     sampler = partial(sampling.sample_euler_ancestral, generator=fresh)
     return draw_by(guided, artist.code, asked, seed, STEPS, sampler)
@@ -93,12 +91,17 @@ def _asked(denoiser: Denoiser[Tensor], asked: Tensor, x: Tensor, sigma: Tensor) 
     return denoiser(x, sigma, asked)
 
 
-def _guided(
-    base: Denoiser[Tensor], empty: Tensor, guidance: Guidance, x: Tensor, sigma: Tensor, asked: Tensor
-) -> Tensor:
-    start, prompted = base(x, sigma, empty), base(x, sigma, asked)
-    terms = [Term(prompted, start, guidance.cfg)]
-    for lead in (lead for lead in guidance.leads if float(sigma.max()) in lead.interval):
-        domain = corrected(lead.network, x, sigma, prompted, PREDICTION)
-        terms.append(Term(domain, prompted, lead.weight, lead.mask))
-    return compose(start, terms)
+def _guided(base: Denoiser[Tensor], empty: Tensor, guidance: Guidance) -> Denoiser[Tensor]:
+    lead = guidance.lead
+    if lead is None:
+        return GuidedDenoiser(base, base, empty, empty, weight=0.0, cfg=guidance.cfg)
+    return SideGuidedDenoiser(
+        base,
+        lead.network,
+        PREDICTION,
+        empty,
+        lead.weight,
+        guidance.cfg,
+        interval=lead.interval,
+        reads_prompt=True,
+    )

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from ..pictures.labelled_grid import Row, labelled_grid
 from .checkpoints import FOLDER, load_domain
-from .domains import CFG, INTERVALS, WEIGHT
-from .drawing import Artist, Guidance, Lead, draw, load_artist
+from .domains import CFG, into
+from .drawing import Artist, Guidance, draw, load_artist
 from .model import IMAGE_SIZE
 from .prompts import encode_each, encode_on_grounds
 from .sheet import read_examples
@@ -43,5 +43,4 @@ def drawn_rows(folder: str | os.PathLike = FOLDER, words: Sequence[str] = WORDS)
 def _in_domain(artist: Artist, hand: str, folder: str | os.PathLike, words: Sequence[str]) -> Tensor:
     encode = partial(encode_each, ground=None) if hand == ON_WHITE else encode_on_grounds
     asked = encode(artist.table, words, ASKED_STYLE[hand])
-    lead = Lead(load_domain(hand, folder).network, WEIGHT, interval=INTERVALS[hand])
-    return draw(artist, asked, Guidance(CFG, [lead]), SEED)
+    return draw(artist, asked, into(hand, load_domain(hand, folder).network), SEED)

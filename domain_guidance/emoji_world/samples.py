@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from ..pictures.labelled_grid import Row, labelled_grid
 from ..side_networks import make_network, shape_for
 from . import checkpoints
-from .domains import CFG, INTERVALS, WEIGHT
-from .drawing import Artist, Guidance, Lead, draw
+from .domains import CFG, into
+from .drawing import Artist, Guidance, draw
 from .drawings import read_drawings
 from .model import CHANNELS, LATENT_SIZE, Base
 from .patch_code import PatchCode
@@ -69,9 +69,7 @@ def _in_domains(folder: Path, artist: Artist, words: Sequence[str]) -> list[Row]
         network = make_network(shape_for(CHANNELS, LATENT_SIZE, LATENT_SIZE), 0)
         if averaged(network, folder, hand):
             asked = encode_each(artist.table, words, ASKED_STYLE[hand], None)
-            lead = Lead(network, WEIGHT, interval=INTERVALS[hand])
-            images = draw(artist, asked, Guidance(CFG, [lead]), SEED)
-            rows.append(Row(f"base and {hand}", [], images))
+            rows.append(Row(f"base and {hand}", [], draw(artist, asked, into(hand, network), SEED)))
     return rows
 
 

@@ -4,6 +4,7 @@ import json
 import shutil
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 import pytest
 import torch
@@ -473,8 +474,8 @@ def test_a_domain_at_weight_0_changes_nothing_and_at_1_it_does(artist):
     folder, artist = artist
     network = checkpoints.load_domain("ink", folder).network
     plain, off, led = (
-        drawing.draw(artist, asked_of(artist), drawing.Guidance(2.0, leads), 5)
-        for leads in ([], [drawing.Lead(network, 0.0)], [drawing.Lead(network, 1.0)])
+        drawing.draw(artist, asked_of(artist), drawing.Guidance(2.0, lead), 5)
+        for lead in (None, drawing.Lead(network, 0.0), drawing.Lead(network, 1.0))
     )
     assert off.equal(plain) and not led.equal(plain)
 
@@ -494,26 +495,8 @@ def test_a_led_picture_is_what_the_librarys_own_guidance_draws(artist, interval)
             lambda x, sigma: guided(x, sigma, asked), noise, schedule, drawing.STEPS, sampler=sampler
         )
         theirs = artist.code.decode(latents).clamp(-1, 1)
-    led = drawing.Guidance(3.0, [drawing.Lead(network, 1.5, interval=interval)])
+    led = drawing.Guidance(3.0, drawing.Lead(network, 1.5, interval))
     assert torch.allclose(drawing.draw(artist, asked, led, 5), theirs, atol=1e-4)
-
-
-def test_two_domains_with_masks_are_each_alone_where_the_other_is_not(artist):
-    """Of one step, whose cells do not see each other's domains yet."""
-    folder, artist = artist
-    networks = [checkpoints.load_domain(hand, folder).network for hand in DOMAINS]
-    left = torch.zeros(1, 1, 8, 8)
-    left[..., :4] = 1.0
-    leads = [drawing.Lead(network, 1.0, mask) for network, mask in zip(networks, (left, 1 - left))]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(drawing, "STEPS", 1)
-        both, *alone = (
-            drawing.draw(artist, asked_of(artist), drawing.Guidance(2.0, some), 5)
-            for some in (leads, *([drawing.Lead(network, 1.0)] for network in networks))
-        )
-    assert torch.allclose(both[..., :32], alone[0][..., :32], atol=1e-5)
-    assert torch.allclose(both[..., 32:], alone[1][..., 32:], atol=1e-5)
-    assert not torch.allclose(alone[0], alone[1], atol=1e-3)
 
 
 def test_the_first_look_has_a_row_for_each_domain_and_shows_nothing_that_one_was_shown(artist):
@@ -523,6 +506,22 @@ def test_the_first_look_has_a_row_for_each_domain_and_shows_nothing_that_one_was
     assert list(rows) == ["base", *DOMAINS] and all(len(images) == 2 for images in rows.values())
     image = first_look.first_look(folder, first_look.WORDS[:2])
     assert image.height > 3 * 2 * IMAGE_SIZE and image.width > 2 * 2 * IMAGE_SIZE
+
+
+def test_evaluate_scores_each_domain_alone_at_every_weight_and_as_the_pack_draws_it(artist, monkeypatch):
+    folder, _ = artist
+    scored = []
+    monkeypatch.setattr(commands, "load_judge", lambda folder: None)
+    monkeypatch.setattr(commands, "read_drawings", lambda path: {})
+    monkeypatch.setattr(commands, "score_base", lambda *_: None)
+    monkeypatch.setattr(commands, "score_domain", lambda *given: scored.append(given[3:]))
+    commands.main(["evaluate", "--out", str(folder), "--seed", "7"])
+    for hand in DOMAINS:
+        found = [guidance for its, guidance, seed in scored if its == hand and seed == 7]
+        assert [guidance.cfg for guidance in found if guidance.lead is None] == list(commands.CFGS)
+        led = [(guidance.cfg, guidance.lead.weight, guidance.lead.interval) for guidance in found if guidance.lead]
+        everywhere = [(*asked, SigmaInterval()) for asked in product(commands.CFGS, commands.WEIGHTS)]
+        assert led == [*everywhere, (domains.CFG, domains.WEIGHT, domains.INTERVALS[hand])]
 
 
 @pytest.mark.parametrize(("hand", "style", "ground"), [("ink", None, None), ("glossy", "flat", "mint")])
